@@ -1,0 +1,39 @@
+"""The HTTP process: routers at /v3 and /v1, the same ones."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from fastapi import FastAPI
+
+from api.errors import install_error_handlers
+from api.middleware import BodyLimit, RequestId
+from api.routers import health, images, jobs, models
+from api.service import ImageService
+from config.settings import Settings
+from workers.jobs.broker import make_celery, send_job
+
+_DESCRIPTION = "OpenAI-compatible image generation on OpenVINO GenAI, behind a durable job queue."
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the application. Raises ConfigurationError when nothing can be served with these settings."""
+    service = ImageService(settings, partial(send_job, make_celery(settings)))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        yield
+        await service.stop()
+
+    app = FastAPI(title="imagegen-server", description=_DESCRIPTION, lifespan=lifespan)
+    app.state.service, app.state.signer, app.state.started_at = service, None, int(time.time())
+    for prefix in ("/v3", "/v1"):
+        for part in (images.router, jobs.router, models.router):
+            app.include_router(part, prefix=prefix)
+    app.include_router(health.router)
+    install_error_handlers(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.http.max_body_bytes)
+    app.add_middleware(RequestId)
+    return app

@@ -1,0 +1,130 @@
+"""HTTP bodies in, domain objects out: JSON, and multipart as each client writes it."""
+
+import base64
+import binascii
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+
+from api.schemas import EditBody, ImageBody, ImageReference
+from api.validation import invalid_request
+from graphs.errors import InvalidImage, InvalidRequest
+
+Body = TypeVar("Body", bound=BaseModel)
+
+_MAX_FIELDS = 100
+_MAX_FILES = 20
+_MAX_FIELD_BYTES = 256 * 1024
+_DATA_URL = re.compile(r"data:[\w.+/-]*(;[\w.+=-]+)*;base64,", re.ASCII)
+_ALPHA_FIELD = re.compile(r"lora_alphas\[(?P<alias>[^\]]+)\]")
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """What an edit brings: its fields, the picture's bytes and the mask's, as the client sent them."""
+
+    body: ImageBody
+    image: bytes
+    mask: bytes | None
+
+
+async def read_json(request: Request, model: type[Body]) -> Body:
+    """Read a JSON body, strictly. Raises InvalidRequest naming the parameter."""
+    content = await request.body()
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        raise invalid_request(error, list(model.model_fields)) from error
+
+
+async def read_edit(request: Request, *, prompt_required: bool = True) -> EditRequest:
+    """Read an edit, multipart or JSON. Raises InvalidRequest naming the parameter."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        edit = await read_json(request, EditBody)
+        picture = _only([_from_data_url(reference, "images") for reference in edit.images], "images")
+        mask = None if edit.mask is None else _from_data_url(edit.mask, "mask")
+        return EditRequest(edit.image_body(), picture, mask)
+    if kind != "multipart/form-data":
+        raise InvalidRequest(
+            "Send the picture as multipart/form-data (field image), or JSON with images.", param="image"
+        )
+    return await _read_multipart(request)
+
+
+async def _read_multipart(request: Request) -> EditRequest:
+    files: dict[str, list[bytes]] = {"image": [], "mask": []}
+    fields: dict[str, Any] = {}
+    async with request.form(max_files=_MAX_FILES, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES) as form:
+        for name, value in form.multi_items():
+            stem = name.removesuffix("[]")
+            if stem in files and isinstance(value, UploadFile):
+                files[stem].append(await value.read())
+            elif isinstance(value, UploadFile):
+                raise InvalidRequest(f"{name} must not be a file.", param=name)
+            elif stem in files:
+                raise InvalidRequest(f"{stem} must be a file.", param=stem)
+            else:
+                _add_field(fields, name, value)
+    try:
+        body = ImageBody.model_validate_strings(fields, strict=False)
+    except ValidationError as error:
+        raise invalid_request(error, [*ImageBody.model_fields, "image", "mask"]) from error
+    masks = files["mask"]
+    return EditRequest(body, _only(files["image"], "image"), _only(masks, "mask") if masks else None)
+
+
+def _add_field(fields: dict[str, Any], name: str, value: str) -> None:
+    """Add a text field. Clients drop empty ones or send them for "not given"; only an empty prompt is one."""
+    if value == "" and name != "prompt":
+        return
+    if alias := _ALPHA_FIELD.fullmatch(name):
+        fields.setdefault("lora_alphas", {})[alias["alias"]] = value
+    elif name in fields:
+        raise InvalidRequest(f"{name} is given more than once.", param=name)
+    else:
+        fields[name] = _alphas_from_json(value) if name == "lora_alphas" else value
+
+
+def _alphas_from_json(text: str) -> dict[str, str]:
+    try:
+        alphas = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("lora_alphas must be a JSON object of numbers.", param="lora_alphas") from error
+    if not isinstance(alphas, dict):
+        raise InvalidRequest("lora_alphas must be a JSON object of numbers.", param="lora_alphas")
+    for alias, alpha in alphas.items():
+        if isinstance(alpha, bool) or not isinstance(alpha, int | float):
+            raise InvalidRequest(f"The strength of {alias!r} must be a number.", param=f"lora_alphas.{alias}")
+    return {alias: repr(alpha) for alias, alpha in alphas.items()}
+
+
+def _only(pictures: list[bytes], param: str) -> bytes:
+    if not pictures:
+        raise InvalidRequest(f"{param} is required: the picture as a file.", param=param)
+    if len(pictures) > 1:
+        raise InvalidRequest(f"{param}: one picture at a time is edited here, not {len(pictures)}.", param=param)
+    return pictures[0]
+
+
+def _from_data_url(reference: ImageReference, param: str) -> bytes:
+    url = reference.image_url or ""
+    head = _DATA_URL.match(url)
+    if head is None:
+        raise InvalidRequest(
+            f"{param}: give the picture as a data URL (image_url: data:image/png;base64,...); "
+            "other addresses are not fetched.",
+            param=param,
+            code="invalid_image_url",
+        )
+    try:
+        return base64.b64decode(url[head.end() :], validate=True)
+    except binascii.Error as error:
+        raise InvalidImage(
+            f"{param}: the data URL's base64 is broken.", param=param, code="invalid_base64_image"
+        ) from error

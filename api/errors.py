@@ -1,0 +1,91 @@
+"""The only place where an error becomes an HTTP answer: OpenAI's error object, always."""
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from api.validation import invalid_request
+from graphs import errors
+
+log = logging.getLogger(__name__)
+
+# The nearest class up an error's family decides.
+STATUS: dict[type[errors.ImagegenError], int] = {
+    errors.InvalidRequest: 400,
+    errors.ModelNotFound: 404,
+    errors.JobNotFound: 404,
+    errors.ArtifactExpired: 410,
+    errors.RequestTooLarge: 413,
+    errors.QueueFull: 429,
+    errors.JobFailed: 500,
+    errors.EngineError: 500,
+    errors.ConfigurationError: 500,
+    errors.ServiceUnavailable: 503,
+    errors.ImagegenError: 500,
+}
+
+_UNAVAILABLE_RETRY_S = 2
+_HTTP_MESSAGES = {
+    404: "There is no such route; see /docs for those that exist.",
+    405: "This route does not take that method; see /docs.",
+}
+
+
+def status_of(error: errors.ImagegenError) -> int:
+    """Return the HTTP status of an error."""
+    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
+
+
+def error_body(message: str, *, status: int, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+    """Return OpenAI's error object, all four keys."""
+    kind = {429: "rate_limit_error"}.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make the application answer every error in OpenAI's form."""
+    app.add_exception_handler(errors.ImagegenError, _on_imagegen_error)
+    app.add_exception_handler(ValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_unforeseen_error)
+
+
+async def _on_imagegen_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, errors.ImagegenError)  # noqa: S101 - what the handler is registered for
+    status = status_of(error)
+    headers = {}
+    if isinstance(error, errors.QueueFull):
+        headers["Retry-After"] = str(error.retry_after_s)
+    elif status == 503:
+        headers["Retry-After"] = str(_UNAVAILABLE_RETRY_S)
+    elif isinstance(error, errors.JobFailed):
+        # The job was tried as often as it makes sense; the same request would only fail again.
+        headers["x-should-retry"] = "false"
+    if status >= 500:
+        log.warning("answering %d: %s", status, error.message)
+    body = error_body(error.message, status=status, param=error.param, code=error.code)
+    return JSONResponse(body, status, headers)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ValidationError)  # noqa: S101 - what the handler is registered for
+    return await _on_imagegen_error(request, invalid_request(error))
+
+
+async def _on_http_exception(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - what the handler is registered for
+    message = _HTTP_MESSAGES.get(error.status_code, str(error.detail))
+    code = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}.get(error.status_code)
+    return JSONResponse(
+        error_body(message, status=error.status_code, code=code), error.status_code, dict(error.headers or {})
+    )
+
+
+async def _on_unforeseen_error(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    body = error_body("The server failed in a way that nobody foresaw.", status=500, code="internal_error")
+    return JSONResponse(body, 500)

@@ -1,0 +1,24 @@
+"""Probes: alive, and ready for work."""
+
+from fastapi import APIRouter
+
+from api.dependencies import Service
+from graphs.errors import ServiceUnavailable
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/v2/health/live")
+async def live() -> dict[str, str]:
+    """Answer while the process runs."""
+    return {"status": "live"}
+
+
+@router.get("/v2/health/ready")
+async def ready(service: Service) -> dict[str, str]:
+    """Answer 200 when Redis answers and every graph has a worker that has loaded it, else 503 with the reason."""
+    loaded = {worker.graph for worker in await service.store.workers() if worker.ready}
+    missing = [name for name in service.repository.graphs if name not in loaded]
+    if missing:
+        raise ServiceUnavailable(f"No worker has loaded {', '.join(missing)} yet.", code="not_ready")
+    return {"status": "ready"}

@@ -1,0 +1,28 @@
+"""``models``: every name that requests can be routed to."""
+
+from fastapi import APIRouter, Request
+
+from api.dependencies import Service
+from api.schemas import ModelBody, ModelList
+from graphs.repository import Route
+
+router = APIRouter(tags=["models"])
+
+
+def _model(route: Route, created: int) -> ModelBody:
+    return ModelBody(
+        id=route.model, created=created, kind=route.kind, base=route.graph.name, adapters=dict(route.adapters)
+    )
+
+
+@router.get("/models")
+async def models(request: Request, service: Service) -> ModelList:
+    """List base models, adapters and composites."""
+    started_at: int = request.app.state.started_at
+    return ModelList.of([_model(route, started_at) for route in service.repository.routes()])
+
+
+@router.get("/models/{name:path}")
+async def model(name: str, request: Request, service: Service) -> ModelBody:
+    """Describe one name."""
+    return _model(service.repository.route(name), request.app.state.started_at)

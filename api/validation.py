@@ -1,0 +1,34 @@
+"""What pydantic found wrong with a body, as one sentence that names the parameter."""
+
+import difflib
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from graphs.errors import InvalidRequest
+
+
+def invalid_request(error: ValidationError, known: list[str] | None = None) -> InvalidRequest:
+    """Turn the first problem into an InvalidRequest; ``known`` names help with a misspelt one."""
+    problem = error.errors(include_url=False)[0]
+    param = ".".join(str(part) for part in problem["loc"]) or None
+    if problem["type"] == "extra_forbidden":
+        return InvalidRequest(_unknown(param or "", known or []), param=param, code="unknown_parameter")
+    if problem["type"] == "missing":
+        return InvalidRequest(f"{param} is required.", param=param, code="missing_required_parameter")
+    if problem["type"] == "json_invalid":
+        return InvalidRequest(f"The body is not JSON: {problem['msg']}.", code="invalid_json")
+    return InvalidRequest(_sentence(param, problem), param=param)
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]}?" if near else " See /docs for the parameters."
+    return f"Unknown parameter: {name!r}.{hint}"
+
+
+def _sentence(param: str | None, problem: ErrorDetails) -> str:
+    if param is None:
+        return "The body must be a JSON object, sent with Content-Type: application/json."
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{param}: {message}."

@@ -1,0 +1,89 @@
+"""``imagegen generate``: asks a running server for a picture and saves it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cli.image_client import ImageClient
+from cli.picture_files import output_format, read_picture, save_pictures
+
+Out = Annotated[Path, typer.Option("-o", "--out", help="File to write: .png, .jpg, .jpeg or .webp.")]
+Size = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT in pixels.")]
+Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="The same seed gives the same picture.")]
+Count = Annotated[int | None, typer.Option("--n", help="How many pictures.")]
+Model = Annotated[str | None, typer.Option("--model", help="Model, where the server has several.")]
+NegativePrompt = Annotated[str | None, typer.Option("--negative_prompt", help="What not to draw.")]
+Guidance = Annotated[float | None, typer.Option("--guidance_scale", help="How closely to follow the prompt.")]
+Strength = Annotated[float | None, typer.Option("--strength", help="How much of --image to change, 0 to 1.")]
+Image = Annotated[Path | None, typer.Option("--image", help="Picture to change.")]
+Mask = Annotated[Path | None, typer.Option("--mask", help="Picture that marks the part to repaint.")]
+Url = Annotated[str, typer.Option("--url", help="Address of the server.")]
+ApiKey = Annotated[str | None, typer.Option("--api_key", help="Sent as a bearer token.")]
+Timeout = Annotated[float, typer.Option("--timeout_s", min=1, help="Seconds to wait for the picture.")]
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    out: Out = Path("out.png"),
+    size: Size = None,
+    steps: Steps = None,
+    seed: Seed = None,
+    n: Count = None,
+    model: Model = None,
+    negative_prompt: NegativePrompt = None,
+    guidance_scale: Guidance = None,
+    strength: Strength = None,
+    image: Image = None,
+    mask: Mask = None,
+    url: Url = "http://127.0.0.1:8000",
+    api_key: ApiKey = None,
+    timeout_s: Timeout = 600.0,
+) -> None:
+    """Draw PROMPT on a running server and save the picture; with --image, change that picture."""
+    if mask is not None and image is None:
+        raise typer.BadParameter("it marks a part of a picture; give --image as well", param_hint="--mask")
+    fields = {
+        "prompt": prompt,
+        "output_format": output_format(out),
+        "size": size,
+        "num_inference_steps": steps,
+        "seed": seed,
+        "n": n,
+        "model": model,
+        "negative_prompt": negative_prompt,
+        "guidance_scale": guidance_scale,
+        "strength": strength,
+    }
+    given = {name: value for name, value in fields.items() if value is not None}
+    pictures = {name: read_picture(path) for name, path in (("image", image), ("mask", mask)) if path}
+    with ImageClient(url, api_key, timeout_s) as client:
+        try:
+            result = _draw(client, given, pictures)
+        except KeyboardInterrupt:
+            typer.echo("imagegen: cancelled", err=True)
+            raise
+    for path in save_pictures(result, out):
+        typer.echo(f"{path} (seed {result.get('seed')})")
+
+
+def _draw(client: ImageClient, fields: dict[str, Any], pictures: dict[str, Any]) -> dict[str, Any]:
+    """Return the server's ImagesResponse, with a progress bar meanwhile; Ctrl-C cancels the job."""
+    with _progress() as progress:
+        bar = progress.add_task("sending", total=None, steps="")
+
+        def show(job: dict[str, Any]) -> None:
+            step, total = job.get("step"), job.get("total_steps")
+            steps = f"step {step} of {total}" if step and total else ""
+            status = str(job.get("status")).replace("_", " ")
+            progress.update(bar, description=status, total=100, completed=job.get("progress") or 0, steps=steps)
+
+        return client.draw(fields, pictures, show)
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[steps]}"))
+    return Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)

@@ -1,0 +1,52 @@
+"""The command ``imagegen``: its subcommands, and what happens to an error that a person can do something about."""
+
+import sys
+
+import typer
+
+from cli.api_command import api
+from cli.errors import UserError
+from cli.generate_command import generate
+from cli.serve import serve
+from cli.validate_command import validate
+from cli.worker_command import worker
+from config.settings import SettingsError
+from graphs.errors import ConfigurationError
+
+app = typer.Typer(
+    name="imagegen",
+    help="OpenAI-compatible image generation on OpenVINO GenAI, behind a durable job queue.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for _command in (serve, api, worker, validate, generate):
+    app.command()(_command)
+
+
+def run(args: list[str] | None = None) -> None:
+    """Run the command line (of this process, unless ``args`` is given) and exit with its code.
+
+    0 done, 2 something the person must change (told in one sentence), 130 stopped with Ctrl-C.
+    """
+    try:
+        code = app(args, prog_name="imagegen", standalone_mode=False)
+    except (ConfigurationError, SettingsError, UserError) as error:
+        _complain(str(error))
+        code = 2
+    except typer.TyperException as error:
+        _complain(_usage_sentence(error))
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(message: str) -> None:
+    typer.echo(f"imagegen: {message}", err=True)
+
+
+def _usage_sentence(error: typer.TyperException) -> str:
+    context: typer.Context | None = getattr(error, "ctx", None)
+    sentence = error.format_message().rstrip(".")
+    return f"{sentence}; see `{context.command_path} --help`." if context else sentence

@@ -1,0 +1,37 @@
+"""``imagegen validate``: says what a folder or a graph.pbtxt would serve, without serving it."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.errors import UserError
+from cli.options import TargetDevice
+from graphs.pbtxt import read_graph
+from graphs.repository import load_repository
+from graphs.servables import servable_in
+
+
+def validate(
+    path: Annotated[Path, typer.Argument(help="A folder, a graph.pbtxt or a config.json.")],
+    target_device: TargetDevice = None,
+) -> None:
+    """Check what PATH defines, and print the resolved options as JSON: of the one servable, or by name."""
+    given = path.expanduser().absolute()
+    if not given.exists():
+        raise UserError(f"{path} does not exist.")
+    options = _options(given, target_device or "CPU")
+    typer.echo(json.dumps(options, indent=2, ensure_ascii=False))
+
+
+def _options(path: Path, device: str) -> object:
+    if path.is_file() and path.suffix != ".json":
+        return read_graph(path, path.parent.name, default_device=device).options()
+    if path.is_file():
+        graphs = load_repository(config_path=path, default_device=device).graphs
+    else:
+        graphs = load_repository(model_repository_path=path, default_device=device).graphs
+    if path.is_dir() and servable_in(path, path.name) is not None:
+        return next(iter(graphs.values())).options()
+    return {name: graph.options() for name, graph in graphs.items()}

@@ -1,0 +1,101 @@
+"""``imagegen worker``: becomes a Celery worker for one graph on one device."""
+
+import os
+import re
+import sys
+import uuid
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.api_command import require_redis_url
+from cli.errors import UserError
+from cli.options import (
+    CacheDir,
+    ConfigPath,
+    LogLevel,
+    ModelName,
+    ModelPath,
+    ModelRepositoryPath,
+    RedisUrl,
+    TargetDevice,
+    repository_from,
+    settings_from,
+)
+from config.settings import Settings, settings_environment
+from graphs.repository import Repository
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+Graph = Annotated[str | None, typer.Option("--graph", help="Which graph to serve; not needed where there is only one.")]
+Device = Annotated[
+    str | None, typer.Option("--device", help="Device to use in place of the graph's own, such as GPU.0.")
+]
+
+
+def worker(
+    ctx: typer.Context,
+    graph: Graph = None,
+    device: Device = None,
+    model_repository_path: ModelRepositoryPath = None,
+    config_path: ConfigPath = None,
+    model_path: ModelPath = None,
+    model_name: ModelName = None,
+    target_device: TargetDevice = None,
+    cache_dir: CacheDir = None,
+    redis_url: RedisUrl = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Run a worker: one graph on one device. Start as many as there are devices."""
+    settings = settings_from(ctx.params)
+    require_redis_url(settings.redis.url, "worker")
+    name = choose_graph(repository_from(settings), settings.worker.graph)
+    chosen = settings.model_copy(update={"worker": settings.worker.model_copy(update={"graph": name})})
+    # Celery puts the working folder first on the import path: only here is it sure to find our packages.
+    os.chdir(PROJECT_ROOT)
+    os.execve(sys.executable, celery_command(chosen, name), worker_environment(chosen))  # noqa: S606
+
+
+def choose_graph(repository: Repository, asked: str | None) -> str:
+    """Return the graph's name, the only one there is if none is asked for. Raises UserError."""
+    names = sorted(repository.graphs)
+    if asked is None and len(names) == 1:
+        return names[0]
+    if asked is None:
+        raise UserError(f"several graphs are defined; give --graph with one of: {', '.join(names)}.")
+    if asked not in names:
+        raise UserError(f"there is no graph {asked!r}; defined: {', '.join(names)}.")
+    return asked
+
+
+def celery_command(settings: Settings, graph: str) -> list[str]:
+    """Return the command line of the Celery worker for a graph.
+
+    Prefork with one child: a crash in native code costs the child, not the worker. Gossip, mingle and
+    Celery's heartbeat are not used, and would only be more to fail.
+    """
+    from workers.jobs.broker import queue_name
+
+    node = re.sub(r"[^A-Za-z0-9_.-]", "-", graph)
+    return [
+        *(sys.executable, "-P", "-m", "celery", "--quiet", "-A", "workers.app", "worker"),
+        *("--pool", "prefork", "--concurrency", "1"),
+        *("--queues", queue_name(graph)),
+        *("--hostname", f"{node}-{uuid.uuid4().hex[:8]}@%h"),
+        *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+        *("--loglevel", settings.log.level),
+    ]
+
+
+def worker_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of the Celery worker: its settings, and SIGTERM as a bounded, soft shutdown."""
+    return child_environment(settings) | {"REMAP_SIGTERM": "SIGQUIT"}
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of a child that imports this project's packages."""
+    environment = settings_environment(settings)
+    already = environment.get("PYTHONPATH", "")
+    paths = [str(PROJECT_ROOT), *(path for path in already.split(os.pathsep) if path)]
+    return environment | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}

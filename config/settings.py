@@ -1,0 +1,147 @@
+"""Every setting, and the only place that reads the environment.
+
+A setting is ``IMAGEGEN_<GROUP>__<NAME>``, for example ``IMAGEGEN_HTTP__REST_PORT=9000``; ``REDIS_URL`` is read as
+well, as everyone expects. Names that end in ``_s`` are seconds, ``_bytes`` bytes, ``_pixels`` pixels.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "IMAGEGEN_"
+DELIMITER = "__"
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class RedisSettings(_Group):
+    """Where the truth about jobs is kept. Without a URL, ``imagegen serve`` starts a server of its own."""
+
+    url: str | None = None
+    connect_timeout_s: float = 2.0
+    # An answer takes milliseconds; a picture of 30 MB some hundreds of them.
+    timeout_s: float = 5.0
+
+
+class HttpSettings(_Group):
+    """The HTTP process."""
+
+    rest_bind_address: str = "127.0.0.1"
+    rest_port: int = Field(8000, ge=1, le=65535)
+    public_url: str | None = None
+    max_body_bytes: int = Field(64 * 2**20, gt=0)
+    max_image_pixels: int = Field(40_000_000, gt=0)
+    url_ttl_s: int = Field(3600, gt=0)
+    shutdown_timeout_s: int = Field(30, gt=0)
+
+
+class RepositorySettings(_Group):
+    """Which graphs are served; without any of the paths, the bundled demo model."""
+
+    model_repository_path: Path | None = None
+    config_path: Path | None = None
+    model_path: Path | None = None
+    model_name: str | None = None
+    target_device: str = "CPU"
+
+
+class WorkerSettings(_Group):
+    """One worker process: one graph on one device."""
+
+    graph: str | None = None
+    device: str | None = None
+    engine: Literal["openvino", "simulated"] = "openvino"
+    cache_dir: Path | None = None
+    simulated_step_s: float = Field(0.02, ge=0)
+    # How long a stopping worker may go on with the job it runs.
+    shutdown_timeout_s: int = Field(30, gt=0)
+
+
+class JobSettings(_Group):
+    """A job's life."""
+
+    result_ttl_s: int = Field(3600, gt=0)
+    record_ttl_s: int = Field(86_400, gt=0)
+    lease_s: float = Field(6.0, gt=1)
+    max_attempts: int = Field(3, ge=1)
+    max_queued: int = Field(1000, ge=1)
+    time_limit_s: int = Field(3600, gt=0)
+
+
+class LogSettings(_Group):
+    """What is logged, to standard error."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class Settings(BaseSettings):
+    """All settings; arguments win over the environment, the environment over the defaults."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=DELIMITER, extra="forbid", frozen=True, protected_namespaces=()
+    )
+
+    redis: RedisSettings = RedisSettings()
+    http: HttpSettings = HttpSettings()
+    repository: RepositorySettings = RepositorySettings()
+    worker: WorkerSettings = WorkerSettings()
+    jobs: JobSettings = JobSettings()
+    log: LogSettings = LogSettings()
+    data_dir: Path = Field(default_factory=lambda: default_data_dir())
+
+
+class SettingsError(Exception):
+    """A setting cannot be used."""
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from the environment, with ``overrides`` (nested dicts by group) on top.
+
+    Overrides that are None count as not given. Raises SettingsError with one sentence a wrong setting.
+    """
+    given = _without_none(overrides)
+    if "url" not in given.get("redis", {}) and f"{PREFIX}REDIS{DELIMITER}URL" not in os.environ:
+        given.setdefault("redis", {}).update(_without_none({"url": os.environ.get("REDIS_URL") or None}))
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise SettingsError(_sentences(error)) from error
+
+
+def settings_environment(settings: Settings) -> dict[str, str]:
+    """Return the whole environment for a child process that is to see exactly these settings."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) and k != "REDIS_URL"}
+    return inherited | dict(_flatten(settings.model_dump(mode="json"), PREFIX))
+
+
+def default_data_dir() -> Path:
+    """Return the user's data directory for this service (XDG base directory specification)."""
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "imagegen"
+
+
+def _flatten(values: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
+    flat: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat += _flatten(value, f"{prefix}{name.upper()}{DELIMITER}")
+        elif value is not None:
+            flat.append((f"{prefix}{name.upper()}", str(value)))
+    return flat
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    cleaned = {k: _without_none(v) if isinstance(v, dict) else v for k, v in values.items() if v is not None}
+    return {k: v for k, v in cleaned.items() if v != {}}
+
+
+def _sentences(error: ValidationError) -> str:
+    return "; ".join(
+        f"setting {PREFIX}{DELIMITER.join(str(part).upper() for part in problem['loc'])}: {problem['msg']}"
+        for problem in error.errors()
+    )

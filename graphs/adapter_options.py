@@ -1,0 +1,187 @@
+"""The rules of lora_adapters and composite_lora_adapters."""
+
+import math
+import re
+from pathlib import Path
+
+from graphs.graph import CompositeComponent, CompositeLoraAdapter, LoraAdapter, LoraMode
+from graphs.image_gen_calculator_pb2 import ImageGenCalculatorOptions
+from graphs.source_lines import Source, Step
+from graphs.text_files import is_file
+
+_ALIAS = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
+_Composite = ImageGenCalculatorOptions.CompositeLoraAdapterEntry
+_Component = ImageGenCalculatorOptions.CompositeLoraComponent
+_At = tuple[Step, ...]
+_Entry = ImageGenCalculatorOptions.LoraAdapterEntry
+
+
+def read_adapters(
+    message: ImageGenCalculatorOptions, source: Source, *, folder: Path, graph_name: str, npu: bool
+) -> tuple[LoraAdapter, ...]:
+    """Return the checked adapters in their order; relative paths start from ``folder``.
+
+    Raises GraphError for the first one that cannot be served.
+    """
+    found: list[LoraAdapter] = []
+    for index, entry in enumerate(message.lora_adapters):
+        at: _At = (("lora_adapters", index),)
+        _check_alias(entry.alias, source, at, {graph_name, *(a.alias for a in found)})
+        adapter = LoraAdapter(
+            alias=entry.alias,
+            path=_file(entry.path, source, at, folder),
+            alpha=_alpha(entry, source, at),
+            alpha_given=entry.HasField("alpha"),
+            mode=_mode(entry, source, at, npu=npu),
+        )
+        _check_company(adapter, found, source, at)
+        found.append(adapter)
+    static = [a.alias for a in found if a.mode is LoraMode.STATIC]
+    if len(static) > 1 and not message.composite_lora_adapters:
+        reason = (
+            f"{len(static)} STATIC adapters ({', '.join(static)}) are always active together and need a "
+            "composite_lora_adapters entry that gives the blend a name."
+        )
+        raise source.option_error(reason, ("lora_adapters", _index(found, static[1])))
+    return tuple(found)
+
+
+def read_composites(
+    message: ImageGenCalculatorOptions, source: Source, adapters: tuple[LoraAdapter, ...], *, graph_name: str
+) -> tuple[CompositeLoraAdapter, ...]:
+    """Return the checked composites in their order; a component without alpha gets its adapter's.
+
+    Raises GraphError for the first one that cannot be served.
+    """
+    by_alias = {adapter.alias: adapter for adapter in adapters}
+    compiled: dict[str, float] = {}
+    found: list[CompositeLoraAdapter] = []
+    for index, entry in enumerate(message.composite_lora_adapters):
+        at: _At = (("composite_lora_adapters", index),)
+        _check_alias(entry.alias, source, at, {graph_name, *by_alias, *(c.alias for c in found)})
+        components = _components(entry, source, at, by_alias)
+        _check_compiled(components, source, at, by_alias, compiled)
+        found.append(CompositeLoraAdapter(alias=entry.alias, components=components))
+    return tuple(found)
+
+
+def _components(
+    entry: _Composite, source: Source, at: _At, by_alias: dict[str, LoraAdapter]
+) -> tuple[CompositeComponent, ...]:
+    if not entry.components:
+        raise source.option_error("A composite needs at least one entry in components.", *at, "components")
+    found: list[CompositeComponent] = []
+    for index, component in enumerate(entry.components):
+        here = (*at, ("components", index))
+        adapter = _referenced(component, source, here, by_alias)
+        if any(adapter.alias == earlier.adapter_alias for earlier in found):
+            raise source.option_error(
+                f"{adapter.alias!r} is already in this composite.", *here, "adapter_alias"
+            )
+        given = component.HasField("alpha")
+        alpha = _alpha(component, source, here) if given else adapter.alpha
+        if given and alpha != 1.0 and adapter.alpha != 1.0:
+            reason = (
+                f"The alpha of {adapter.alias!r} is written twice: {adapter.alpha:g} with the adapter and "
+                f"{alpha:g} here; keep one of them."
+            )
+            raise source.option_error(reason, *here, "alpha")
+        found.append(CompositeComponent(adapter_alias=adapter.alias, alpha=alpha, alpha_given=given))
+    return tuple(found)
+
+
+def _referenced(
+    component: _Component, source: Source, here: _At, by_alias: dict[str, LoraAdapter]
+) -> LoraAdapter:
+    alias = component.adapter_alias
+    if not alias:
+        raise source.option_error(
+            "adapter_alias is required; write the alias of an adapter.", *here, "adapter_alias"
+        )
+    if alias not in by_alias:
+        known = ", ".join(by_alias) or "there is none"
+        raise source.option_error(
+            f"{alias!r} is not the alias of a lora_adapters entry ({known}).", *here, "adapter_alias"
+        )
+    if by_alias[alias].mode is LoraMode.FUSE:
+        reason = (
+            f"{alias!r} is merged into the model (FUSE) and always active; it cannot be part of a composite."
+        )
+        raise source.option_error(reason, *here, "adapter_alias")
+    return by_alias[alias]
+
+
+def _check_compiled(
+    components: tuple[CompositeComponent, ...],
+    source: Source,
+    at: _At,
+    by_alias: dict[str, LoraAdapter],
+    compiled: dict[str, float],
+) -> None:
+    """Refuse two composites that would need the same STATIC adapter compiled with two strengths."""
+    for index, component in enumerate(components):
+        if by_alias[component.adapter_alias].mode is not LoraMode.STATIC:
+            continue
+        other = compiled.setdefault(component.adapter_alias, component.alpha)
+        if other != component.alpha:
+            reason = (
+                f"{component.adapter_alias!r} is STATIC, compiled with one alpha for all composites, but has "
+                f"{component.alpha:g} here and {other:g} in another; write the same in both."
+            )
+            raise source.option_error(reason, *at, ("components", index), "alpha")
+
+
+def _check_alias(alias: str, source: Source, at: _At, taken: set[str]) -> None:
+    if not alias:
+        raise source.option_error(
+            "alias is required; it is the name that clients send as model.", *at, "alias"
+        )
+    if not _ALIAS.fullmatch(alias) or alias in (".", ".."):
+        reason = f"{alias!r} cannot be an alias; use letters, digits, '-', '_' and '.' only."
+        raise source.option_error(reason, *at, "alias")
+    if alias in taken:
+        reason = f"{alias!r} is already the name of this graph or of another adapter; choose another."
+        raise source.option_error(reason, *at, "alias")
+
+
+def _file(text: str, source: Source, at: _At, folder: Path) -> Path:
+    if not text:
+        raise source.option_error("path is required; write the adapter's .safetensors file.", *at, "path")
+    if not text.lower().endswith(".safetensors"):
+        raise source.option_error(f"{text!r} is not a .safetensors file.", *at, "path")
+    if not is_file(folder / text):
+        reason = f"{text!r} does not exist; write a file's path, absolute or relative to the graph's folder."
+        raise source.option_error(reason, *at, "path")
+    return folder / text
+
+
+def _alpha(entry: _Entry | _Component, source: Source, at: _At) -> float:
+    if not math.isfinite(entry.alpha):
+        raise source.option_error(f"alpha must be a finite number, not {entry.alpha}.", *at, "alpha")
+    return entry.alpha
+
+
+def _mode(entry: _Entry, source: Source, at: _At, *, npu: bool) -> LoraMode:
+    """The mode as written, else STATIC on the NPU and DYNAMIC elsewhere."""
+    if not entry.HasField("mode"):
+        return LoraMode.STATIC if npu else LoraMode.DYNAMIC
+    mode = LoraMode(ImageGenCalculatorOptions.LoraLoadMode.Name(entry.mode))
+    if npu and mode is LoraMode.DYNAMIC:
+        reason = "The NPU cannot switch adapters between requests; write mode: STATIC (or FUSE)."
+        raise source.option_error(reason, *at, "mode")
+    return mode
+
+
+def _check_company(adapter: LoraAdapter, earlier: list[LoraAdapter], source: Source, at: _At) -> None:
+    switching = {LoraMode.STATIC, LoraMode.DYNAMIC}
+    for other in earlier:
+        if {adapter.mode, other.mode} == switching:
+            reason = (
+                f"{adapter.alias!r} is {adapter.mode} and {other.alias!r} is {other.mode}; compiled and "
+                "switched adapters cannot be combined, so give all of them one mode."
+            )
+            raise source.option_error(reason, *at, "mode")
+
+
+def _index(adapters: list[LoraAdapter], alias: str) -> int:
+    return next(index for index, adapter in enumerate(adapters) if adapter.alias == alias)

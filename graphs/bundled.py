@@ -1,0 +1,35 @@
+"""The model that comes with the server, and what is served when settings name no other."""
+
+from pathlib import Path
+
+from graphs.repository import Repository, load_repository
+
+BUNDLED_MODEL_NAME = "demo"
+
+
+def bundled_model_path() -> Path:
+    """Return the folder of the bundled demo model (absolute; it holds a graph.pbtxt)."""
+    return Path(__file__).resolve().parent / BUNDLED_MODEL_NAME
+
+
+def load_served(
+    *,
+    model_repository_path: Path | None = None,
+    config_path: Path | None = None,
+    model_path: Path | None = None,
+    model_name: str | None = None,
+    target_device: str = "CPU",
+) -> Repository:
+    """Load the repository that the settings of this shape describe; the bundled model without any path.
+
+    Raises ConfigurationError where it cannot be used.
+    """
+    if model_repository_path is None and config_path is None and model_path is None:
+        model_path, model_name = bundled_model_path(), model_name or BUNDLED_MODEL_NAME
+    return load_repository(
+        model_repository_path=model_repository_path,
+        config_path=config_path,
+        model_path=model_path,
+        model_name=model_name,
+        default_device=target_device,
+    )

@@ -1,0 +1,185 @@
+"""Reading and writing graph.pbtxt, the graph definition of OpenVINO Model Server."""
+
+import difflib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from google.protobuf import text_format
+
+from graphs.calculator_graph import (
+    CALCULATOR,
+    OPTIONS_TYPE,
+    REQUEST_TAG,
+    RESPONSE_TAG,
+    SIDE_PACKET,
+    unpack_options,
+)
+from graphs.errors import GraphError
+from graphs.graph import CompositeComponent, CompositeLoraAdapter, Graph, LoraAdapter
+from graphs.image_gen_calculator_pb2 import CalculatorGraphConfig, ImageGenCalculatorOptions
+from graphs.options import resolve_options
+from graphs.source_lines import Source
+from graphs.text_files import read_text
+
+_POSITION = re.compile(r"^\d+:\d+ : ")
+_QUOTED_LINE = re.compile(r"^'.*': (?=[A-Z])", re.DOTALL)
+_UNKNOWN_FIELD = re.compile(r'no field named "(\w+)"')
+_REPEATED_FIELD = re.compile(r'multiple "(\w+)" fields')
+_UNKNOWN_TYPE = re.compile(r"Type (\S+) not found in descriptor pool")
+
+_TEMPLATE = f"""\
+input_stream: "{REQUEST_TAG}:input"
+output_stream: "{RESPONSE_TAG}:output"
+
+node: {{
+  name: "ImageGenExecutor"
+  calculator: "{CALCULATOR}"
+  input_stream: "{REQUEST_TAG}:input"
+  input_side_packet: "{SIDE_PACKET}"
+  output_stream: "{RESPONSE_TAG}:output"
+  node_options: {{
+      {OPTIONS_TYPE}: {{
+%s
+      }}
+  }}
+}}
+"""
+
+
+def read_graph(path: Path, name: str, *, default_device: str = "CPU") -> Graph:
+    """Read and check a graph.pbtxt; ``default_device`` is used where it names no device.
+
+    Raises GraphError with file, reason and, where they can be known, line and field.
+    """
+    path = path.absolute()
+    try:
+        text = read_text(path)
+        config = text_format.Parse(text, CalculatorGraphConfig())
+    except ValueError as error:
+        raise GraphError(str(error), path=path) from None
+    except text_format.ParseError as error:
+        raise _syntax_error(error, path, text) from None
+    except RecursionError:
+        raise GraphError("The definition is nested too deeply to be read.", path=path) from None
+    source = Source(path, text)
+    options = unpack_options(config, source)
+    return resolve_options(options, source, name=name, folder=path.parent, default_device=default_device)
+
+
+def graph_with_defaults(models_path: Path, name: str, *, default_device: str = "CPU") -> Graph:
+    """Return the graph of a models directory that has no graph.pbtxt: every option at its default.
+
+    Raises GraphError where the folder does not exist or the defaults cannot be served, as on an NPU.
+    """
+    folder = models_path.absolute()
+    options = ImageGenCalculatorOptions(models_path=str(folder))
+    try:
+        return resolve_options(options, Source(), name=name, folder=folder, default_device=default_device)
+    except GraphError as error:
+        reason = f"{error.reason} The options of a folder are written in its graph.pbtxt, and this one has none."
+        raise GraphError(reason, path=folder, field=error.field) from None
+
+
+def format_graph(graph: Graph) -> str:
+    """Write a graph.pbtxt that reads back as the same graph, leaving out what has its default value.
+
+    Paths inside the folder of ``graph.path`` are written relative to it; a graph without a path is written
+    for a graph.pbtxt in its models directory.
+    """
+    return _TEMPLATE % "\n".join(" " * 10 + line for line in _option_lines(graph))
+
+
+def _option_lines(graph: Graph) -> Iterator[str]:
+    folder = graph.path.parent if graph.path else graph.models_path
+    unset = Graph.model_fields
+    yield f"models_path: {_quoted(_relative(graph.models_path, folder, same='./'))}"
+    yield f"device: {_quoted(' '.join(graph.device))}"
+    if graph.plugin_config:
+        config = json.dumps(graph.plugin_config, ensure_ascii=False, allow_nan=False)
+        yield f"plugin_config: {_quoted(config)}"
+    if graph.resolution:
+        yield f"resolution: {_quoted(' '.join(map(str, graph.resolution)))}"
+    elif graph.max_resolution != unset["max_resolution"].default:
+        yield f"max_resolution: {_quoted(str(graph.max_resolution))}"
+    if graph.default_resolution is not None:
+        yield f"default_resolution: {_quoted(str(graph.default_resolution))}"
+    if graph.num_images_per_prompt is not None:
+        yield f"num_images_per_prompt: {graph.num_images_per_prompt}"
+    elif graph.max_num_images_per_prompt != unset["max_num_images_per_prompt"].default:
+        yield f"max_num_images_per_prompt: {graph.max_num_images_per_prompt}"
+    for field in ("default_num_inference_steps", "max_num_inference_steps"):
+        if getattr(graph, field) != unset[field].default:
+            yield f"{field}: {getattr(graph, field)}"
+    if graph.guidance_scale is not None:
+        yield f"guidance_scale: {graph.guidance_scale!r}"
+    yield from (_adapter(adapter, folder) for adapter in graph.lora_adapters)
+    yield from (_composite(composite) for composite in graph.composite_lora_adapters)
+
+
+def _adapter(adapter: LoraAdapter, folder: Path) -> str:
+    alias, path = _quoted(adapter.alias), _quoted(_relative(adapter.path, folder, same="."))
+    return f"lora_adapters {{ alias: {alias} path: {path}{_alpha(adapter)} mode: {adapter.mode} }}"
+
+
+def _composite(composite: CompositeLoraAdapter) -> str:
+    components = " ".join(
+        f"components {{ adapter_alias: {_quoted(component.adapter_alias)}{_alpha(component)} }}"
+        for component in composite.components
+    )
+    return f"composite_lora_adapters {{ alias: {_quoted(composite.alias)} {components} }}"
+
+
+def _alpha(weighted: LoraAdapter | CompositeComponent) -> str:
+    return f" alpha: {weighted.alpha!r}" if weighted.alpha_given else ""
+
+
+def _relative(path: Path, folder: Path, *, same: str) -> str:
+    if path == folder:
+        return same
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+def _quoted(text: str) -> str:
+    """A text format string; single-quoted where that spares escapes, as OVMS writes its plugin_config."""
+    quote = "'" if '"' in text and "'" not in text else '"'
+    escaped = text.replace("\\", "\\\\").replace(quote, f"\\{quote}")
+    return quote + "".join(c if c >= " " and c != "\x7f" else f"\\{ord(c):03o}" for c in escaped) + quote
+
+
+def _syntax_error(error: text_format.ParseError, path: Path, text: str) -> GraphError:
+    """Turn protobuf's message into ours: its sentence, the line, and the field."""
+    sentence = _QUOTED_LINE.sub("", _POSITION.sub("", str(error)))
+    line = error.GetLine()
+    if unknown := _UNKNOWN_FIELD.search(sentence):
+        near = difflib.get_close_matches(unknown[1], _field_names(), n=1)
+        hint = f"; did you mean {near[0]}?" if near else "; remove it."
+        return GraphError(f"There is no field of this name here{hint}", path=path, line=line, field=unknown[1])
+    if repeated := _REPEATED_FIELD.search(sentence):
+        return GraphError("The field is written twice; keep one of them.", path=path, line=line, field=repeated[1])
+    if kind := _UNKNOWN_TYPE.search(sentence):
+        reason = f"Options of type {kind[1]} are not known here; write {OPTIONS_TYPE}."
+        return GraphError(reason, path=path, line=_line_of(kind[1], text), field="node.node_options")
+    reason = f"This is not the text form of a graph: {sentence.rstrip('.')}."
+    return GraphError(reason, path=path, line=line, field=_field_before(error, text))
+
+
+def _field_before(error: text_format.ParseError, text: str) -> str | None:
+    """The field whose value the parser stopped at, where it stopped at a value."""
+    line, column = error.GetLine(), error.GetColumn()
+    if not line or not column:
+        return None
+    before = "".join(text.split("\n")[line - 1 : line])[: column - 1]
+    match = re.search(r"(\w+)\s*:\s*$", before)
+    return match[1] if match else None
+
+
+def _field_names() -> list[str]:
+    options, graph = ImageGenCalculatorOptions.DESCRIPTOR, CalculatorGraphConfig.DESCRIPTOR
+    messages = [options, *options.nested_types, graph, *graph.nested_types]
+    return sorted({field.name for message in messages for field in message.fields})
+
+
+def _line_of(word: str, text: str) -> int | None:
+    return next((n for n, line in enumerate(text.splitlines(), 1) if word in line.split("#")[0]), None)

@@ -1,0 +1,91 @@
+"""A request as the domain sees it, before and after its gaps are closed.
+
+``GenerationParameters`` declares every parameter that can change a picture, once: the HTTP schemas inherit from
+it, ``graphs/resolve.py`` turns it into a ``ResolvedRequest``, and the engine reads that.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from graphs.model_facts import Operation
+
+OutputFormat = Literal["png", "jpeg", "webp"]
+# OpenAI's own limit for a prompt; the text encoders cut at 77 (CLIP) or max_sequence_length (T5) tokens.
+Prompt = Annotated[str, Field(max_length=32_000)]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+MAX_SEED = 2**64  # OVMS takes any size_t
+DISTINCT_SEEDS = 2**32
+
+
+class GenerationParameters(BaseModel):
+    """What a client may set; null always means the default. The names are OVMS's."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+    model: str | None = Field(None, description="Graph name, adapter alias or composite alias.")
+    prompt: Prompt | None = Field(None, description="What to draw.")
+    prompt_2: Prompt | None = Field(None, description="Prompt of the second text encoder (SDXL, SD3, FLUX).")
+    prompt_3: Prompt | None = Field(None, description="Prompt of the third text encoder (SD3).")
+    negative_prompt: Prompt | None = Field(None, description="What to keep away from (SD, SDXL, SD3).")
+    negative_prompt_2: Prompt | None = Field(None, description="The same for the second encoder (SDXL, SD3).")
+    negative_prompt_3: Prompt | None = Field(None, description="The same for the third encoder (SD3).")
+    width: int | None = Field(None, description="Width in pixels.")
+    height: int | None = Field(None, description="Height in pixels.")
+    num_images_per_prompt: int | None = Field(None, description="How many pictures to draw.")
+    num_inference_steps: int | None = Field(None, description="Denoising steps.")
+    guidance_scale: FiniteFloat | None = Field(None, description="How strictly to follow the prompt.")
+    strength: FiniteFloat | None = Field(None, description="How much an edit may change, 0 to 1.")
+    rng_seed: int | None = Field(None, description="Seed of the noise; random unless given, always reported.")
+    max_sequence_length: int | None = Field(None, description="Tokens of the T5 encoder (SD3, FLUX).")
+    lora_alphas: dict[str, FiniteFloat] | None = Field(None, description="Strengths of the active adapters.")
+    output_format: OutputFormat | None = Field(None, description="Format of the picture; png unless given.")
+    output_compression: int | None = Field(
+        None, ge=0, le=100, description="Quality of jpeg and webp, 0 to 100; 100 unless given."
+    )
+
+
+class AdapterSelection(BaseModel):
+    """One LoRA adapter and the strength it is applied with."""
+
+    model_config = ConfigDict(frozen=True)
+
+    alias: str
+    alpha: float
+
+
+class ResolvedRequest(BaseModel):
+    """A request without gaps: what the engine does, and nothing else decides any more.
+
+    ``width`` and ``height`` are pixels; ``strength`` is null for text to image; ``max_sequence_length`` is null
+    for families without a T5 encoder; second and third prompts are null where the model has no such encoder
+    or the client gave none.
+    """
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    operation: Operation
+    graph: str
+    model: str
+    prompt: str
+    prompt_2: str | None = None
+    prompt_3: str | None = None
+    negative_prompt: str | None = None
+    negative_prompt_2: str | None = None
+    negative_prompt_3: str | None = None
+    width: int
+    height: int
+    num_images_per_prompt: int
+    num_inference_steps: int
+    guidance_scale: float
+    strength: float | None = None
+    rng_seed: int
+    max_sequence_length: int | None = None
+    adapters: tuple[AdapterSelection, ...] = ()
+    output_format: OutputFormat = "png"
+    output_compression: int = 100
+
+    @property
+    def size(self) -> str:
+        """The picture's size as ``WxH``."""
+        return f"{self.width}x{self.height}"

@@ -1,0 +1,211 @@
+"""Close a request's gaps and enforce every limit, before anything is queued.
+
+What OpenVINO GenAI refuses late, ignores silently or dies of is refused here with the parameter's name: step
+count 0 and a strength that leaves no step end the process, for instance. Sources of the rules: the options of
+graph.pbtxt and ``graphs/model_facts.py``.
+"""
+
+import secrets
+
+from graphs.errors import InvalidRequest
+from graphs.graph import Graph, LoraMode
+from graphs.model_facts import Family, ModelFacts, Operation
+from graphs.repository import Route
+from graphs.request import (
+    DISTINCT_SEEDS,
+    MAX_SEED,
+    AdapterSelection,
+    GenerationParameters,
+    ResolvedRequest,
+)
+from graphs.resolution import Resolution
+from graphs.resolve_size import resolve_size
+from graphs.schedules import draws_noise, nearest_good_steps, single
+
+_MAX_GUIDANCE_SCALE = 100.0
+_LCM_ORIGINAL_STEPS = 50
+
+
+def resolve(
+    parameters: GenerationParameters,
+    operation: Operation,
+    route: Route,
+    facts: ModelFacts,
+    image_size: Resolution | None = None,
+) -> ResolvedRequest:
+    """Turn what a client asked for into what the engine does.
+
+    Takes the client's parameters, the operation, where the model name leads, the model's facts and, for edits,
+    the input image's size in pixels. Returns the request without gaps, its seed fixed.
+    Raises InvalidRequest naming the parameter.
+    """
+    graph = route.graph
+    size = resolve_size(parameters, graph, facts, image_size)
+    steps = _steps(parameters, graph, facts)
+    guidance_scale = _guidance_scale(parameters, operation, graph, facts)
+    prompts = _prompts(parameters, facts, guidance_scale)
+    return ResolvedRequest(
+        operation=operation,
+        graph=graph.name,
+        model=route.model,
+        width=size.width,
+        height=size.height,
+        num_images_per_prompt=_images(parameters, graph),
+        num_inference_steps=steps,
+        guidance_scale=guidance_scale,
+        strength=_strength(parameters, operation, facts, steps),
+        rng_seed=_seed(parameters),
+        max_sequence_length=_max_sequence_length(parameters, facts),
+        adapters=_adapters(parameters, route),
+        output_format=parameters.output_format or "png",
+        output_compression=100 if parameters.output_compression is None else parameters.output_compression,
+        **prompts,
+    )
+
+
+def _images(parameters: GenerationParameters, graph: Graph) -> int:
+    static = (graph.num_images_per_prompt or 1) if graph.is_static else None
+    count = parameters.num_images_per_prompt
+    if count is None:
+        return static or 1
+    if count < 1:
+        raise InvalidRequest(f"n must be at least 1, not {count}.", param="n")
+    if static is not None and count != static:
+        raise InvalidRequest(f"n must be {static}: this model is compiled for that batch.", param="n")
+    if count > graph.max_num_images_per_prompt:
+        raise InvalidRequest(
+            f"n is {count}, but this model draws at most {graph.max_num_images_per_prompt} images per request.",
+            param="n",
+        )
+    return count
+
+
+def _steps(parameters: GenerationParameters, graph: Graph, facts: ModelFacts) -> int:
+    steps, param = parameters.num_inference_steps, "num_inference_steps"
+    if steps is None:
+        steps = graph.default_num_inference_steps
+    if steps < 1:
+        raise InvalidRequest(f"num_inference_steps must be at least 1, not {steps}.", param=param)
+    limit = min(graph.max_num_inference_steps, facts.num_train_timesteps)
+    if steps > limit:
+        raise InvalidRequest(f"num_inference_steps is {steps}, but this model takes at most {limit}.", param=param)
+    if draws_noise(facts, steps):
+        good = " or ".join(map(str, nearest_good_steps(facts, steps, limit)))
+        raise InvalidRequest(
+            f"{steps} steps would draw noise with this model's scheduler ({facts.scheduler}, "
+            f"{facts.timestep_spacing} spacing); use {good}.",
+            param=param,
+        )
+    return steps
+
+
+def _guidance_scale(parameters: GenerationParameters, operation: Operation, graph: Graph, facts: ModelFacts) -> float:
+    static = graph.guidance_scale if graph.is_static else None
+    value = parameters.guidance_scale
+    if value is None:
+        return static if static is not None else facts.rules.guidance_scale[operation]
+    if not 0 <= value <= _MAX_GUIDANCE_SCALE:
+        raise InvalidRequest(
+            f"guidance_scale must be between 0 and {_MAX_GUIDANCE_SCALE:g}, not {value:g}.", param="guidance_scale"
+        )
+    if static is not None and value != static:
+        raise InvalidRequest(
+            f"guidance_scale must be {static:g}: this model is compiled for it.", param="guidance_scale"
+        )
+    if facts.rules.guidance_above_one and value <= 1:
+        raise InvalidRequest(f"guidance_scale must be above 1 for {facts.family}.", param="guidance_scale")
+    return value
+
+
+def _prompts(parameters: GenerationParameters, facts: ModelFacts, guidance_scale: float) -> dict[str, str | None]:
+    """All six prompts by name. An empty one beside the first is as good as none, as in diffusers."""
+    if parameters.prompt is None:
+        raise InvalidRequest("prompt is required.", param="prompt")
+    prompts: dict[str, str | None] = {"prompt": parameters.prompt}
+    limits = {"prompt": facts.rules.prompts, "negative_prompt": facts.rules.negative_prompts}
+    for stem, count in limits.items():
+        for number in (1, 2, 3):
+            name = stem if number == 1 else f"{stem}_{number}"
+            text = getattr(parameters, name)
+            if name == "prompt" or not text:
+                continue
+            if number > count:
+                raise InvalidRequest(f"{name} is not used by {facts.family} models; leave it out.", param=name)
+            prompts[name] = text
+    if guidance_scale <= 1 and any(name.startswith("negative") for name in prompts):
+        raise InvalidRequest(
+            f"A negative prompt has no effect with guidance_scale {guidance_scale:g}; it must be above 1.",
+            param="negative_prompt",
+        )
+    return prompts
+
+
+def _strength(parameters: GenerationParameters, operation: Operation, facts: ModelFacts, steps: int) -> float | None:
+    value = parameters.strength
+    if operation is Operation.GENERATION:
+        if value not in (None, 1.0):
+            raise InvalidRequest("strength is for edits; leave it out here.", param="strength")
+        return None
+    if value is None:
+        value = facts.rules.strength[operation]
+    if not 0 <= value <= 1:
+        raise InvalidRequest(f"strength must be between 0 and 1, not {value:g}.", param="strength")
+    if not _leaves_a_step(value, steps, facts.family):
+        raise InvalidRequest(
+            f"strength {value:g} of {steps} steps leaves no step to draw; raise strength or num_inference_steps.",
+            param="strength",
+        )
+    return value
+
+
+def _leaves_a_step(strength: float, steps: int, family: Family) -> bool:
+    """GenAI drops the first ``1 - strength`` of the steps, in single precision; each family rounds its own way."""
+    if family in (Family.SD3, Family.FLUX, Family.FLUX_FILL):
+        return single(steps * single(strength)) > 0
+    if family is Family.LCM:  # takes its steps out of the first part of 50; none there ends the process
+        return single(_LCM_ORIGINAL_STEPS * single(strength)) >= 1
+    return single(steps * single(strength)) >= 1
+
+
+def _seed(parameters: GenerationParameters) -> int:
+    seed = parameters.rng_seed
+    if seed is None:
+        return secrets.randbelow(DISTINCT_SEEDS)
+    if not 0 <= seed < MAX_SEED:
+        raise InvalidRequest(
+            f"The seed must be between 0 and {MAX_SEED - 1}; leave it out for a random one.", param="rng_seed"
+        )
+    # GenAI keeps the low 32 bits only; the seed that is reported is the one that drew the picture.
+    return seed % DISTINCT_SEEDS
+
+
+def _max_sequence_length(parameters: GenerationParameters, facts: ModelFacts) -> int | None:
+    """One length a model: the T5 encoder keeps that of its first generation and refuses every other."""
+    value, served = parameters.max_sequence_length, facts.rules.max_sequence_length
+    if value is None or value == served:
+        return served
+    problem = f"must be {served} for this model" if served else f"is not used by {facts.family} models"
+    raise InvalidRequest(f"max_sequence_length {problem}; leave it out.", param="max_sequence_length")
+
+
+def _adapters(parameters: GenerationParameters, route: Route) -> tuple[AdapterSelection, ...]:
+    alphas = parameters.lora_alphas or {}
+    active = dict(route.adapters)
+    if alphas and not active:
+        raise InvalidRequest(
+            f"lora_alphas has nothing to act on: {route.model!r} is a base model; name an adapter in model.",
+            param="lora_alphas",
+        )
+    modes = {adapter.alias: adapter.mode for adapter in route.graph.lora_adapters}
+    for alias in alphas:
+        if alias not in active:
+            raise InvalidRequest(
+                f"lora_alphas names {alias!r}, which is not part of {route.model!r} ({', '.join(active)}).",
+                param=f"lora_alphas.{alias}",
+            )
+        if modes.get(alias) is not LoraMode.DYNAMIC:
+            raise InvalidRequest(
+                f"The strength of {alias!r} is compiled in ({modes.get(alias)}) and cannot be changed.",
+                param=f"lora_alphas.{alias}",
+            )
+    return tuple(AdapterSelection(alias=a, alpha=alphas.get(a, alpha)) for a, alpha in active.items())

@@ -1,0 +1,68 @@
+"""Which size a picture gets, and which sizes are refused."""
+
+from graphs.errors import InvalidRequest
+from graphs.graph import Graph
+from graphs.model_facts import ModelFacts
+from graphs.request import GenerationParameters
+from graphs.resolution import Resolution
+
+
+def resolve_size(
+    parameters: GenerationParameters, graph: Graph, facts: ModelFacts, image_size: Resolution | None
+) -> Resolution:
+    """The picture's size in pixels: as asked, else the graph's default, else the input image's, else the model's.
+
+    Raises InvalidRequest naming ``size``, ``width`` or ``height``.
+    """
+    default = _default(graph, facts, image_size)
+    for name in ("width", "height"):
+        value = getattr(parameters, name)
+        if value is not None and value < 1:
+            raise InvalidRequest(f"{name} must be at least 1, not {value}.", param=name)
+    size = Resolution(parameters.width or default.width, parameters.height or default.height)
+    if parameters.width is not None or parameters.height is not None:
+        _check_multiple(size, facts)
+    _check_limits(size, graph, asked=parameters.width is not None or parameters.height is not None)
+    return size
+
+
+def _default(graph: Graph, facts: ModelFacts, image_size: Resolution | None) -> Resolution:
+    multiple = facts.rules.size_multiple
+    if graph.default_resolution is not None:
+        return graph.default_resolution
+    wanted = facts.native_resolution if image_size is None else _rounded(image_size, multiple)
+    if graph.resolution and wanted not in graph.resolution:
+        return graph.resolution[0]
+    return wanted
+
+
+def _rounded(size: Resolution, multiple: int) -> Resolution:
+    """The nearest size the model can draw; GenAI on its own would crop the image to it."""
+    return Resolution(*(max(multiple, round(side / multiple) * multiple) for side in (size.width, size.height)))
+
+
+def _check_multiple(size: Resolution, facts: ModelFacts) -> None:
+    multiple = facts.rules.size_multiple
+    if size.width % multiple or size.height % multiple:
+        raise InvalidRequest(
+            f"The size is {size}, but both sides must be multiples of {multiple} for {facts.family} models; "
+            f"the nearest is {_rounded(size, multiple)}.",
+            param="size",
+            code="invalid_size",
+        )
+
+
+def _check_limits(size: Resolution, graph: Graph, *, asked: bool) -> None:
+    if graph.resolution:
+        if size not in graph.resolution:
+            allowed = ", ".join(map(str, graph.resolution))
+            raise InvalidRequest(
+                f"The size is {size}, but this model draws only {allowed}.", param="size", code="invalid_size"
+            )
+        return
+    limit = graph.max_resolution
+    if size.width > limit.width or size.height > limit.height:
+        hint = "" if asked else " (the image's own size; give size to have it scaled)"
+        raise InvalidRequest(
+            f"The size is {size}{hint}, but this model draws at most {limit}.", param="size", code="invalid_size"
+        )

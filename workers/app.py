@@ -1,0 +1,125 @@
+"""A worker process as Celery starts it: ``celery -A workers.app worker`` (``imagegen worker`` types it for you).
+
+The main process supervises; its one child imports OpenVINO, loads the pipelines once and draws. Nothing with
+threads of its own may exist before the fork, so the engine is imported in the child only.
+"""
+
+import logging
+import os
+import secrets
+import socket
+from functools import cache
+from typing import Any
+
+from celery import signals
+from celery.worker import state
+
+from config.log_setup import configure_logging
+from config.settings import load_settings
+from graphs.bundled import load_served
+from graphs.errors import EngineError
+from graphs.graph import Graph
+from graphs.model_facts import read_model_facts
+from workers.engine.factory import make_engine
+from workers.jobs.broker import make_celery, send_job
+from workers.jobs.claims import Claims
+from workers.jobs.presence import WorkerPresence
+from workers.jobs.recovery import Recovery
+from workers.runner import Runner
+from workers.supervision import LoadReport, PoolView, ReportBoard, Supervision
+
+log = logging.getLogger(__name__)
+
+settings = load_settings()
+app = make_celery(settings)
+app.conf.imports = ("workers.tasks",)
+# One name for this worker process and all children it will have: who holds a claim.
+OWNER = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+_board = ReportBoard()
+_supervision: list[Supervision] = []
+
+
+@cache
+def served_graph() -> Graph:
+    """Return the graph this worker serves: the configured one, or the repository's only one."""
+    return load_served(**settings.repository.model_dump()).route(settings.worker.graph).graph
+
+
+def device() -> tuple[str, ...]:
+    """Return the device of this worker: its own setting, else the graph's."""
+    return tuple(settings.worker.device.split()) if settings.worker.device else served_graph().device
+
+
+@cache
+def runner() -> Runner:
+    """Return this child's runner; the first call loads the model. Raises EngineError."""
+    graph = served_graph()
+    engine = make_engine(
+        settings.worker.engine,
+        graph,
+        read_model_facts(graph.models_path),
+        device=device(),
+        cache_dir=settings.worker.cache_dir,
+        simulated_step_s=settings.worker.simulated_step_s,
+    )
+    operations = engine.load()
+    _board.write(LoadReport(os.getpid(), tuple(sorted(operation.value for operation in operations))))
+    return Runner(Claims(settings.redis, settings.jobs, OWNER), engine)
+
+
+@signals.setup_logging.connect
+def _configure_logging(**_: Any) -> None:
+    configure_logging(settings.log, quiet=("celery", "kombu", "amqp"))
+
+
+@signals.worker_process_init.connect
+def _load_in_child(**_: Any) -> None:
+    try:
+        runner()
+    except EngineError as error:
+        _board.write(LoadReport(os.getpid(), error=error.message))
+
+
+@signals.worker_ready.connect
+def _supervise(sender: Any, **_: Any) -> None:
+    graph = served_graph().name
+    recovery = Recovery(settings.redis, settings.jobs, OWNER, graph, lambda name, job_id: send_job(app, name, job_id))
+    presence = WorkerPresence(
+        name=f"{sender.hostname}/{OWNER}",
+        graph=graph,
+        device=" ".join(device()),
+        ready=False,
+        operations=(),
+        seen_at=0.0,
+    )
+    supervision = Supervision(recovery, presence, _board, _pool_view(sender))
+    supervision.start()
+    _supervision.append(supervision)
+    log.info("worker for %r on %s, loading the model", graph, presence.device)
+
+
+@signals.task_failure.connect
+def _child_lost(task_id: str, **_: Any) -> None:
+    """Sent in the main process when the child died with the task; the task itself never raises."""
+    for supervision in _supervision:
+        supervision.child_lost(task_id)
+
+
+@signals.worker_shutting_down.connect
+def _drain(**_: Any) -> None:
+    for supervision in _supervision:
+        supervision.drain()
+
+
+@signals.worker_shutdown.connect
+def _stop(**_: Any) -> None:
+    for supervision in _supervision:
+        supervision.stop()
+
+
+def _pool_view(consumer: Any) -> PoolView:
+    return PoolView(
+        child_pids=lambda: {process.pid for process in list(consumer.pool._pool._pool)},
+        active_jobs=lambda: [request.id for request in list(state.active_requests)],
+        replace_dead_child=lambda: consumer.hub.call_soon(consumer.pool.maintain_pool),
+    )

@@ -1,0 +1,39 @@
+"""Between image files and pixels: pictures going out, inputs coming in."""
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from graphs.request import OutputFormat
+from workers.engine.protocol import InputImages, Pixels
+
+# Measured at 512x512: levels 1, 3 and 6 take 0.03 to 0.05 s; 3 is close to 6 in size.
+_PNG_LEVEL = 3
+
+
+def encode(pixels: Pixels, output_format: OutputFormat, compression: int) -> bytes:
+    """Write RGB pixels ``uint8 [height, width, 3]`` as an image file.
+
+    ``compression`` is the quality of jpeg and webp, 0 to 100; png is lossless and takes no notice of it.
+    """
+    options: dict[str, Any] = {"quality": compression}
+    if output_format == "png":
+        options = {"compress_level": _PNG_LEVEL}
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format=output_format, **options)
+    return buffer.getvalue()
+
+
+def decode_inputs(image_png: bytes, mask_png: bytes | None) -> InputImages:
+    """Read the PNGs that the API has checked: the image becomes RGB, the mask 8 bit grey.
+
+    Raises OSError (Pillow's UnidentifiedImageError) for bytes that are no image.
+    """
+    return InputImages(image=_pixels(image_png, "RGB"), mask=None if mask_png is None else _pixels(mask_png, "L"))
+
+
+def _pixels(png: bytes, mode: str) -> Pixels:
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+        return np.array(image.convert(mode), dtype=np.uint8)

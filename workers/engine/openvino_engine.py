@@ -1,0 +1,170 @@
+"""The engine on OpenVINO GenAI: one set of pipelines, one generation at a time.
+
+Several images of a request are drawn one by one with one generator that carries its state: GenAI 2026.4 cannot
+draw a batch when inpainting (nor image to image on SD3 and FLUX), the pixels are those of a batch (but LCM's,
+whose scheduler draws its noise in another order), and on a CPU it is faster. Only a graph that is compiled for
+a batch draws it in one call.
+"""
+
+import gc
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import openvino_genai
+
+from graphs.errors import EngineError
+from graphs.graph import Graph
+from graphs.model_facts import ModelFacts, Operation
+from graphs.request import ResolvedRequest
+from workers.engine.adapters import adapter_config, load_adapters
+from workers.engine.pipelines import RUNTIME_ERRORS, LoadOptions, load_pipelines, reason, static_batch
+from workers.engine.protocol import Generated, InputImages, OnStep, Pixels
+from workers.engine.step_watch import StepWatch
+
+_WHEN_GIVEN = (
+    "prompt_2",
+    "prompt_3",
+    "negative_prompt",
+    "negative_prompt_2",
+    "negative_prompt_3",
+    "max_sequence_length",
+)
+
+
+class OpenVinoEngine:
+    """Draws with the pipelines of one graph; not for use from two threads at once."""
+
+    def __init__(self, graph: Graph, facts: ModelFacts, *, device: tuple[str, ...], cache_dir: Path | None) -> None:
+        """``device`` has one entry, or three: text encoders, denoising, VAE. ``cache_dir``: compiled models."""
+        self._graph, self._facts = graph, facts
+        self._device, self._cache_dir = device, cache_dir
+        self._batch = static_batch(graph, facts)
+        self._pipelines: dict[Operation, Any] = {}
+        self._adapters: dict[str, openvino_genai.Adapter] = {}
+
+    def load(self) -> frozenset[Operation]:
+        """Load and compile the model, and return the operations it can do.
+
+        Raises EngineError with a sentence: a file or device that does not exist or cannot be used.
+        """
+        self.unload()
+        self._adapters = load_adapters(self._graph, self._facts.family)
+        options = LoadOptions(self._graph, self._device, self._properties(), self._batch)
+        self._pipelines = load_pipelines(options)
+        return frozenset(self._pipelines)
+
+    def generate(self, request: ResolvedRequest, inputs: InputImages | None, on_step: OnStep) -> Generated:
+        """Draw the request's pictures, ``uint8 [height, width, 3]`` each.
+
+        ``on_step`` is called in a thread of the runtime's. Raises GenerationCancelled when it returned True, what it raised,
+        or EngineError when the runtime failed.
+        """
+        pipeline = self._pipelines.get(request.operation)
+        if pipeline is None:
+            raise EngineError(f"The model {self._graph.name!r} is not loaded for {request.operation}.")
+        per_call = min(self._batch, request.num_images_per_prompt)
+        calls = request.num_images_per_prompt // per_call
+        watch = StepWatch(on_step, calls, self._step_limit(request))
+        arguments = _input_tensors(request, inputs)
+        options = {
+            **self._options(request),
+            "num_images_per_prompt": per_call,
+            "generator": openvino_genai.CppStdGenerator(request.rng_seed),
+            "callback": watch,
+        }
+        images: list[Pixels] = []
+        seconds: Counter[str] = Counter()
+        for _ in range(calls):
+            images.extend(_draw(pipeline, request.prompt, arguments, options, watch))
+            seconds.update(_seconds(pipeline.get_performance_metrics()))
+        return Generated(images=images, seconds=dict(seconds))
+
+    def unload(self) -> None:
+        """Free the model's memory."""
+        self._pipelines, self._adapters = {}, {}
+        gc.collect()
+
+    def _properties(self) -> dict[str, Any]:
+        properties: dict[str, Any] = {}
+        if self._cache_dir is not None:
+            properties["CACHE_DIR"] = str(self._cache_dir)
+        properties.update(self._graph.plugin_config)
+        if self._adapters:
+            properties["adapters"] = adapter_config(self._adapters, self._graph.lora_adapters)
+        return properties
+
+    def _options(self, request: ResolvedRequest) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "width": request.width,
+            "height": request.height,
+            "num_inference_steps": request.num_inference_steps,
+            "guidance_scale": request.guidance_scale,
+        }
+        for name in _WHEN_GIVEN:
+            if (value := getattr(request, name)) is not None:
+                options[name] = value
+        if any(name.startswith("negative") for name in options):
+            # Left out, SDXL would take no notice of negative_prompt_2.
+            options.setdefault("negative_prompt", "")
+        if request.operation is not Operation.GENERATION and request.strength is not None:
+            options["strength"] = request.strength
+        if self._adapters:
+            # Also when empty: left out, GenAI applies every adapter that was there at compile time.
+            options["adapters"] = adapter_config(self._adapters, request.adapters)
+        return options
+
+    def _step_limit(self, request: ResolvedRequest) -> int | None:
+        """The most steps a call may have, None where GenAI rightly makes another number than asked."""
+        if request.operation is not Operation.GENERATION or self._facts.scheduler == "PNDMScheduler":
+            return None
+        return request.num_inference_steps
+
+
+def _draw(
+    pipeline: Any,  # noqa: ANN401 - the library has no types
+    prompt: str,
+    arguments: list[openvino.Tensor],
+    options: dict[str, Any],
+    watch: StepWatch,
+) -> list[Pixels]:
+    """One call of the pipeline: its pictures, copied out of the runtime's memory."""
+    try:
+        tensor = pipeline.generate(prompt, *arguments, **options)
+    except RUNTIME_ERRORS as error:
+        watch.raise_if_stopped()
+        raise EngineError(f"The runtime failed: {reason(error)}") from error
+    # Asked before the pictures: a stop at the very last step still returns them.
+    watch.raise_if_stopped()
+    pictures = np.array(tensor.data)
+    if pictures.ndim != 4:
+        raise EngineError("The runtime returned no picture.")
+    return list(pictures)
+
+
+def _input_tensors(request: ResolvedRequest, inputs: InputImages | None) -> list[openvino.Tensor]:
+    """The positional arguments after the prompt, ``uint8 [1, h, w, 3]`` each."""
+    if request.operation is Operation.GENERATION:
+        return []
+    if inputs is None:
+        raise EngineError(f"There is no image for {request.operation}.")
+    arrays = [inputs.image]
+    if request.operation is Operation.INPAINTING:
+        if inputs.mask is None:
+            raise EngineError("There is no mask for inpainting.")
+        arrays.append(np.repeat(inputs.mask[..., np.newaxis], 3, axis=2))
+    return [openvino.Tensor(np.ascontiguousarray(array[np.newaxis])) for array in arrays]
+
+
+def _seconds(metrics: openvino_genai.ImageGenerationPerfMetrics) -> dict[str, float]:
+    """Where the time of one call went; the runtime counts milliseconds, its iterations in microseconds."""
+    milliseconds = {
+        "text_encode": sum(metrics.get_text_encoder_infer_duration().values()),
+        "denoise": sum(metrics.raw_metrics.iteration_durations) / 1000,
+        "vae_encode": metrics.get_vae_encoder_infer_duration(),
+        "vae_decode": metrics.get_vae_decoder_infer_duration(),
+        "generate": metrics.get_generate_duration(),
+    }
+    return {stage: float(value) / 1000 for stage, value in milliseconds.items()}

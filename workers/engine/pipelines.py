@@ -1,0 +1,126 @@
+"""Loading: three OpenVINO GenAI pipelines over one set of compiled models.
+
+Inpainting is loaded from disk, image to image and text to image are derived from it; one that cannot be derived
+is loaded from disk too, and one that cannot be had at all is left out.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openvino
+import openvino_genai
+
+from graphs.errors import EngineError
+from graphs.graph import Graph
+from graphs.model_facts import Family, ModelFacts, Operation
+
+logger = logging.getLogger(__name__)
+
+# From each a pipeline of any later one can be derived.
+_KINDS: tuple[tuple[Operation, type[Any]], ...] = (
+    (Operation.INPAINTING, openvino_genai.InpaintingPipeline),
+    (Operation.EDIT, openvino_genai.Image2ImagePipeline),
+    (Operation.GENERATION, openvino_genai.Text2ImagePipeline),
+)
+_VIRTUAL_DEVICES = ("AUTO", "HETERO", "MULTI", "BATCH")
+# What the binding makes of C++ exceptions: std::runtime_error, invalid_argument, out_of_range, bad_alloc, and
+# arguments that fit no overload (a plugin_config key named like a parameter of compile()).
+RUNTIME_ERRORS = (RuntimeError, ValueError, IndexError, MemoryError, TypeError)
+_NOISE = ("Exception from ", "Check '")
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How pipelines are compiled: one device or three, and the properties given to ``compile()``."""
+
+    graph: Graph
+    device: tuple[str, ...]
+    properties: Mapping[str, Any]
+    batch: int
+
+
+def static_batch(graph: Graph, facts: ModelFacts) -> int:
+    """Return how many images one call draws: 1 unless the graph is compiled for a batch."""
+    # Measured: LCM compiled for a batch fails at its first generation (its timestep_cond keeps batch 1).
+    if not graph.is_static or facts.family is Family.LCM:
+        return 1
+    return graph.num_images_per_prompt or 1
+
+
+def load_pipelines(options: LoadOptions) -> dict[Operation, Any]:
+    """Load what the models directory has and return the ready pipelines by operation.
+
+    Raises EngineError with a sentence when a device does not exist or no pipeline can be made.
+    """
+    _check_devices(options.device)
+    found: dict[Operation, Any] = {}
+    missing: dict[Operation, str] = {}
+    for operation, kind in _KINDS:
+        if options.batch > 1 and operation is not Operation.GENERATION:
+            missing[operation] = f"the runtime edits one image at a time, and the batch is {options.batch}"
+            continue
+        try:
+            found[operation] = _make(kind, found, options)
+        except RUNTIME_ERRORS as error:
+            missing[operation] = reason(error)
+    models_path = options.graph.models_path
+    if not found:
+        reasons = "; ".join(dict.fromkeys(missing.values()))
+        raise EngineError(f"The model in {models_path} cannot be loaded on {' '.join(options.device)}: {reasons}")
+    for operation, why in missing.items():
+        logger.warning("The model in %s is not available for %s: %s", models_path, operation, why)
+    return found
+
+
+def reason(error: Exception) -> str:
+    """Return the last line of a runtime's message that says something: not a place in the C++ sources."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    telling = [line for line in lines if line and not line.startswith(_NOISE)]
+    return telling[-1] if telling else type(error).__name__
+
+
+def _make(kind: type[Any], found: dict[Operation, Any], options: LoadOptions) -> Any:  # noqa: ANN401 - untyped library
+    for source in reversed(found.values()):
+        try:
+            return _derived(kind, source, options.graph.models_path)
+        except RUNTIME_ERRORS as error:
+            logger.info("%s is loaded from disk: %s", kind.__name__, reason(error))
+    return _from_disk(kind, options)
+
+
+def _derived(kind: type[Any], source: Any, models_path: Path) -> Any:  # noqa: ANN401 - untyped library
+    pipeline = kind(source)
+    # On SD3 and FLUX a derived pipeline has none, and its first generation would end the process.
+    config = models_path / "scheduler" / "scheduler_config.json"
+    pipeline.set_scheduler(openvino_genai.Scheduler.from_config(str(config)))
+    return pipeline
+
+
+def _from_disk(kind: type[Any], options: LoadOptions) -> Any:  # noqa: ANN401 - untyped library
+    graph = options.graph
+    pipeline = kind(str(graph.models_path))
+    if graph.is_static:
+        size, guidance_scale = graph.resolution[0], graph.guidance_scale
+        if guidance_scale is None:
+            guidance_scale = pipeline.get_generation_config().guidance_scale
+        pipeline.reshape(options.batch, size.height, size.width, guidance_scale)
+    pipeline.compile(*options.device, **options.properties)
+    return pipeline
+
+
+def _check_devices(devices: tuple[str, ...]) -> None:
+    available = openvino.Core().available_devices
+    for device in devices:
+        if not _exists(device, available):
+            raise EngineError(f"The device {device!r} does not exist here; there is {', '.join(available) or 'none'}.")
+
+
+def _exists(device: str, available: list[str]) -> bool:
+    """``GPU`` stands for ``GPU.0``, in both directions; the parts of a virtual device are the runtime's matter."""
+    name = device.partition(":")[0]
+    if name in _VIRTUAL_DEVICES or name in available:
+        return True
+    return f"{name}.0" in available or name.removesuffix(".0") in available

@@ -1,0 +1,67 @@
+"""The interface to a runtime: load once, then one generation at a time.
+
+An engine knows nothing of jobs, Redis or HTTP. Pictures are numpy arrays, ``uint8 [height, width, 3]``, RGB.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from graphs.model_facts import Operation
+from graphs.request import ResolvedRequest
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A denoising step that has been done: ``number`` counts from 1 over all images of the request."""
+
+    number: int
+    total: int
+
+
+@dataclass(frozen=True)
+class InputImages:
+    """What an edit starts from: the image ``[h, w, 3]`` and, for inpainting, the mask ``[h, w]``, white = repaint."""
+
+    image: Pixels
+    mask: Pixels | None = None
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The pictures of one request, and where the time went in seconds by stage."""
+
+    images: list[Pixels]
+    seconds: dict[str, float]
+
+
+class GenerationCancelled(Exception):
+    """The step callback asked to stop."""
+
+
+OnStep = Callable[[Step], bool]
+"""Called after every denoising step; returns True to stop. May raise: the engine stops and re-raises."""
+
+
+class Engine(Protocol):
+    """A runtime that draws."""
+
+    def load(self) -> frozenset[Operation]:
+        """Load the model once and return the operations it can do. Raises EngineError with a sentence."""
+        ...
+
+    def generate(self, request: ResolvedRequest, inputs: InputImages | None, on_step: OnStep) -> Generated:
+        """Draw the request's pictures, ``request.num_images_per_prompt`` of them.
+
+        Raises GenerationCancelled when ``on_step`` returned True, EngineError when the runtime failed.
+        """
+        ...
+
+    def unload(self) -> None:
+        """Free the model's memory."""
+        ...

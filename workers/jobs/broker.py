@@ -1,0 +1,74 @@
+"""Celery as the transport: it carries a job's id to a worker, and nothing else.
+
+The truth about a job is in the job store; Celery may lose a message or deliver it twice, and neither matters (the
+claim decides, recovery resends). The settings follow what Celery 5.7 on Redis was measured to do; docs/jobs.md
+says why each.
+"""
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from config.settings import Settings
+from graphs.errors import ServiceUnavailable
+from workers.jobs.connection import redis_url
+
+RUN_JOB = "imagegen.run_job"
+# Longer than any job may take: Celery would otherwise hand a running message out again.
+_VISIBILITY_MARGIN_S = 3600
+_LOAD_TIMEOUT_S = 600
+
+
+def queue_name(graph: str) -> str:
+    """Return the Celery queue of a graph."""
+    return f"imagegen.{graph}"
+
+
+def make_celery(settings: Settings) -> Celery:
+    """Return the Celery application, for the API to send with and for a worker to run."""
+    app = Celery("imagegen", broker=redis_url(settings.redis), backend=None, set_as_current=False)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=False,
+        task_create_missing_queues=True,
+        task_time_limit=settings.jobs.time_limit_s,
+        worker_pool="prefork",
+        worker_concurrency=1,
+        worker_prefetch_multiplier=1,
+        worker_proc_alive_timeout=_LOAD_TIMEOUT_S,
+        worker_soft_shutdown_timeout=settings.worker.shutdown_timeout_s,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=settings.redis.connect_timeout_s,
+        broker_pool_limit=10,
+        broker_pool_acquire_timeout=2,
+        task_publish_retry=True,
+        task_publish_retry_policy={
+            "max_retries": 2,
+            "interval_start": 0,
+            "interval_step": 0.1,
+            "interval_max": 0.2,
+        },
+        broker_transport_options={
+            "visibility_timeout": settings.jobs.time_limit_s + _VISIBILITY_MARGIN_S,
+            "socket_timeout": settings.redis.timeout_s,
+            "socket_connect_timeout": settings.redis.connect_timeout_s,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+    )
+    return app
+
+
+def send_job(app: Celery, graph: str, job_id: str) -> None:
+    """Send a job's message (blocking). The task's id is the job's. Raises ServiceUnavailable."""
+    try:
+        app.send_task(RUN_JOB, kwargs={"job_id": job_id}, task_id=job_id, queue=queue_name(graph))
+    except OperationalError as error:
+        raise ServiceUnavailable(f"The message of {job_id} could not be sent: {error}") from error

@@ -1,0 +1,59 @@
+"""Connections to Redis, and the border where redis-py's errors become ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from config.settings import RedisSettings
+from graphs.errors import ConfigurationError, ServiceUnavailable
+
+_RETRIED: list[type[Exception]] = [redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError]
+# redis-py types every answer as "bytes or text or number, now or later"; ours are bytes, and checked where read.
+Client = Any
+
+_LOCAL_WAIT = ExponentialBackoff(cap=2.0, base=0.05)
+
+
+@contextmanager
+def redis_errors() -> Iterator[None]:
+    """Turn every error of redis-py into ServiceUnavailable."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise ServiceUnavailable(f"The job store (Redis) cannot be reached: {error}") from error
+
+
+def redis_url(settings: RedisSettings) -> str:
+    """Return the URL, or raise ConfigurationError when none is set."""
+    if not settings.url:
+        raise ConfigurationError("No Redis is set: give REDIS_URL, or start everything with `imagegen serve`.")
+    return settings.url
+
+
+def connect_async(settings: RedisSettings, *, block_s: float = 0) -> Client:
+    """Return a client for the API: it gives up soon. ``block_s`` is how long its blocking reads wait."""
+    return redis.asyncio.Redis.from_url(
+        redis_url(settings),
+        socket_connect_timeout=settings.connect_timeout_s,
+        socket_timeout=settings.timeout_s + block_s,
+        socket_keepalive=True,
+        retry=AsyncRetry(_LOCAL_WAIT, 1),
+    )
+
+
+def connect(settings: RedisSettings, *, retries: int = 1) -> Client:
+    """Return a client for a worker; ``retries`` bounds how often a command is tried again."""
+    return redis.Redis.from_url(
+        redis_url(settings),
+        socket_connect_timeout=settings.connect_timeout_s,
+        socket_timeout=settings.timeout_s,
+        socket_keepalive=True,
+        retry=Retry(_LOCAL_WAIT, retries),
+        retry_on_error=_RETRIED,
+    )

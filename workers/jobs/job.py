@@ -1,0 +1,106 @@
+"""A job: an accepted request with an id and a status."""
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from graphs.request import ResolvedRequest
+
+
+class Status(StrEnum):
+    """Where a job is in its life."""
+
+    QUEUED = "queued"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Tell whether the status never changes again."""
+        return not TRANSITIONS[self]
+
+
+# The only changes there are; each is one Lua script's compare-and-set (workers/jobs/lua).
+TRANSITIONS: dict[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.IN_PROGRESS, Status.CANCELLED, Status.FAILED}),
+    Status.IN_PROGRESS: frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.QUEUED}),
+    Status.COMPLETED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.CANCELLED: frozenset(),
+}
+
+
+@dataclass(frozen=True)
+class JobError:
+    """Why a job failed, for its owner to read."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is known of a job. Times are unix seconds; ``seconds`` says where the worker's time went, by stage."""
+
+    id: str
+    request: ResolvedRequest
+    status: Status
+    created_at: float
+    started_at: float | None = None
+    completed_at: float | None = None
+    expires_at: float | None = None
+    step: int | None = None
+    total_steps: int | None = None
+    attempts: int = 0
+    error: JobError | None = None
+    seconds: Mapping[str, float] | None = None
+    artifacts: int = 0
+
+    @property
+    def progress(self) -> int:
+        """Percent done, 0 to 100; 100 only when the picture is there."""
+        if self.status is Status.COMPLETED:
+            return 100
+        return min(99, 100 * (self.step or 0) // self.total_steps) if self.total_steps else 0
+
+
+def new_job_id() -> str:
+    """Return an id that nobody can guess."""
+    return f"imgjob_{secrets.token_hex(12)}"
+
+
+def job_from_hash(job_id: str, stored: Mapping[bytes, bytes]) -> Job:
+    """Read a job out of its Redis hash (``stored`` is not empty)."""
+
+    def text(name: str) -> str | None:
+        value = stored.get(name.encode())
+        return None if value is None else value.decode()
+
+    def number(name: str) -> float | None:
+        value = text(name)
+        return None if value is None else float(value)
+
+    def count(name: str) -> int | None:
+        value = text(name)
+        return None if value is None else int(value)
+
+    error, seconds = text("error"), text("seconds")
+    return Job(
+        id=job_id,
+        request=ResolvedRequest.model_validate_json(stored[b"request"]),
+        status=Status(stored[b"status"].decode()),
+        created_at=float(stored[b"created_at"]),
+        started_at=number("started_at"),
+        completed_at=number("completed_at"),
+        expires_at=number("expires_at"),
+        step=count("step"),
+        total_steps=count("total_steps"),
+        attempts=count("attempts") or 0,
+        error=JobError(**json.loads(error)) if error else None,
+        seconds=json.loads(seconds) if seconds else None,
+        artifacts=count("artifacts") or 0,
+    )

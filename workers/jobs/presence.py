@@ -1,0 +1,42 @@
+"""Workers' signs of life: what each process publishes about itself, and who counts as alive."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from graphs.model_facts import Operation
+
+ALIVE_S = 15.0
+
+
+@dataclass(frozen=True)
+class WorkerPresence:
+    """A worker's last heartbeat. ``seen_at`` is unix seconds of Redis's clock; ``error`` why it could not load."""
+
+    name: str
+    graph: str
+    device: str
+    ready: bool
+    operations: tuple[str, ...]
+    seen_at: float
+    error: str | None = None
+
+    def can(self, operation: Operation) -> bool:
+        """Tell whether this worker's model has a pipeline for the operation."""
+        return operation.value in self.operations
+
+    def to_json(self) -> str:
+        """Return the heartbeat as it is stored."""
+        return json.dumps(asdict(self))
+
+
+def live_workers(stored: Mapping[bytes, bytes], now: float) -> list[WorkerPresence]:
+    """Read the heartbeats that are fresh; ``now`` is unix seconds of Redis's clock."""
+    beats = (json.loads(value) for value in stored.values())
+    found = [WorkerPresence(**{**beat, "operations": tuple(beat["operations"])}) for beat in beats]
+    return sorted((w for w in found if now - w.seen_at < ALIVE_S), key=lambda w: w.name)
+
+
+def stale_names(stored: Mapping[bytes, bytes], now: float) -> list[str]:
+    """Return the names whose heartbeat stopped long ago, for whoever tidies up."""
+    return [k.decode() for k, v in stored.items() if now - json.loads(v)["seen_at"] > 4 * ALIVE_S]
