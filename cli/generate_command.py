@@ -1,14 +1,16 @@
 """``imagegen generate``: asks a running server for a picture and saves it."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cli.image_client import ImageClient
 from cli.picture_files import output_format, read_picture, save_pictures
+
+if TYPE_CHECKING:
+    from cli.image_client import ImageClient
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="File to write: .png, .jpg, .jpeg or .webp.")]
 Size = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT in pixels.")]
@@ -44,6 +46,8 @@ def generate(
     timeout_s: Timeout = 600.0,
 ) -> None:
     """Draw PROMPT on a running server and save the picture; with --image, change that picture."""
+    from cli.image_client import ImageClient  # an HTTP client, which the other commands need not load
+
     if mask is not None and image is None:
         raise typer.BadParameter("it marks a part of a picture; give --image as well", param_hint="--mask")
     fields = {
@@ -70,7 +74,7 @@ def generate(
         typer.echo(f"{path} (seed {result.get('seed')})")
 
 
-def _draw(client: ImageClient, fields: dict[str, Any], pictures: dict[str, Any]) -> dict[str, Any]:
+def _draw(client: "ImageClient", fields: dict[str, Any], pictures: dict[str, Any]) -> dict[str, Any]:
     """Return the server's ImagesResponse, with a progress bar meanwhile; Ctrl-C cancels the job."""
     with _progress() as progress:
         bar = progress.add_task("sending", total=None, steps="")
@@ -86,4 +90,6 @@ def _draw(client: ImageClient, fields: dict[str, Any], pictures: dict[str, Any])
 
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[steps]}"))
-    return Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    return Progress(*columns, TimeElapsedColumn(), console=console, transient=True, disable=hidden)

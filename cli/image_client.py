@@ -23,6 +23,8 @@ class ImageClient:
     """Talks to one server. Every error that a person should see is a UserError."""
 
     def __init__(self, url: str, api_key: str | None, timeout_s: float) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise UserError(f"--url {url}: it must begin with http:// or https://.")
         self._url, self._timeout_s = url.rstrip("/"), timeout_s
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         try:

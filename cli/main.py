@@ -35,7 +35,8 @@ def run(args: list[str] | None = None) -> None:
         _complain(str(error))
         code = 2
     except typer.TyperException as error:
-        _complain(_usage_sentence(error))
+        if error.format_message():  # empty where the help was shown in its place
+            _complain(_usage_sentence(error))
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = 130

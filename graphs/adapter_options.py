@@ -75,9 +75,7 @@ def _components(
         here = (*at, ("components", index))
         adapter = _referenced(component, source, here, by_alias)
         if any(adapter.alias == earlier.adapter_alias for earlier in found):
-            raise source.option_error(
-                f"{adapter.alias!r} is already in this composite.", *here, "adapter_alias"
-            )
+            raise source.option_error(f"{adapter.alias!r} is already in this composite.", *here, "adapter_alias")
         given = component.HasField("alpha")
         alpha = _alpha(component, source, here) if given else adapter.alpha
         if given and alpha != 1.0 and adapter.alpha != 1.0:
@@ -90,23 +88,17 @@ def _components(
     return tuple(found)
 
 
-def _referenced(
-    component: _Component, source: Source, here: _At, by_alias: dict[str, LoraAdapter]
-) -> LoraAdapter:
+def _referenced(component: _Component, source: Source, here: _At, by_alias: dict[str, LoraAdapter]) -> LoraAdapter:
     alias = component.adapter_alias
     if not alias:
-        raise source.option_error(
-            "adapter_alias is required; write the alias of an adapter.", *here, "adapter_alias"
-        )
+        raise source.option_error("adapter_alias is required; write the alias of an adapter.", *here, "adapter_alias")
     if alias not in by_alias:
         known = ", ".join(by_alias) or "there is none"
         raise source.option_error(
             f"{alias!r} is not the alias of a lora_adapters entry ({known}).", *here, "adapter_alias"
         )
     if by_alias[alias].mode is LoraMode.FUSE:
-        reason = (
-            f"{alias!r} is merged into the model (FUSE) and always active; it cannot be part of a composite."
-        )
+        reason = f"{alias!r} is merged into the model (FUSE) and always active; it cannot be part of a composite."
         raise source.option_error(reason, *here, "adapter_alias")
     return by_alias[alias]
 
@@ -133,9 +125,7 @@ def _check_compiled(
 
 def _check_alias(alias: str, source: Source, at: _At, taken: set[str]) -> None:
     if not alias:
-        raise source.option_error(
-            "alias is required; it is the name that clients send as model.", *at, "alias"
-        )
+        raise source.option_error("alias is required; it is the name that clients send as model.", *at, "alias")
     if not _ALIAS.fullmatch(alias) or alias in (".", ".."):
         reason = f"{alias!r} cannot be an alias; use letters, digits, '-', '_' and '.' only."
         raise source.option_error(reason, *at, "alias")

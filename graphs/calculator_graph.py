@@ -46,9 +46,7 @@ def _node(config: CalculatorGraphConfig, source: Source) -> CalculatorGraphConfi
         raise source.error(f'There is no node; write one with calculator: "{CALCULATOR}".', "node")
     for index, node in enumerate(config.node):
         if node.calculator != CALCULATOR:
-            reason = (
-                f'The calculator must be "{CALCULATOR}", not "{node.calculator}": this server runs no other.'
-            )
+            reason = f'The calculator must be "{CALCULATOR}", not "{node.calculator}": this server runs no other.'
             raise source.error(reason, *_nth_node(index), "calculator")
     if len(config.node) > 1:
         reason = f"There must be exactly one node, not {len(config.node)}; serve each from its own folder."
@@ -67,9 +65,7 @@ def _stream(streams: Iterable[str], tag: str, source: Source, *steps: Step) -> s
     if match is None or match[1] != tag:
         name = "input" if tag == REQUEST_TAG else "output"
         found = ", ".join(repr(stream[:80]) for stream in written[:3]) or "none"
-        reason = (
-            f'There must be exactly one stream here, tagged {tag}, such as "{tag}:{name}"; found {found}.'
-        )
+        reason = f'There must be exactly one stream here, tagged {tag}, such as "{tag}:{name}"; found {found}.'
         raise source.error(reason, *steps)
     return match[2]
 
@@ -82,9 +78,7 @@ def _check_same(outer: str, inner: str, source: Source, field: str) -> None:
 
 def _unpacked(node: CalculatorGraphConfig.Node, source: Source) -> ImageGenCalculatorOptions:
     options = ImageGenCalculatorOptions()
-    reason = (
-        f"The node must have node_options once, holding {OPTIONS_TYPE}: {{ ... }} with at least models_path."
-    )
+    reason = f"The node must have node_options once, holding {OPTIONS_TYPE}: {{ ... }} with at least models_path."
     if len(node.node_options) != 1:
         raise source.error(reason, "node", "node_options")
     try:

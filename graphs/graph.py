@@ -120,9 +120,7 @@ class Graph(_Frozen):
             "composite_lora_adapters": [
                 {
                     "alias": composite.alias,
-                    "components": [
-                        {"adapter_alias": c.adapter_alias, "alpha": c.alpha} for c in composite.components
-                    ],
+                    "components": [{"adapter_alias": c.adapter_alias, "alpha": c.alpha} for c in composite.components],
                 }
                 for composite in self.composite_lora_adapters
             ],

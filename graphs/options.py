@@ -98,9 +98,7 @@ def _plugin_config(message: ImageGenCalculatorOptions, source: Source) -> dict[s
         raise source.option_error(reason, "plugin_config") from None
 
 
-def _resolutions(
-    message: ImageGenCalculatorOptions, source: Source, device: tuple[str, ...]
-) -> tuple[Resolution, ...]:
+def _resolutions(message: ImageGenCalculatorOptions, source: Source, device: tuple[str, ...]) -> tuple[Resolution, ...]:
     found: tuple[Resolution, ...] = ()
     if message.HasField("resolution"):
         try:
@@ -128,9 +126,7 @@ def _limits(
     if default is None:
         return limit, listed[0] if len(listed) == 1 else None
     if listed and default not in listed:
-        reason = (
-            f"{default} is not one of the listed resolutions ({' '.join(map(str, listed))}); use one of them."
-        )
+        reason = f"{default} is not one of the listed resolutions ({' '.join(map(str, listed))}); use one of them."
         raise source.option_error(reason, "default_resolution")
     if not listed and not default.fits(limit):
         reason = f"{default} exceeds max_resolution, which is {limit}; lower it or raise max_resolution."

@@ -69,9 +69,7 @@ def _below(root: Path, folder: Path, ancestors: tuple[Path, ...]) -> Iterator[Se
 
 def _folders(folder: Path) -> list[Path]:
     try:
-        return sorted(
-            child for child in folder.iterdir() if not child.name.startswith(".") and child.is_dir()
-        )
+        return sorted(child for child in folder.iterdir() if not child.name.startswith(".") and is_folder(child))
     except OSError:  # such as lost+found, which only root may read
         return []
 
@@ -87,12 +85,8 @@ def servables_in_config(path: Path) -> list[Servable]:
         raise RepositoryError(f"{path}: {error}") from None
     for key in config:
         if key not in _TOP_LEVEL_KEYS:
-            raise RepositoryError(
-                f"{path}: {key}: There is no such key; known are {', '.join(_TOP_LEVEL_KEYS)}."
-            )
-    models = [
-        _model(_Entry(path, label, entry)) for label, entry in _entries(path, config, "model_config_list")
-    ]
+            raise RepositoryError(f"{path}: {key}: There is no such key; known are {', '.join(_TOP_LEVEL_KEYS)}.")
+    models = [_model(_Entry(path, label, entry)) for label, entry in _entries(path, config, "model_config_list")]
     graphs = [_graph(_Entry(path, label, e)) for label, e in _entries(path, config, "mediapipe_config_list")]
     return models + graphs
 

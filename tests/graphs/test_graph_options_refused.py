@@ -190,12 +190,14 @@ ADAPTERS = [
         "already",
     ),
     (
-        f'{A}{COMPOSITE} alias: "m"\n components {{ adapter_alias: "a" }}\n components {{ adapter_alias: "z" }} {HERE}\n }}',
+        f'{A}{COMPOSITE} alias: "m" components {{ adapter_alias: "a" }}\n'
+        f'components {{ adapter_alias: "z" }} {HERE}\n }}',
         "composite_lora_adapters[0].components[1].adapter_alias",
         "not the alias",
     ),
     (
-        f'{A}{COMPOSITE} alias: "m"\n components {{ adapter_alias: "a" }}\n components {{ adapter_alias: "a" }} {HERE}\n }}',
+        f'{A}{COMPOSITE} alias: "m" components {{ adapter_alias: "a" }}\n'
+        f'components {{ adapter_alias: "a" }} {HERE}\n }}',
         "composite_lora_adapters[0].components[1].adapter_alias",
         "already in this composite",
     ),

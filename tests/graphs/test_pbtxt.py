@@ -214,7 +214,7 @@ def test_deep_nesting_is_refused(tmp_path: Path) -> None:
     text = "node { node_options {" + inner * 5000 + "}" * 5000 + "}}"
     with pytest.raises(GraphError, match="nested too deeply"):
         read_graph(write_graph(tmp_path, text), "m")
-    with pytest.raises(GraphError, match="node_options|input_stream"):
+    with pytest.raises(GraphError, match="input_stream"):
         read_graph(write_graph(tmp_path, "node { node_options {" + inner * 50 + "}" * 50 + "}}"), "m")
 
 

@@ -19,7 +19,7 @@ MODELS = Path(__file__).parents[1] / "models"
 FAMILIES = ("sd", "lcm", "sdxl", "sd3", "flux")
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}  # bf16 is not bit-identical between otherwise equal graphs
 SIDE = 64
-STEPS = 3
+STEPS = 2
 CLASSES: dict[Operation, type[Any]] = {
     Operation.GENERATION: openvino_genai.Text2ImagePipeline,
     Operation.EDIT: openvino_genai.Image2ImagePipeline,

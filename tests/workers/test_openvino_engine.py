@@ -80,10 +80,11 @@ def test_operations_do_not_disturb_each_other(loaded: Loaded) -> None:
     requests = {operation: make_request(loaded.facts, operation) for operation in OPERATIONS}
     first = {operation: draw(loaded.engine, request).images for operation, request in requests.items()}
 
-    for operation in (*reversed(OPERATIONS), *OPERATIONS):
+    for operation in reversed(OPERATIONS):
         np.testing.assert_array_equal(draw(loaded.engine, requests[operation]).images, first[operation])
 
 
+@pytest.mark.parametrize("loaded", ["sd", "flux"], indirect=True)
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("stop_at", [1, STEPS, STEPS + 1])
 def test_cancel_stops_after_that_step(loaded: Loaded, operation: Operation, stop_at: int) -> None:
@@ -102,6 +103,7 @@ def test_cancel_stops_after_that_step(loaded: Loaded, operation: Operation, stop
     np.testing.assert_array_equal(draw(loaded.engine, request).images, before)
 
 
+@pytest.mark.parametrize("loaded", ["sd"], indirect=True)
 @pytest.mark.parametrize("error", [ZeroDivisionError("x"), KeyboardInterrupt(), SystemExit(3)])
 def test_an_exception_of_on_step_comes_out_of_generate(loaded: Loaded, error: BaseException) -> None:
     request = make_request(loaded.facts, Operation.GENERATION)

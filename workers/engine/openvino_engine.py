@@ -59,8 +59,8 @@ class OpenVinoEngine:
     def generate(self, request: ResolvedRequest, inputs: InputImages | None, on_step: OnStep) -> Generated:
         """Draw the request's pictures, ``uint8 [height, width, 3]`` each.
 
-        ``on_step`` is called in a thread of the runtime's. Raises GenerationCancelled when it returned True, what it raised,
-        or EngineError when the runtime failed.
+        ``on_step`` is called in a thread of the runtime's while this one waits. Raises GenerationCancelled when
+        ``on_step`` returned True, whatever it raised, or EngineError when the runtime failed.
         """
         pipeline = self._pipelines.get(request.operation)
         if pipeline is None:
@@ -124,7 +124,7 @@ class OpenVinoEngine:
 
 
 def _draw(
-    pipeline: Any,  # noqa: ANN401 - the library has no types
+    pipeline: Any,
     prompt: str,
     arguments: list[openvino.Tensor],
     options: dict[str, Any],

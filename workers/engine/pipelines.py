@@ -82,7 +82,7 @@ def reason(error: Exception) -> str:
     return telling[-1] if telling else type(error).__name__
 
 
-def _make(kind: type[Any], found: dict[Operation, Any], options: LoadOptions) -> Any:  # noqa: ANN401 - untyped library
+def _make(kind: type[Any], found: dict[Operation, Any], options: LoadOptions) -> Any:
     for source in reversed(found.values()):
         try:
             return _derived(kind, source, options.graph.models_path)
@@ -91,7 +91,7 @@ def _make(kind: type[Any], found: dict[Operation, Any], options: LoadOptions) ->
     return _from_disk(kind, options)
 
 
-def _derived(kind: type[Any], source: Any, models_path: Path) -> Any:  # noqa: ANN401 - untyped library
+def _derived(kind: type[Any], source: Any, models_path: Path) -> Any:
     pipeline = kind(source)
     # On SD3 and FLUX a derived pipeline has none, and its first generation would end the process.
     config = models_path / "scheduler" / "scheduler_config.json"
@@ -99,7 +99,7 @@ def _derived(kind: type[Any], source: Any, models_path: Path) -> Any:  # noqa: A
     return pipeline
 
 
-def _from_disk(kind: type[Any], options: LoadOptions) -> Any:  # noqa: ANN401 - untyped library
+def _from_disk(kind: type[Any], options: LoadOptions) -> Any:
     graph = options.graph
     pipeline = kind(str(graph.models_path))
     if graph.is_static:

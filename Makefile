@@ -1,0 +1,70 @@
+# Every command of this project. `make help` lists them.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+SOURCES := api cli config graphs workers
+# hatchling and editables come from the lock as well, so the project's own build fetches nothing unpinned.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help install serve test check format lock proto bench clean
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make install     prepare .venv with the API, the worker and a Redis; the command is then .venv/bin/imagegen
+install: $(VENV)/.installed
+
+## make serve       start Redis, a worker and the API (options: make serve ARGS="--rest_port 9000")
+serve: install
+	@$(BIN)/imagegen serve $(ARGS)
+
+## make test        install what tests need and run them all (one file: make test ARGS=tests/graphs)
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+## make check       lint, types, import floors
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(SOURCES) tests benchmarks
+	$(BIN)/lint-imports
+
+## make bench       measure added latency, start-up and more (prints a table)
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks $(ARGS)
+
+## make format      let ruff order and lay out the code
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+## make lock        pin every version anew (requirements*.lock, docker/*.lock)
+lock: $(VENV)/.installed-dev
+	sh docker/lock.sh $(BIN)/uv
+
+## make proto       generate the protobuf module from graphs/image_gen_calculator.proto
+proto: $(VENV)/.installed-dev
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. graphs/image_gen_calculator.proto
+
+## make clean       remove the virtual environment and caches
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "imagegen-server needs Python 3.11 or newer: make PYTHON=/path/to/python3.12 ..." >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { echo "This Python cannot make a virtual environment; on Debian and Ubuntu:" \
+	  "apt install python3-venv" >&2; rm -rf $(VENV); exit 2; }
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
+	@echo "Installing imagegen-server into $(VENV) (once; about 120 MB) ..."
+	@$(INSTALL) --require-hashes -r requirements.lock
+	@$(INSTALL) --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	@echo "Installing what tests and checks need ..."
+	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@

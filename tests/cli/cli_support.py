@@ -1,0 +1,73 @@
+"""What the tests of the command line share: the command as a process, Redis, and waiting with a deadline."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cli.main import run
+from cli.redis_server import OwnServer, prepare, wait_until_answering
+from cli.supervisor import ChildSpec, Supervisor
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """The environment without anybody's settings, and with the packages in reach."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("IMAGEGEN_") and k != "REDIS_URL"}
+    return {**kept, "PYTHONPATH": str(ROOT), "TERM": "dumb", **extra}
+
+
+def imagegen(*args: str, cwd: Path | None = None, **extra: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command to its end."""
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "cli", *args],
+        env=clean_environment(**extra),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def wait_for(condition: Callable[[], object], deadline_s: float = 20.0) -> None:
+    """Wait until the condition holds, or fail."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        threading.Event().wait(0.02)
+
+
+def start_redis(supervisor: Supervisor, data_dir: Path) -> OwnServer:
+    """Start a Redis of our own as the child ``redis``."""
+    server = prepare(data_dir)
+    supervisor.start(ChildSpec("redis", server.command, clean_environment(), 0))
+    wait_until_answering(server, lambda: supervisor.is_running("redis"), lambda: pause(0.02))
+    return server
+
+
+def pause(seconds: float) -> None:
+    """Wait."""
+    threading.Event().wait(seconds)
+
+
+def is_gone(pid: int) -> bool:
+    """Tell whether a process has ended (a zombie has)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def imagegen_here(*args: str) -> int:
+    """Run the command in this process, which is quicker, and return its exit code."""
+    with pytest.raises(SystemExit) as ended:
+        run(list(args))
+    assert isinstance(ended.value.code, int)
+    return ended.value.code

@@ -1,0 +1,117 @@
+"""The Redis of `imagegen serve`, with the real server."""
+
+import os
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+import redis
+
+from cli.errors import UserError
+from cli.redis_server import check_url, find_binary, has_answered, prepare, wait_until_answering
+from cli.supervisor import ChildSpec, Supervisor
+from config.settings import RedisSettings
+from tests.cli.cli_support import clean_environment, pause, start_redis, wait_for
+
+
+def _client(url: str) -> "redis.Redis":
+    return redis.Redis.from_url(url, socket_timeout=5, decode_responses=True)
+
+
+def test_it_starts_durable_private_and_only_with_its_password(supervisor: Supervisor, tmp_path: Path) -> None:
+    server = start_redis(supervisor, tmp_path / 'a "folder" with ünusual names')
+    with _client(server.url) as client:
+        wanted = {
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "aof-use-rdb-preamble": "no",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "bind": "127.0.0.1",
+            "tcp-keepalive": "60",
+        }
+        assert {name: client.config_get(name)[name] for name in wanted} == wanted
+    config = Path(server.command[1])
+    assert stat.S_IMODE(config.stat().st_mode) == 0o600
+    assert stat.S_IMODE(config.parent.stat().st_mode) == 0o700
+    port = server.url.rpartition(":")[2]
+    with _client(f"redis://127.0.0.1:{port}") as stranger, pytest.raises(redis.AuthenticationError):
+        stranger.ping()
+    check_url(RedisSettings(url=server.url))
+
+
+def test_data_survive_a_kill_and_a_second_start(supervisor: Supervisor, tmp_path: Path) -> None:
+    server = start_redis(supervisor, tmp_path)
+    with _client(server.url) as client:
+        client.rpush("queue", *(str(i) for i in range(500)))
+    killed = supervisor.pid("redis")
+    assert killed
+    os.kill(killed, signal.SIGKILL)
+
+    def is_back() -> bool:
+        supervisor.tick()
+        return supervisor.pid("redis") not in (None, killed) and has_answered(server)
+
+    wait_for(is_back)
+    with _client(server.url) as client:  # the same port, the same password
+        assert client.llen("queue") == 500
+        client.rpush("queue", "last")
+    supervisor.stop()
+    assert not has_answered(server)
+
+    again = start_redis(supervisor, tmp_path)
+    assert again.url == server.url
+    with _client(again.url) as client:
+        assert client.llen("queue") == 501
+
+
+def test_a_taken_port_is_not_used_again(supervisor: Supervisor, tmp_path: Path, port_in_use: int) -> None:
+    (tmp_path / "redis").mkdir()
+    (tmp_path / "redis" / "redis.conf").write_text(f"port {port_in_use}\nrequirepass abc123\n")
+    server = prepare(tmp_path)
+    assert str(port_in_use) not in server.url
+    assert server.url.startswith("redis://:abc123@127.0.0.1:")
+
+
+def test_a_failed_start_says_what_the_log_says(supervisor: Supervisor, tmp_path: Path, port_in_use: int) -> None:
+    server = prepare(tmp_path)
+    config = Path(server.command[1])
+    port = server.url.rpartition(":")[2].partition("/")[0]
+    config.write_text(config.read_text().replace(f"port {port}", f"port {port_in_use}"))
+    broken = type(server)(server.command, "redis://127.0.0.1:1/0", server.log, server.log_start)
+    supervisor.start(ChildSpec("redis", broken.command, clean_environment(), 0))
+    with pytest.raises(UserError, match=r"Redis did not start: .*listen"):
+        wait_until_answering(broken, lambda: supervisor.is_running("redis"), lambda: pause(0.02))
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("localhost:6379", "localhost:6379 is not a Redis URL"),
+        ("http://localhost", "http://localhost is not a Redis URL"),
+        ("redis://127.0.0.1:99999/0", "is not a Redis URL"),
+        ("redis://[::1", "is not a Redis URL"),
+        ("redis://:secret@127.0.0.1:1/0", r"the Redis at redis://:\*\*\*@127.0.0.1:1/0 does not answer"),
+    ],
+)
+def test_a_bad_url_is_told_without_its_password(url: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence) as told:
+        check_url(RedisSettings(url=url))
+    assert "secret" not in str(told.value)
+
+
+def test_a_wrong_password_is_told(supervisor: Supervisor, tmp_path: Path) -> None:
+    server = start_redis(supervisor, tmp_path)
+    wrong = "redis://:wrong@" + server.url.rpartition("@")[2]
+    with pytest.raises(UserError, match="refuses the user or password"):
+        check_url(RedisSettings(url=wrong))
+
+
+def test_a_server_on_the_path_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_binary().name == "valkey-server"
+    assert find_binary().parent != tmp_path
+    for name in ("valkey-server", "redis-server"):
+        (tmp_path / name).touch(mode=0o755)
+        assert find_binary() == tmp_path / name

@@ -1,0 +1,60 @@
+"""`imagegen validate`."""
+
+import json
+import shutil
+from pathlib import Path
+
+from tests.cli.cli_support import ROOT, imagegen
+
+DEMO = ROOT / "graphs" / "demo"
+
+
+def test_one_servable_prints_its_options() -> None:
+    by_folder, by_file = imagegen("validate", str(DEMO)), imagegen("validate", str(DEMO / "graph.pbtxt"))
+    assert by_folder.returncode == by_file.returncode == 0
+    options = json.loads(by_folder.stdout)
+    assert options == json.loads(by_file.stdout)
+    assert options["models_path"] == str(DEMO)
+    assert options["default_resolution"] == "128x128"
+    assert options["max_num_images_per_prompt"] == 10
+
+
+def test_a_relative_path_is_the_same() -> None:
+    assert json.loads(imagegen("validate", ".", cwd=DEMO).stdout)["models_path"] == str(DEMO)
+
+
+def test_a_folder_of_folders_prints_them_by_name(tmp_path: Path) -> None:
+    for name in ("one", "more/two"):
+        shutil.copytree(DEMO, tmp_path / name)
+    done = imagegen("validate", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert sorted(json.loads(done.stdout)) == ["more/two", "one"]
+
+
+def test_a_config_json_prints_its_names(tmp_path: Path) -> None:
+    config = {"model_config_list": [{"config": {"name": "shapes", "base_path": str(DEMO)}}]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    done = imagegen("validate", str(tmp_path / "config.json"))
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads(done.stdout)) == ["shapes"]
+
+
+def test_the_device_of_graphs_that_name_none(tmp_path: Path) -> None:
+    shutil.copytree(DEMO, tmp_path / "m", ignore=shutil.ignore_patterns("graph.pbtxt"))
+    done = imagegen("validate", str(tmp_path / "m"), "--target_device", "GPU")
+    assert json.loads(done.stdout)["device"] == "GPU"
+
+
+def test_what_is_wrong_is_said_with_file_and_line(tmp_path: Path) -> None:
+    text = (DEMO / "graph.pbtxt").read_text().replace("default_num_inference_steps: 20", "steps: 20")
+    (tmp_path / "graph.pbtxt").write_text(text)
+    done = imagegen("validate", str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"imagegen: {tmp_path / 'graph.pbtxt'}:")
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_missing_path() -> None:
+    done = imagegen("validate", "/no/such/place")
+    assert (done.returncode, done.stderr) == (2, "imagegen: /no/such/place does not exist.\n")

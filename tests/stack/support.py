@@ -1,0 +1,142 @@
+"""Starts the whole service as a user does, with ``imagegen serve``, and looks at it from outside."""
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+from openai import OpenAI
+from PIL import Image
+
+from graphs.bundled import bundled_model_path
+
+GRAPH = """
+input_stream: "HTTP_REQUEST_PAYLOAD:input"
+output_stream: "HTTP_RESPONSE_PAYLOAD:output"
+node: {{
+  name: "ImageGenExecutor"
+  calculator: "ImageGenCalculator"
+  input_stream: "HTTP_REQUEST_PAYLOAD:input"
+  input_side_packet: "IMAGE_GEN_NODE_RESOURCES:pipes"
+  output_stream: "HTTP_RESPONSE_PAYLOAD:output"
+  node_options: {{
+      [type.googleapis.com / mediapipe.ImageGenCalculatorOptions]: {{
+          models_path: "{models_path}"
+          device: "CPU"
+          plugin_config: '{{"INFERENCE_PRECISION_HINT": "f32"}}'
+          default_num_inference_steps: {steps}
+          {more}
+      }}
+  }}
+}}
+"""
+
+
+def write_graph(folder: Path, models_path: Path | None = None, *, steps: int = 12, more: str = "") -> Path:
+    """Write a graph.pbtxt (f32, so that pixels can be compared) for a model, the bundled one unless told."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = GRAPH.format(models_path=models_path or bundled_model_path(), steps=steps, more=more)
+    (folder / "graph.pbtxt").write_text(text)
+    return folder
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 60.0) -> None:
+    """Poll until the condition holds; fail with ``what`` when it never does."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, f"not within {deadline_s} s: {what}"
+        time.sleep(0.02)  # between two looks
+
+
+class Service:
+    """A running ``imagegen serve``."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+        self.process, self.url, self.log = process, f"http://127.0.0.1:{port}", log
+        self.http = httpx.Client(base_url=self.url, timeout=60)
+
+    def client(self, *, max_retries: int = 0, prefix: str = "/v3") -> OpenAI:
+        return OpenAI(base_url=f"{self.url}{prefix}", api_key="unused", max_retries=max_retries)
+
+    def is_ready(self) -> bool:
+        assert self.process.poll() is None, f"serve ended:\n{self.log.read_text()}"
+        try:
+            return self.http.get("/v2/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def descendants(self) -> dict[int, str]:
+        """Return the pids and command lines of all processes below serve."""
+        found: dict[int, str] = {}
+        parents = {self.process.pid}
+        while parents:
+            children = {pid: cmd for pid, (ppid, cmd) in _processes().items() if ppid in parents}
+            parents = set(children) - set(found)
+            found |= children
+        return found
+
+    def worker_pids(self) -> list[int]:
+        """Return the workers' processes, each parent before its child."""
+        return sorted(pid for pid, command in self.descendants().items() if "workers.app" in command)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> int:
+        self.http.close()
+        self.process.send_signal(how)
+        return self.process.wait(60)
+
+
+@contextmanager
+def serving(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> Iterator[Service]:
+    """Run ``imagegen serve`` with its data in ``folder`` until the block ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port, log = free_port(), folder / "serve.log"
+    command = [sys.executable, "-m", "cli", "serve", "--rest_port", str(port), "--data_dir", str(folder / "data")]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [*command, *arguments], stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
+        )
+    service = Service(process, port, log)
+    try:
+        wait_until(service.is_ready, f"ready; see {log}")
+        yield service
+    finally:
+        if process.poll() is None:
+            service.stop()
+
+
+def pixels(png: bytes) -> npt.NDArray[np.uint8]:
+    return np.array(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _processes() -> dict[int, tuple[int, str]]:
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (folder / "stat").read_text().rpartition(")")[2].split()
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:  # it ended while we looked
+            continue
+        if stat[0] != "Z":
+            found[int(folder.name)] = (int(stat[1]), command)
+    return found

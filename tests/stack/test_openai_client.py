@@ -1,0 +1,201 @@
+"""The stock OpenAI client against the running service."""
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+import openai
+import pytest
+from openai.types import ImagesResponse
+from PIL import Image
+
+from tests.stack.conftest import Draw
+from tests.stack.support import Service, pixels, png
+
+RED, BLUE, WHITE = (220, 40, 40), (50, 80, 210), (240, 240, 240)
+
+
+def _pictures(response: ImagesResponse) -> list[bytes]:
+    assert response.data is not None
+    return [base64.b64decode(item.b64_json or "") for item in response.data]
+
+
+def _share_near(picture: "np.ndarray[Any, Any]", colour: tuple[int, int, int], reach: int = 90) -> float:
+    """Return the share of pixels within ``reach`` of a colour."""
+    distance = np.linalg.norm(picture.astype(float) - np.array(colour, float), axis=-1)
+    return float((distance < reach).mean())
+
+
+def test_a_prompt_is_drawn(service: Service) -> None:
+    response = service.client().images.generate(prompt="a red circle on a blue background", model="shapes")
+    (picture,) = _pictures(response)
+    assert Image.open(io.BytesIO(picture)).format == "PNG"
+    assert _share_near(pixels(picture), BLUE) > 0.5, "the background is blue"
+    assert _share_near(pixels(picture)[48:80, 48:80], RED) > 0.5, "the middle is red"
+
+
+def test_the_answer_says_what_was_drawn(service: Service) -> None:
+    response = service.client().images.generate(prompt="a star", extra_body={"seed": 11})
+    assert isinstance(response.created, int)
+    assert (response.size, response.output_format, response.background) == ("128x128", "png", "opaque")
+    assert response.usage is not None and response.usage.total_tokens == 0
+    assert response.model_extra is not None and response.model_extra["seed"] == 11
+
+
+def test_the_given_size_is_drawn(draw: Draw) -> None:
+    assert pixels(draw(size="192x64")).shape == (64, 192, 3)
+    assert pixels(draw(width=64)).shape == (128, 64, 3)
+
+
+def test_n_pictures_differ_and_the_first_is_that_of_n_1(service: Service, draw: Draw) -> None:
+    both = _pictures(service.client().images.generate(prompt="a green heart", n=2, extra_body={"seed": 3}))
+    assert len(both) == 2 and both[0] != both[1]
+    assert both[0] == draw("a green heart", seed=3)
+
+
+def test_a_seed_gives_the_same_bytes_and_another_seed_others(draw: Draw) -> None:
+    first = draw(seed=5)
+    assert first == draw(rng_seed=5)
+    assert first != draw(seed=6)
+
+
+def test_without_a_seed_pictures_differ_and_the_reported_seed_repeats_them(service: Service, draw: Draw) -> None:
+    responses = [service.client().images.generate(prompt="a cross") for _ in range(2)]
+    first, second = (_pictures(response)[0] for response in responses)
+    assert first != second
+    assert responses[0].model_extra is not None
+    assert draw("a cross", seed=responses[0].model_extra["seed"]) == first
+
+
+@pytest.mark.parametrize("image_field", ["single", "list"])
+def test_an_edit_keeps_what_low_strength_leaves(service: Service, draw: Draw, image_field: str) -> None:
+    before = draw(seed=5)
+    image: Any = before if image_field == "single" else [before]
+    response = service.client().images.edit(
+        image=image, prompt="a red circle on a blue background", extra_body={"strength": 0.3}
+    )
+    after = pixels(_pictures(response)[0])
+    assert 0 < np.abs(after.astype(int) - pixels(before)).mean() < 12
+
+
+@pytest.mark.parametrize("kind", ["alpha", "luminance"])
+def test_a_mask_of_either_kind_repaints_its_part_only(service: Service, draw: Draw, kind: str) -> None:
+    before = draw(seed=5)
+    mask = Image.new("RGBA", (128, 128), "black") if kind == "alpha" else Image.new("L", (128, 128), 0)
+    mask.paste((0, 0, 0, 0) if kind == "alpha" else 255, (64, 0, 128, 128))
+    response = service.client().images.edit(
+        image=before, mask=png(mask), prompt="a plain white background", extra_body={"seed": 1}
+    )
+    change = np.abs(pixels(_pictures(response)[0]).astype(int) - pixels(before)).mean(axis=(0, 2))
+    assert change[:48].max() < 8, "left of the mask's edge nothing happens"
+    assert change[80:].mean() > 20, "right of it the picture is repainted"
+
+
+def test_models_are_listed_and_found(service: Service) -> None:
+    (model,) = service.client().models.list().data
+    assert (model.id, model.object, model.owned_by) == ("shapes", "model", "imagegen-server")
+    assert model.model_extra is not None and model.model_extra["kind"] == "base"
+    assert service.client().models.retrieve("shapes").id == "shapes"
+    with pytest.raises(openai.NotFoundError) as refused:
+        service.client().models.retrieve("nothing")
+    assert refused.value.code == "model_not_found"
+
+
+def test_v1_is_the_same_as_v3(service: Service, draw: Draw) -> None:
+    response = service.client(prefix="/v1").images.generate(
+        prompt="a red circle on a blue background", extra_body={"seed": 5}
+    )
+    assert _pictures(response)[0] == draw(seed=5)
+
+
+@pytest.mark.parametrize(("output_format", "compression"), [("jpeg", 40), ("webp", 40), ("jpeg", None), ("png", None)])
+def test_the_picture_comes_in_the_format_asked_for(
+    service: Service, output_format: Any, compression: int | None
+) -> None:
+    fields = {} if compression is None else {"output_compression": compression}
+    response = service.client().images.generate(prompt="a star", output_format=output_format, **fields)
+    picture = Image.open(io.BytesIO(_pictures(response)[0]))
+    assert (picture.format or "").lower() == output_format and picture.size == (128, 128)
+    assert response.output_format == output_format
+
+
+def test_compression_makes_it_smaller(service: Service) -> None:
+    sizes = [
+        len(
+            _pictures(
+                service.client().images.generate(
+                    prompt="a star", output_format="jpeg", output_compression=quality, extra_body={"seed": 1}
+                )
+            )[0]
+        )
+        for quality in (10, 95)
+    ]
+    assert sizes[0] < sizes[1] / 2
+
+
+def test_a_url_serves_the_picture_without_a_key(service: Service, draw: Draw) -> None:
+    response = service.client().images.generate(
+        prompt="a red circle on a blue background", response_format="url", extra_body={"seed": 5}
+    )
+    assert response.data is not None and response.data[0].b64_json is None
+    served = service.http.get(response.data[0].url or "")
+    assert served.headers["content-type"] == "image/png"
+    assert served.content == draw(seed=5)
+
+
+def test_what_stock_clients_send_without_effect_is_accepted(service: Service) -> None:
+    response = service.client().images.generate(
+        prompt="a star", quality="auto", background="auto", moderation="low", style="vivid", user="u", size="auto"
+    )
+    assert len(_pictures(response)) == 1
+
+
+REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    ({"size": "129x128"}, "size", "invalid_size"),
+    ({"size": "1024x1024"}, "size", "invalid_size"),
+    ({"size": "big"}, "size", "invalid_size"),
+    ({"n": 0}, "n", "invalid_value"),
+    ({"n": 11}, "n", "invalid_value"),
+    ({"background": "transparent"}, "background", "invalid_value"),
+    ({"stream": True}, "stream", "invalid_value"),
+    ({"extra_body": {"num_inference_steps": 0}}, "num_inference_steps", "invalid_value"),
+    ({"extra_body": {"num_inference_steps": 101}}, "num_inference_steps", "invalid_value"),
+    ({"extra_body": {"num_inference_steps": "3"}}, "num_inference_steps", "invalid_value"),
+    ({"extra_body": {"guidance_scale": -1}}, "guidance_scale", "invalid_value"),
+    ({"extra_body": {"guidance_scale": 1, "negative_prompt": "x"}}, "negative_prompt", "invalid_value"),
+    ({"extra_body": {"prompt_2": "x"}}, "prompt_2", "invalid_value"),
+    ({"extra_body": {"max_sequence_length": 64}}, "max_sequence_length", "invalid_value"),
+    ({"extra_body": {"lora_alphas": {"a": 1}}}, "lora_alphas", "invalid_value"),
+    ({"extra_body": {"strength": 0.5}}, "strength", "invalid_value"),
+    ({"extra_body": {"promt": "x"}}, "promt", "unknown_parameter"),
+]
+
+
+@pytest.mark.parametrize(("fields", "param", "code"), REFUSED)
+def test_a_bad_request_names_its_parameter(service: Service, fields: dict[str, Any], param: str, code: str) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        service.client().images.generate(prompt="a star", **fields)
+    assert (refused.value.param, refused.value.code) == (param, code)
+    assert refused.value.type == "invalid_request_error" and refused.value.request_id
+
+
+@pytest.mark.parametrize(
+    ("image", "fields", "param"),
+    [
+        (b"no picture", {}, "image"),
+        (png(Image.new("RGB", (64, 64))), {"strength": 0.01}, "strength"),
+        (png(Image.new("RGB", (64, 64))), {"strength": 1.5}, "strength"),
+        (png(Image.new("RGB", (64, 64))), {"size": "100x100"}, "size"),
+    ],
+)
+def test_a_bad_edit_names_its_parameter(service: Service, image: bytes, fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        service.client().images.edit(image=image, prompt="a star", extra_body=fields)
+    assert refused.value.param == param
+
+
+def test_an_unknown_model_is_not_found(service: Service) -> None:
+    with pytest.raises(openai.NotFoundError) as refused:
+        service.client().images.generate(prompt="a star", model="dall-e-2")
+    assert (refused.value.param, refused.value.code) == ("model", "model_not_found")

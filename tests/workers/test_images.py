@@ -1,0 +1,52 @@
+"""Image files and pixels."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from graphs.request import OutputFormat
+from workers.engine.images import decode_inputs, encode
+from workers.engine.protocol import Pixels
+
+
+def gradient() -> Pixels:
+    rows, columns = np.mgrid[0:48, 0:64]
+    return np.stack([rows * 5, columns * 4, rows + columns], axis=-1).astype(np.uint8)
+
+
+def png(pixels: Pixels) -> bytes:
+    return encode(pixels, "png", 100)
+
+
+@pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
+def test_encode(output_format: OutputFormat) -> None:
+    pixels = gradient()
+    image = Image.open(io.BytesIO(encode(pixels, output_format, 95)))
+
+    assert (image.format, image.mode, image.size) == (output_format.upper(), "RGB", (64, 48))
+    error = np.abs(np.asarray(image).astype(int) - pixels).mean()
+    assert error == 0 if output_format == "png" else error < 4
+
+
+@pytest.mark.parametrize("output_format", ["jpeg", "webp"])
+def test_compression_is_the_quality(output_format: OutputFormat) -> None:
+    sizes = [len(encode(gradient(), output_format, quality)) for quality in (0, 50, 100)]
+
+    assert sizes == sorted(set(sizes))
+
+
+def test_decode_inputs_reads_back_what_was_written() -> None:
+    pixels, mask = gradient(), gradient()[..., 0]
+    inputs = decode_inputs(png(pixels), png(mask))
+
+    np.testing.assert_array_equal(inputs.image, pixels)
+    np.testing.assert_array_equal(inputs.mask, mask)
+    assert decode_inputs(png(pixels), None).mask is None
+    assert inputs.image.dtype == np.uint8
+
+
+def test_decode_inputs_takes_nothing_but_png() -> None:
+    with pytest.raises(OSError, match="cannot identify"):
+        decode_inputs(encode(gradient(), "jpeg", 90), None)

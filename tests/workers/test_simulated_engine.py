@@ -1,0 +1,127 @@
+"""The engine without a model."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graphs.model_facts import Operation
+from graphs.request import AdapterSelection, ResolvedRequest
+from workers.engine.protocol import GenerationCancelled, InputImages, Pixels, Step
+from workers.engine.simulated import SimulatedEngine
+
+
+def make_request(**changes: Any) -> ResolvedRequest:
+    fields: dict[str, Any] = {
+        "operation": Operation.GENERATION,
+        "graph": "g",
+        "model": "m",
+        "prompt": "a red fox",
+        "width": 48,
+        "height": 32,
+        "num_images_per_prompt": 1,
+        "num_inference_steps": 3,
+        "guidance_scale": 7.5,
+        "rng_seed": 7,
+    }
+    return ResolvedRequest(**{**fields, **changes})
+
+
+def make_inputs(mask: bool = False, value: int = 200) -> InputImages:
+    half = np.zeros((16, 16), dtype=np.uint8)
+    half[:, 8:] = 255
+    return InputImages(image=np.full((16, 16, 3), value, dtype=np.uint8), mask=half if mask else None)
+
+
+def draw(request: ResolvedRequest, inputs: InputImages | None = None) -> list[Pixels]:
+    return SimulatedEngine(0).generate(request, inputs, lambda step: False).images
+
+
+def test_all_operations_are_there() -> None:
+    assert SimulatedEngine(0).load() == frozenset(Operation)
+
+
+def test_size_and_number_are_honoured_and_images_differ() -> None:
+    images = draw(make_request(num_images_per_prompt=3))
+
+    assert [(image.shape, image.dtype) for image in images] == [((32, 48, 3), np.uint8)] * 3
+    assert len({image.tobytes() for image in images}) == 3
+    np.testing.assert_array_equal(images[0], draw(make_request())[0])
+
+
+def test_the_same_request_gives_the_same_picture_whatever_its_format_and_name() -> None:
+    first = draw(make_request(), None)[0]
+    second = draw(make_request(output_format="webp", output_compression=3, graph="x", model="y"))[0]
+
+    np.testing.assert_array_equal(first, second)
+    assert first.std() > 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prompt": "a blue whale"},
+        {"prompt_2": "x"},
+        {"negative_prompt": "x"},
+        {"rng_seed": 8},
+        {"num_inference_steps": 4},
+        {"guidance_scale": 1.0},
+        {"adapters": (AdapterSelection(alias="a", alpha=1.0),)},
+        {"adapters": (AdapterSelection(alias="a", alpha=0.5),)},
+    ],
+)
+def test_everything_that_is_asked_changes_the_picture(changes: dict[str, Any]) -> None:
+    assert (draw(make_request(**changes))[0] != draw(make_request())[0]).any()
+
+
+def test_inputs_change_the_picture_and_the_mask_keeps_its_black_part() -> None:
+    edit = make_request(operation=Operation.EDIT, strength=0.8)
+    inpainting = make_request(operation=Operation.INPAINTING, strength=1.0)
+
+    assert (draw(edit, make_inputs())[0] != draw(edit, make_inputs(value=90))[0]).any()
+    picture = draw(inpainting, make_inputs(mask=True))[0]
+    assert (picture[:, :24] == 200).all()
+    assert (picture[:, 24:] != 200).any()
+
+
+def test_steps_are_counted_over_all_images() -> None:
+    steps: list[Step] = []
+
+    def on_step(step: Step) -> bool:
+        steps.append(step)
+        return False
+
+    SimulatedEngine(0).generate(make_request(num_images_per_prompt=2), None, on_step)
+
+    assert steps == [Step(number, 6) for number in range(1, 7)]
+
+
+def test_cancel_stops_after_that_step() -> None:
+    steps: list[int] = []
+
+    def on_step(step: Step) -> bool:
+        steps.append(step.number)
+        return step.number == 2
+
+    with pytest.raises(GenerationCancelled):
+        SimulatedEngine(0).generate(make_request(), None, on_step)
+
+    assert steps == [1, 2]
+
+
+def test_what_on_step_raises_comes_out() -> None:
+    def on_step(step: Step) -> bool:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        SimulatedEngine(0).generate(make_request(), None, on_step)
+
+
+def test_a_step_lasts_as_long_as_asked() -> None:
+    started = time.monotonic()
+    result = SimulatedEngine(0.02).generate(make_request(), None, lambda step: False)
+
+    assert time.monotonic() - started >= 0.06
+    assert result.seconds["denoise"] == pytest.approx(0.06)
+    assert set(result.seconds) == {"text_encode", "denoise", "vae_encode", "vae_decode", "generate"}
