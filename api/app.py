@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from api.errors import install_error_handlers
 from api.middleware import BodyLimit, RequestId
@@ -27,7 +28,8 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         await service.stop()
 
-    app = FastAPI(title="imagegen-server", description=_DESCRIPTION, lifespan=lifespan)
+    # /docs with its own scripts: many of these servers stand where no CDN is reached.
+    app: FastAPI = FastAPIOffline(title="imagegen-server", description=_DESCRIPTION, lifespan=lifespan)
     app.state.service, app.state.signer, app.state.started_at = service, None, int(time.time())
     for prefix in ("/v3", "/v1"):
         for part in (images.router, jobs.router, models.router):

@@ -29,6 +29,7 @@ STATUS: dict[type[errors.ImagegenError], int] = {
 }
 
 _UNAVAILABLE_RETRY_S = 2
+NOT_READY = "not_ready"
 _HTTP_MESSAGES = {
     404: "There is no such route; see /docs for those that exist.",
     405: "This route does not take that method; see /docs.",
@@ -65,7 +66,7 @@ async def _on_imagegen_error(_: Request, error: Exception) -> JSONResponse:
     elif isinstance(error, errors.JobFailed):
         # The job was tried as often as it makes sense; the same request would only fail again.
         headers["x-should-retry"] = "false"
-    if status >= 500:
+    if status >= 500 and error.code != NOT_READY:  # a probe that asks again and again is no news
         log.warning("answering %d: %s", status, error.message)
     body = error_body(error.message, status=status, param=error.param, code=error.code)
     return JSONResponse(body, status, headers)

@@ -30,6 +30,7 @@ class ImageBody(GenerationParameters):
     quality: str | None = Field(None, description="Accepted, without effect.")
     style: str | None = Field(None, description="Accepted, without effect.")
     moderation: str | None = Field(None, description="Accepted, without effect.")
+    safety_identifier: str | None = Field(None, description="Accepted, without effect.")
     input_fidelity: str | None = Field(None, description="Accepted, without effect.")
 
     def parameters(self) -> GenerationParameters:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from cli.errors import ChildRefused
@@ -21,6 +22,9 @@ _logger = logging.getLogger(__name__)
 _SHIM = Path(__file__).resolve().parent / "child.py"
 _REFUSED = 2
 _POLL_S = 0.05
+_STDERR = 2
+# What even a hurried child gets: Redis closes its files in less.
+_LEAST_PATIENCE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class _Child:
             command,
             env=self.spec.environment,
             stdin=subprocess.DEVNULL,
+            stdout=_STDERR,  # our own standard output holds only what we were asked for
             start_new_session=True,
             pass_fds=self.spec.pass_fds,
         )
@@ -148,9 +153,10 @@ def _stop_together(children: list[_Child], hurry: Callable[[], bool]) -> None:
     pause = threading.Event()
     while any(child.process for child in children):
         for child in children:
-            late = hurry() or time.monotonic() - began > child.spec.stop_deadline_s
+            patience_s = min(_LEAST_PATIENCE_S if hurry() else inf, child.spec.stop_deadline_s)
+            late = time.monotonic() - began > patience_s
             if child.process is not None and child.collect() is None and late:
-                _logger.warning("%s did not stop in time and is killed", child.spec.name)
+                _logger.warning("%s is killed: it has not stopped yet", child.spec.name)
                 _kill_group(child.process.pid)
                 child.process.wait()
                 child.process = None

@@ -25,6 +25,7 @@ from cli.options import (
 )
 from config.settings import Settings, settings_environment
 from graphs.repository import Repository
+from workers.jobs.keys import queue_name
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -75,8 +76,6 @@ def celery_command(settings: Settings, graph: str) -> list[str]:
     Prefork with one child: a crash in native code costs the child, not the worker. Gossip, mingle and
     Celery's heartbeat are not used, and would only be more to fail.
     """
-    from workers.jobs.broker import queue_name
-
     node = re.sub(r"[^A-Za-z0-9_.-]", "-", graph)
     return [
         *(sys.executable, "-P", "-m", "celery", "--quiet", "-A", "workers.app", "worker"),
@@ -90,7 +89,10 @@ def celery_command(settings: Settings, graph: str) -> list[str]:
 
 def worker_environment(settings: Settings) -> dict[str, str]:
     """Return the environment of the Celery worker: its settings, and SIGTERM as a bounded, soft shutdown."""
-    return child_environment(settings) | {"REMAP_SIGTERM": "SIGQUIT"}
+    environment = child_environment(settings)
+    # Celery warns root of unpickling strangers' messages; ours are JSON and nothing else is accepted.
+    warnings = [environment.get("PYTHONWARNINGS", ""), "ignore:You're running the worker with superuser"]
+    return environment | {"REMAP_SIGTERM": "SIGQUIT", "PYTHONWARNINGS": ",".join(filter(None, warnings))}
 
 
 def child_environment(settings: Settings) -> dict[str, str]:

@@ -47,7 +47,7 @@ def _open(content: bytes, param: str, max_pixels: int) -> Image.Image:
                 code="image_too_large",
             )
         picture.load()
-        return ImageOps.exif_transpose(picture)
+        return _upright(picture)
     except RequestTooLarge:
         raise
     except Exception as error:
@@ -56,6 +56,13 @@ def _open(content: bytes, param: str, max_pixels: int) -> Image.Image:
             param=param,
             code="invalid_image_format",
         ) from error
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # noqa: BLE001 - Pillow raises many kinds; broken EXIF data say nothing about the pixels
+        return picture
 
 
 def _as_rgb(picture: Image.Image) -> Image.Image:
@@ -70,7 +77,8 @@ def _as_mask(picture: Image.Image) -> Image.Image:
     """Real transparency means OpenAI's rule (transparent = repaint); else OVMS's (white = repaint)."""
     picture = _eight_bit(picture)
     if picture.has_transparency_data:
-        alpha = picture.convert("RGBA").getchannel("A")
+        picture = picture.convert("RGBA")
+        alpha = picture.getchannel("A")
         if alpha.histogram()[255] < alpha.width * alpha.height:
             return ImageOps.invert(alpha)
     return picture.convert("L")

@@ -96,14 +96,15 @@ def read_model_facts(models_path: Path) -> ModelFacts:
     """
     index = _read_json(models_path / "model_index.json")
     class_name = str(index.get("_class_name", ""))
-    scheduler = _read_json(models_path / "scheduler" / "scheduler_config.json")
+    scheduler_path = models_path / "scheduler" / "scheduler_config.json"
+    scheduler = _read_json(scheduler_path)
     return ModelFacts(
         class_name=class_name,
         family=_family(class_name, models_path),
         native_resolution=_native_resolution(models_path),
         scheduler=str(scheduler.get("_class_name", "")),
         timestep_spacing=str(scheduler.get("timestep_spacing", "leading")),
-        num_train_timesteps=int(scheduler.get("num_train_timesteps", 1000)),
+        num_train_timesteps=_count(scheduler_path, "num_train_timesteps", scheduler.get("num_train_timesteps"), 1000),
     )
 
 
@@ -121,11 +122,22 @@ def _family(class_name: str, models_path: Path) -> Family:
 def _native_resolution(models_path: Path) -> Resolution:
     """The size that the denoiser was trained for: its latent size times what the VAE enlarges."""
     folder = "unet" if (models_path / "unet").is_dir() else "transformer"
-    sample_size = _read_json(models_path / folder / "config.json").get("sample_size", 128)
-    height, width = sample_size if isinstance(sample_size, list) else (sample_size, sample_size)
-    vae = _read_json(models_path / "vae_decoder" / "config.json")
-    scale = 2 ** (len(vae.get("block_out_channels", [0] * 4)) - 1)
-    return Resolution(int(width) * scale, int(height) * scale)
+    denoiser_path, vae_path = models_path / folder / "config.json", models_path / "vae_decoder" / "config.json"
+    size = _read_json(denoiser_path).get("sample_size")
+    height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
+    channels = _read_json(vae_path).get("block_out_channels", [0] * 4)
+    levels = len(channels) if isinstance(channels, list) else 0
+    scale = 2 ** (_count(vae_path, "block_out_channels", levels, 4) - 1)
+    return Resolution(*(_count(denoiser_path, "sample_size", side, 128) * scale for side in (width, height)))
+
+
+def _count(path: Path, name: str, value: object, default: int) -> int:
+    """A whole number above 0 as a configuration states it, or the default for none."""
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise RepositoryError(f"{path}: {name} cannot be used; it must be a whole number above 0, or a list of them.")
+    return value
 
 
 def _read_json(path: Path) -> dict[str, Any]:

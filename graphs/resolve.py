@@ -112,8 +112,10 @@ def _guidance_scale(parameters: GenerationParameters, operation: Operation, grap
         raise InvalidRequest(
             f"guidance_scale must be {static:g}: this model is compiled for it.", param="guidance_scale"
         )
-    if facts.rules.guidance_above_one and value <= 1:
-        raise InvalidRequest(f"guidance_scale must be above 1 for {facts.family}.", param="guidance_scale")
+    compiled_with_guidance = graph.is_static and static is None and facts.rules.negative_prompts > 0
+    if value <= 1 and (facts.rules.guidance_above_one or compiled_with_guidance):
+        why = "this model is compiled for it" if compiled_with_guidance else f"{facts.family} fails below"
+        raise InvalidRequest(f"guidance_scale must be above 1: {why}.", param="guidance_scale")
     return value
 
 
@@ -132,10 +134,11 @@ def _prompts(parameters: GenerationParameters, facts: ModelFacts, guidance_scale
             if number > count:
                 raise InvalidRequest(f"{name} is not used by {facts.family} models; leave it out.", param=name)
             prompts[name] = text
-    if guidance_scale <= 1 and any(name.startswith("negative") for name in prompts):
+    negative = next((name for name in prompts if name.startswith("negative")), None)
+    if guidance_scale <= 1 and negative is not None:
         raise InvalidRequest(
             f"A negative prompt has no effect with guidance_scale {guidance_scale:g}; it must be above 1.",
-            param="negative_prompt",
+            param=negative,
         )
     return prompts
 

@@ -38,7 +38,10 @@ def _default(graph: Graph, facts: ModelFacts, image_size: Resolution | None) -> 
 
 def _rounded(size: Resolution, multiple: int) -> Resolution:
     """The nearest size the model can draw; GenAI on its own would crop the image to it."""
-    return Resolution(*(max(multiple, round(side / multiple) * multiple) for side in (size.width, size.height)))
+    # In integers: a client's number may be too large for a float.
+    return Resolution(
+        *(max(multiple, (2 * side + multiple - 1) // (2 * multiple) * multiple) for side in (size.width, size.height))
+    )
 
 
 def _check_multiple(size: Resolution, facts: ModelFacts) -> None:

@@ -17,7 +17,7 @@ from celery.worker import state
 from config.log_setup import configure_logging
 from config.settings import load_settings
 from graphs.bundled import load_served
-from graphs.errors import EngineError
+from graphs.errors import ConfigurationError, EngineError
 from graphs.graph import Graph
 from graphs.model_facts import read_model_facts
 from workers.engine.factory import make_engine
@@ -42,7 +42,11 @@ _supervision: list[Supervision] = []
 @cache
 def served_graph() -> Graph:
     """Return the graph this worker serves: the configured one, or the repository's only one."""
-    return load_served(**settings.repository.model_dump()).route(settings.worker.graph).graph
+    repository = load_served(**settings.repository.model_dump())
+    graph = repository.graphs.get(settings.worker.graph) if settings.worker.graph else repository.base_graph
+    if graph is None:
+        raise ConfigurationError(f"Set the graph this worker serves: one of {', '.join(repository.graphs)}.")
+    return graph
 
 
 def device() -> tuple[str, ...]:

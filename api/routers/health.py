@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from api.dependencies import Service
+from api.errors import NOT_READY
 from graphs.errors import ServiceUnavailable
 
 router = APIRouter(tags=["health"])
@@ -20,5 +21,5 @@ async def ready(service: Service) -> dict[str, str]:
     loaded = {worker.graph for worker in await service.store.workers() if worker.ready}
     missing = [name for name in service.repository.graphs if name not in loaded]
     if missing:
-        raise ServiceUnavailable(f"No worker has loaded {', '.join(missing)} yet.", code="not_ready")
+        raise ServiceUnavailable(f"No worker has loaded {', '.join(missing)} yet.", code=NOT_READY)
     return {"status": "ready"}

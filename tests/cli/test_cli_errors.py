@@ -11,7 +11,6 @@ import pytest
 from cli.data_folder import locked_data_folder
 from tests.cli.cli_support import imagegen, imagegen_here
 
-
 Here = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

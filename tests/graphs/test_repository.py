@@ -1,5 +1,4 @@
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +92,6 @@ def test_the_search_ends_at_eight_folders(tmp_path: Path) -> None:
     _model(tmp_path.joinpath(*"12345678"))
     _model(tmp_path.joinpath(*"abcdefghi"))
     assert [found.name for found in servables_below(tmp_path)] == ["1/2/3/4/5/6/7/8"]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_without_permission_is_left_out(tmp_path: Path) -> None:
-    _model(tmp_path / "m")
-    (tmp_path / "lost+found").mkdir(mode=0)
-    assert _names(load_repository(model_repository_path=tmp_path)) == ["m"]
 
 
 def test_a_name_is_for_the_only_model_below_a_folder(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_v1_is_the_same_as_v3(service: Service, draw: Draw) -> None:
 def test_the_picture_comes_in_the_format_asked_for(
     service: Service, output_format: Any, compression: int | None
 ) -> None:
-    fields = {} if compression is None else {"output_compression": compression}
+    fields: dict[str, Any] = {} if compression is None else {"output_compression": compression}
     response = service.client().images.generate(prompt="a star", output_format=output_format, **fields)
     picture = Image.open(io.BytesIO(_pictures(response)[0]))
     assert (picture.format or "").lower() == output_format and picture.size == (128, 128)

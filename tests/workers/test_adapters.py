@@ -29,14 +29,15 @@ def write_adapter(path: Path, seed: int, suffix: str = "") -> Path:
     return path
 
 
-def test_adapters_are_switched_and_blended_per_request(tmp_path: Path) -> None:
+def test_adapters_are_switched_and_blended_per_request(tmp_path: Path, cache_dir: Path) -> None:
     adapters = tuple(
         LoraAdapter(alias=alias, path=write_adapter(tmp_path / f"{alias}.safetensors", seed))
         for seed, alias in enumerate(("a", "b"))
     )
     facts = read_model_facts(MODELS / "sd")
-    engine = load_engine(make_graph(MODELS / "sd", lora_adapters=adapters))
-    plain = draw(load_engine(make_graph(MODELS / "sd")), make_request(facts, Operation.GENERATION)).images[0]
+    engine = load_engine(make_graph(MODELS / "sd", lora_adapters=adapters), cache_dir=cache_dir)
+    without = load_engine(make_graph(MODELS / "sd"), cache_dir=cache_dir)
+    plain = draw(without, make_request(facts, Operation.GENERATION)).images[0]
 
     def picture(operation: Operation = Operation.GENERATION, **alphas: float) -> bytes:
         selections = tuple(AdapterSelection(alias=alias, alpha=alpha) for alias, alpha in alphas.items())
@@ -69,7 +70,7 @@ def test_a_file_that_is_no_safetensors(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "fox.safetensors"
     path.write_bytes(content)
 
-    assert "is not a safetensors file" in refusal(path)
+    assert "is not a safetensors file" in refusal(path) or "holds no tensor" in refusal(path)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_a_file_that_is_cut_off(tmp_path: Path) -> None:
     path = write_adapter(tmp_path / "fox.safetensors", 1)
     path.write_bytes(path.read_bytes()[:-100])
 
-    assert "cannot be used: " in refusal(path)
+    assert "is cut off" in refusal(path)
 
 
 @pytest.mark.parametrize(

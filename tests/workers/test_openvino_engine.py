@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graphs.errors import EngineError
 from graphs.model_facts import ModelFacts, Operation, read_model_facts
 from tests.workers.engine_support import (
     CLASSES,
@@ -17,8 +18,10 @@ from tests.workers.engine_support import (
     STEPS,
     draw,
     draw_raw,
+    go_on,
     load_engine,
     make_graph,
+    make_inputs,
     make_request,
 )
 from workers.engine.openvino_engine import OpenVinoEngine
@@ -32,21 +35,20 @@ class Loaded:
     family: str
     facts: ModelFacts
     engine: OpenVinoEngine
-    cache_dir: Path
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
-    facts, cache_dir = read_model_facts(MODELS / request.param), tmp_path_factory.mktemp("cache")
+def loaded(request: pytest.FixtureRequest, cache_dir: Path) -> Iterator[Loaded]:
+    facts = read_model_facts(MODELS / request.param)
     engine = load_engine(make_graph(MODELS / request.param), cache_dir=cache_dir)
-    yield Loaded(request.param, facts, engine, cache_dir)
+    yield Loaded(request.param, facts, engine)
     engine.unload()
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_draws_what_a_pipeline_of_its_own_draws(loaded: Loaded, operation: Operation) -> None:
+def test_draws_what_a_pipeline_of_its_own_draws(loaded: Loaded, operation: Operation, cache_dir: Path) -> None:
     request = make_request(loaded.facts, operation)
-    raw = CLASSES[operation](str(MODELS / loaded.family), "CPU", CACHE_DIR=str(loaded.cache_dir), **F32)
+    raw = CLASSES[operation](str(MODELS / loaded.family), "CPU", CACHE_DIR=str(cache_dir), **F32)
 
     result = draw(loaded.engine, request)
 
@@ -119,10 +121,6 @@ def test_an_exception_of_on_step_comes_out_of_generate(loaded: Loaded, error: Ba
     np.testing.assert_array_equal(draw(loaded.engine, request).images, before)
 
 
-def test_compiled_models_are_kept_in_the_cache_folder(loaded: Loaded) -> None:
-    assert list(loaded.cache_dir.glob("*.blob"))
-
-
 def test_seconds_tell_the_stages(loaded: Loaded) -> None:
     seconds = draw(loaded.engine, make_request(loaded.facts, Operation.EDIT)).seconds
 
@@ -140,3 +138,14 @@ def test_every_prompt_of_the_family_takes_effect(loaded: Loaded) -> None:
     for name in names:
         changed = draw(loaded.engine, plain.model_copy(update={name: "blue whale, water, sky"})).images
         assert (changed[0] != base[0]).any(), name
+
+
+@pytest.mark.parametrize("loaded", ["sd"], indirect=True)
+def test_what_cannot_be_drawn_is_told(loaded: Loaded) -> None:
+    with pytest.raises(EngineError, match=r"^The runtime failed: Both 'width' and 'height' must be divisible by 8$"):
+        draw(loaded.engine, make_request(loaded.facts, Operation.GENERATION, width=60))
+    with pytest.raises(EngineError, match="There is no image for edit"):
+        loaded.engine.generate(make_request(loaded.facts, Operation.EDIT), None, go_on)
+    image = make_inputs(Operation.EDIT)
+    with pytest.raises(EngineError, match="There is no mask"):
+        loaded.engine.generate(make_request(loaded.facts, Operation.INPAINTING), image, go_on)

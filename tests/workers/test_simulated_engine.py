@@ -45,7 +45,8 @@ def test_all_operations_are_there() -> None:
 def test_size_and_number_are_honoured_and_images_differ() -> None:
     images = draw(make_request(num_images_per_prompt=3))
 
-    assert [(image.shape, image.dtype) for image in images] == [((32, 48, 3), np.uint8)] * 3
+    assert [image.shape for image in images] == [(32, 48, 3)] * 3
+    assert {str(image.dtype) for image in images} == {"uint8"}
     assert len({image.tobytes() for image in images}) == 3
     np.testing.assert_array_equal(images[0], draw(make_request())[0])
 

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import openvino_genai
 
@@ -66,25 +67,32 @@ def _load(adapter: LoraAdapter, family: Family) -> openvino_genai.Adapter:
 
 
 def _tensor_names(adapter: LoraAdapter) -> list[str]:
-    """The names in the header: 8 bytes of length, then JSON (https://huggingface.co/docs/safetensors)."""
     try:
-        header = json.loads(_header(adapter.path))
+        tensors = _header(adapter.path)
     except OSError as error:
         raise _unusable(adapter, f"cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise _unusable(adapter, "is not a safetensors file") from error
-    names = [name for name in header if name != "__metadata__"] if isinstance(header, dict) else []
-    if not names:
-        raise _unusable(adapter, "is not a safetensors file, or holds no tensor")
-    return names
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise _unusable(adapter, "it is not a safetensors file, or is cut off") from error
+    if not tensors:
+        raise _unusable(adapter, "it holds no tensor")
+    return list(tensors)
 
 
-def _header(path: Path) -> bytes:
+def _header(path: Path) -> dict[str, Any]:
+    """Each tensor's entry: 8 bytes of length, then JSON (https://huggingface.co/docs/safetensors).
+
+    GenAI reads beyond the end of a file that is cut off, so the places of the data are checked.
+    """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > _LARGEST_HEADER:
             raise ValueError("The header is too long.")
-        return file.read(length)
+        tensors: dict[str, Any] = json.loads(file.read(length))
+    tensors.pop("__metadata__", None)
+    room = path.stat().st_size - 8 - length
+    if not all(0 <= start <= end <= room for start, end in (entry["data_offsets"] for entry in tensors.values())):
+        raise ValueError("A tensor lies outside the file.")
+    return tensors
 
 
 def _unusable(adapter: LoraAdapter, why: str) -> EngineError:

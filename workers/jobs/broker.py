@@ -11,16 +11,12 @@ from kombu.exceptions import OperationalError
 from config.settings import Settings
 from graphs.errors import ServiceUnavailable
 from workers.jobs.connection import redis_url
+from workers.jobs.keys import queue_name
 
 RUN_JOB = "imagegen.run_job"
 # Longer than any job may take: Celery would otherwise hand a running message out again.
 _VISIBILITY_MARGIN_S = 3600
 _LOAD_TIMEOUT_S = 600
-
-
-def queue_name(graph: str) -> str:
-    """Return the Celery queue of a graph."""
-    return f"imagegen.{graph}"
 
 
 def make_celery(settings: Settings) -> Celery:

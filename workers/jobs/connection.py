@@ -6,6 +6,7 @@ from typing import Any
 
 import redis
 import redis.asyncio
+import redis.exceptions
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
@@ -14,6 +15,10 @@ from config.settings import RedisSettings
 from graphs.errors import ConfigurationError, ServiceUnavailable
 
 _RETRIED: list[type[Exception]] = [redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError]
+# All that redis-py raises of its own: a few of its classes stand outside its family.
+_ERRORS = tuple(
+    kind for kind in vars(redis.exceptions).values() if isinstance(kind, type) and issubclass(kind, Exception)
+)
 # redis-py types every answer as "bytes or text or number, now or later"; ours are bytes, and checked where read.
 Client = Any
 
@@ -25,7 +30,7 @@ def redis_errors() -> Iterator[None]:
     """Turn every error of redis-py into ServiceUnavailable."""
     try:
         yield
-    except redis.RedisError as error:
+    except _ERRORS as error:
         raise ServiceUnavailable(f"The job store (Redis) cannot be reached: {error}") from error
 
 

@@ -4,6 +4,8 @@
 ``EVENTS`` a stream of status changes, ``WORKERS`` a hash of worker name to its last heartbeat.
 """
 
+from urllib.parse import quote
+
 _PREFIX = "imagegen"
 
 EVENTS = f"{_PREFIX}:events"
@@ -39,3 +41,8 @@ def artifact(job_id: str, index: int) -> str:
 def queued(graph: str) -> str:
     """Sorted set: the jobs of a graph that wait, by submission number."""
     return f"{_PREFIX}:queued:{graph}"
+
+
+def queue_name(graph: str) -> str:
+    """List: the Celery queue of a graph. Celery splits lists of queues at commas, which names may hold."""
+    return f"{_PREFIX}.{quote(graph)}"

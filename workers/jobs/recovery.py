@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from config.settings import JobSettings, RedisSettings
 from workers.jobs import keys
-from workers.jobs.broker import queue_name
 from workers.jobs.connection import connect, redis_errors
 from workers.jobs.job import Status, job_from_hash
 from workers.jobs.presence import WorkerPresence, stale_names
@@ -73,7 +72,7 @@ class Recovery:
         """
         with redis_errors():
             waiting = [raw.decode() for raw in self._zrange(keys.queued(self._graph))]
-            if not waiting or self._messages_count() >= len(waiting):
+            if not waiting:
                 return []
             sent = self._message_ids()
             lost = [job_id for job_id in waiting if job_id not in sent and self._waits_long(job_id)]
@@ -110,14 +109,9 @@ class Recovery:
         found = self._redis.zrange(key, 0, -1)
         return list(found)
 
-    def _messages_count(self) -> int:
-        waiting = self._redis.llen(queue_name(self._graph))
-        held = self._redis.hlen(keys.CELERY_UNACKED)
-        return int(waiting) + int(held)
-
     def _message_ids(self) -> set[str]:
         """The ids of the jobs whose message waits or is held by a worker: a task's id is its job's."""
-        waiting = self._redis.lrange(queue_name(self._graph), 0, -1)
+        waiting = self._redis.lrange(keys.queue_name(self._graph), 0, -1)
         held = self._redis.hvals(keys.CELERY_UNACKED)
         messages = [json.loads(raw) for raw in waiting] + [json.loads(raw)[0] for raw in held]
         return {str(message["headers"]["id"]) for message in messages}

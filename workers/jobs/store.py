@@ -3,7 +3,7 @@
 import secrets
 
 from config.settings import JobSettings, RedisSettings
-from graphs.errors import ArtifactExpired, ImagegenError, JobNotFound, QueueFull
+from graphs.errors import ArtifactExpired, JobNotFound, QueueFull
 from graphs.request import ResolvedRequest
 from workers.jobs import keys
 from workers.jobs.connection import connect_async, redis_errors
@@ -37,8 +37,7 @@ class JobStore:
                 f"{self._jobs.max_queued} jobs wait for {request.graph!r} already; try again later.",
                 retry_after_s=_QUEUE_FULL_RETRY_S,
             )
-        if outcome != b"queued":
-            raise ImagegenError(f"The job {job_id} exists already.")
+        # Otherwise it is queued, or b"exists": the answer to the first try was lost, and redis-py asked again.
         return await self.get(job_id)
 
     async def get(self, job_id: str) -> Job:

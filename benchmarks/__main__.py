@@ -1,0 +1,45 @@
+"""``make bench``: what the service adds to the model's own time, and how long it takes to be ready.
+
+Prints a table in Markdown. Absolute times belong to the machine they were measured on; the ratios travel better.
+"""
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.latency import added_latency
+from benchmarks.startup import time_to_ready
+
+MEASURES: dict[str, Callable[[Path, int], list[str]]] = {"latency": added_latency, "startup": time_to_ready}
+
+
+def main() -> None:
+    """Run the chosen measurements, all unless told."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"{', '.join(MEASURES)} (default: all)")
+    parser.add_argument("--requests", type=int, default=200, help="requests to time (default: 200)")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.measures) - set(MEASURES):
+        parser.error(f"unknown measure: {', '.join(sorted(unknown))}")
+    print(_machine())
+    for name in arguments.measures or MEASURES:
+        with tempfile.TemporaryDirectory() as folder:
+            print(f"\n### {name}\n", flush=True)
+            print("\n".join(MEASURES[name](Path(folder), arguments.requests)), flush=True)
+
+
+def _machine() -> str:
+    packages = ("openvino-genai", "celery", "redis", "fastapi", "uvicorn")
+    versions = ", ".join(f"{package} {version(package)}" for package in packages)
+    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
+    day = time.strftime("%Y-%m-%d")
+    return f"{day}, {os.cpu_count()} cores, load {load}, Python {platform.python_version()}, {versions}"
+
+
+if __name__ == "__main__":
+    main()

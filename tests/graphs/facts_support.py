@@ -1,0 +1,53 @@
+"""Models and graphs by hand, for the rules that follow from them."""
+
+from pathlib import Path
+from typing import Any
+
+from graphs.graph import Graph
+from graphs.model_facts import Family, ModelFacts, Operation
+from graphs.repository import Repository, Route
+from graphs.request import GenerationParameters, ResolvedRequest
+from graphs.resolution import Resolution
+from graphs.resolve import resolve
+
+_SCHEDULERS = {
+    Family.LCM: "LCMScheduler",
+    Family.SD3: "FlowMatchEulerDiscreteScheduler",
+    Family.FLUX: "FlowMatchEulerDiscreteScheduler",
+    Family.FLUX_FILL: "FlowMatchEulerDiscreteScheduler",
+}
+
+
+def facts_of(family: Family, **more: Any) -> ModelFacts:
+    """A model of a family, trained for 512x512."""
+    values = {
+        "class_name": "Pipeline",
+        "native_resolution": Resolution(512, 512),
+        "scheduler": _SCHEDULERS.get(family, "DDIMScheduler"),
+        "timestep_spacing": "leading",
+        "num_train_timesteps": 1000,
+    }
+    return ModelFacts(family=family, **{**values, **more})
+
+
+def graph_of(**options: Any) -> Graph:
+    """A graph with these options."""
+    return Graph(name="base", models_path=Path("/models"), **options)
+
+
+def route_of(model: str | None = None, **options: Any) -> Route:
+    """Where a model name leads in a repository with one graph of these options."""
+    return Repository({"base": graph_of(**options)}).route(model)
+
+
+def resolved(
+    operation: Operation = Operation.GENERATION,
+    *,
+    facts: ModelFacts | None = None,
+    route: Route | None = None,
+    image_size: Resolution | None = None,
+    **parameters: Any,
+) -> ResolvedRequest:
+    """The request of these parameters, on an SD model unless told; ``prompt`` is given."""
+    asked = GenerationParameters.model_validate({"prompt": "a red circle", **parameters})
+    return resolve(asked, operation, route or route_of(), facts or facts_of(Family.SD), image_size)

@@ -1,0 +1,139 @@
+from typing import Any
+
+import pytest
+
+from graphs.errors import InvalidRequest
+from graphs.model_facts import Family, Operation
+from graphs.resolution import Resolution
+from tests.graphs.facts_support import facts_of, resolved, route_of
+
+SD, SDXL, SD3, FLUX = Family.SD, Family.SDXL, Family.SD3, Family.FLUX
+R = Resolution
+
+
+def _size(family: Family = SD, image: Resolution | None = None, graph: dict[str, Any] | None = None, **side: int) -> str:
+    operation = Operation.GENERATION if image is None else Operation.EDIT
+    return resolved(operation, facts=facts_of(family), route=route_of(**(graph or {})), image_size=image, **side).size
+
+
+def _refusal(family: Family = SD, **more: Any) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as refusal:
+        _size(family, **more)
+    return refusal.value
+
+
+@pytest.mark.parametrize(("width", "height"), [(8, 8), (512, 512), (1024, 8), (4096, 4096)])
+def test_a_size_is_drawn_as_asked(width: int, height: int) -> None:
+    assert _size(width=width, height=height) == f"{width}x{height}"
+
+
+def test_without_a_size_the_models_own_is_drawn() -> None:
+    assert _size() == "512x512"
+
+
+def test_a_side_that_is_not_given_is_the_defaults() -> None:
+    assert _size(width=256) == "256x512"
+    assert _size(height=256) == "512x256"
+
+
+def test_the_graphs_default_comes_before_the_image_and_the_model() -> None:
+    graph = {"default_resolution": R(640, 384)}
+    assert _size(graph=graph) == "640x384"
+    assert _size(graph=graph, image=R(128, 128)) == "640x384"
+    assert _size(graph=graph, width=64, height=64) == "64x64"
+
+
+@pytest.mark.parametrize(
+    ("family", "image", "drawn"),
+    [
+        (SD, R(256, 320), "256x320"),
+        (SD, R(90, 100), "88x96"),
+        (SD, R(1, 1), "8x8"),
+        (SD, R(100, 3), "96x8"),
+        (SD, R(95, 101), "96x104"),
+        (FLUX, R(100, 200), "96x192"),
+        (FLUX, R(1, 25), "16x32"),
+    ],
+)
+def test_an_edit_has_the_images_size_as_near_as_the_model_can(family: Family, image: Resolution, drawn: str) -> None:
+    assert _size(family, image) == drawn
+
+
+@pytest.mark.parametrize("side", ["width", "height"])
+@pytest.mark.parametrize("value", [0, -8, -(10**30)])
+def test_a_side_below_one_is_refused(side: str, value: int) -> None:
+    refusal = _refusal(**{side: value})
+    assert refusal.param == side
+    assert "at least 1" in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("family", "width", "height", "nearest"),
+    [
+        (SD, 100, 100, "96x96"),
+        (SD, 7, 512, "8x512"),
+        (SD, 512, 509, "512x512"),
+        (SD, 1, 1, "8x8"),
+        (SDXL, 1023, 1024, "1024x1024"),
+        (SD3, 520, 521, "512x528"),
+        (FLUX, 512, 504, "512x496"),
+    ],
+)
+def test_a_size_that_the_model_cannot_draw_is_refused_with_the_nearest(
+    family: Family, width: int, height: int, nearest: str
+) -> None:
+    refusal = _refusal(family, width=width, height=height)
+    assert (refusal.param, refusal.code) == ("size", "invalid_size")
+    assert f"{width}x{height}" in refusal.message
+    assert f"the nearest is {nearest}." in refusal.message
+
+
+def test_the_nearest_size_can_itself_be_drawn() -> None:
+    for side in range(1, 70):
+        if side % 16:
+            nearest = _refusal(FLUX, width=side, height=side).message.split()[-1].rstrip(".")
+            found = R.parse(nearest)
+            assert _size(FLUX, width=found.width, height=found.height) == nearest
+            assert abs(found.width - side) <= 8 or found.width == 16
+
+
+@pytest.mark.parametrize("value", [10**40, 10**400 + 1])
+def test_a_size_beyond_all_numbers_is_refused(value: int) -> None:
+    assert _refusal(width=value, height=8).param == "size"
+
+
+@pytest.mark.parametrize(("width", "height"), [(1032, 512), (512, 520), (2048, 2048)])
+def test_a_size_over_the_graphs_limit_is_refused(width: int, height: int) -> None:
+    refusal = _refusal(graph={"max_resolution": R(1024, 512)}, width=width, height=height)
+    assert (refusal.param, refusal.code) == ("size", "invalid_size")
+    assert refusal.message == f"The size is {width}x{height}, but this model draws at most 1024x512."
+
+
+def test_the_limit_itself_is_drawn() -> None:
+    assert _size(graph={"max_resolution": R(1024, 512)}, width=1024, height=512) == "1024x512"
+
+
+def test_an_image_over_the_limit_is_refused_with_what_helps() -> None:
+    refusal = _refusal(graph={"max_resolution": R(512, 512)}, image=R(1000, 600))
+    assert "1000x600 (the image's own size; give size to have it scaled)" in refusal.message
+    assert _size(graph={"max_resolution": R(512, 512)}, image=R(1000, 600), width=512, height=512) == "512x512"
+
+
+LISTED = {"resolution": (R(256, 256), R(512, 768))}
+
+
+def test_of_listed_sizes_only_those_are_drawn() -> None:
+    assert _size(graph=LISTED, width=512, height=768) == "512x768"
+    refusal = _refusal(graph=LISTED, width=512, height=512)
+    assert (refusal.param, refusal.code) == ("size", "invalid_size")
+    assert "draws only 256x256, 512x768" in refusal.message
+
+
+@pytest.mark.parametrize(("image", "drawn"), [(None, "256x256"), (R(512, 768), "512x768"), (R(300, 300), "256x256")])
+def test_of_listed_sizes_the_first_is_drawn_unless_the_image_has_another(image: Resolution | None, drawn: str) -> None:
+    assert _size(graph=LISTED, image=image) == drawn
+
+
+def test_a_listed_size_may_exceed_the_limit_for_free_sizes() -> None:
+    graph = {"resolution": (R(8192, 4096),)}
+    assert _size(graph=graph) == "8192x4096"

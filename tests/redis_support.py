@@ -1,0 +1,63 @@
+"""A real Redis (or Valkey) for tests, started with the project's own launcher."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+
+import cli.child
+from cli.redis_server import prepare, wait_until_answering
+from config.settings import RedisSettings
+
+_DEADLINE_S = 20.0
+
+
+@dataclass(frozen=True)
+class RunningRedis:
+    """A server in the background: how to reach it, and its process."""
+
+    settings: RedisSettings
+    process: subprocess.Popen[bytes]
+
+    def client(self) -> "redis.Redis":
+        """A client of one's own, to look behind the job store."""
+        return redis.Redis.from_url(self.settings.url or "")
+
+    def kill(self) -> None:
+        """End it at once; a second time is harmless."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def running_redis(data_dir: Path) -> Iterator[RunningRedis]:
+    """Start a server that keeps its data in ``data_dir``; it is killed at the end, and with this process."""
+    server = prepare(data_dir)
+    tied = [sys.executable, "-I", "-S", cli.child.__file__, str(os.getpid()), *server.command]
+    process = subprocess.Popen(tied, stdout=subprocess.DEVNULL)
+    running = RunningRedis(RedisSettings(url=server.url), process)
+    try:
+        wait_until_answering(server, lambda: process.poll() is None, lambda: pause(0.02))
+        yield running
+    finally:
+        running.kill()
+
+
+def pause(seconds: float) -> None:
+    """Let a moment pass between two looks at something that is awaited."""
+    threading.Event().wait(seconds)
+
+
+def wait_until(condition: Callable[[], object], deadline_s: float = _DEADLINE_S) -> None:
+    """Look again and again until the condition holds; fail when it never does."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, f"nothing happened within {deadline_s} s"
+        pause(0.02)

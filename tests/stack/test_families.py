@@ -1,0 +1,75 @@
+"""All five families from one repository: each draws, edits and inpaints from its one shared set."""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.stack.support import Service, pixels, png, serving, write_graph
+
+MODELS = Path(__file__).parents[1] / "models"
+FAMILIES = ("sd", "lcm", "sdxl", "sd3", "flux")
+SMALL = {"size": "64x64", "num_inference_steps": "2", "seed": "1"}
+
+
+@pytest.fixture(scope="module")
+def families(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("families")
+    for name in FAMILIES:
+        write_graph(folder / "models" / "tiny" / name, MODELS / name)
+    with serving(folder, "--model_repository_path", str(folder / "models")) as running:
+        yield running
+
+
+def _edit(service: Service, model: str, **files: bytes) -> list[bytes]:
+    fields = {"prompt": "a star", "model": model, "strength": "0.9", "n": "2", **SMALL}
+    answer = service.http.post("/v3/images/edits", data=fields, files=files)
+    assert answer.status_code == 200, answer.text
+    return [base64.b64decode(item["b64_json"]) for item in answer.json()["data"]]
+
+
+def test_a_folder_of_folders_is_served_under_its_paths(families: Service) -> None:
+    listed = [model.id for model in families.client().models.list().data]
+    assert listed == sorted(f"tiny/{name}" for name in FAMILIES)
+    assert families.client().models.retrieve("tiny/sd").id == "tiny/sd"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_family_generates_edits_and_inpaints(families: Service, family: str) -> None:
+    model = f"tiny/{family}"
+    body = {"prompt": "a star", "model": model, "size": "64x64", "num_inference_steps": 2, "n": 2}
+    answer = families.http.post("/v3/images/generations", json=body)
+    assert answer.status_code == 200 and len(answer.json()["data"]) == 2, answer.text
+    image, mask = Image.new("RGB", (64, 64), "green"), Image.new("L", (64, 64), 255)
+    edited = _edit(families, model, image=png(image))
+    inpainted = _edit(families, model, image=png(image), mask=png(mask))
+    assert len(edited) == len(inpainted) == 2
+    assert all(pixels(picture).shape == (64, 64, 3) for picture in edited + inpainted)
+
+
+@pytest.mark.parametrize(
+    ("family", "fields", "param"),
+    [
+        ("flux", {"size": "72x64"}, "size"),
+        ("sd3", {"size": "72x64"}, "size"),
+        ("flux", {"max_sequence_length": 64}, "max_sequence_length"),
+        ("sd3", {"guidance_scale": 1.0}, "guidance_scale"),
+        ("lcm", {"negative_prompt": "x"}, "negative_prompt"),
+        ("flux", {"negative_prompt": "x"}, "negative_prompt"),
+        ("sdxl", {"prompt_3": "x"}, "prompt_3"),
+    ],
+)
+def test_what_a_family_cannot_do_is_refused(
+    families: Service, family: str, fields: dict[str, object], param: str
+) -> None:
+    body = {"prompt": "a star", "model": f"tiny/{family}", **fields}
+    answer = families.http.post("/v3/images/generations", json=body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+def test_without_a_model_the_choice_is_asked_for(families: Service) -> None:
+    answer = families.http.post("/v3/images/generations", json={"prompt": "a star"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "model")
+    assert "tiny/flux" in answer.json()["error"]["message"]
