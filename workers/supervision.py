@@ -35,9 +35,10 @@ class LoadReport:
 
 
 class ReportBoard:
-    """A page of memory that the children inherit: the newest one's load report stands on it."""
+    """Shared memory that the children inherit: the newest one's load report stands on it."""
 
-    _SIZE = 4096
+    # Room for an error of 2000 characters, twelve bytes each where JSON escapes a surrogate pair.
+    _SIZE = 32 * 1024
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, self._SIZE)
@@ -52,7 +53,10 @@ class ReportBoard:
         text = self._page[:].rstrip(b"\0")
         if not text:
             return None
-        values = json.loads(text)
+        try:
+            values = json.loads(text)
+        except ValueError:  # the child is writing at this moment; the next round reads all of it
+            return None
         return LoadReport(values["pid"], tuple(values["operations"]), values["error"])
 
 
@@ -143,6 +147,8 @@ class Supervision(threading.Thread):
             if not self._redis_away:
                 log.warning("%s; trying again every second", error)
             self._redis_away = True
+        except Exception:  # without this thread leases run out: it goes on whatever happens
+            log.exception("a round of supervision failed")
         else:
             if self._redis_away:
                 log.info("Redis is back")

@@ -1,0 +1,130 @@
+"""The real API over real HTTP, on a real Redis; the worker's part is done by hand."""
+
+import base64
+import io
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+from PIL import Image
+
+from api.app import create_app
+from config.settings import HttpSettings, JobSettings, RedisSettings, Settings
+from tests.redis_support import wait_until
+from tests.workers.jobs_support import GRAPH, waiting
+from workers.jobs.claims import Claim, Claims
+from workers.jobs.job import JobError
+
+AT_ONCE = {"Prefer": "respond-async"}
+
+
+def picture(mode: str = "RGB", size: tuple[int, int] = (16, 16), kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, size, "red").save(buffer, kind)
+    return buffer.getvalue()
+
+
+PNG = picture()
+DATA_URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
+
+
+@dataclass(frozen=True)
+class Api:
+    """A running API, a client of it, and a worker's hand on its Redis."""
+
+    settings: Settings
+    app: FastAPI
+    http: httpx.Client
+
+    @property
+    def redis(self) -> RedisSettings:
+        return self.settings.redis
+
+    def submitted(self, path: str = "/v3/images/generations", **request: Any) -> dict[str, Any]:
+        """Submit without waiting and return the job object."""
+        answer = self.http.post(path, headers=AT_ONCE, **(request or {"json": {"prompt": "a red circle"}}))
+        assert answer.status_code == 202, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def claim(self, job_id: str) -> tuple[Claims, Claim]:
+        """Claim a job as a worker does."""
+        claims = Claims(self.redis, self.settings.jobs, "hand")
+        claim = claims.claim(job_id)
+        assert claim is not None
+        return claims, claim
+
+    def complete(self, job_id: str, *pictures: bytes) -> None:
+        claims, claim = self.claim(job_id)
+        assert claims.complete(claim, pictures or [PNG], {"generate": 0.25})
+
+    def fail(self, job_id: str, code: str = "generation_failed", message: str = "It went wrong.") -> None:
+        claims, claim = self.claim(job_id)
+        assert claims.fail(claim, JobError(code, message))
+
+    def next_job(self) -> str:
+        """The id of the job that waits first, once there is one."""
+        wait_until(lambda: waiting(self.redis, GRAPH))
+        return waiting(self.redis, GRAPH)[0]
+
+    @contextmanager
+    def asking(self, **request: Any) -> Iterator[Callable[[], httpx.Response]]:
+        """Ask in the background; what is yielded waits for the answer."""
+        answers: list[httpx.Response] = []
+        asked = {"url": "/v3/images/generations", "json": {"prompt": "a red circle"}, **request}
+        thread = threading.Thread(target=lambda: answers.append(self.http.post(**asked)))
+        thread.start()
+
+        def answer() -> httpx.Response:
+            thread.join(20)
+            return answers[0]
+
+        yield answer
+        thread.join(20)
+
+
+def settings_for(redis: RedisSettings, http: dict[str, Any] | None = None, **jobs: Any) -> Settings:
+    return Settings(redis=redis, http=HttpSettings(**(http or {})), jobs=JobSettings(**jobs))
+
+
+@contextmanager
+def serving(settings: Settings, extend: Callable[[FastAPI], object] = lambda _: None) -> Iterator[Api]:
+    """Run the API in a thread; ``extend`` may add to the application before it starts."""
+    app = create_app(settings)
+    extend(app)
+    with closing(socket.socket()) as listening:
+        listening.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        config = uvicorn.Config(app, access_log=False, log_config=None, timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            wait_until(lambda: server.started)
+            with httpx.Client(base_url=address, timeout=20) as http:
+                yield Api(settings, app, http)
+        finally:
+            server.should_exit = True
+            thread.join(20)
+
+
+def error_of(answer: httpx.Response, status: int = 400) -> dict[str, Any]:
+    """The error object of an answer, whose form is looked at."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-request-id"]
+    body = answer.json()
+    assert list(body) == ["error"]
+    error: dict[str, Any] = body["error"]
+    assert list(error) == ["message", "type", "param", "code"]
+    assert error["message"]
+    assert error["type"] == {429: "rate_limit_error"}.get(
+        status, "server_error" if status >= 500 else "invalid_request_error"
+    )
+    return error

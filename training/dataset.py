@@ -1,0 +1,52 @@
+"""The training pictures: drawn once, kept as one file, so that every run and process sees the same."""
+
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+
+from training.drawing import SIDE, draw
+from training.recipe import PROCESSES, Folders, Recipe
+from training.world import Scene, scene_of
+
+_PIECE = 500
+
+
+def scenes(recipe: Recipe) -> list[Scene]:
+    """Return the scenes of the training set."""
+    return [scene_of(recipe.seed, index) for index in range(recipe.scenes)]
+
+
+def style_of(index: int) -> str:
+    """Return how a scene is drawn for the VAE: it must be able to show the adapters' styles as well."""
+    return {3: "outline", 7: "stripes"}.get(index % 10, "plain")
+
+
+def pictures(recipe: Recipe, folders: Folders, style: str = "") -> np.ndarray:
+    """Return the pictures, uint8 [n, 128, 128, 3], mapped from a file that is drawn on first use.
+
+    ``style`` draws all of them in one style; without it, styles are mixed by ``style_of``.
+    """
+    path = folders.work / f"pictures-{style or 'mixed'}.npy"
+    if not path.exists():
+        _draw_all(recipe, path, style)
+    return np.load(path, mmap_mode="r")
+
+
+def _draw_all(recipe: Recipe, path: Path, style: str) -> None:
+    part = path.with_name(path.name + ".part.npy")
+    shape = (recipe.scenes, SIDE, SIDE, 3)
+    whole = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+    pieces = [(recipe.seed, start, min(start + _PIECE, recipe.scenes), style) for start in range(0, recipe.scenes, _PIECE)]
+    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+        for (_, start, end, _), piece in zip(pieces, pool.imap(_draw_piece, pieces), strict=True):
+            whole[start:end] = piece
+    whole.flush()
+    part.replace(path)
+
+
+def _draw_piece(piece: tuple[int, int, int, str]) -> np.ndarray:
+    seed, start, end, style = piece
+    return np.stack([np.asarray(draw(scene_of(seed, i), style or style_of(i))) for i in range(start, end)])
+
+
