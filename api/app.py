@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from api.errors import install_error_handlers
-from api.middleware import BodyLimit, RequestId
+from api.middleware import BodyLimit, LastResort, RequestId
 from api.routers import health, images, jobs, models
 from api.service import ImageService
 from config.settings import Settings
@@ -37,5 +37,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.router)
     install_error_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.http.max_body_bytes)
+    app.add_middleware(LastResort)
     app.add_middleware(RequestId)
     return app

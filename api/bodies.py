@@ -1,7 +1,6 @@
 """HTTP bodies in, domain objects out: JSON, and multipart as each client writes it."""
 
 import base64
-import binascii
 import json
 import re
 from dataclasses import dataclass
@@ -71,6 +70,7 @@ async def _read_multipart(request: Request) -> EditRequest:
                 raise InvalidRequest(f"{stem} must be a file.", param=stem)
             else:
                 _add_field(fields, name, value)
+    _gather_alphas(fields)
     try:
         body = ImageBody.model_validate_strings(fields, strict=False)
     except ValidationError as error:
@@ -83,12 +83,20 @@ def _add_field(fields: dict[str, Any], name: str, value: str) -> None:
     """Add a text field. Clients drop empty ones or send them for "not given"; only an empty prompt is one."""
     if value == "" and name != "prompt":
         return
-    if alias := _ALPHA_FIELD.fullmatch(name):
-        fields.setdefault("lora_alphas", {})[alias["alias"]] = value
-    elif name in fields:
+    if name in fields:
         raise InvalidRequest(f"{name} is given more than once.", param=name)
-    else:
-        fields[name] = _alphas_from_json(value) if name == "lora_alphas" else value
+    fields[name] = value
+
+
+def _gather_alphas(fields: dict[str, Any]) -> None:
+    """Put strengths together: clients send ``lora_alphas[ALIAS]`` each, or ``lora_alphas`` as JSON."""
+    single = {name: match["alias"] for name in fields if (match := _ALPHA_FIELD.fullmatch(name))}
+    if single and "lora_alphas" in fields:
+        raise InvalidRequest("lora_alphas is given more than once.", param="lora_alphas")
+    if single:
+        fields["lora_alphas"] = {alias: fields.pop(name) for name, alias in single.items()}
+    elif "lora_alphas" in fields:
+        fields["lora_alphas"] = _alphas_from_json(fields["lora_alphas"])
 
 
 def _alphas_from_json(text: str) -> dict[str, str]:
@@ -124,7 +132,7 @@ def _from_data_url(reference: ImageReference, param: str) -> bytes:
         )
     try:
         return base64.b64decode(url[head.end() :], validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error is one; characters beyond ASCII raise its base
         raise InvalidImage(
             f"{param}: the data URL's base64 is broken.", param=param, code="invalid_base64_image"
         ) from error

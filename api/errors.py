@@ -16,10 +16,13 @@ log = logging.getLogger(__name__)
 # The nearest class up an error's family decides.
 STATUS: dict[type[errors.ImagegenError], int] = {
     errors.InvalidRequest: 400,
+    errors.AuthenticationFailed: 401,
+    errors.NotAllowed: 403,
     errors.ModelNotFound: 404,
     errors.JobNotFound: 404,
     errors.ArtifactExpired: 410,
     errors.RequestTooLarge: 413,
+    errors.IdempotencyConflict: 422,
     errors.QueueFull: 429,
     errors.JobFailed: 500,
     errors.EngineError: 500,
@@ -52,7 +55,6 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(errors.ImagegenError, _on_imagegen_error)
     app.add_exception_handler(ValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, _on_unforeseen_error)
 
 
 async def _on_imagegen_error(_: Request, error: Exception) -> JSONResponse:
@@ -84,9 +86,3 @@ async def _on_http_exception(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse(
         error_body(message, status=error.status_code, code=code), error.status_code, dict(error.headers or {})
     )
-
-
-async def _on_unforeseen_error(request: Request, error: Exception) -> JSONResponse:
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    body = error_body("The server failed in a way that nobody foresaw.", status=500, code="internal_error")
-    return JSONResponse(body, 500)

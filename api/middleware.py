@@ -1,13 +1,17 @@
-"""Around every request: an id, and a bound on the body's size. Plain ASGI, so that nothing is buffered."""
+"""Around every request: an id, a last resort, a bound on the body. Plain ASGI, so that nothing is buffered."""
 
+import logging
 import re
 import secrets
 
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import error_body
+
+log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(rb"[\w.:-]{1,128}", re.ASCII)
 
@@ -33,6 +37,34 @@ class RequestId:
             await send(message)
 
         await self._app(scope, receive, send_with_id)
+
+
+class LastResort:
+    """Answers what nobody foresaw, without its text. Starlette's own would answer it too, but outside of every
+    middleware (so without an id), and end the connection under clients that send their next request on it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        started = False
+
+        async def send_noting_the_start(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting_the_start)
+        except ClientDisconnect:
+            log.info("%s: the client left before its body was read", scope["path"])
+        except Exception:
+            if started or scope["type"] != "http":
+                raise
+            log.exception("%s %s failed", scope["method"], scope["path"])
+            body = error_body("The server failed in a way that nobody foresaw.", status=500, code="internal_error")
+            await JSONResponse(body, 500)(scope, receive, send)
 
 
 class BodyLimit:

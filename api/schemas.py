@@ -1,5 +1,7 @@
 """The wire: what OpenAI's and OVMS's clients send, and what they get back."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,6 +46,18 @@ class ImageBody(GenerationParameters):
                 raise InvalidRequest(f"{theirs} and {ours} mean the same; give one of them.", param=theirs)
             values[ours] = value
         return GenerationParameters.model_validate({**values, **self._size(values)})
+
+    @contextmanager
+    def naming_parameters_as_sent(self) -> Iterator[None]:
+        """Make an InvalidRequest name the parameter that the client wrote, where it used another name than ours."""
+        sent = {ours: theirs for theirs, ours in _ALIASES.items() if getattr(self, theirs) is not None}
+        if self.size not in (None, "auto"):
+            sent |= {"width": "size", "height": "size"}
+        try:
+            yield
+        except InvalidRequest as error:
+            error.param = sent.get(error.param or "", error.param)
+            raise
 
     def _refuse_what_would_be_lost(self) -> None:
         if self.background == "transparent":

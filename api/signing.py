@@ -21,8 +21,8 @@ class UrlSigner:
         """Return job id and index. Raises ArtifactExpired, or JobNotFound for a token we did not make."""
         try:
             job_id, index = self._serializer.loads(token, max_age=self._ttl_s)
+            return str(job_id), int(index)
         except SignatureExpired as error:
             raise ArtifactExpired(f"This address was good for {self._ttl_s} s and has expired.") from error
         except (BadSignature, ValueError, TypeError) as error:
             raise JobNotFound("There is no picture at this address.") from error
-        return str(job_id), int(index)

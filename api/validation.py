@@ -22,7 +22,8 @@ def invalid_request(error: ValidationError, known: list[str] | None = None) -> I
 
 
 def _unknown(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
+    parts_of = [other for other in known if len(name) > 3 and name in other]
+    near = parts_of or difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]}?" if near else " See /docs for the parameters."
     return f"Unknown parameter: {name!r}.{hint}"
 

@@ -8,7 +8,10 @@
     |   |-- InvalidImage          an input image cannot be read
     |   |-- RequestTooLarge       a body or picture over its limit
     |   |-- OperationNotAvailable the model has no pipeline for the operation
-    |   `-- ModelNotFound         no graph, adapter or composite has that name
+    |   |-- ModelNotFound         no graph, adapter or composite has that name
+    |   `-- IdempotencyConflict   the same key or id came with another request
+    |-- AuthenticationFailed      no key, or one that is not known
+    |-- NotAllowed                this key may not do that
     |-- JobNotFound               no job has that id
     |-- ArtifactExpired           the picture was kept as long as promised, and is gone
     |-- QueueFull                 too many jobs wait
@@ -88,6 +91,24 @@ class ModelNotFound(InvalidRequest):
     """The model does not exist."""
 
     code = "model_not_found"
+
+
+class IdempotencyConflict(InvalidRequest):
+    """The same idempotency key came with another request."""
+
+    code = "idempotency_key_reused"
+
+
+class AuthenticationFailed(ImagegenError):
+    """Give an API key as Authorization: Bearer KEY."""
+
+    code = "invalid_api_key"
+
+
+class NotAllowed(ImagegenError):
+    """This API key may not do that."""
+
+    code = "not_allowed"
 
 
 class JobNotFound(ImagegenError):

@@ -69,13 +69,15 @@ def _images(parameters: GenerationParameters, graph: Graph) -> int:
     if count is None:
         return static or 1
     if count < 1:
-        raise InvalidRequest(f"n must be at least 1, not {count}.", param="n")
+        raise InvalidRequest(f"n must be at least 1, not {count}.", param="num_images_per_prompt")
     if static is not None and count != static:
-        raise InvalidRequest(f"n must be {static}: this model is compiled for that batch.", param="n")
+        raise InvalidRequest(
+            f"n must be {static}: this model is compiled for that batch.", param="num_images_per_prompt"
+        )
     if count > graph.max_num_images_per_prompt:
         raise InvalidRequest(
             f"n is {count}, but this model draws at most {graph.max_num_images_per_prompt} images per request.",
-            param="n",
+            param="num_images_per_prompt",
         )
     return count
 

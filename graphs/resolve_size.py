@@ -21,8 +21,8 @@ def resolve_size(
             raise InvalidRequest(f"{name} must be at least 1, not {value}.", param=name)
     size = Resolution(parameters.width or default.width, parameters.height or default.height)
     if parameters.width is not None or parameters.height is not None:
-        _check_multiple(size, facts)
-    _check_limits(size, graph, asked=parameters.width is not None or parameters.height is not None)
+        _check_multiple(size, facts, parameters)
+    _check_limits(size, graph, parameters)
     return size
 
 
@@ -44,28 +44,34 @@ def _rounded(size: Resolution, multiple: int) -> Resolution:
     )
 
 
-def _check_multiple(size: Resolution, facts: ModelFacts) -> None:
+def _check_multiple(size: Resolution, facts: ModelFacts, parameters: GenerationParameters) -> None:
     multiple = facts.rules.size_multiple
     if size.width % multiple or size.height % multiple:
         raise InvalidRequest(
             f"The size is {size}, but both sides must be multiples of {multiple} for {facts.family} models; "
             f"the nearest is {_rounded(size, multiple)}.",
-            param="size",
+            param=_name(parameters, width_is_wrong=bool(size.width % multiple)),
             code="invalid_size",
         )
 
 
-def _check_limits(size: Resolution, graph: Graph, *, asked: bool) -> None:
-    if graph.resolution:
-        if size not in graph.resolution:
-            allowed = ", ".join(map(str, graph.resolution))
-            raise InvalidRequest(
-                f"The size is {size}, but this model draws only {allowed}.", param="size", code="invalid_size"
-            )
-        return
+def _check_limits(size: Resolution, graph: Graph, parameters: GenerationParameters) -> None:
     limit = graph.max_resolution
-    if size.width > limit.width or size.height > limit.height:
-        hint = "" if asked else " (the image's own size; give size to have it scaled)"
-        raise InvalidRequest(
-            f"The size is {size}{hint}, but this model draws at most {limit}.", param="size", code="invalid_size"
-        )
+    if graph.resolution and size not in graph.resolution:
+        why = f"but this model draws only {', '.join(map(str, graph.resolution))}"
+        wide = size.width not in {allowed.width for allowed in graph.resolution}
+    elif not graph.resolution and not size.fits(limit):
+        why = f"but this model draws at most {limit}"
+        wide = size.width > limit.width
+    else:
+        return
+    name = _name(parameters, width_is_wrong=wide)
+    hint = " (the image's or the model's own; give size to have another)" if name == "size" else ""
+    raise InvalidRequest(f"The size is {size}{hint}, {why}.", param=name, code="invalid_size")
+
+
+def _name(parameters: GenerationParameters, *, width_is_wrong: bool) -> str:
+    """Which parameter to name: the side that is wrong, where the client gave it, or ``size`` where it gave none."""
+    given = [side for side in ("width", "height") if getattr(parameters, side) is not None]
+    wrong = "width" if width_is_wrong else "height"
+    return wrong if wrong in given else next(iter(given), "size")

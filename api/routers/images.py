@@ -42,7 +42,8 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 async def generations(request: Request, service: Service, signer: Signer) -> Response:
     """Draw pictures from a prompt."""
     body = await read_json(request, ImageBody)
-    job = await service.generate(body.parameters())
+    with body.naming_parameters_as_sent():
+        job = await service.generate(body.parameters())
     return await _answer(request, service, signer, body, job)
 
 
@@ -56,12 +57,13 @@ async def generations(request: Request, service: Service, signer: Signer) -> Res
 async def edits(request: Request, service: Service, signer: Signer) -> Response:
     """Redraw a picture, or with a mask a part of it."""
     edit = await read_edit(request)
-    job = await service.edit(edit.body.parameters(), edit.image, edit.mask)
+    with edit.body.naming_parameters_as_sent():
+        job = await service.edit(edit.body.parameters(), edit.image, edit.mask)
     return await _answer(request, service, signer, edit.body, job)
 
 
 async def _answer(request: Request, service: Service, signer: Signer, body: ImageBody, job: Job) -> Response:
-    preference = read_preference(request.headers.get("prefer"))
+    preference = read_preference(", ".join(request.headers.getlist("prefer")))
     base = base_url(request, service.settings.http.public_url)
     if preference.wait_s != 0:
         job = await service.wait(job, preference.wait_s)

@@ -112,7 +112,14 @@ def test_a_huge_fraction_is_refused_by_name(api: Api, sign: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("field", "near"),
-    [("promt", "prompt"), ("negativ_prompt", "negative_prompt"), ("steps", None), ("heigth", "height"), ("Size", "size")],
+    [
+        ("promt", "prompt"),
+        ("negativ_prompt", "negative_prompt"),
+        ("steps", "num_inference_steps"),
+        ("cfg", None),
+        ("heigth", "height"),
+        ("Size", "size"),
+    ],
 )
 def test_an_unknown_field_is_refused_with_what_was_meant(api: Api, field: str, near: str | None) -> None:
     error = error_of(_json(api, {"prompt": "x", field: "x"}))
@@ -133,7 +140,11 @@ def test_null_is_accepted_for_every_field(api: Api, field: str) -> None:
 
 def test_all_nulls_at_once_are_accepted(api: Api) -> None:
     assert _json(api, {**dict.fromkeys(ImageBody.model_fields), "prompt": "x"}).status_code == 202
-    nulls = {**dict.fromkeys(EditBody.model_fields), "prompt": "x", "images": [{"image_url": DATA_URL, "file_id": None}]}
+    nulls = {
+        **dict.fromkeys(EditBody.model_fields),
+        "prompt": "x",
+        "images": [{"image_url": DATA_URL, "file_id": None}],
+    }
     assert _json(api, nulls, EDITS).status_code == 202
 
 
@@ -149,7 +160,8 @@ def test_what_cannot_change_the_picture_is_accepted(api: Api, field: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("field", "fine", "lost"), [("background", "opaque", "transparent"), ("stream", False, True), ("partial_images", 0, 2)]
+    ("field", "fine", "lost"),
+    [("background", "opaque", "transparent"), ("stream", False, True), ("partial_images", 0, 2)],
 )
 def test_what_would_be_lost_is_refused(api: Api, field: str, fine: Any, lost: Any) -> None:
     assert _json(api, {"prompt": "x", field: fine}).status_code == 202
@@ -343,7 +355,7 @@ def test_a_text_field_that_means_nothing_is_refused_by_name(api: Api, data: dict
         (["lora_alphas[a]", "lora_alphas[a]"], "lora_alphas[a]"),
         (["lora_alphas", "lora_alphas"], "lora_alphas"),
         (["lora_alphas[a]", "lora_alphas"], "lora_alphas"),
-        (["lora_alphas", "lora_alphas[b]"], "lora_alphas[b]"),
+        (["lora_alphas", "lora_alphas[b]"], "lora_alphas"),
     ],
 )
 def test_a_field_that_is_given_twice_is_refused(api: Api, names: list[str], param: str) -> None:
@@ -372,7 +384,9 @@ def test_files_and_texts_are_not_confused(api: Api, part: tuple[str, bytes], par
     assert error_of(_raw(api, part, IMAGE))["param"] == param
 
 
-@pytest.mark.parametrize("charset", ["utf-7", "unicode_escape", "raw_unicode_escape", "hex", "nothing", "idna", "utf-16"])
+@pytest.mark.parametrize(
+    "charset", ["utf-7", "unicode_escape", "raw_unicode_escape", "hex", "nothing", "idna", "utf-16"]
+)
 @pytest.mark.parametrize("name", ["prompt", "+2AA-", "\\ud800"])
 def test_a_strange_character_set_breaks_nothing(api: Api, charset: str, name: str) -> None:
     kind = f"multipart/form-data; charset={charset}; boundary=b"

@@ -20,6 +20,10 @@ def _refusal(operation: Operation = G, **asked: Any) -> InvalidRequest:
     return refusal.value
 
 
+def _only(name: str, value: Any) -> dict[str, Any]:
+    return {name: value}
+
+
 def test_a_prompt_alone_is_enough() -> None:
     request = resolved()
     assert (request.prompt, request.model, request.graph, request.operation) == ("a red circle", "base", "base", G)
@@ -108,7 +112,7 @@ def test_default_steps_that_draw_noise_are_refused_as_well() -> None:
 @pytest.mark.parametrize(("count", "says"), [(0, "at least 1"), (-1, "at least 1"), (11, "at most 10 images")])
 def test_a_wrong_number_of_images_is_refused(count: int, says: str) -> None:
     refusal = _refusal(num_images_per_prompt=count)
-    assert refusal.param == "n"
+    assert refusal.param == "num_images_per_prompt"
     assert says in refusal.message
 
 
@@ -130,7 +134,7 @@ def test_a_static_graph_draws_its_compiled_batch() -> None:
 def test_a_static_graph_without_a_batch_draws_one() -> None:
     route = route_of(resolution=STATIC)
     assert resolved(route=route).num_images_per_prompt == 1
-    assert _refusal(route=route, num_images_per_prompt=2).param == "n"
+    assert _refusal(route=route, num_images_per_prompt=2).param == "num_images_per_prompt"
 
 
 def test_a_static_graph_has_its_compiled_guidance_scale() -> None:
@@ -157,7 +161,7 @@ def test_guidance_scale_has_inclusive_ends(value: float) -> None:
 def test_sd3_needs_guidance_above_one(value: float) -> None:
     refusal = _refusal(facts=facts_of(SD3), guidance_scale=value)
     assert refusal.param == "guidance_scale"
-    assert "above 1 for Stable Diffusion 3" in refusal.message
+    assert "above 1: Stable Diffusion 3" in refusal.message
     assert resolved(facts=facts_of(SD3), guidance_scale=1.01).guidance_scale == 1.01
 
 
@@ -178,16 +182,16 @@ PROMPTS = ("prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "nega
 @pytest.mark.parametrize("name", PROMPTS)
 def test_each_family_takes_its_own_prompts(family: Family, taken: set[str], name: str) -> None:
     if name in taken:
-        assert getattr(resolved(facts=facts_of(family), **{name: "x"}), name) == "x"
+        assert getattr(resolved(facts=facts_of(family), **_only(name, "x")), name) == "x"
     else:
-        refusal = _refusal(facts=facts_of(family), **{name: "x"})
+        refusal = _refusal(facts=facts_of(family), **_only(name, "x"))
         assert refusal.param == name
         assert f"{name} is not used by {family} models" in refusal.message
 
 
 @pytest.mark.parametrize("name", PROMPTS)
 def test_an_empty_further_prompt_is_as_good_as_none(name: str) -> None:
-    assert getattr(resolved(**{name: ""}), name) is None
+    assert getattr(resolved(**_only(name, "")), name) is None
 
 
 def test_an_empty_prompt_is_a_prompt() -> None:
@@ -198,7 +202,7 @@ def test_an_empty_prompt_is_a_prompt() -> None:
 @pytest.mark.parametrize("scale", [0.0, 1.0])
 def test_a_negative_prompt_without_guidance_is_refused(name: str, scale: float) -> None:
     route = route_of(resolution=STATIC, guidance_scale=scale)  # SD3 itself takes no such scale from a client
-    refusal = _refusal(facts=facts_of(SD3), route=route, **{name: "x"})
+    refusal = _refusal(facts=facts_of(SD3), route=route, **_only(name, "x"))
     assert refusal.param == name
     assert f"guidance_scale {scale:g}" in refusal.message
     assert resolved(guidance_scale=1.5, negative_prompt="x").negative_prompt == "x"
@@ -251,7 +255,7 @@ STRENGTHS = [
 def test_strength_must_leave_a_step(
     operation: Operation, family: Family, steps: int, strength: float, accepted: bool
 ) -> None:
-    asked = {"facts": facts_of(family), "num_inference_steps": steps, "strength": strength}
+    asked: dict[str, Any] = {"facts": facts_of(family), "num_inference_steps": steps, "strength": strength}
     if accepted:
         assert resolved(operation, **asked).strength == strength
     else:
@@ -290,3 +294,12 @@ def test_max_sequence_length_is_one_per_model(family: Family, served: int) -> No
 def test_the_pictures_format_is_kept() -> None:
     request = resolved(output_format="webp", output_compression=0)
     assert (request.output_format, request.output_compression) == ("webp", 0)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_graph_compiled_with_guidance_needs_it(value: float) -> None:
+    refusal = _refusal(route=route_of(resolution=STATIC), guidance_scale=value)
+    assert (refusal.param, "compiled" in refusal.message) == ("guidance_scale", True)
+    assert (
+        resolved(route=route_of(resolution=STATIC), facts=facts_of(LCM), guidance_scale=value).guidance_scale == value
+    )

@@ -11,7 +11,9 @@ SD, SDXL, SD3, FLUX = Family.SD, Family.SDXL, Family.SD3, Family.FLUX
 R = Resolution
 
 
-def _size(family: Family = SD, image: Resolution | None = None, graph: dict[str, Any] | None = None, **side: int) -> str:
+def _size(
+    family: Family = SD, image: Resolution | None = None, graph: dict[str, Any] | None = None, **side: int
+) -> str:
     operation = Operation.GENERATION if image is None else Operation.EDIT
     return resolved(operation, facts=facts_of(family), route=route_of(**(graph or {})), image_size=image, **side).size
 
@@ -62,7 +64,8 @@ def test_an_edit_has_the_images_size_as_near_as_the_model_can(family: Family, im
 @pytest.mark.parametrize("side", ["width", "height"])
 @pytest.mark.parametrize("value", [0, -8, -(10**30)])
 def test_a_side_below_one_is_refused(side: str, value: int) -> None:
-    refusal = _refusal(**{side: value})
+    asked: dict[str, Any] = {side: value}
+    refusal = _refusal(**asked)
     assert refusal.param == side
     assert "at least 1" in refusal.message
 
@@ -83,7 +86,8 @@ def test_a_size_that_the_model_cannot_draw_is_refused_with_the_nearest(
     family: Family, width: int, height: int, nearest: str
 ) -> None:
     refusal = _refusal(family, width=width, height=height)
-    assert (refusal.param, refusal.code) == ("size", "invalid_size")
+    multiple = facts_of(family).rules.size_multiple
+    assert (refusal.param, refusal.code) == ("width" if width % multiple else "height", "invalid_size")
     assert f"{width}x{height}" in refusal.message
     assert f"the nearest is {nearest}." in refusal.message
 
@@ -99,13 +103,15 @@ def test_the_nearest_size_can_itself_be_drawn() -> None:
 
 @pytest.mark.parametrize("value", [10**40, 10**400 + 1])
 def test_a_size_beyond_all_numbers_is_refused(value: int) -> None:
-    assert _refusal(width=value, height=8).param == "size"
+    assert _refusal(width=value, height=8).param == "width"
 
 
-@pytest.mark.parametrize(("width", "height"), [(1032, 512), (512, 520), (2048, 2048)])
-def test_a_size_over_the_graphs_limit_is_refused(width: int, height: int) -> None:
+@pytest.mark.parametrize(
+    ("width", "height", "param"), [(1032, 512, "width"), (512, 520, "height"), (2048, 2048, "width")]
+)
+def test_a_size_over_the_graphs_limit_is_refused(width: int, height: int, param: str) -> None:
     refusal = _refusal(graph={"max_resolution": R(1024, 512)}, width=width, height=height)
-    assert (refusal.param, refusal.code) == ("size", "invalid_size")
+    assert (refusal.param, refusal.code) == (param, "invalid_size")
     assert refusal.message == f"The size is {width}x{height}, but this model draws at most 1024x512."
 
 
@@ -115,7 +121,8 @@ def test_the_limit_itself_is_drawn() -> None:
 
 def test_an_image_over_the_limit_is_refused_with_what_helps() -> None:
     refusal = _refusal(graph={"max_resolution": R(512, 512)}, image=R(1000, 600))
-    assert "1000x600 (the image's own size; give size to have it scaled)" in refusal.message
+    assert (refusal.param, refusal.code) == ("size", "invalid_size")
+    assert "1000x600 (the image's or the model's own; give size to have another)" in refusal.message
     assert _size(graph={"max_resolution": R(512, 512)}, image=R(1000, 600), width=512, height=512) == "512x512"
 
 
@@ -125,13 +132,18 @@ LISTED = {"resolution": (R(256, 256), R(512, 768))}
 def test_of_listed_sizes_only_those_are_drawn() -> None:
     assert _size(graph=LISTED, width=512, height=768) == "512x768"
     refusal = _refusal(graph=LISTED, width=512, height=512)
-    assert (refusal.param, refusal.code) == ("size", "invalid_size")
+    assert (refusal.param, refusal.code) == ("height", "invalid_size")
     assert "draws only 256x256, 512x768" in refusal.message
 
 
 @pytest.mark.parametrize(("image", "drawn"), [(None, "256x256"), (R(512, 768), "512x768"), (R(300, 300), "256x256")])
 def test_of_listed_sizes_the_first_is_drawn_unless_the_image_has_another(image: Resolution | None, drawn: str) -> None:
     assert _size(graph=LISTED, image=image) == drawn
+
+
+def test_where_the_other_side_is_wrong_the_given_one_is_named() -> None:
+    graph = {"default_resolution": R(512, 100), "max_resolution": R(512, 512)}
+    assert _refusal(graph=graph, width=256).param == "width"
 
 
 def test_a_listed_size_may_exceed_the_limit_for_free_sizes() -> None:

@@ -91,4 +91,4 @@ def client(settings: RedisSettings) -> "redis.Redis":
 def waiting(settings: RedisSettings, graph: str = GRAPH) -> list[str]:
     """The ids of the jobs that wait, in their order."""
     with client(settings) as behind:
-        return list(behind.zrange(keys.queued(graph), 0, -1))  # type: ignore[arg-type]
+        return list(behind.zrange(keys.queued(graph), 0, -1))

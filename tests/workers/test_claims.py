@@ -286,7 +286,7 @@ def test_every_change_of_status_is_announced(redis_settings: RedisSettings) -> N
     claims_of(redis_settings).progress(claim, 1, 4)
     claims_of(redis_settings).complete(claim, [b"x"], {})
     with client(redis_settings) as behind:
-        told = [fields for _, fields in behind.xrange(keys.EVENTS)]  # type: ignore[union-attr]
+        told = [fields for _, fields in behind.xrange(keys.EVENTS)]
     assert [fields["status"] for fields in told] == ["queued", "in_progress", "completed"]
     assert {fields["job_id"] for fields in told} == {job.id}
 

@@ -58,7 +58,9 @@ def test_a_record_of_little_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "prompt", ["", "a\x00b", "ж 🟥 \u2028", "x" * 32_000, '{"a": "\\u0000"}'], ids=["empty", "nul", "emoji", "long", "json"]
+    "prompt",
+    ["", "a\x00b", "ж 🟥 \u2028", "x" * 32_000, '{"a": "\\u0000"}'],
+    ids=["empty", "nul", "emoji", "long", "json"],
 )
 def test_a_submitted_request_is_kept_as_it_is(redis_settings: RedisSettings, prompt: str) -> None:
     asked = a_request(prompt=prompt, guidance_scale=0.1 + 0.2, adapters=[{"alias": "ä", "alpha": -1e-9}])

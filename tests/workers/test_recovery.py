@@ -23,7 +23,7 @@ from tests.workers.jobs_support import (
     waiting,
 )
 from workers.jobs import keys
-from workers.jobs.broker import make_celery, queue_name, send_job
+from workers.jobs.broker import make_celery, send_job
 from workers.jobs.job import Job, JobError, Status
 from workers.jobs.presence import ALIVE_S, WorkerPresence
 from workers.jobs.recovery import Recovery
@@ -188,7 +188,7 @@ def _submit_a_while_ago(settings: RedisSettings, graph: str = GRAPH) -> Job:
 def _held_message(settings: RedisSettings, graph: str) -> Iterator[None]:
     """As a worker does: the message is taken from its queue, and not acknowledged."""
     with make_celery(Settings(redis=settings)) as app, app.connection_for_read() as connection:
-        queue = connection.SimpleQueue(queue_name(graph))
+        queue = connection.SimpleQueue(keys.queue_name(graph))
         queue.get(timeout=5)
         with client(settings) as behind:
             assert behind.hlen(keys.CELERY_UNACKED) == 1
@@ -242,7 +242,7 @@ def test_a_message_holds_nothing_but_the_jobs_id(redis_settings: RedisSettings, 
     job = submit(redis_settings, prompt="a secret circle")
     send(GRAPH, job)
     with client(redis_settings) as behind:
-        text = str(behind.lindex(queue_name(GRAPH), 0))
+        text = str(behind.lindex(keys.queue_name(GRAPH), 0))
     message = json.loads(text)
     assert message["headers"]["id"] == job.id
     assert message["content-type"] == "application/json"
@@ -281,4 +281,4 @@ def test_a_silent_worker_is_not_alive_and_is_forgotten_later(redis_settings: Red
             behind.hset(keys.WORKERS, name, beat)
         assert _live(redis_settings) == ["fresh", "w1"]
         upkeep.heartbeat(PRESENCE)
-        assert set(behind.hkeys(keys.WORKERS)) == {"silent", "fresh", "w1"}  # type: ignore[arg-type]
+        assert set(behind.hkeys(keys.WORKERS)) == {"silent", "fresh", "w1"}

@@ -131,9 +131,7 @@ def test_an_earlier_childs_report_does_not_count(
     assert [(w.ready, w.operations) for w in _workers(redis_settings)] == [(False, ())]
 
 
-def test_a_running_jobs_lease_is_renewed(
-    redis_settings: RedisSettings, supervision: Supervision, pool: Pool
-) -> None:
+def test_a_running_jobs_lease_is_renewed(redis_settings: RedisSettings, supervision: Supervision, pool: Pool) -> None:
     job = submit(redis_settings)
     claimed(redis_settings, job)
     with client(redis_settings) as behind:

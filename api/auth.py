@@ -1,0 +1,35 @@
+"""Who asks: the API key of a request, as OpenAI's and Azure's clients send it."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from graphs.errors import AuthenticationFailed, NotAllowed
+from graphs.owners import ANYONE, KeyRing, Owner
+
+
+def _owner(request: Request) -> Owner:
+    keys: KeyRing = request.app.state.keys
+    if keys.is_open:
+        return ANYONE
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    key = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("api-key", "")
+    if not key:
+        raise AuthenticationFailed
+    owner = keys.owner_of(key)
+    if owner is None:
+        raise AuthenticationFailed("This API key is not known here.")
+    return owner
+
+
+def _administrator(request: Request, owner: Annotated[Owner, Depends(_owner)]) -> Owner:
+    keys: KeyRing = request.app.state.keys
+    if keys.is_open:
+        raise NotAllowed("This route is for administrators: start the server with --api_key_file to have any.")
+    if not owner.is_administrator:
+        raise NotAllowed("This route is for administrators; this key is not one.")
+    return owner
+
+
+KeyOwner = Annotated[Owner, Depends(_owner)]
+Administrator = Annotated[Owner, Depends(_administrator)]

@@ -1,0 +1,106 @@
+"""Who asks: the owners of jobs, known by their API keys."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from graphs.errors import ConfigurationError
+
+
+class Priority(StrEnum):
+    """Which of an owner's jobs go first; the order of this list."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+    @property
+    def rank(self) -> int:
+        """0 for the highest."""
+        return list(Priority).index(self)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose a job is. ``id`` tells owners apart without telling their keys."""
+
+    id: str
+    max_priority: Priority = Priority.HIGH
+    is_administrator: bool = False
+
+    def capped(self, wanted: Priority) -> Priority:
+        """Return the priority that this owner gets when it wants this one."""
+        return wanted if wanted.rank >= self.max_priority.rank else self.max_priority
+
+
+ANYONE = Owner("anyone")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    digest: bytes
+    owner: Owner
+
+
+class KeyRing:
+    """The API keys; without any, the server is open and everyone is the same owner."""
+
+    def __init__(self, entries: list[_Entry]) -> None:
+        self._entries = entries
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether no key is needed."""
+        return not self._entries
+
+    def owner_of(self, key: str) -> Owner | None:
+        """Return the owner of a key, or None. The time it takes does not tell how near a wrong key is."""
+        digest = _digest(key)
+        found: Owner | None = None
+        for entry in self._entries:
+            if hmac.compare_digest(entry.digest, digest):
+                found = entry.owner
+        return found
+
+
+def read_keys(path: Path | None, single: str | None = None) -> KeyRing:
+    """Read an API key file: a key a line, optionally followed by ``max_priority=normal`` or ``low`` and ``admin``.
+
+    ``single`` is one key given otherwise, used when there is no file. Blank lines and lines beginning with # are
+    left out. Keys that stand first, and single ones, are administrators. Raises ConfigurationError.
+    """
+    if path is None:
+        return KeyRing([_entry(single, [], "the API key", first=True)] if single else [])
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"The API key file {path} cannot be read: {error}.") from error
+    entries: list[_Entry] = []
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if words and not words[0].startswith("#"):
+            entries.append(_entry(words[0], words[1:], f"{path}:{number}", first=not entries))
+    if not entries:
+        raise ConfigurationError(f"The API key file {path} holds no key.")
+    return KeyRing(entries)
+
+
+def _entry(key: str, words: list[str], where: str, *, first: bool) -> _Entry:
+    highest, administrator = Priority.HIGH, first
+    for word in words:
+        name, _, value = word.partition("=")
+        if name == "max_priority" and value in list(Priority):
+            highest = Priority(value)
+        elif word == "admin":
+            administrator = True
+        else:
+            raise ConfigurationError(f"{where}: {word!r} is neither admin nor max_priority=high, normal or low.")
+    digest = _digest(key)
+    return _Entry(digest, Owner(digest.hex()[:16], highest, administrator))
+
+
+def _digest(key: str) -> bytes:
+    """Keys are long and random: one round is enough, and equal lengths make the comparison constant in time."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

