@@ -4,11 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# The older clients that must go on working, each in an environment of its own.
+SDKS := 1 2
+SDK_VENVS := $(SDKS:%=.venv-openai-%)
 SOURCES := api cli config graphs workers
 # hatchling and editables come from the lock as well, so the project's own build fetches nothing unpinned.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help install serve test check format lock proto bench clean
+.PHONY: help install serve test test-sdk sdk-venvs check format lock proto bench clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -23,6 +26,13 @@ serve: install
 ## make test        install what tests need and run them all (one file: make test ARGS=tests/graphs)
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(ARGS)
+
+## make test-sdk    let the older openai packages do what make test does with the newest
+test-sdk: $(VENV)/.installed-dev sdk-venvs
+	SDK_PYTHONS="$(SDK_VENVS:%=%/bin/python)" $(BIN)/python -m pytest tests/stack/test_sdk_matrix.py $(ARGS)
+
+## make sdk-venvs   prepare an environment for each of the older openai packages
+sdk-venvs: $(SDK_VENVS:%=%/.installed)
 
 ## make check       lint, types, import floors
 check: $(VENV)/.installed-dev
@@ -43,6 +53,7 @@ format: $(VENV)/.installed-dev
 ## make lock        pin every version anew (requirements*.lock, docker/*.lock)
 lock: $(VENV)/.installed-dev
 	sh docker/lock.sh $(BIN)/uv
+	sh tests/sdk/lock.sh $(BIN)/uv
 
 ## make proto       generate the protobuf module from graphs/image_gen_calculator.proto
 proto: $(VENV)/.installed-dev
@@ -50,7 +61,7 @@ proto: $(VENV)/.installed-dev
 
 ## make clean       remove the virtual environment and caches
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(SDK_VENVS) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -67,4 +78,10 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@echo "Installing what tests and checks need ..."
 	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.venv-openai-%/.installed: tests/sdk/openai-%.txt
+	@echo "Installing openai $*.x into .venv-openai-$* ..."
+	@$(PYTHON) -m venv --clear .venv-openai-$*
+	@.venv-openai-$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@

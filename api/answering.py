@@ -24,7 +24,8 @@ async def answer(ask: Ask, service: ImageService, signer: UrlSigner) -> Response
     detached = ask.wishes.wait_s is not None
     job, _ = await ask.submit(service, detached=detached)
     if ask.body.stream:
-        return StreamingResponse(_streamed(ask, service, job), media_type="text/event-stream", headers=SSE_HEADERS)
+        parts = _streamed(ask, service, job, detached=detached)
+        return StreamingResponse(parts, media_type="text/event-stream", headers=SSE_HEADERS)
     if detached:
         job = await service.wait(job, ask.wishes.wait_s) if ask.wishes.wait_s else job
     else:
@@ -56,7 +57,6 @@ async def _pictures(ask: Ask, service: ImageService, signer: UrlSigner, job: Job
 
 async def _waited_for(ask: Ask, service: ImageService, job: Job) -> Job:
     """Wait for the job's end, or for the client's: whoever goes away stops being a reason to draw."""
-    await service.store.add_waiter(job, 1)
     waiting = asyncio.create_task(service.wait(job))
     gone = asyncio.create_task(_until_gone(ask.request))
     try:
@@ -75,9 +75,8 @@ async def _until_gone(request: Request) -> None:
         pass
 
 
-async def _streamed(ask: Ask, service: ImageService, job: Job) -> AsyncIterator[bytes]:
-    await service.store.add_waiter(job, 1)
-    ended = False
+async def _streamed(ask: Ask, service: ImageService, job: Job, *, detached: bool) -> AsyncIterator[bytes]:
+    ended = detached
     try:
         async for part in stream_pictures(service, job):
             yield part

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
-from api.schemas import EditBody, ImageBody, ImageReference
+from api.schemas import EditBody, ImageBody, ImageReference, JobObjects
 from api.validation import invalid_request
 from graphs.errors import InvalidImage, InvalidRequest
 
@@ -20,7 +20,8 @@ _MAX_FIELDS = 100
 _MAX_FILES = 20
 _MAX_FIELD_BYTES = 256 * 1024
 _DATA_URL = re.compile(r"data:[\w.+/-]*(;[\w.+=-]+)*;base64,", re.ASCII)
-_PART = re.compile(r"(?P<name>lora_alphas|metadata|webhook)\[(?P<key>[^\]]+)\](?P<many>\[\])?")
+_PART = re.compile(r"(?P<name>lora_alphas|metadata|webhook)\[(?P<key>[^\]]+)\]")
+_LIST = "webhook[events]"
 _OBJECTS = ("lora_alphas", "metadata", "webhook")
 
 
@@ -57,6 +58,17 @@ async def read_edit(request: Request, *, prompt_required: bool = True) -> EditRe
     return await _read_multipart(request)
 
 
+def brings_images(body: bytes) -> bool:
+    """Tell whether a JSON body is an edit's. One that is no JSON is none: reading it as either says what is wrong."""
+    if b'"images"' not in body:
+        return False
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and "images" in found
+
+
 async def _read_multipart(request: Request) -> EditRequest:
     files: dict[str, list[bytes]] = {"image": [], "mask": []}
     fields: dict[str, Any] = {}
@@ -72,8 +84,10 @@ async def _read_multipart(request: Request) -> EditRequest:
             else:
                 _add_field(fields, name, value)
     _gather_objects(fields)
+    objects = {name: fields.pop(name) for name in ("metadata", "webhook") if name in fields}
     try:
         body = ImageBody.model_validate_strings(fields, strict=False)
+        body = body.model_copy(update=dict(JobObjects.model_validate(objects)))
     except ValidationError as error:
         raise invalid_request(error, [*ImageBody.model_fields, "image", "mask"]) from error
     masks = files["mask"]
@@ -84,8 +98,8 @@ def _add_field(fields: dict[str, Any], name: str, value: str) -> None:
     """Add a text field. Clients drop empty ones or send them for "not given"; only an empty prompt is one."""
     if value == "" and name != "prompt":
         return
-    if name.endswith("[]"):
-        fields.setdefault(name, []).append(value)
+    if name == f"{_LIST}[]":
+        fields.setdefault(_LIST, []).append(value)
     elif name in fields:
         raise InvalidRequest(f"{name} is given more than once.", param=name)
     else:

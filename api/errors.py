@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
@@ -54,6 +55,7 @@ def install_error_handlers(app: FastAPI) -> None:
     """Make the application answer every error in OpenAI's form."""
     app.add_exception_handler(errors.ImagegenError, _on_imagegen_error)
     app.add_exception_handler(ValidationError, _on_validation_error)
+    app.add_exception_handler(RequestValidationError, _on_request_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
 
 
@@ -77,6 +79,13 @@ async def _on_imagegen_error(_: Request, error: Exception) -> JSONResponse:
 async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ValidationError)  # noqa: S101 - what the handler is registered for
     return await _on_imagegen_error(request, invalid_request(error))
+
+
+async def _on_request_validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - what the handler is registered for
+    problem = error.errors()[0]
+    param = str(problem["loc"][-1])
+    return await _on_imagegen_error(request, errors.InvalidRequest(f"{param}: {problem['msg']}.", param=param))
 
 
 async def _on_http_exception(_: Request, error: Exception) -> JSONResponse:

@@ -82,6 +82,13 @@ class ImageBody(GenerationParameters):
         return {"width": size.width, "height": size.height}
 
 
+class JobObjects(BaseModel):
+    """What a form holds that is more than text."""
+
+    metadata: Metadata | None = None
+    webhook: Webhook | None = None
+
+
 class ImageReference(BaseModel):
     """A picture in a JSON body."""
 

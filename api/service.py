@@ -76,7 +76,7 @@ class ImageService:
     async def submit(self, submission: Submission) -> tuple[Job, bool]:
         """Submit a resolved request. Returns the job, and whether it is new. Raises what the store raises."""
         job, is_new = await self.store.submit(submission)
-        if is_new:
+        if is_new or job.status is Status.QUEUED:  # a message too many does no harm
             await self._woken(job)
         return job, is_new
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from starlette.requests import Request
 
-from api.bodies import EditRequest, read_edit, read_json
+from api.bodies import EditRequest, brings_images, read_edit, read_json
 from api.schemas import ImageBody
 from api.service import ImageService
+from api.webhooks import check_webhook
 from api.wishes import RETRY_PAUSE_S, Wishes, read_wishes
 from graphs.owners import Owner, Priority
 from workers.jobs.job import Job
@@ -26,6 +27,7 @@ class Ask:
 
     async def submit(self, service: ImageService, *, detached: bool, job_id: str | None = None) -> tuple[Job, bool]:
         """Submit it. ``detached``: nobody waits on the connection. Returns the job, and whether it is new."""
+        check_webhook(self.body.webhook, service.settings.webhooks)
         with self.body.naming_parameters_as_sent():
             submission = await self._resolved(service)
         patience = self.wishes.patience_s
@@ -89,6 +91,7 @@ async def ask_for_variation(request: Request, owner: Owner) -> Ask:
 
 async def ask_for_either(request: Request, owner: Owner) -> Ask:
     """Read a job's body: an edit where it brings a picture, else a generation. Raises InvalidRequest."""
-    if request.headers.get("content-type", "").startswith("multipart/") or b'"images"' in await request.body():
+    is_form = request.headers.get("content-type", "").lower().startswith("multipart/")
+    if is_form or brings_images(await request.body()):
         return await ask_for_edit(request, owner)
     return await ask_for_generation(request, owner)

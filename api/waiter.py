@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 _REREAD_S = 5.0
 _RECONNECT_S = 0.5
+_STOP_AGAIN_S = 0.2
 
 
 class JobWaiter:
@@ -37,10 +38,10 @@ class JobWaiter:
 
     async def stop(self) -> None:
         """Stop reading."""
-        if self._task is not None:
+        while self._task is not None and not self._task.done():
+            # Again and again: redis-py swallows a cancellation that comes while it connects.
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait({self._task}, timeout=_STOP_AGAIN_S)
         await self._reader.close()
         await self._events.close()
 
@@ -69,27 +70,31 @@ class JobWaiter:
             last_sent = time.monotonic()
             while True:
                 changed.clear()
-                try:
-                    events = await self._events.after(job.id, after) or await self._end_without_event(job, after)
-                except ServiceUnavailable:
-                    events = []
+                events: list[JobEvent] = []
+                with contextlib.suppress(ServiceUnavailable):
+                    events = await self._events.after(job.id, after)
+                    if not events and (end := await self._end_without_event(job, after)) is not None:
+                        # It may have ended between the two looks: then its stream tells more than its end.
+                        events = await self._events.after(job.id, after) or [end]
+                        if end.number <= after:
+                            return
                 for event in events:
                     yield event
                     after, last_sent = event.number, time.monotonic()
                     if event.is_final:
                         return
-                if events == [] and time.monotonic() - last_sent >= heartbeat_s:
+                if not events and time.monotonic() - last_sent >= heartbeat_s:
                     yield None
                     last_sent = time.monotonic()
                 await _either(changed, min(_REREAD_S, heartbeat_s))
 
-    async def _end_without_event(self, job: Job, after: int) -> list[JobEvent]:
+    async def _end_without_event(self, job: Job, after: int) -> JobEvent | None:
         """The end of a job whose stream is gone, or which was erased: the record, or its absence, tells."""
         try:
             found = await self._store.get(job.id, None)
         except JobNotFound:
-            return [JobEvent(after + 1, "cancelled", {})]
-        return [JobEvent(max(after, found.events), found.status.value, {})] if found.status.is_final else []
+            return JobEvent(after + 1, "cancelled", {})
+        return JobEvent(found.events, found.status.value, {}) if found.status.is_final else None
 
     async def _read_forever(self) -> None:
         started = False

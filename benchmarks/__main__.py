@@ -12,10 +12,19 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.cancelling import cancel_latency
 from benchmarks.latency import added_latency
+from benchmarks.listening import progress_overhead
 from benchmarks.startup import time_to_ready
+from benchmarks.waiting import many_waiting
 
-MEASURES: dict[str, Callable[[Path, int], list[str]]] = {"latency": added_latency, "startup": time_to_ready}
+MEASURES: dict[str, Callable[[Path, int], list[str]]] = {
+    "latency": added_latency,
+    "startup": time_to_ready,
+    "waiting": many_waiting,
+    "cancelling": cancel_latency,
+    "listening": progress_overhead,
+}
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ Mask = Annotated[Path | None, typer.Option("--mask", help="Picture that marks th
 Url = Annotated[str, typer.Option("--url", help="Address of the server.")]
 ApiKey = Annotated[str | None, typer.Option("--api_key", help="Sent as a bearer token.")]
 Timeout = Annotated[float, typer.Option("--timeout_s", min=1, help="Seconds to wait for the picture.")]
+Async = Annotated[bool, typer.Option("--async", help="Print the job's id and do not wait for the picture.")]
 
 
 def generate(
@@ -44,6 +45,7 @@ def generate(
     url: Url = "http://127.0.0.1:8000",
     api_key: ApiKey = None,
     timeout_s: Timeout = 600.0,
+    is_async: Async = False,
 ) -> None:
     """Draw PROMPT on a running server and save the picture; with --image, change that picture."""
     from cli.image_client import ImageClient  # an HTTP client, which the other commands need not load
@@ -65,6 +67,9 @@ def generate(
     given = {name: value for name, value in fields.items() if value is not None}
     pictures = {name: read_picture(path) for name, path in (("image", image), ("mask", mask)) if path}
     with ImageClient(url, api_key, timeout_s) as client:
+        if is_async:
+            typer.echo(client.submit(given, pictures))
+            return
         try:
             result = _draw(client, given, pictures)
         except KeyboardInterrupt:

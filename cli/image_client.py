@@ -13,8 +13,8 @@ from cli.readiness import error_message
 
 _POLL_S = 0.2
 # A server that restarts is back within seconds, and has lost no job.
-_AWAY_S = 15.0
-_ENDED = ("completed", "failed", "cancelled", "expired")
+AWAY_S = 15.0
+ENDED = ("completed", "failed", "cancelled", "expired")
 
 JobJson = dict[str, Any]
 
@@ -52,7 +52,7 @@ class ImageClient:
         than the client's time limit, the job is cancelled.
         """
         deadline = time.monotonic() + self._timeout_s
-        response = self._submit(fields, pictures)
+        response = self._send(fields, pictures)
         answer: dict[str, Any] = response.json()
         if response.status_code != httpx.codes.ACCEPTED:  # a server that only answers with the picture
             return answer
@@ -67,7 +67,14 @@ class ImageClient:
         result: dict[str, Any] = self._checked(self._get(f"/jobs/{answer['id']}/result")).json()
         return result
 
-    def _submit(self, fields: Mapping[str, Any], pictures: Mapping[str, tuple[str, bytes]]) -> httpx.Response:
+    def submit(self, fields: Mapping[str, Any], pictures: Mapping[str, tuple[str, bytes]]) -> str:
+        """Submit a job that nobody waits for, and return its id."""
+        response = self._send(fields, pictures)
+        if response.status_code != httpx.codes.ACCEPTED:
+            raise UserError("this server answers with the picture only; leave --async out.")
+        return str(response.json()["id"])
+
+    def _send(self, fields: Mapping[str, Any], pictures: Mapping[str, tuple[str, bytes]]) -> httpx.Response:
         prefer = {"Prefer": "respond-async"}
         try:
             if pictures:
@@ -76,16 +83,13 @@ class ImageClient:
             else:
                 response = self._http.post("/generations", json=dict(fields), headers=prefer)
         except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise UserError(
-                f"no server answers at {self._url} ({error}); "
-                "start one with `imagegen serve`, or give the address of another with --url."
-            ) from error
+            raise self._nobody_there(error) from error
         return self._checked(response)
 
     def _follow(self, job: JobJson, show: Callable[[JobJson], None], deadline: float) -> JobJson:
         pause = threading.Event()
         show(job)
-        while job["status"] not in _ENDED:
+        while job["status"] not in ENDED:
             if time.monotonic() > deadline:
                 raise UserError(f"no picture after {self._timeout_s:g} s; the job was cancelled.")
             pause.wait(_POLL_S)
@@ -101,13 +105,19 @@ class ImageClient:
             try:
                 response = self._http.get(path)
             except httpx.TransportError as error:
-                if time.monotonic() - began > _AWAY_S:
+                if time.monotonic() - began > AWAY_S:
                     raise UserError(f"the server at {self._url} is gone: {error}") from error
             else:
                 away = response.status_code == httpx.codes.SERVICE_UNAVAILABLE
-                if not away or time.monotonic() - began > _AWAY_S:
+                if not away or time.monotonic() - began > AWAY_S:
                     return response
             pause.wait(_POLL_S)
+
+    def _nobody_there(self, error: Exception) -> UserError:
+        return UserError(
+            f"no server answers at {self._url} ({error}); "
+            "start one with `imagegen serve`, or give the address of another with --url."
+        )
 
     def _cancel(self, job_id: str) -> None:
         with contextlib.suppress(httpx.HTTPError):

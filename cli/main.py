@@ -7,6 +7,7 @@ import typer
 from cli.api_command import api
 from cli.errors import UserError
 from cli.generate_command import generate
+from cli.jobs_command import jobs
 from cli.serve import serve
 from cli.validate_command import validate
 from cli.worker_command import worker
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 for _command in (serve, api, worker, validate, generate):
     app.command()(_command)
+app.add_typer(jobs)
 
 
 def run(args: list[str] | None = None) -> None:

@@ -31,7 +31,7 @@ class _Stopped(Exception):
 
 
 class Service:
-    """Redis (unless there is one), a worker for each graph and the API.
+    """Redis (unless there is one), a worker for each graph, one for webhooks if they are signed, and the API.
 
     ``lock`` is the descriptor of the data folder's lock.
     """
@@ -86,6 +86,8 @@ class Service:
         imagegen = [sys.executable, "-P", "-m", "cli"]
         for name in self._graphs:
             self._start(f"worker {name}", [*imagegen, "worker", "--graph", name], _WORKERS)
+        if self._settings.webhooks.secrets:
+            self._start("webhooks", [*imagegen, "worker", "--webhooks"], _WORKERS)
         self._start("api", [*imagegen, "api"], _API)
 
     def _start(self, name: str, command: list[str], stage: int, pass_fds: tuple[int, ...] = ()) -> None:

@@ -1,11 +1,11 @@
-"""``imagegen worker``: becomes a Celery worker for one graph on one device."""
+"""``imagegen worker``: becomes a Celery worker for one graph on one device, or for webhooks."""
 
 import os
 import re
 import sys
 import uuid
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -25,7 +25,7 @@ from cli.options import (
 )
 from config.settings import Settings, settings_environment
 from graphs.repository import Repository
-from workers.jobs.keys import queue_name
+from workers.jobs.keys import WEBHOOK_QUEUE, queue_name
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,12 +33,18 @@ Graph = Annotated[str | None, typer.Option("--graph", help="Which graph to serve
 Device = Annotated[
     str | None, typer.Option("--device", help="Device to use in place of the graph's own, such as GPU.0.")
 ]
+Webhooks = Annotated[
+    bool, typer.Option("--webhooks", help="Deliver webhooks, in place of serving a graph (IMAGEGEN_WEBHOOKS__SECRET).")
+]
+# Deliveries wait for other people's servers, most of the time.
+_WEBHOOK_THREADS = 8
 
 
 def worker(
     ctx: typer.Context,
     graph: Graph = None,
     device: Device = None,
+    webhooks: Webhooks = False,
     model_repository_path: ModelRepositoryPath = None,
     config_path: ConfigPath = None,
     model_path: ModelPath = None,
@@ -51,11 +57,19 @@ def worker(
     """Run a worker: one graph on one device. Start as many as there are devices."""
     settings = settings_from(ctx.params)
     require_redis_url(settings.redis.url, "worker")
+    if webhooks:
+        if not settings.webhooks.secrets:
+            raise UserError("webhooks are signed, with IMAGEGEN_WEBHOOKS__SECRET, which is not set.")
+        _become(webhook_command(settings), _celery_environment(settings))
     name = choose_graph(repository_from(settings), settings.worker.graph)
     chosen = settings.model_copy(update={"worker": settings.worker.model_copy(update={"graph": name})})
+    _become(celery_command(chosen, name), worker_environment(chosen))
+
+
+def _become(command: list[str], environment: dict[str, str]) -> NoReturn:
     # Celery puts the working folder first on the import path: only here is it sure to find our packages.
     os.chdir(PROJECT_ROOT)
-    os.execve(sys.executable, celery_command(chosen, name), worker_environment(chosen))  # noqa: S606
+    os.execve(sys.executable, command, environment)  # noqa: S606
 
 
 def choose_graph(repository: Repository, asked: str | None) -> str:
@@ -76,23 +90,39 @@ def celery_command(settings: Settings, graph: str) -> list[str]:
     Prefork with one child: a crash in native code costs the child, not the worker. Gossip, mingle and
     Celery's heartbeat are not used, and would only be more to fail.
     """
-    node = re.sub(r"[^A-Za-z0-9_.-]", "-", graph)
+    pool = ["--pool", "prefork", "--concurrency", "1"]
+    return _command("workers.app", graph, queue_name(graph), pool, settings)
+
+
+def webhook_command(settings: Settings) -> list[str]:
+    """Return the command line of the Celery worker that delivers webhooks."""
+    pool = ["--pool", "threads", "--concurrency", str(_WEBHOOK_THREADS)]
+    return _command("workers.webhook_app", "webhooks", WEBHOOK_QUEUE, pool, settings)
+
+
+def _command(app: str, node: str, queue: str, pool: list[str], settings: Settings) -> list[str]:
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", node)
     return [
-        *(sys.executable, "-P", "-m", "celery", "--quiet", "-A", "workers.app", "worker"),
-        *("--pool", "prefork", "--concurrency", "1"),
-        *("--queues", queue_name(graph)),
-        *("--hostname", f"{node}-{uuid.uuid4().hex[:8]}@%h"),
+        *(sys.executable, "-P", "-m", "celery", "--quiet", "-A", app, "worker"),
+        *pool,
+        *("--queues", queue),
+        *("--hostname", f"{name}-{uuid.uuid4().hex[:8]}@%h"),
         *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         *("--loglevel", settings.log.level),
     ]
 
 
 def worker_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment of the Celery worker: its settings, and SIGTERM as a bounded, soft shutdown."""
+    """Return the environment of a graph's Celery worker: its settings, and SIGTERM as a bounded, soft shutdown."""
+    return _celery_environment(settings) | {"REMAP_SIGTERM": "SIGQUIT"}
+
+
+def _celery_environment(settings: Settings) -> dict[str, str]:
+    """Without more, SIGTERM waits for running tasks: right for deliveries, whose time is limited."""
     environment = child_environment(settings)
     # Celery warns root of unpickling strangers' messages; ours are JSON and nothing else is accepted.
     warnings = [environment.get("PYTHONWARNINGS", ""), "ignore:You're running the worker with superuser"]
-    return environment | {"REMAP_SIGTERM": "SIGQUIT", "PYTHONWARNINGS": ",".join(filter(None, warnings))}
+    return environment | {"PYTHONWARNINGS": ",".join(filter(None, warnings))}
 
 
 def child_environment(settings: Settings) -> dict[str, str]:

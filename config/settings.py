@@ -5,14 +5,16 @@ well, as everyone expects. Names that end in ``_s`` are seconds, ``_bytes`` byte
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "IMAGEGEN_"
 DELIMITER = "__"
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})", re.ASCII)
 
 
 class _Group(BaseModel):
@@ -79,6 +81,34 @@ class JobSettings(_Group):
     time_limit_s: int = Field(3600, gt=0)
 
 
+class WebhookSettings(_Group):
+    """Telling clients' servers about their jobs; without a secret, no job may ask for that."""
+
+    # What deliveries are signed with: whsec_ and base64, or any text. Several, space-separated, while a new one takes
+    # over: each signs.
+    secret: str | None = Field(None, repr=False)
+    # Whether servers on this machine and in its own network may be told, and over plain HTTP.
+    allow_private: bool = False
+    timeout_s: float = Field(10.0, gt=0)
+    max_attempts: int = Field(12, ge=1)
+    # The wait doubles from the first to the longest; a delivery is given up after three days in any case.
+    first_retry_s: float = Field(5.0, gt=0)
+    longest_retry_s: float = Field(3600.0, gt=0)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The secrets, each for itself."""
+        return tuple((self.secret or "").split())
+
+    @field_validator("secret")
+    @classmethod
+    def _check_secret(cls, secret: str | None) -> str | None:
+        for part in (secret or "").split():
+            if part.startswith("whsec_") and not _BASE64.fullmatch(part, len("whsec_")):
+                raise ValueError("what follows whsec_ must be base64, with its = at the end")
+        return secret
+
+
 class LogSettings(_Group):
     """What is logged, to standard error."""
 
@@ -97,6 +127,7 @@ class Settings(BaseSettings):
     repository: RepositorySettings = RepositorySettings()
     worker: WorkerSettings = WorkerSettings()
     jobs: JobSettings = JobSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     log: LogSettings = LogSettings()
     data_dir: Path = Field(default_factory=lambda: default_data_dir())
 

@@ -74,7 +74,7 @@ def read_keys(path: Path | None, single: str | None = None) -> KeyRing:
     if path is None:
         return KeyRing([_entry(single, [], "the API key", first=True)] if single else [])
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"The API key file {path} cannot be read: {error}.") from error
     entries: list[_Entry] = []

@@ -16,7 +16,11 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]
 
 
 def settings_environment_names() -> list[str]:
-    return ["REDIS_URL", *(name for name in settings_environment(Settings()) if name.startswith("IMAGEGEN_"))]
+    return [
+        "REDIS_URL",
+        "API_KEY",
+        *(name for name in settings_environment(Settings()) if name.startswith("IMAGEGEN_")),
+    ]
 
 
 def test_the_defaults_are_safe() -> None:
@@ -68,6 +72,16 @@ def test_of_the_redis_urls_the_nearest_wins(environment: pytest.MonkeyPatch) -> 
     assert load_settings(redis={"url": "redis://typed"}).redis.url == "redis://typed"
 
 
+def test_of_the_api_keys_the_nearest_wins(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("API_KEY", "")
+    assert load_settings().http.api_key is None
+    environment.setenv("API_KEY", "plain")
+    assert load_settings(http={"rest_port": 1}).http.api_key == "plain"
+    environment.setenv("IMAGEGEN_HTTP__API_KEY", "own")
+    assert load_settings().http.api_key == "own"
+    assert load_settings(http={"api_key": "typed"}).http.api_key == "typed"
+
+
 def test_an_empty_redis_url_is_none(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("REDIS_URL", "")
     assert load_settings().redis.url is None
@@ -107,6 +121,12 @@ def test_an_unknown_group_is_refused(group: str) -> None:
         load_settings(**{group: {"rest_port": 1}})
 
 
+def test_an_unknown_group_in_the_environment_is_refused(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("IMAGEGEN_HTPP__REST_PORT", "1")
+    with pytest.raises(SettingsError, match="setting IMAGEGEN_HTPP__REST_PORT: there is no such group"):
+        load_settings()
+
+
 def test_an_unknown_name_in_a_group_is_refused() -> None:
     with pytest.raises(SettingsError, match="setting IMAGEGEN_HTTP__PORT: Extra inputs"):
         load_settings(http={"port": 1})
@@ -118,6 +138,7 @@ CHANGED: list[dict[str, Any]] = [
     {"http": {"rest_port": 1, "public_url": "https://x/y", "max_body_bytes": 10**12}},
     {"repository": {"model_path": Path("/a b"), "model_name": "null", "target_device": "GPU.1"}},
     {"repository": {"config_path": Path("c.json")}, "worker": {"graph": '{"a": 1}', "engine": "simulated"}},
+    {"http": {"api_key": "k", "api_key_file": Path("/k"), "cancel_on_disconnect": False, "heartbeat_s": 0.5}},
     {"jobs": {"lease_s": 1.001}, "log": {"level": "ERROR"}, "data_dir": Path("/data")},
     {"worker": {"graph": "a/b", "device": "CPU GPU NPU", "simulated_step_s": 1e-9}},
 ]
@@ -138,8 +159,9 @@ def test_a_childs_environment_says_the_same(environment: pytest.MonkeyPatch, cha
 
 def test_a_childs_environment_keeps_what_is_not_ours(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("LANG", "C.UTF-8")
+    settings = load_settings()
     environment.setenv("IMAGEGEN_OLD", "x")
-    handed_on = settings_environment(load_settings())
+    handed_on = settings_environment(settings)
     assert handed_on["LANG"] == "C.UTF-8"
     assert "IMAGEGEN_OLD" not in handed_on
 

@@ -89,8 +89,8 @@ class Runner:
             return None
         steps = max(1, step.total // request.num_images_per_prompt)
         image_index, step_of_image = divmod(step.number - 1, steps)
-        due = [round(steps * (number + 1) / (wanted + 1)) for number in range(wanted)]
-        if step_of_image + 1 not in due or step_of_image + 1 == steps:
+        due = sorted({round(steps * (number + 1) / (wanted + 1)) for number in range(wanted)} - {0, steps})
+        if step_of_image + 1 not in due:
             return None
         picture = encode(step.preview(), request.output_format, request.output_compression)
         return Preview(image_index, due.index(step_of_image + 1), picture)

@@ -100,7 +100,7 @@ async def events(
     request: Request,
     owner: KeyOwner,
     service: Service,
-    starting_after: Annotated[int, Query(ge=0)] = 0,
+    starting_after: Annotated[int, Query(ge=0, le=2**53)] = 0,
 ) -> StreamingResponse:
     """Follow a job as server-sent events, from its beginning or from where a former stream ended."""
     found = await service.store.get(job_id, owner.id)

@@ -54,10 +54,11 @@ class Api:
         return found
 
     def claim(self, job_id: str) -> tuple[Claims, Claim]:
-        """Claim a job as a worker does."""
+        """Claim a job, which is first in the queue, as a worker does."""
         claims = Claims(self.redis, self.settings.jobs, "hand")
-        claim = claims.claim(job_id)
+        claim = claims.claim_next(GRAPH)
         assert claim is not None
+        assert claim.job.id == job_id
         return claims, claim
 
     def complete(self, job_id: str, *pictures: bytes) -> None:
@@ -67,6 +68,11 @@ class Api:
     def fail(self, job_id: str, code: str = "generation_failed", message: str = "It went wrong.") -> None:
         claims, claim = self.claim(job_id)
         assert claims.fail(claim, JobError(code, message))
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """The job object as it stands now."""
+        found: dict[str, Any] = self.http.get(f"/v3/images/jobs/{job_id}").json()
+        return found
 
     def next_job(self) -> str:
         """The id of the job that waits first, once there is one."""

@@ -161,7 +161,7 @@ def test_what_cannot_change_the_picture_is_accepted(api: Api, field: str) -> Non
 
 @pytest.mark.parametrize(
     ("field", "fine", "lost"),
-    [("background", "opaque", "transparent"), ("stream", False, True), ("partial_images", 0, 2)],
+    [("background", "opaque", "transparent"), ("stream", False, "yes"), ("partial_images", 2, 4)],
 )
 def test_what_would_be_lost_is_refused(api: Api, field: str, fine: Any, lost: Any) -> None:
     assert _json(api, {"prompt": "x", field: fine}).status_code == 202
@@ -299,6 +299,8 @@ def test_the_order_of_parts_does_not_matter(api: Api, parts: tuple[tuple[str, by
         ({"seed": "7"}, {"seed": 7}),
         ({"stream": "false"}, {"status": "queued"}),
         ({"stream": "False", "partial_images": "0"}, {"status": "queued"}),
+        ({"metadata[a]": "1", "metadata[b c]": ""}, {"metadata": {"a": "1"}}),
+        ({"metadata": '{"a": "1"}'}, {"metadata": {"a": "1"}}),
         ({"strength": "0.5", "guidance_scale": "3"}, {"status": "queued"}),
         ({"size": "64x64"}, {"size": "64x64"}),
         ({"size": "", "n": "", "model": "", "user": "", "lora_alphas": ""}, {"size": "128x128", "n": 1}),
@@ -319,7 +321,6 @@ def test_text_fields_become_what_they_mean(api: Api, data: dict[str, str], expec
         ({"n": "1.5"}, "n"),
         ({"n": "9" * 5000}, "n"),
         ({"n": "0"}, "n"),
-        ({"stream": "true"}, "stream"),
         ({"stream": "perhaps"}, "stream"),
         ({"strength": "nan"}, "strength"),
         ({"strength": "1e999"}, "strength"),
@@ -340,6 +341,12 @@ def test_text_fields_become_what_they_mean(api: Api, data: dict[str, str], expec
         ({"lora_alphas[a]": "0.5"}, "lora_alphas"),
         ({"lora_alphas": '{"a": 0.5}'}, "lora_alphas"),
         ({"lora_alphas[]": "0.5"}, "lora_alphas[]"),
+        ({"lora_alphas[a][]": "0.5"}, "lora_alphas[a][]"),
+        ({"metadata": '{"a": 1}'}, "metadata.a"),
+        ({"metadata": "[]"}, "metadata"),
+        ({"metadata[a]": "x" * 513}, "metadata.a"),
+        ({"webhook[events][]": "completed"}, "webhook.url"),
+        ({"webhook[url]": "https://x", "webhook[events][]": "x"}, "webhook.events.0"),
         ({"images": "x"}, "images"),
     ],
 )

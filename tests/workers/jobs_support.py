@@ -11,9 +11,11 @@ from graphs.model_facts import Operation
 from graphs.request import ResolvedRequest
 from workers.jobs import keys
 from workers.jobs.claims import Claim, Claims
-from workers.jobs.job import Job
+from workers.jobs.events import JobEvent, JobEvents
+from workers.jobs.job import Job, JobError, Status
+from workers.jobs.queue_view import Outlook, QueueView
 from workers.jobs.recovery import Recovery
-from workers.jobs.store import JobStore
+from workers.jobs.store import JobStore, Submission
 
 T = TypeVar("T")
 GRAPH = "demo"
@@ -51,17 +53,56 @@ def on_store(settings: RedisSettings, act: Callable[[JobStore], Awaitable[T]], j
     return asyncio.run(with_store())
 
 
+def put_in(settings: RedisSettings, submission: Submission, jobs: JobSettings = JOBS) -> tuple[Job, bool]:
+    """Submit, and tell whether the job is new."""
+    return on_store(settings, lambda store: store.submit(submission), jobs)
+
+
 def submit(settings: RedisSettings, image: bytes = b"", mask: bytes = b"", **changed: Any) -> Job:
-    return on_store(settings, lambda store: store.submit(a_request(**changed), image, mask))
+    return put_in(settings, Submission(a_request(**changed), image=image, mask=mask))[0]
 
 
 def look(settings: RedisSettings, job: Job) -> Job:
     """The job as it stands now."""
-    return on_store(settings, lambda store: store.get(job.id))
+    return on_store(settings, lambda store: store.get(job.id, None))
 
 
 def cancel(settings: RedisSettings, job: Job) -> Job:
-    return on_store(settings, lambda store: store.cancel(job.id))
+    return on_store(settings, lambda store: store.cancel(job))
+
+
+def erase(settings: RedisSettings, job: Job) -> None:
+    on_store(settings, lambda store: store.erase(job))
+
+
+def follow(settings: RedisSettings, job: Job, after: int = 0) -> list[JobEvent]:
+    """The job's events with a sequence number above ``after``, as they stand now."""
+
+    async def read() -> list[JobEvent]:
+        events = JobEvents(settings)
+        try:
+            return await events.after(job.id, after)
+        finally:
+            await events.close()
+
+    return asyncio.run(read())
+
+
+def on_queue(settings: RedisSettings, act: Callable[[QueueView], Awaitable[T]]) -> T:
+    """Do something with the view of the queue."""
+
+    async def with_view() -> T:
+        view = QueueView(settings)
+        try:
+            return await act(view)
+        finally:
+            await view.close()
+
+    return asyncio.run(with_view())
+
+
+def outlook(settings: RedisSettings, job: Job, workers: int = 1) -> Outlook:
+    return on_queue(settings, lambda view: view.outlook(job, workers))
 
 
 def claims_of(settings: RedisSettings, owner: str = "one", jobs: JobSettings = JOBS) -> Claims:
@@ -69,19 +110,34 @@ def claims_of(settings: RedisSettings, owner: str = "one", jobs: JobSettings = J
 
 
 def claimed(settings: RedisSettings, job: Job, owner: str = "one", jobs: JobSettings = JOBS) -> Claim:
-    claim = claims_of(settings, owner, jobs).claim(job.id)
+    """Claim the job, which is first in its queue."""
+    claim = claims_of(settings, owner, jobs).claim_next(job.request.graph)
     assert claim is not None
+    assert claim.job.id == job.id
     return claim
 
 
+def ended(settings: RedisSettings, job: Job, status: Status = Status.COMPLETED) -> Job:
+    """The job, first in its queue, claimed and brought to this end."""
+    claims, claim = claims_of(settings), claimed(settings, job)
+    if status is Status.COMPLETED:
+        assert claims.complete(claim, [b"picture"], {})
+    elif status is Status.FAILED:
+        assert claims.fail(claim, JobError("generation_failed", "It went wrong."))
+    else:
+        cancel(settings, job)
+        assert claims.cancelled(claim)
+    return look(settings, job)
+
+
 class Upkeep(Recovery):
-    """A worker's recovery that keeps what it sent again, instead of sending it."""
+    """A worker's recovery that keeps for which graphs it woke a worker, instead of doing so."""
 
     def __init__(
         self, settings: RedisSettings, owner: str = "one", jobs: JobSettings = SHORT, graph: str = GRAPH
     ) -> None:
-        self.sent: list[tuple[str, str]] = []
-        super().__init__(settings, jobs, owner, graph, lambda name, job_id: self.sent.append((name, job_id)))
+        self.sent: list[str] = []
+        super().__init__(settings, jobs, owner, graph, self.sent.append)
 
 
 def client(settings: RedisSettings) -> "redis.Redis":

@@ -4,7 +4,8 @@ import pytest
 
 from config.settings import RedisSettings
 from tests.workers.jobs_support import a_request, look, submit
-from workers.jobs.job import TRANSITIONS, Job, Status, job_from_hash, new_job_id
+from workers.jobs.job import TRANSITIONS, Job, Status, cost_of, job_from_hash, new_job_id
+from workers.jobs.options import JobOptions
 
 FINAL = {Status.COMPLETED, Status.FAILED, Status.CANCELLED}
 
@@ -40,7 +41,7 @@ def test_every_status_can_be_reached_from_queued() -> None:
 def test_progress_is_a_hundred_only_with_the_picture(
     status: Status, step: int | None, total: int | None, percent: int
 ) -> None:
-    job = Job("imgjob_1", a_request(), status, 0.0, step=step, total_steps=total)
+    job = Job("imgjob_1", a_request(), JobOptions(), status, 0.0, step=step, total_steps=total)
     assert job.progress == percent
 
 
@@ -55,6 +56,12 @@ def test_a_record_of_little_is_read() -> None:
     job = job_from_hash("imgjob_1", stored)
     assert (job.status, job.created_at, job.attempts, job.artifacts) == (Status.QUEUED, 1.5, 0, 0)
     assert (job.started_at, job.step, job.error, job.seconds) == (None, None, None, None)
+    assert (job.options, job.cost, job.events, job.sequence) == (JobOptions(), 0.0, 0, 0)
+
+
+def test_cost_is_steps_times_megapixels() -> None:
+    assert cost_of(a_request(width=1000, height=500, num_inference_steps=8, num_images_per_prompt=3)) == 12.0
+    assert cost_of(a_request(width=64, height=64, num_inference_steps=1)) == 0.01
 
 
 @pytest.mark.parametrize(

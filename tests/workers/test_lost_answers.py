@@ -2,12 +2,29 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TypeVar
 from urllib.parse import urlsplit
 
+import pytest
+
 from config.settings import RedisSettings
-from tests.workers.jobs_support import JOBS, a_request, submit, waiting
+from tests.workers.jobs_support import (
+    GRAPH,
+    JOBS,
+    Upkeep,
+    a_request,
+    claimed,
+    claims_of,
+    ended,
+    submit,
+    waiting,
+)
+from workers.jobs.claims import Claim
 from workers.jobs.job import Job, Status
-from workers.jobs.store import JobStore
+from workers.jobs.store import JobStore, Once, Submission
+
+T = TypeVar("T")
 
 
 class LossyProxy:
@@ -17,7 +34,7 @@ class LossyProxy:
         self._url = urlsplit(behind.url or "")
         self.lost = 0
 
-    async def run(self, act: Callable[[RedisSettings], Awaitable[Job]]) -> Job:
+    async def run(self, act: Callable[[RedisSettings], Awaitable[T]]) -> T:
         """Do something through the proxy."""
         served: list[asyncio.Task[None]] = []
 
@@ -54,18 +71,55 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
         writer.write(data)
 
 
-async def _submit(settings: RedisSettings) -> Job:
-    store = JobStore(settings, JOBS)
-    try:
-        return await store.submit(a_request())
-    finally:
-        await store.close()
+def _submitting(submission: Submission) -> Callable[[RedisSettings], Awaitable[tuple[Job, bool]]]:
+    async def act(settings: RedisSettings) -> tuple[Job, bool]:
+        store = JobStore(settings, JOBS)
+        try:
+            return await store.submit(submission)
+        finally:
+            await store.close()
+
+    return act
 
 
-def test_a_submission_whose_answer_is_lost_is_accepted_once(redis_settings: RedisSettings) -> None:
+ONCE = Once("key:x", "digest", 100, "always")
+SUBMISSIONS = {
+    "plain": Submission(a_request()),
+    "keyed": Submission(a_request(), once=ONCE),
+    "retried": Submission(a_request(), once=replace(ONCE, join="never")),
+}
+
+
+@pytest.mark.parametrize("kind", list(SUBMISSIONS))
+def test_a_submission_whose_answer_is_lost_is_accepted_once_and_new(redis_settings: RedisSettings, kind: str) -> None:
     first = submit(redis_settings)  # the script is known to Redis from here on
     proxy = LossyProxy(redis_settings)
-    job = asyncio.run(proxy.run(_submit))
+    job, is_new = asyncio.run(proxy.run(_submitting(SUBMISSIONS[kind])))
     assert proxy.lost == 1
-    assert job.status is Status.QUEUED
+    assert (job.status, is_new) == (Status.QUEUED, True)
     assert waiting(redis_settings) == [first.id, job.id]
+
+
+def test_a_job_of_ones_own_id_whose_answer_is_lost_is_accepted_once(redis_settings: RedisSettings) -> None:
+    first = submit(redis_settings)
+    proxy = LossyProxy(redis_settings)
+    job, _ = asyncio.run(proxy.run(_submitting(Submission(a_request(), job_id="mine"))))
+    assert (proxy.lost, job.id, waiting(redis_settings)) == (1, "mine", [first.id, "mine"])
+
+
+async def _claim(settings: RedisSettings) -> Claim | None:
+    return await asyncio.to_thread(claims_of(settings).claim_next, GRAPH)
+
+
+def test_a_claim_whose_answer_is_lost_loses_no_job(settled_redis: RedisSettings) -> None:
+    ended(settled_redis, submit(settled_redis))  # the script is known to Redis from here on
+    lost, other = submit(settled_redis), submit(settled_redis)
+    proxy = LossyProxy(settled_redis)
+    claim = asyncio.run(proxy.run(_claim))
+    assert proxy.lost == 1
+    assert claim is not None
+    assert claim.job.id == other.id
+    upkeep = Upkeep(settled_redis)
+    upkeep.end_lease(lost.id)
+    assert upkeep.reap() == [lost.id]
+    assert claimed(settled_redis, lost).job.attempts == 2

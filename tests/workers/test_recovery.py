@@ -1,6 +1,6 @@
+import base64
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from tests.workers.jobs_support import (
     waiting,
 )
 from workers.jobs import keys
-from workers.jobs.broker import make_celery, send_job
+from workers.jobs.broker import make_celery, wake_worker
 from workers.jobs.job import Job, JobError, Status
 from workers.jobs.presence import ALIVE_S, WorkerPresence
 from workers.jobs.recovery import Recovery
@@ -33,13 +33,15 @@ PRESENCE = WorkerPresence("w1", GRAPH, "CPU", ready=True, operations=("generatio
 
 def test_a_lost_job_waits_at_its_old_place_again(settled_redis: RedisSettings) -> None:
     first, second, third = (submit(settled_redis) for _ in range(3))
+    claimed(settled_redis, first)
     claimed(settled_redis, second)
     upkeep = Upkeep(settled_redis)
     assert upkeep.reap() == []
-    upkeep.end_lease(second.id)
-    assert upkeep.reap() == [second.id]
+    for job in (second, first):
+        upkeep.end_lease(job.id)
+        assert upkeep.reap() == [job.id]
     assert waiting(settled_redis) == [first.id, second.id, third.id]
-    assert upkeep.sent == [(GRAPH, second.id)]
+    assert upkeep.sent == [GRAPH, GRAPH]
     again = look(settled_redis, second)
     assert (again.status, again.attempts, again.step) == (Status.QUEUED, 1, 0)
 
@@ -57,12 +59,12 @@ def test_a_requeued_job_keeps_its_pictures_and_can_be_claimed(settled_redis: Red
     assert look(settled_redis, job).attempts == 2
 
 
-def test_a_lease_that_runs_out_is_reaped_by_any_worker(settled_redis: RedisSettings) -> None:
+def test_a_lease_that_runs_out_is_reaped_by_any_worker_of_its_graph(settled_redis: RedisSettings) -> None:
     job = submit(settled_redis, graph="other")
     claimed(settled_redis, job, "gone", SHORT)
-    upkeep = Upkeep(settled_redis, "neighbour")
+    upkeep, stranger = Upkeep(settled_redis, "neighbour", graph="other"), Upkeep(settled_redis)
     wait_until(upkeep.reap)
-    assert upkeep.sent == [("other", job.id)]
+    assert (upkeep.sent, stranger.reap()) == (["other"], [])
     assert waiting(settled_redis, "other") == [job.id]
 
 
@@ -90,7 +92,7 @@ def test_only_the_owner_moves_a_lease(settled_redis: RedisSettings) -> None:
 def test_a_lease_on_nothing_is_not_made(settled_redis: RedisSettings, job_id: str) -> None:
     Upkeep(settled_redis).renew_lease(job_id)
     with client(settled_redis) as behind:
-        assert behind.zcard(keys.RUNNING) == 0
+        assert behind.zcard(keys.running(GRAPH)) == 0
 
 
 def test_a_finished_job_is_not_leased_again(settled_redis: RedisSettings) -> None:
@@ -138,13 +140,13 @@ def test_one_attempt_may_be_all(settled_redis: RedisSettings) -> None:
 
 def test_a_lease_on_a_forgotten_job_is_tidied_up(settled_redis: RedisSettings) -> None:
     with client(settled_redis) as behind:
-        behind.zadd(keys.RUNNING, {"imgjob_0": 1})
+        behind.zadd(keys.running(GRAPH), {"imgjob_0": 1})
         assert Upkeep(settled_redis).reap() == []
-        assert behind.zcard(keys.RUNNING) == 0
+        assert behind.zcard(keys.running(GRAPH)) == 0
 
 
 def test_a_message_that_cannot_be_sent_does_not_lose_the_job(settled_redis: RedisSettings) -> None:
-    def refuse(_: str, __: str) -> None:
+    def refuse(_: str) -> None:
         raise ServiceUnavailable
 
     job = submit(settled_redis)
@@ -166,14 +168,15 @@ def test_nothing_is_reaped_right_after_redis_started(tmp_path: Path) -> None:
         assert look(fresh.settings, job).status is Status.IN_PROGRESS
 
 
-Send = Callable[[str, Job], None]
+READY = replace(PRESENCE, ready=True)
+Wake = Callable[[str], None]
 
 
 @pytest.fixture
-def send(redis_settings: RedisSettings) -> Iterator[Send]:
-    """Sends a job's real message to the queue of a graph."""
+def wake(redis_settings: RedisSettings) -> Iterator[Wake]:
+    """Sends the real message to the queue of a graph."""
     app = make_celery(Settings(redis=redis_settings))
-    yield lambda graph, job: send_job(app, graph, job.id)
+    yield lambda graph: wake_worker(app, graph)
     app.close()
 
 
@@ -184,75 +187,82 @@ def _submit_a_while_ago(settings: RedisSettings, graph: str = GRAPH) -> Job:
     return job
 
 
-@contextmanager
-def _held_message(settings: RedisSettings, graph: str) -> Iterator[None]:
-    """As a worker does: the message is taken from its queue, and not acknowledged."""
-    with make_celery(Settings(redis=settings)) as app, app.connection_for_read() as connection:
-        queue = connection.SimpleQueue(keys.queue_name(graph))
-        queue.get(timeout=5)
-        with client(settings) as behind:
-            assert behind.hlen(keys.CELERY_UNACKED) == 1
-        yield
+def _with_ready(settings: RedisSettings, *names: str, graph: str = GRAPH) -> Upkeep:
+    """An upkeep where so many workers of the graph are ready."""
+    upkeep = Upkeep(settings, graph=graph)
+    for name in names:
+        upkeep.heartbeat(replace(READY, name=name, graph=graph))
+    return upkeep
 
 
-def test_only_jobs_without_a_message_are_sent_again(redis_settings: RedisSettings, send: Send) -> None:
-    jobs = [_submit_a_while_ago(redis_settings) for _ in range(3)]
-    send(GRAPH, jobs[0])
+def test_jobs_without_any_message_are_all_sent_again(redis_settings: RedisSettings) -> None:
+    for _ in range(3):
+        _submit_a_while_ago(redis_settings)
+    upkeep = _with_ready(redis_settings, "w1")
+    assert upkeep.resend_lost() == 3
+    assert upkeep.sent == [GRAPH] * 3
+
+
+def test_where_messages_wait_as_many_are_sent_as_workers_are_idle(redis_settings: RedisSettings, wake: Wake) -> None:
+    for _ in range(5):
+        _submit_a_while_ago(redis_settings)
+    wake(GRAPH)
+    assert _with_ready(redis_settings, "w1", "w2").resend_lost() == 2
+
+
+def test_while_every_worker_is_busy_nothing_is_sent_again(redis_settings: RedisSettings) -> None:
+    jobs = [_submit_a_while_ago(redis_settings) for _ in range(2)]
+    claimed(redis_settings, jobs[0])
+    assert _with_ready(redis_settings, "w1").resend_lost() == 0
+    assert _with_ready(redis_settings, "w2").resend_lost() == 1
+
+
+def test_without_a_loaded_worker_nothing_is_sent_again(redis_settings: RedisSettings) -> None:
+    _submit_a_while_ago(redis_settings)
     upkeep = Upkeep(redis_settings)
-    assert upkeep.resend_lost() == [jobs[1].id, jobs[2].id]
-    assert upkeep.sent == [(GRAPH, jobs[1].id), (GRAPH, jobs[2].id)]
-
-
-def test_a_job_whose_message_a_worker_holds_is_not_sent_again(redis_settings: RedisSettings, send: Send) -> None:
-    job = _submit_a_while_ago(redis_settings)
-    send(GRAPH, job)
-    with _held_message(redis_settings, GRAPH):
-        assert Upkeep(redis_settings).resend_lost() == []
-
-
-def test_other_jobs_messages_do_not_hide_a_lost_one(redis_settings: RedisSettings, send: Send) -> None:
-    send("other", submit(redis_settings, graph="other"))
-    over = submit(redis_settings)
-    send(GRAPH, over)
-    cancel(redis_settings, over)
-    lost = _submit_a_while_ago(redis_settings)
-    with _held_message(redis_settings, "other"):
-        assert Upkeep(redis_settings).resend_lost() == [lost.id]
+    upkeep.heartbeat(replace(PRESENCE, ready=False))
+    assert upkeep.resend_lost() == 0
 
 
 def test_a_job_that_just_came_is_given_time(redis_settings: RedisSettings) -> None:
     submit(redis_settings)
-    assert Upkeep(redis_settings).resend_lost() == []
+    assert _with_ready(redis_settings, "w1").resend_lost() == 0
+
+
+def test_an_empty_queue_needs_no_message(redis_settings: RedisSettings) -> None:
+    assert _with_ready(redis_settings, "w1").resend_lost() == 0
 
 
 def test_another_graphs_jobs_are_left_to_its_workers(redis_settings: RedisSettings) -> None:
-    lost = _submit_a_while_ago(redis_settings, "other")
-    assert Upkeep(redis_settings).resend_lost() == []
-    assert Upkeep(redis_settings, graph="other").resend_lost() == [lost.id]
+    _submit_a_while_ago(redis_settings, "other")
+    assert _with_ready(redis_settings, "w1").resend_lost() == 0
+    assert _with_ready(redis_settings, "w2", graph="other").resend_lost() == 1
 
 
 def test_a_forgotten_job_in_the_queue_is_not_sent(redis_settings: RedisSettings) -> None:
     job = _submit_a_while_ago(redis_settings)
     with client(redis_settings) as behind:
         behind.delete(keys.job(job.id))
-    assert Upkeep(redis_settings).resend_lost() == []
+    assert _with_ready(redis_settings, "w1").resend_lost() == 0
 
 
-def test_a_message_holds_nothing_but_the_jobs_id(redis_settings: RedisSettings, send: Send) -> None:
+def test_a_message_says_nothing_of_any_job(redis_settings: RedisSettings, wake: Wake) -> None:
     job = submit(redis_settings, prompt="a secret circle")
-    send(GRAPH, job)
+    wake(GRAPH)
     with client(redis_settings) as behind:
         text = str(behind.lindex(keys.queue_name(GRAPH), 0))
     message = json.loads(text)
-    assert message["headers"]["id"] == job.id
+    assert message["headers"]["task"] == "imagegen.run_job"
     assert message["content-type"] == "application/json"
+    assert json.loads(base64.b64decode(message["body"]))[:2] == [[], {}]
     assert "secret" not in text
+    assert job.id not in text
 
 
 def test_sending_to_an_absent_redis_is_unavailability() -> None:
     app = make_celery(Settings(redis=RedisSettings(url="redis://127.0.0.1:1/0")))
-    with pytest.raises(ServiceUnavailable, match="imgjob_1 could not be sent"):
-        send_job(app, GRAPH, "imgjob_1")
+    with pytest.raises(ServiceUnavailable, match="No worker of 'demo' could be woken"):
+        wake_worker(app, GRAPH)
 
 
 def _live(settings: RedisSettings) -> list[str]:

@@ -37,6 +37,6 @@ def test_a_missing_url_is_the_operators_fault() -> None:
 def test_an_absent_redis_is_told_soon() -> None:
     began = time.monotonic()
     with pytest.raises(ServiceUnavailable):
-        on_store(NOBODY, lambda store: store.get("imgjob_1"))
+        on_store(NOBODY, lambda store: store.get("imgjob_1", None))
     assert time.monotonic() - began < 1
     claims_of(NOBODY)  # connects to nobody before it is asked

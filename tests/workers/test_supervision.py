@@ -70,16 +70,31 @@ def test_a_process_with_a_strange_name_runs(tmp_path: Path) -> None:
     process.wait()
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_the_job_that_a_child_ran_is_known_when_it_is_dead() -> None:
+    board = ReportBoard()
+    assert board.running() is None
+    child = os.fork()
+    if child == 0:
+        board.set_running("x" * 64)
+        os._exit(9)
+    os.waitpid(child, 0)
+    assert board.running() == "x" * 64
+    board.set_running("y")
+    assert board.running() == "y"
+    board.set_running(None)
+    assert board.running() is None
+
+
 class Pool:
-    """A pool whose children and jobs the test decides."""
+    """A pool whose children the test decides."""
 
     def __init__(self) -> None:
         self.pids: set[int] = set()
-        self.jobs: list[str] = []
         self.replaced = 0
 
     def view(self) -> PoolView:
-        return PoolView(lambda: self.pids, lambda: self.jobs, self._replace)
+        return PoolView(lambda: self.pids, self._replace)
 
     def _replace(self) -> None:
         self.replaced += 1
@@ -131,15 +146,18 @@ def test_an_earlier_childs_report_does_not_count(
     assert [(w.ready, w.operations) for w in _workers(redis_settings)] == [(False, ())]
 
 
-def test_a_running_jobs_lease_is_renewed(redis_settings: RedisSettings, supervision: Supervision, pool: Pool) -> None:
+def test_a_running_jobs_lease_is_renewed(
+    redis_settings: RedisSettings, supervision: Supervision, pool: Pool, board: ReportBoard
+) -> None:
     job = submit(redis_settings)
     claimed(redis_settings, job)
     with client(redis_settings) as behind:
-        before = float(str(behind.zscore(keys.RUNNING, job.id)))
-        behind.zadd(keys.RUNNING, {job.id: before + 10**6})
-        pool.pids, pool.jobs = {os.getpid()}, [job.id]
+        before = float(str(behind.zscore(keys.running(GRAPH), job.id)))
+        behind.zadd(keys.running(GRAPH), {job.id: before + 10**6})
+        pool.pids = {os.getpid()}
+        board.set_running(job.id)
         supervision.start()
-        wait_until(lambda: float(str(behind.zscore(keys.RUNNING, job.id))) < before + 10**5)
+        wait_until(lambda: float(str(behind.zscore(keys.running(GRAPH), job.id))) < before + 10**5)
     assert look(redis_settings, job).status == "in_progress"
 
 
@@ -156,12 +174,13 @@ def test_a_draining_worker_is_gone_for_others(
 
 
 def test_a_lost_childs_job_waits_again_at_once(
-    redis_settings: RedisSettings, settled_redis: RedisSettings, supervision: Supervision
+    redis_settings: RedisSettings, settled_redis: RedisSettings, supervision: Supervision, board: ReportBoard
 ) -> None:
     job = submit(settled_redis)
     claimed(settled_redis, job)
+    board.set_running(job.id)
     supervision.start()
-    supervision.child_lost(job.id)
+    supervision.child_lost()
     wait_until(lambda: waiting(redis_settings) == [job.id], 3)
     assert look(redis_settings, job).status == "queued"
 
@@ -169,7 +188,8 @@ def test_a_lost_childs_job_waits_again_at_once(
 def test_an_absent_redis_does_not_end_the_thread(pool: Pool, board: ReportBoard) -> None:
     away = Supervision(Upkeep(RedisSettings(url="redis://127.0.0.1:1/0")), PRESENCE, board, pool.view())
     away.start()
-    away.child_lost("imgjob_1")
+    board.set_running("imgjob_1")
+    away.child_lost()
     away.drain()
     wait_until(lambda: pool.replaced > 0)
     assert away.is_alive()

@@ -11,9 +11,10 @@ from kombu.exceptions import OperationalError
 from config.settings import Settings
 from graphs.errors import ServiceUnavailable
 from workers.jobs.connection import redis_url
-from workers.jobs.keys import queue_name
+from workers.jobs.keys import WEBHOOK_QUEUE, queue_name
 
 RUN_JOB = "imagegen.run_job"
+DELIVER_WEBHOOK = "imagegen.deliver_webhook"
 # Longer than any job may take: Celery would otherwise hand a running message out again.
 _VISIBILITY_MARGIN_S = 3600
 _LOAD_TIMEOUT_S = 600
@@ -68,3 +69,11 @@ def wake_worker(app: Celery, graph: str) -> None:
         app.send_task(RUN_JOB, queue=queue_name(graph))
     except OperationalError as error:
         raise ServiceUnavailable(f"No worker of {graph!r} could be woken: {error}") from error
+
+
+def send_delivery(app: Celery, event_id: str, token: str) -> None:
+    """Have a webhook worker make the delivery that was claimed with this token. Raises ServiceUnavailable."""
+    try:
+        app.send_task(DELIVER_WEBHOOK, args=[event_id, token], queue=WEBHOOK_QUEUE)
+    except OperationalError as error:
+        raise ServiceUnavailable(f"No worker could be told to deliver {event_id}: {error}") from error

@@ -1,17 +1,21 @@
 """Every Redis key of this service, spelled once.
 
 A graph's ``queued`` and ``running`` are sorted sets (place in the queue; lease expiry in milliseconds), ``EVENTS`` a
-stream that says which job changed, ``job_events`` a stream with everything that happened to one job.
+stream that says which job changed, ``job_events`` a stream with everything that happened to one job. ``DELIVERIES`` is
+a sorted set: webhook deliveries by when they are due, in milliseconds.
 """
 
 from urllib.parse import quote
 
 _PREFIX = "imagegen"
 
+DELIVERIES = f"{_PREFIX}:deliveries"
 EVENTS = f"{_PREFIX}:events"
 SEQUENCE = f"{_PREFIX}:sequence"
 SIGNING_KEY = f"{_PREFIX}:signing-key"
 WORKERS = f"{_PREFIX}:workers"
+# A colon, as no queue of a graph begins like that, whatever the graph is called.
+WEBHOOK_QUEUE = f"{_PREFIX}:webhooks"
 
 
 def job(job_id: str) -> str:
@@ -67,6 +71,11 @@ def owner_jobs(owner: str) -> str:
 def once(owner: str, digest: str) -> str:
     """String: the job that a request made, under the digest of what tells this request from others."""
     return f"{_PREFIX}:owner:{owner}:once:{digest}"
+
+
+def delivery(event_id: str) -> str:
+    """Hash: an event that a client's server is to be told of."""
+    return f"{_PREFIX}:delivery:{event_id}"
 
 
 def queue_name(graph: str) -> str:

@@ -21,7 +21,7 @@ class Webhook(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(min_length=1, max_length=2048)
-    events: tuple[WebhookEvent, ...] = FINAL_EVENTS
+    events: tuple[WebhookEvent, ...] = Field(FINAL_EVENTS, min_length=1)
 
 
 class JobOptions(BaseModel):

@@ -13,7 +13,12 @@ from config.settings import JobSettings
 from workers.jobs import keys
 
 _FOLDER = Path(__file__).parent / "lua"
-_PRELUDE = (_FOLDER / "prelude.lua").read_text(encoding="utf-8")
+# Deliveries are kept as long as OpenAI and Standard Webhooks say that one is tried: three days.
+_DELIVERY_TTL_S = 72 * 3600
+_OUTBOX = (
+    f"local DELIVERIES, DELIVERY, DELIVERY_TTL_S = '{keys.DELIVERIES}', '{keys.delivery('')}', {_DELIVERY_TTL_S}\n"
+)
+_PRELUDE = _OUTBOX + (_FOLDER / "prelude.lua").read_text(encoding="utf-8")
 
 
 def script(name: str) -> str:

@@ -3,6 +3,7 @@
 Whoever asks for a job gives its owner: another owner's job does not exist for him.
 """
 
+import json
 import secrets
 from dataclasses import dataclass, field
 from typing import Literal
@@ -55,6 +56,7 @@ class JobStore:
         self._submit = self._redis.register_script(script("submit"))
         self._cancel = self._redis.register_script(script("cancel"))
         self._erase = self._redis.register_script(script("erase"))
+        self._waiters = self._redis.register_script(script("waiters"))
 
     async def submit(self, submission: Submission) -> tuple[Job, bool]:
         """Store a new job as queued. Returns it, and whether it is new: the same request joins its earlier job.
@@ -70,7 +72,9 @@ class JobStore:
             raise await self._queue_full(submission.request.graph)
         if outcome == b"conflict":
             raise IdempotencyConflict("This idempotency key or job id came with another request before; use a new one.")
-        return await self.get(found.decode(), submission.options.owner), outcome == b"queued"
+        # A fresh id that is known already: redis-py sent the command twice, because the first answer was lost.
+        is_new = outcome == b"queued" or (submission.job_id is None and found.decode() == job_id)
+        return await self.get(found.decode(), submission.options.owner), is_new
 
     async def get(self, job_id: str, owner: str | None) -> Job:
         """Return a job; ``owner`` None asks for anybody's. Raises JobNotFound."""
@@ -105,11 +109,16 @@ class JobStore:
             )
 
     async def add_waiter(self, job: Job, change: int) -> int:
-        """Count who waits for the job over HTTP, over all API processes: +1 or -1. Returns how many do now."""
+        """Count who waits for the job, over all API processes; every submission counts as one that does.
+
+        ``change`` is -1 for one who left, 0 to ask. Returns how many do now.
+        """
         with redis_errors():
-            if not await self._redis.exists(keys.job(job.id)):
-                return 0
-            return int(await self._redis.hincrby(keys.job(job.id), "waiters", change))
+            return int(
+                await self._waiters(
+                    keys=script_keys(job.request.graph), args=script_arguments(self._jobs, job.id, change)
+                )
+            )
 
     async def workers(self) -> list[WorkerPresence]:
         """Return the workers that gave a sign of life lately."""
@@ -138,6 +147,7 @@ class JobStore:
         fields += ["options", options.model_dump_json(exclude_defaults=True)]
         if options.deadline is not None:
             fields += ["deadline", options.deadline]
+        fields += _webhook_fields(options, request.model)
         return script_arguments(
             self._jobs,
             job_id,
@@ -165,6 +175,15 @@ class JobStore:
             f"{self._jobs.max_queued} jobs wait for {graph!r} already; try again later.",
             retry_after_s=int(min(60, max(1, seconds))),
         )
+
+
+def _webhook_fields(options: JobOptions, model: str) -> list[object]:
+    """Return what a script needs to write a delivery by itself."""
+    if options.webhook is None:
+        return []
+    data = json.dumps({"model": model, "metadata": options.metadata})
+    events = " ".join(options.webhook.events)
+    return ["webhook_url", options.webhook.url, "webhook_events", events, "webhook_data", data]
 
 
 def is_expired(job: Job, now: float) -> bool:

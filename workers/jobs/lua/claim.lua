@@ -18,7 +18,9 @@ while true do
   else
     local place = tonumber(next_up[2])
     local priority = math.floor(place / 1e12)
-    redis.call('HSET', KEYS[4], 'clock:' .. priority, string.format('%.17g', place - priority * 1e12))
+    -- A job that came back to its old place does not turn the clock back.
+    local clock = math.max(place - priority * 1e12, tonumber(redis.call('HGET', KEYS[4], 'clock:' .. priority) or 0))
+    redis.call('HSET', KEYS[4], 'clock:' .. priority, string.format('%.17g', clock))
     local token = worker .. '/' .. (attempts + 1)
     redis.call('HSET', keys.job, 'status', 'in_progress', 'worker', worker, 'token', token,
       'attempts', attempts + 1, 'started_at', seconds(now), 'step', 0)

@@ -9,12 +9,28 @@ local function seconds(ms)
   return string.format('%.3f', ms / 1000)
 end
 
+-- The outbox: a webhook's delivery is written by the transition that it tells of, so that whoever dies after that
+-- loses nothing. Its id follows from the submission and the event's number, its record brings all that is told.
+local function post(keys, kind, number)
+  local wanted = redis.call('HGET', keys.job, 'webhook_events')
+  if not wanted or not string.find(' ' .. wanted .. ' ', ' ' .. kind .. ' ', 1, true) then return end
+  local job, now = redis.call('HMGET', keys.job, 'webhook_url', 'webhook_data', 'sequence'), now_ms()
+  local id = 'evt_' .. string.sub(redis.sha1hex(keys.id .. ' ' .. job[3] .. ' ' .. number), 1, 32)
+  redis.call('HSET', DELIVERY .. id, 'job_id', keys.id, 'type', kind, 'created_at', seconds(now), 'url', job[1],
+    'data', job[2], 'attempts', 0)
+  redis.call('EXPIRE', DELIVERY .. id, DELIVERY_TTL_S)
+  redis.call('ZADD', DELIVERIES, now, id)
+  -- What nobody delivers (no worker for webhooks runs) does not pile up.
+  redis.call('ZREMRANGEBYSCORE', DELIVERIES, '-inf', now - DELIVERY_TTL_S * 1000)
+end
+
 -- Two entries: the job's own stream tells what happened (its ids are the sequence numbers), the common one wakes
 -- whoever waits for the job.
 local function announce(keys, kind, ...)
   local number = redis.call('HINCRBY', keys.job, 'events', 1)
   redis.call('XADD', keys.job_events, number .. '-0', 'type', kind, ...)
   redis.call('XADD', keys.events, 'MAXLEN', '~', 10000, '*', 'job_id', keys.id, 'type', kind)
+  post(keys, kind, number)
 end
 
 -- The terminal transition: inputs go, the record stays for record_ttl_s, the pictures for result_ttl_s.

@@ -7,6 +7,19 @@ local max_queued, image, mask = tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local owner, priority, cost = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
 local digest, once_ttl_s, join, start_by = ARGV[11], tonumber(ARGV[12]), ARGV[13], ARGV[14]
 
+-- Whoever submits waits for the job until it says otherwise (waiters.lua). One that never gives up, which is also one
+-- that polls, takes the limit away that an earlier one set.
+local function joined(job_id)
+  local job = ARGV[1] .. job_id
+  redis.call('HINCRBY', job, 'waiters', 1)
+  if start_by == '' then
+    redis.call('HDEL', job, 'start_by')
+  elseif redis.call('HEXISTS', job, 'start_by') == 1 then
+    redis.call('HSET', job, 'start_by', start_by)
+  end
+  return {'joined', job_id}
+end
+
 local made = join ~= 'never' and redis.call('GET', KEYS[7])
 if made then
   local made_digest, made_id = string.match(made, '^(%S+) (%S+)$')
@@ -14,21 +27,28 @@ if made then
   if made_digest ~= digest then return {'conflict', made_id} end
   local lives = status == 'queued' or status == 'in_progress' or status == 'completed'
   if status and (join == 'always' or lives) then
-    if start_by ~= '' and redis.call('HEXISTS', ARGV[1] .. made_id, 'start_by') == 1 then
-      redis.call('HSET', ARGV[1] .. made_id, 'start_by', start_by)
-    end
-    return {'joined', made_id}
+    return joined(made_id)
   end
 end
 if redis.call('EXISTS', keys.job) == 1 then
   local same = redis.call('HGET', keys.job, 'digest') == digest and redis.call('HGET', keys.job, 'owner') == owner
-  return {same and 'joined' or 'conflict', keys.id}
+  return same and joined(keys.id) or {'conflict', keys.id}
 end
 if redis.call('ZCARD', keys.queued) >= max_queued then return {'full', ''} end
 
 -- Start-time fair queueing: within a priority, an owner's next job starts where its last one ended in virtual time,
 -- so owners take turns by cost, and a single owner's jobs keep their order.
-if redis.call('ZCARD', keys.queued) == 0 then redis.call('DEL', KEYS[6]) end
+-- A running job may come back to its old place: the clock starts anew only when nothing runs either.
+if redis.call('ZCARD', keys.queued) + redis.call('ZCARD', keys.running) == 0 then redis.call('DEL', KEYS[6]) end
+if redis.call('HLEN', KEYS[6]) > 300 then
+  -- Owners whose jobs the clock has passed start where it stands, remembered or not.
+  local known = redis.call('HGETALL', KEYS[6])
+  for i = 1, #known, 2 do
+    local rank = string.match(known[i], '^(%d+):')
+    local passed = rank and tonumber(redis.call('HGET', KEYS[6], 'clock:' .. rank) or 0)
+    if passed and tonumber(known[i + 1]) <= passed then redis.call('HDEL', KEYS[6], known[i]) end
+  end
+end
 local clock = tonumber(redis.call('HGET', KEYS[6], 'clock:' .. priority) or 0)
 local reach = tonumber(redis.call('HGET', KEYS[6], priority .. ':' .. owner) or 0)
 local start = math.max(clock, reach)
@@ -43,7 +63,7 @@ if start_by ~= '' then
 end
 local sequence = redis.call('INCR', KEYS[4])
 redis.call('HSET', keys.job, 'status', 'queued', 'sequence', sequence, 'place', place, 'attempts', 0, 'cost', cost,
-  'owner', owner, 'digest', digest, 'created_at', seconds(now_ms()), unpack(fields))
+  'waiters', 1, 'owner', owner, 'digest', digest, 'created_at', seconds(now_ms()), unpack(fields))
 if image ~= '' then redis.call('SET', keys.image, image) end
 if mask ~= '' then redis.call('SET', keys.mask, mask) end
 redis.call('ZADD', keys.queued, place, keys.id)

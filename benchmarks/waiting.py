@@ -1,0 +1,159 @@
+"""A thousand clients wait at once, in one API process: does each get its picture, and what does waiting cost?
+
+The engine is simulated (100 ms a job), so that the cores serve and wait rather than draw.
+"""
+
+import asyncio
+import http.client
+import os
+import re
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+
+from benchmarks.wire import allow_many_connections, ask
+from tests.stack.support import Service, serving, wait_until
+from workers.jobs import keys
+from workers.jobs.presence import live_workers
+
+_CLIENTS, _WORKERS = 1000, 8
+_STEPS, _STEP_S = 2, 0.05
+_ENVIRONMENT = {
+    "IMAGEGEN_WORKER__ENGINE": "simulated",
+    "IMAGEGEN_WORKER__SIMULATED_STEP_S": str(_STEP_S),
+    "IMAGEGEN_JOBS__MAX_QUEUED": str(2 * _CLIENTS),
+    "IMAGEGEN_LOG__LEVEL": "WARNING",
+}
+_PROBE_EVERY_S = 0.02
+
+
+def many_waiting(folder: Path, _: int) -> list[str]:
+    """Return table rows: errors, memory and seconds for all requests, and how quickly the probe answered meanwhile."""
+    allow_many_connections(_CLIENTS)
+    with serving(folder, environment=_ENVIRONMENT) as service, _more_workers(folder):
+        outcomes, seconds, idle, peak, probes = _measure(service, folder)
+    wrong = Counter(why for why in outcomes if why)
+    cuts = statistics.quantiles(probes, n=100)
+    ideal = _CLIENTS * _STEPS * _STEP_S / _WORKERS
+    return [
+        f"| {_CLIENTS} blocking requests at once, {_WORKERS} workers, {_STEPS * _STEP_S * 1000:.0f} ms a job | |",
+        "|---|---|",
+        f"| requests that failed | {', '.join(f'{count} x {why}' for why, count in wrong.items()) or 0} |",
+        f"| seconds until all had their picture (ideal {ideal:.1f}) | {seconds:.1f} |",
+        f"| API's memory before, at most (MiB) | {idle / 2**20:.0f}, {peak / 2**20:.0f} |",
+        f"| memory per waiting request (KiB) | {(peak - idle) / _CLIENTS / 1024:.0f} |",
+        f"| /v2/health/live meanwhile, p50 (ms) | {cuts[49]:.1f} |",
+        f"| /v2/health/live meanwhile, p99 (ms) | {cuts[98]:.1f} |",
+        f"| /v2/health/live meanwhile, slowest of {len(probes)} (ms) | {max(probes):.1f} |",
+    ]
+
+
+def _measure(service: Service, folder: Path) -> tuple[list[str], float, int, int, list[float]]:
+    (api,) = (pid for pid, command in service.descendants().items() if command.endswith("-m cli api "))
+    asyncio.run(_all_at_once(service.url, _WORKERS))
+    idle, stop = _memory(api), folder / "stop"
+    # In a process of its own: it must not wait for the thousand clients' loop.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        probing = pool.submit(probe, service.url, stop)
+        wait_until((folder / "stop.started").exists, "the probe runs")
+        peaks, watching = _watch_memory(api)
+        started = time.perf_counter()
+        outcomes = asyncio.run(_all_at_once(service.url, _CLIENTS))
+        seconds = time.perf_counter() - started
+        watching.set()
+        stop.touch()
+        return outcomes, seconds, idle, max(peaks), probing.result()
+
+
+async def _all_at_once(url: str, count: int) -> list[str]:
+    body = {"prompt": "a red circle", "num_inference_steps": _STEPS}
+    requests = [_outcome(f"{url}/v3/images/generations", {**body, "seed": number}) for number in range(count)]
+    return await asyncio.gather(*requests)
+
+
+async def _outcome(url: str, body: dict[str, object]) -> str:
+    """Return what went wrong with a request, or an empty string."""
+    try:
+        status, content = await ask(url, body)
+    except (OSError, IndexError, ValueError) as error:
+        return repr(error)
+    return "" if status == 200 and b"b64_json" in content else f"{status} {content[:100]!r}"
+
+
+def probe(url: str, stop: Path) -> list[float]:
+    """Ask for a sign of life again and again until the file ``stop`` exists; return the milliseconds it took."""
+    parts, pause = urlsplit(url), threading.Event()
+    taken: list[float] = []
+    stop.with_suffix(".started").touch()
+    while not stop.exists():
+        connection = http.client.HTTPConnection(parts.netloc, timeout=60)
+        started = time.perf_counter()
+        connection.request("GET", "/v2/health/live")
+        assert connection.getresponse().status == 200
+        taken.append((time.perf_counter() - started) * 1000)
+        connection.close()
+        pause.wait(_PROBE_EVERY_S)
+    return taken
+
+
+def _watch_memory(pid: int) -> tuple[list[int], threading.Event]:
+    seen, stop = [0], threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.1):
+            seen.append(_memory(pid))
+
+    threading.Thread(target=watch, daemon=True).start()
+    return seen, stop
+
+
+def _memory(pid: int) -> int:
+    """Bytes of memory that are resident."""
+    (kib,) = re.findall(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(kib) * 1024
+
+
+@contextmanager
+def _more_workers(folder: Path) -> Iterator[None]:
+    """Run further workers on the service's Redis, as many as are missing."""
+    url = _redis_url(folder)
+    command = [sys.executable, "-P", "-m", "cli", "worker", "--redis_url", url]
+    root = str(Path(__file__).parents[1])
+    environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": root}
+    with (folder / "workers.log").open("wb") as log:
+        started = [
+            subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+            for _ in range(_WORKERS - 1)
+        ]
+        try:
+            with redis.Redis.from_url(url) as client:
+                wait_until(lambda: _ready(client) == _WORKERS, f"{_WORKERS} workers; see {log.name}", 120)
+            yield
+        finally:
+            for process in started:
+                process.terminate()
+            for process in started:
+                process.wait(60)
+
+
+def _ready(client: "redis.Redis") -> int:
+    stored: Any = client.hgetall(keys.WORKERS)
+    return sum(worker.ready for worker in live_workers(stored, client.time()[0]))
+
+
+def _redis_url(folder: Path) -> str:
+    (path,) = folder.glob("data/**/redis.conf")
+    config = dict(line.split(maxsplit=1) for line in path.read_text().splitlines() if len(line.split()) > 1)
+    return f"redis://:{config['requirepass']}@127.0.0.1:{config['port']}/0"

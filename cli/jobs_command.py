@@ -1,0 +1,136 @@
+"""``imagegen jobs``: what a server has been asked for, and how far it is."""
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from cli.generate_command import ApiKey, Url
+from workers.jobs.job import Status
+
+jobs = typer.Typer(name="jobs", help="List, show, watch and cancel the jobs of a running server.", no_args_is_help=True)
+
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as `imagegen jobs list` shows it.")]
+_Status = Annotated[Status | None, typer.Option("--status", help="Only jobs with this status.")]
+_Limit = Annotated[int, typer.Option("--limit", min=1, help="How many, the newest first.")]
+_HERE = "http://127.0.0.1:8000"
+_TIMEOUT_S = 30.0
+_NO_END = 1_000_000
+
+
+@jobs.command("list")
+def list_jobs(status: _Status = None, limit: _Limit = 20, url: Url = _HERE, api_key: ApiKey = None) -> None:
+    """List the newest jobs."""
+    from cli.jobs_client import JobsClient  # an HTTP client, which the other commands need not load
+
+    with JobsClient(url, api_key, _TIMEOUT_S) as client:
+        found = client.jobs(status.value if status else None, limit)
+    # In a pipe or a file, lines are as long as they need be; on a terminal, the prompt gets what is left.
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(highlight=False, width=_NO_END)
+    console.print(_table(found, console.is_terminal))
+
+
+@jobs.command()
+def show(job_id: JobId, url: Url = _HERE, api_key: ApiKey = None) -> None:
+    """Show all that is known of a job, one thing a line."""
+    from cli.jobs_client import JobsClient
+
+    with JobsClient(url, api_key, _TIMEOUT_S) as client:
+        job = client.job(job_id)
+    for name, value in _flat(job):
+        typer.echo(f"{name:<18}{value}")
+
+
+@jobs.command()
+def watch(job_id: JobId, url: Url = _HERE, api_key: ApiKey = None) -> None:
+    """Follow a job to its end. Exits with 0 when it is completed, else with 1."""
+    from cli.jobs_client import JobsClient
+
+    event: dict[str, Any] = {}
+    with JobsClient(url, api_key, _TIMEOUT_S) as client, _progress() as progress:
+        bar = progress.add_task("waiting", total=100, more="")
+        for event in client.events(job_id):
+            progress.update(bar, **_told(event))
+    error = (event.get("job") or {}).get("error") or {}
+    typer.echo(_plain(f"{job_id}: {event['type']}" + (f": {error['message']}" if error else "")))
+    if event["type"] != "completed":
+        raise typer.Exit(1)
+
+
+@jobs.command()
+def cancel(job_id: JobId, url: Url = _HERE, api_key: ApiKey = None) -> None:
+    """Cancel a job: at once while it waits, at its next step while it runs."""
+    from cli.jobs_client import JobsClient
+
+    with JobsClient(url, api_key, _TIMEOUT_S) as client:
+        status = client.cancel(job_id)["status"]
+    typer.echo(f"{job_id}: {'stops at its next step' if status == Status.IN_PROGRESS else status}")
+
+
+def _table(found: list[dict[str, Any]], fits_the_width: bool) -> Table:
+    table = Table(box=None, pad_edge=False, expand=fits_the_width)
+    for column in ("id", "status", "done", "model", "size", "age"):
+        table.add_column(column, no_wrap=True, justify="right" if column in ("done", "age") else "left")
+    table.add_column("prompt", no_wrap=True, overflow="ellipsis", ratio=1)
+    for job in found:
+        table.add_row(*(Text(_plain(cell)) for cell in _row(job)))
+    return table
+
+
+def _row(job: dict[str, Any]) -> tuple[str, ...]:
+    age = _duration(time.time() - job["created_at"])
+    return job["id"], job["status"], f"{job['progress']} %", job["model"], job["size"], age, job["prompt"]
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def _flat(job: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return a job's fields as text, inner ones as ``error.code``; what is unknown is left out."""
+    lines: list[tuple[str, str]] = []
+    for name, value in job.items():
+        if isinstance(value, dict):
+            lines += _flat(value, f"{prefix}{name}.")
+        elif value is not None and value != []:
+            text = value if isinstance(value, str) else json.dumps(value)
+            lines.append((_plain(f"{prefix}{name}"), _plain(_moment(value) if name.endswith("_at") else text)))
+    return lines
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(seconds))
+
+
+def _plain(text: str) -> str:
+    """Return text without what would move a terminal's cursor: prompts are other people's."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _told(event: dict[str, Any]) -> dict[str, Any]:
+    """Return what an event changes in the progress bar."""
+    kind = event["type"]
+    if kind == "queued":
+        return {"description": "queued", "completed": 0, "more": f"{event.get('queue_position') or 0} before it"}
+    if kind == "progress":
+        steps = f"step {event['step']} of {event['total_steps']}"
+        return {"description": "in progress", "completed": event["progress"], "more": steps}
+    if kind == "preview":
+        return {}
+    done = {"completed": 100} if kind == "completed" else {}
+    return {"description": kind.replace("_", " "), **done}
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[more]}"), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

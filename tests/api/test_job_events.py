@@ -1,0 +1,191 @@
+import base64
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import openai
+import pytest
+
+from config.settings import RedisSettings
+from tests.api.api_support import DATA_URL, PNG, Api, error_of, serving, settings_for
+from workers.jobs.claims import Preview
+
+JOBS, GENERATIONS, EDITS = "/v3/images/jobs", "/v3/images/generations", "/v3/images/edits"
+BODY: dict[str, Any] = {"prompt": "a red circle"}
+EDIT = {**BODY, "images": [{"image_url": DATA_URL}]}
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A server-sent event."""
+
+    kind: str
+    data: dict[str, Any]
+
+
+def _events(text: str) -> list[Sent]:
+    blocks = [block.splitlines() for block in text.split("\n\n") if block and not block.startswith(":")]
+    found = [dict(line.split(": ", 1) for line in block) for block in blocks]
+    assert all(set(fields) == {"event", "data"} for fields in found)
+    return [Sent(fields["event"], json.loads(fields["data"])) for fields in found]
+
+
+def _story(api: Api) -> str:
+    """The id of a job that was drawn."""
+    job_id: str = api.submitted(json={**BODY, "partial_images": 1})["id"]
+    claims, claim = api.claim(job_id)
+    claims.progress(claim, 1, 2, Preview(0, 0, PNG))
+    claims.progress(claim, 2, 2)
+    assert claims.complete(claim, [PNG], {})
+    return job_id
+
+
+def _drawing(api: Api, act: Callable[[str], object]) -> threading.Thread:
+    """Do a worker's part as soon as a job waits."""
+    thread = threading.Thread(target=lambda: act(api.next_job()))
+    thread.start()
+    return thread
+
+
+def _streamed(api: Api, act: Callable[[str], object], path: str = GENERATIONS, **body: Any) -> str:
+    thread = _drawing(api, act)
+    answer = api.http.post(path, json={**(EDIT if path == EDITS else BODY), "stream": True, **body})
+    thread.join(10)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    return answer.text
+
+
+def test_a_jobs_events_tell_its_story(api: Api) -> None:
+    job_id = _story(api)
+    events = _events(api.http.get(f"{JOBS}/{job_id}/events").text)
+    kinds = ["queued", "in_progress", "progress", "preview", "progress", "completed"]
+    assert [event.kind for event in events] == [event.data["type"] for event in events] == kinds
+    assert [event.data["sequence_number"] for event in events] == [1, 2, 3, 4, 5, 6]
+    assert {event.data["job_id"] for event in events} == {job_id}
+    assert events[0].data["queue_position"] == 0
+    assert [event.data["progress"] for event in events if event.kind == "progress"] == [50, 99]
+    assert base64.b64decode(events[3].data["b64_json"]) == PNG
+    assert events[5].data["job"] == api.job(job_id)
+
+
+@pytest.mark.parametrize("seen", [0, 3, 5, 6])
+def test_a_stream_resumes_after_a_number(api: Api, seen: int) -> None:
+    job_id = _story(api)
+    events = _events(api.http.get(f"{JOBS}/{job_id}/events", params={"starting_after": seen}).text)
+    assert [event.data["sequence_number"] for event in events] == list(range(seen + 1, 7))
+
+
+def test_events_come_while_the_job_runs(api: Api) -> None:
+    job_id = api.submitted()["id"]
+    with api.http.stream("GET", f"{JOBS}/{job_id}/events") as answer:
+        lines = (line for line in answer.iter_lines() if line.startswith("event:"))
+        assert next(lines) == "event: queued"
+        claims, claim = api.claim(job_id)
+        assert next(lines) == "event: in_progress"
+        claims.progress(claim, 1, 4)
+        assert next(lines) == "event: progress"
+        api.http.post(f"{JOBS}/{job_id}/cancel")
+        claims.cancelled(claim)
+        assert list(lines) == ["event: cancelled"]
+
+
+def test_a_failed_job_ends_with_its_reason(api: Api) -> None:
+    job_id = api.submitted()["id"]
+    api.fail(job_id, "worker_crashed", "It died.")
+    last = _events(api.http.get(f"{JOBS}/{job_id}/events").text)[-1]
+    assert (last.kind, last.data["job"]["error"]) == ("failed", {"code": "worker_crashed", "message": "It died."})
+
+
+@pytest.fixture(scope="module")
+def lively(redis_server: Any) -> Iterator[Api]:
+    with serving(settings_for(redis_server.settings, {"heartbeat_s": 0.05})) as running:
+        yield running
+
+
+@pytest.mark.parametrize("of_a_job", [True, False])
+def test_heartbeats_are_comments(lively: Api, redis_settings: RedisSettings, of_a_job: bool) -> None:
+    path = f"{JOBS}/{lively.submitted()['id']}/events"
+    asked = ("GET", path, None) if of_a_job else ("POST", GENERATIONS, {**BODY, "stream": True})
+    with lively.http.stream(asked[0], asked[1], json=asked[2]) as answer:
+        lines = answer.iter_lines()
+        while next(lines) != ": still here":
+            pass
+        assert next(lines) == ""
+    assert redis_settings == lively.redis
+
+
+@pytest.mark.parametrize("path", [GENERATIONS, EDITS, "/v1/images/generations"])
+def test_openais_stream_is_partial_images_and_a_picture(api: Api, path: str) -> None:
+    def draw(job_id: str) -> None:
+        claims, claim = api.claim(job_id)
+        assert claim.job.options.previews == 2
+        for step in (1, 2):
+            claims.progress(claim, step, 3, Preview(0, step - 1, b"half"))
+        claims.complete(claim, [PNG], {})
+
+    text = _streamed(api, draw, path, partial_images=2)
+    events, family = _events(text), "image_edit" if path == EDITS else "image_generation"
+    partial = f"{family}.partial_image"
+    assert [event.kind for event in events] == [partial, partial, f"{family}.completed"]
+    assert [event.data["partial_image_index"] for event in events[:2]] == [0, 1]
+    required = {"type", "b64_json", "created_at", "size", "quality", "background", "output_format"}
+    assert all(required <= set(event.data) and event.data["type"] == event.kind for event in events)
+    assert events[2].data["usage"]["total_tokens"] == 0
+    assert base64.b64decode(events[2].data["b64_json"]) == PNG
+
+
+def test_openais_stream_has_nothing_that_breaks_its_parsers(api: Api) -> None:
+    text = _streamed(api, lambda job_id: api.complete(job_id))
+    assert {line.partition(":")[0] for line in text.splitlines()} <= {"", "event", "data"}
+
+
+def test_every_picture_has_its_completed_event(api: Api) -> None:
+    text = _streamed(api, lambda job_id: api.complete(job_id, b"one", b"two", b"three"), n=3)
+    events = _events(text)
+    assert [event.kind for event in events] == ["image_generation.completed"] * 3
+    assert [event.data["image_index"] for event in events] == [0, 1, 2]
+    assert [base64.b64decode(event.data["b64_json"]) for event in events] == [b"one", b"two", b"three"]
+
+
+def test_a_failure_is_an_error_event(api: Api) -> None:
+    (event,) = _events(_streamed(api, lambda job_id: api.fail(job_id, "worker_crashed", "It died.")))
+    error = {"message": "It died.", "type": "server_error", "param": None, "code": "worker_crashed"}
+    assert (event.kind, event.data) == ("error", {"type": "error", "error": error})
+
+
+def test_a_cancel_ends_the_stream_with_an_error(api: Api) -> None:
+    (event,) = _events(_streamed(api, lambda job_id: api.http.post(f"{JOBS}/{job_id}/cancel")))
+    assert (event.kind, event.data["error"]["code"]) == ("error", "job_cancelled")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [({"prompt": None}, 400), ({**BODY, "partial_images": 4}, 400), ({**BODY, "model": "nothing"}, 404)],
+)
+def test_what_is_refused_is_no_stream(api: Api, body: dict[str, Any], status: int) -> None:
+    error_of(api.http.post(GENERATIONS, json={**body, "stream": True}), status)
+
+
+def test_the_stock_client_reads_the_stream(api: Api) -> None:
+    def draw(job_id: str) -> None:
+        claims, claim = api.claim(job_id)
+        claims.progress(claim, 1, 2, Preview(0, 0, b"half"))
+        claims.complete(claim, [PNG], {})
+
+    thread = _drawing(api, draw)
+    with openai.OpenAI(base_url=f"{api.http.base_url.join('/v3')}", api_key="x", max_retries=0) as made:
+        events = list(made.images.generate(prompt="x", model="demo", stream=True, partial_images=1))
+    thread.join(10)
+    assert [event.type for event in events] == ["image_generation.partial_image", "image_generation.completed"]
+
+
+def test_the_stock_client_raises_what_failed(api: Api) -> None:
+    thread = _drawing(api, lambda job_id: api.fail(job_id, "worker_crashed", "It died."))
+    made = openai.OpenAI(base_url=f"{api.http.base_url.join('/v3')}", api_key="x", max_retries=0)
+    with made, pytest.raises(openai.APIError) as refusal:
+        list(made.images.generate(prompt="x", model="demo", stream=True))
+    thread.join(10)
+    assert (refusal.value.code, refusal.value.message) == ("worker_crashed", "It died.")

@@ -1,0 +1,173 @@
+"""`imagegen jobs` and `imagegen generate --async`, against the real API on a real Redis."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from cli import jobs_client
+from cli.jobs_client import JobsClient
+from config.settings import RedisSettings
+from tests.api.api_support import Api, serving, settings_for
+from tests.cli.cli_support import imagegen_here
+from tests.redis_support import RunningRedis
+from workers.jobs.job import JobError
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def running(redis_server: RunningRedis) -> Iterator[Api]:
+    with serving(settings_for(redis_server.settings)) as made:
+        yield made
+
+
+@pytest.fixture
+def api(running: Api, redis_settings: RedisSettings) -> Api:
+    """The API, its Redis emptied."""
+    assert running.redis == redis_settings
+    return running
+
+
+def _url(api: Api) -> tuple[str, str]:
+    return "--url", str(api.http.base_url)
+
+
+def test_generate_async_prints_the_id_and_draws_nothing(api: Api, tmp_path: Path, capsys: Output) -> None:
+    out = tmp_path / "out.png"
+    assert imagegen_here("generate", "a star", "--async", "--seed", "4", "-o", str(out), *_url(api)) == 0
+    output = capsys.readouterr()
+    job = api.http.get(f"/v3/images/jobs/{output.out.strip()}").json()
+    assert (job["status"], job["prompt"], job["seed"]) == ("queued", "a star", 4)
+    assert output.out == f"{job['id']}\n" and output.err == ""
+    assert not out.exists()
+
+
+def test_jobs_are_listed_newest_first(api: Api, capsys: Output) -> None:
+    jobs = [api.submitted(json={"prompt": f"a [red]circle[/red] {number} \x1b[2J"}) for number in range(3)]
+    api.complete(jobs[0]["id"])
+    assert imagegen_here("jobs", "list", *_url(api)) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["id", "status", "done", "model", "size", "age", "prompt"]
+    assert [line.split()[:2] for line in lines] == [
+        [job["id"], status] for job, status in zip(reversed(jobs), ("queued", "queued", "completed"), strict=True)
+    ]
+    assert "100 %" in lines[2] and lines[2].split()[4:6] == [jobs[0]["model"], jobs[0]["size"]]
+    assert "a [red]circle[/red] 0" in lines[2] and "\x1b" not in lines[2]
+
+
+def test_the_list_is_as_long_and_as_chosen_as_asked(api: Api, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_client, "_PAGE", 2)  # so that there are several
+    ids = [api.submitted()["id"] for _ in range(5)]
+    api.complete(ids[0])
+    for words, expected in (
+        (("--limit", "3"), ids[:1:-1]),
+        (("--limit", "50"), ids[::-1]),
+        (("--status", "completed"), ids[:1]),
+        (("--status", "queued"), ids[:0:-1]),
+        (("--status", "failed"), []),
+    ):
+        assert imagegen_here("jobs", "list", *words, *_url(api)) == 0
+        assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == expected, words
+
+
+def test_a_job_is_shown(api: Api, capsys: Output) -> None:
+    job = api.submitted(json={"prompt": "a star", "seed": 9, "metadata": {"album": "one"}})
+    api.fail(job["id"], "generation_failed", "It went wrong.")
+    assert imagegen_here("jobs", "show", job["id"], *_url(api)) == 0
+    shown = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert (shown["id"], shown["status"], shown["seed"]) == (job["id"], "failed", "9")
+    assert (shown["error.message"], shown["metadata.album"]) == ("It went wrong.", "one")
+    assert shown["created_at"].startswith("20") and "queue_position" not in shown
+
+
+@contextmanager
+def _watched(api: Api, job_id: str) -> Iterator[list[int]]:
+    """Watch a job in the background; the exit code is there afterwards."""
+    codes: list[int] = []
+    watching = threading.Thread(target=lambda: codes.append(imagegen_here("jobs", "watch", job_id, *_url(api))))
+    watching.start()
+    yield codes
+    watching.join(20)
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "told"),
+    [("completed", 0, "completed"), ("failed", 1, "failed: It went wrong."), ("cancelled", 1, "cancelled")],
+)
+def test_a_job_is_watched_to_its_end(api: Api, capsys: Output, ending: str, code: int, told: str) -> None:
+    job_id = api.submitted()["id"]
+    with _watched(api, job_id) as codes:
+        claims, claim = api.claim(job_id)
+        assert claims.progress(claim, 1, 4) == "go on"
+        if ending == "completed":
+            assert claims.complete(claim, [b"picture"], {})
+        elif ending == "failed":
+            assert claims.fail(claim, JobError("generation_failed", "It went wrong."))
+        else:
+            api.http.post(f"/v3/images/jobs/{job_id}/cancel")
+            assert claims.cancelled(claim)
+    assert codes == [code]
+    assert capsys.readouterr().out == f"{job_id}: {told}\n"
+
+
+def test_a_job_that_has_ended_is_watched_as_well(api: Api, capsys: Output) -> None:
+    job_id = api.submitted()["id"]
+    api.complete(job_id)
+    assert imagegen_here("jobs", "watch", job_id, *_url(api)) == 0
+    assert capsys.readouterr().out == f"{job_id}: completed\n"
+
+
+def test_following_goes_on_where_a_cut_stream_ended(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = api.submitted()["id"]
+    api.complete(job_id)
+    whole = JobsClient._events_after
+    asked: list[int] = []
+
+    def cut(client: JobsClient, job: str, after: int) -> Iterator[dict[str, Any]]:
+        asked.append(after)
+        for event in whole(client, job, after):
+            yield event
+            if event["type"] == "queued":
+                raise httpx.ReadError("cut")
+
+    monkeypatch.setattr(JobsClient, "_events_after", cut)
+    with JobsClient(str(api.http.base_url), None, 10) as client:
+        events = list(client.events(job_id))
+    assert [event["type"] for event in events] == ["queued", "in_progress", "completed"]
+    assert asked == [0, events[0]["sequence_number"]]
+
+
+def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_at_its_next_step(api: Api, capsys: Output) -> None:
+    running, waiting = api.submitted()["id"], api.submitted()["id"]
+    claims, claim = api.claim(running)
+    for job_id, told in ((running, "stops at its next step"), (waiting, "cancelled"), (waiting, "cancelled")):
+        assert imagegen_here("jobs", "cancel", job_id, *_url(api)) == 0
+        assert capsys.readouterr().out == f"{job_id}: {told}\n"
+    assert claims.progress(claim, 1, 4) == "cancel"
+
+
+@pytest.mark.parametrize("words", [("show",), ("watch",), ("cancel",)])
+def test_an_unknown_job_is_one_sentence(api: Api, capsys: Output, words: tuple[str, ...]) -> None:
+    for job_id in ("imgjob_none", "a/../b"):
+        assert imagegen_here("jobs", *words, job_id, *_url(api)) == 2
+        output = capsys.readouterr()
+        assert output.out == "" and output.err.startswith("imagegen: the server refuses: ")
+        assert output.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [("list",), ("show", "x"), ("watch", "x"), ("cancel", "x")])
+def test_a_server_that_is_not_there_is_one_sentence(capsys: Output, words: tuple[str, ...], free_port: int) -> None:
+    assert imagegen_here("jobs", *words, "--url", f"http://127.0.0.1:{free_port}") == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("imagegen: no server answers at ") and complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [("list", "--status", "lost"), ("list", "--limit", "0"), ("show",)])
+def test_a_wrong_word_is_one_sentence(capsys: Output, words: tuple[str, ...]) -> None:
+    assert imagegen_here("jobs", *words) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,45 @@
+"""``imagegen worker --webhooks``, and that serve starts one where webhooks can be signed."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.errors import UserError
+from cli.main import app
+from cli.service import Service
+from cli.stop_signals import StopSignals
+from cli.supervisor import ChildSpec, Supervisor
+from cli.worker_command import webhook_command
+from config.settings import RedisSettings, Settings, WebhookSettings
+
+
+def test_without_a_secret_there_is_no_such_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("IMAGEGEN_WEBHOOKS__SECRET", raising=False)
+    with pytest.raises(UserError, match="IMAGEGEN_WEBHOOKS__SECRET"):
+        app(["worker", "--webhooks", "--redis_url", "redis://nowhere"], standalone_mode=False)
+
+
+def test_its_command_names_its_own_application_and_queue() -> None:
+    command = webhook_command(Settings())
+    assert command[0] == sys.executable
+    assert command[command.index("-A") + 1] == "workers.webhook_app"
+    assert command[command.index("--queues") + 1] == "imagegen:webhooks"
+
+
+@pytest.mark.parametrize(("secret", "started"), [(None, False), ("", False), ("whsec_c2VjcmV0", True)])
+def test_serve_starts_one_where_webhooks_can_be_signed(
+    secret: str | None, started: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    specs: list[ChildSpec] = []
+    monkeypatch.setattr(Supervisor, "start", lambda _, spec: specs.append(spec))
+    settings = Settings(
+        redis=RedisSettings(url="redis://nowhere"), webhooks=WebhookSettings(secret=secret), data_dir=tmp_path
+    )
+    with StopSignals() as signals:
+        Service(settings, ["demo"], 0, signals)._start_the_rest()
+    names = [spec.name for spec in specs]
+    assert names == ["worker demo", *(["webhooks"] if started else []), "api"]
+    if started:
+        assert specs[1].command[-2:] == ["worker", "--webhooks"]
+        assert specs[1].environment["IMAGEGEN_WEBHOOKS__SECRET"] == secret

@@ -1,0 +1,1 @@
+"""Webhooks: telling clients' servers what became of their jobs."""
