@@ -13,14 +13,15 @@ from api.middleware import BodyLimit, LastResort, RequestId
 from api.routers import health, images, jobs, models
 from api.service import ImageService
 from config.settings import Settings
-from workers.jobs.broker import make_celery, send_job
+from graphs.owners import read_keys
+from workers.jobs.broker import make_celery, wake_worker
 
 _DESCRIPTION = "OpenAI-compatible image generation on OpenVINO GenAI, behind a durable job queue."
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the application. Raises ConfigurationError when nothing can be served with these settings."""
-    service = ImageService(settings, partial(send_job, make_celery(settings)))
+    service = ImageService(settings, partial(wake_worker, make_celery(settings)))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -31,6 +32,7 @@ def create_app(settings: Settings) -> FastAPI:
     # /docs with its own scripts: many of these servers stand where no CDN is reached.
     app: FastAPI = FastAPIOffline(title="imagegen-server", description=_DESCRIPTION, lifespan=lifespan)
     app.state.service, app.state.signer, app.state.started_at = service, None, int(time.time())
+    app.state.keys = read_keys(settings.http.api_key_file, settings.http.api_key)
     for prefix in ("/v3", "/v1"):
         for part in (images.router, jobs.router, models.router):
             app.include_router(part, prefix=prefix)

@@ -20,7 +20,8 @@ _MAX_FIELDS = 100
 _MAX_FILES = 20
 _MAX_FIELD_BYTES = 256 * 1024
 _DATA_URL = re.compile(r"data:[\w.+/-]*(;[\w.+=-]+)*;base64,", re.ASCII)
-_ALPHA_FIELD = re.compile(r"lora_alphas\[(?P<alias>[^\]]+)\]")
+_PART = re.compile(r"(?P<name>lora_alphas|metadata|webhook)\[(?P<key>[^\]]+)\](?P<many>\[\])?")
+_OBJECTS = ("lora_alphas", "metadata", "webhook")
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ async def _read_multipart(request: Request) -> EditRequest:
                 raise InvalidRequest(f"{stem} must be a file.", param=stem)
             else:
                 _add_field(fields, name, value)
-    _gather_alphas(fields)
+    _gather_objects(fields)
     try:
         body = ImageBody.model_validate_strings(fields, strict=False)
     except ValidationError as error:
@@ -83,32 +84,42 @@ def _add_field(fields: dict[str, Any], name: str, value: str) -> None:
     """Add a text field. Clients drop empty ones or send them for "not given"; only an empty prompt is one."""
     if value == "" and name != "prompt":
         return
-    if name in fields:
+    if name.endswith("[]"):
+        fields.setdefault(name, []).append(value)
+    elif name in fields:
         raise InvalidRequest(f"{name} is given more than once.", param=name)
-    fields[name] = value
+    else:
+        fields[name] = value
 
 
-def _gather_alphas(fields: dict[str, Any]) -> None:
-    """Put strengths together: clients send ``lora_alphas[ALIAS]`` each, or ``lora_alphas`` as JSON."""
-    single = {name: match["alias"] for name in fields if (match := _ALPHA_FIELD.fullmatch(name))}
-    if single and "lora_alphas" in fields:
-        raise InvalidRequest("lora_alphas is given more than once.", param="lora_alphas")
-    if single:
-        fields["lora_alphas"] = {alias: fields.pop(name) for name, alias in single.items()}
-    elif "lora_alphas" in fields:
-        fields["lora_alphas"] = _alphas_from_json(fields["lora_alphas"])
+def _gather_objects(fields: dict[str, Any]) -> None:
+    """Put objects together: clients send ``lora_alphas[ALIAS]`` and so on each, or ``lora_alphas`` as JSON."""
+    parts = {name: match for name in fields if (match := _PART.fullmatch(name))}
+    for stem in _OBJECTS:
+        single = {name: match["key"] for name, match in parts.items() if match["name"] == stem}
+        if single and stem in fields:
+            raise InvalidRequest(f"{stem} is given more than once.", param=stem)
+        if single:
+            fields[stem] = {key: fields.pop(name) for name, key in single.items()}
+        elif stem in fields:
+            fields[stem] = _object_from_json(stem, fields[stem])
 
 
-def _alphas_from_json(text: str) -> dict[str, str]:
+def _object_from_json(name: str, text: str) -> dict[str, Any]:
     try:
-        alphas = json.loads(text)
+        found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequest("lora_alphas must be a JSON object of numbers.", param="lora_alphas") from error
-    if not isinstance(alphas, dict):
-        raise InvalidRequest("lora_alphas must be a JSON object of numbers.", param="lora_alphas")
+        raise InvalidRequest(f"{name} must be a JSON object.", param=name) from error
+    if not isinstance(found, dict):
+        raise InvalidRequest(f"{name} must be a JSON object.", param=name)
+    return _as_form(name, found) if name == "lora_alphas" else found
+
+
+def _as_form(name: str, alphas: dict[str, Any]) -> dict[str, str]:
+    """Strengths as a form would have sent them; what is no number in JSON must not become one as text."""
     for alias, alpha in alphas.items():
         if isinstance(alpha, bool) or not isinstance(alpha, int | float):
-            raise InvalidRequest(f"The strength of {alias!r} must be a number.", param=f"lora_alphas.{alias}")
+            raise InvalidRequest(f"The strength of {alias!r} must be a number.", param=f"{name}.{alias}")
     return {alias: repr(alpha) for alias, alpha in alphas.items()}
 
 

@@ -60,7 +60,7 @@ def install_error_handlers(app: FastAPI) -> None:
 async def _on_imagegen_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.ImagegenError)  # noqa: S101 - what the handler is registered for
     status = status_of(error)
-    headers = {}
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     if isinstance(error, errors.QueueFull):
         headers["Retry-After"] = str(error.retry_after_s)
     elif status == 503:

@@ -1,6 +1,8 @@
 """Jobs and pictures as the wire wants them."""
 
 import base64
+import math
+import time
 from collections.abc import Sequence
 from urllib.parse import quote
 
@@ -8,8 +10,9 @@ from starlette.requests import Request
 
 from api.schemas import ImageData, ImagesResponse, JobBody, JobErrorBody, JobUrls, Usage
 from api.signing import UrlSigner
-from graphs.request import ResolvedRequest
 from workers.jobs.job import Job, Status
+from workers.jobs.queue_view import Outlook
+from workers.jobs.store import is_expired
 
 CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
@@ -32,20 +35,21 @@ def linked(job: Job, count: int, signer: UrlSigner, base: str) -> ImagesResponse
     return _response(job, [ImageData(url=url) for url in urls])
 
 
-def job_body(job: Job, queue_position: int | None, base: str) -> JobBody:
+def job_body(job: Job, outlook: Outlook, base: str) -> JobBody:
     """Return the job object."""
-    request: ResolvedRequest = job.request
-    home = f"{base}/images/jobs/{job.id}"
+    request, home = job.request, f"{base}/images/jobs/{job.id}"
+    expired = is_expired(job, time.time())
+    contents = [f"{home}/content?index={index}" for index in range(0 if expired else job.artifacts)]
     return JobBody(
         id=job.id,
         operation=request.operation.value,
         model=request.model,
-        status=job.status.value,
+        status="expired" if expired else job.status.value,
         progress=job.progress,
         step=job.step,
         total_steps=job.total_steps,
-        queue_position=queue_position,
-        eta_seconds=None,
+        queue_position=outlook.queue_position,
+        eta_seconds=outlook.eta_s,
         created_at=int(job.created_at),
         started_at=_whole(job.started_at),
         completed_at=_whole(job.completed_at),
@@ -57,9 +61,19 @@ def job_body(job: Job, queue_position: int | None, base: str) -> JobBody:
         attempts=job.attempts,
         error=JobErrorBody(code=job.error.code, message=job.error.message) if job.error else None,
         usage=Usage() if job.status is Status.COMPLETED else None,
-        metadata=None,
-        urls=JobUrls(self=home, result=f"{home}/result", cancel=f"{home}/cancel"),
+        metadata=job.options.metadata,
+        urls=JobUrls(
+            self=home, result=f"{home}/result", content=contents, events=f"{home}/events", cancel=f"{home}/cancel"
+        ),
     )
+
+
+def poll_headers(job: Job, outlook: Outlook) -> dict[str, str]:
+    """Return when to ask again: a tenth of what is left, between 0.2 and 10 s; nothing once the job has ended."""
+    if job.status.is_final:
+        return {}
+    wait_s = min(10.0, max(0.2, (1.0 if outlook.eta_s is None else outlook.eta_s) / 10))
+    return {"openai-poll-after-ms": str(int(wait_s * 1000)), "Retry-After": str(math.ceil(wait_s))}
 
 
 def server_timing(job: Job) -> str:

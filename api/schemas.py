@@ -7,8 +7,10 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.errors import InvalidRequest
+from graphs.owners import Priority
 from graphs.request import GenerationParameters
 from graphs.resolution import Resolution
+from workers.jobs.options import Metadata, Webhook
 
 # Other names that clients use for a parameter: theirs -> ours.
 _ALIASES = {"n": "num_images_per_prompt", "seed": "rng_seed"}
@@ -26,8 +28,11 @@ class ImageBody(GenerationParameters):
     size: str | None = Field(None, description="WxH in pixels, or auto.", examples=["512x512"])
     response_format: Literal["b64_json", "url"] | None = Field(None, description="b64_json unless given.")
     background: Literal["auto", "opaque", "transparent"] | None = Field(None, description="transparent is refused.")
-    stream: bool | None = Field(None, description="Not supported yet: only false.")
-    partial_images: int | None = Field(None, ge=0, le=3, description="Not supported yet: only 0.")
+    stream: bool | None = Field(None, description="Answer with server-sent events.")
+    partial_images: int | None = Field(None, ge=0, le=3, description="Previews per picture in a stream.")
+    priority: Priority | None = Field(None, strict=False, description="high, normal or low; an API key may cap it.")
+    metadata: Metadata | None = Field(None, description="Up to 16 pairs of text, kept with the job.")
+    webhook: Webhook | None = Field(None, strict=False, description="Where to tell about the job.")
     user: str | None = Field(None, description="Accepted, without effect.")
     quality: str | None = Field(None, description="Accepted, without effect.")
     style: str | None = Field(None, description="Accepted, without effect.")
@@ -63,12 +68,6 @@ class ImageBody(GenerationParameters):
         if self.background == "transparent":
             raise InvalidRequest(
                 "Pictures have no transparency here; leave background out or send auto.", param="background"
-            )
-        if self.stream:
-            raise InvalidRequest("Streaming is not supported yet; send stream: false.", param="stream")
-        if self.partial_images:
-            raise InvalidRequest(
-                "Partial images are not supported yet; leave partial_images out.", param="partial_images"
             )
 
     def _size(self, values: dict[str, Any]) -> dict[str, int]:
@@ -143,6 +142,8 @@ class JobUrls(BaseModel):
 
     self: str
     result: str
+    content: list[str]
+    events: str
     cancel: str
 
 
@@ -179,6 +180,24 @@ class JobBody(BaseModel):
     usage: Usage | None
     metadata: dict[str, str] | None
     urls: JobUrls
+
+
+class JobPage(BaseModel):
+    """A cursor page of jobs, as openai-python's own pager walks it."""
+
+    object: Literal["list"] = "list"
+    data: list[JobBody]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class JobDeleted(BaseModel):
+    """A job was erased."""
+
+    id: str
+    object: Literal["image.job.deleted"] = "image.job.deleted"
+    deleted: Literal[True] = True
 
 
 class ModelBody(BaseModel):

@@ -2,42 +2,45 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from api.waiter import JobWaiter
 from config.settings import Settings
 from graphs.bundled import load_served
-from graphs.errors import JobFailed, OperationNotAvailable, ServiceUnavailable
+from graphs.errors import JobFailed, JobNotCompleted, OperationNotAvailable, ServiceUnavailable
 from graphs.input_images import InputPictures, read_pictures
 from graphs.model_facts import Operation, read_model_facts
 from graphs.repository import Repository, Route
 from graphs.request import GenerationParameters
 from graphs.resolve import resolve
-from workers.jobs.events import EventReader
+from workers.jobs.events import EventReader, JobEvent, JobEvents
 from workers.jobs.job import Job, Status
 from workers.jobs.presence import WorkerPresence
-from workers.jobs.store import JobStore
+from workers.jobs.queue_view import Outlook, QueueView
+from workers.jobs.store import JobStore, Submission
 
 log = logging.getLogger(__name__)
 
-_SEND_TIMEOUT_S = 5.0
+_WAKE_TIMEOUT_S = 5.0
 _PRESENCE_TTL_S = 1.0
 
 
 class ImageService:
     """Image requests of one API process."""
 
-    def __init__(self, settings: Settings, send: Callable[[str, str], None]) -> None:
-        """``send(graph, job_id)`` hands a job's message to the broker; it blocks, so it runs in a thread."""
+    def __init__(self, settings: Settings, wake: Callable[[str], None]) -> None:
+        """``wake(graph)`` has a worker of the graph take its next job; it blocks, so it runs in a thread."""
         self.settings = settings
         self.repository: Repository = load_served(**settings.repository.model_dump())
         self._facts = {name: read_model_facts(graph.models_path) for name, graph in self.repository.graphs.items()}
         self.store = JobStore(settings.redis, settings.jobs)
-        self._waiter = JobWaiter(self.store, EventReader(settings.redis))
-        self._send = send
+        self.queue = QueueView(settings.redis)
+        self._waiter = JobWaiter(self.store, EventReader(settings.redis), JobEvents(settings.redis))
+        self._wake = wake
         # A small pool of its own: a dead Redis must not park every thread of the process.
-        self._senders = ThreadPoolExecutor(4, thread_name_prefix="send")
+        self._wakers = ThreadPoolExecutor(4, thread_name_prefix="wake")
         # Decoding takes memory as well as time: few at once.
         self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
         self._workers: tuple[float, list[WorkerPresence]] = (float("-inf"), [])
@@ -50,47 +53,80 @@ class ImageService:
         """Let go of threads and connections."""
         await self._waiter.stop()
         await self.store.close()
-        self._senders.shutdown(wait=False)
+        await self.queue.close()
+        self._wakers.shutdown(wait=False)
         self._decoders.shutdown(wait=False)
 
-    async def generate(self, parameters: GenerationParameters) -> Job:
-        """Submit a text-to-image request. Raises what resolve() and the store raise."""
+    async def generation(self, parameters: GenerationParameters) -> Submission:
+        """Resolve a text-to-image request. Raises what resolve() does."""
         route = self.repository.route(parameters.model)
         await self._check_available(route, Operation.GENERATION)
-        request = resolve(parameters, Operation.GENERATION, route, self._facts[route.graph.name])
-        return await self._sent(await self.store.submit(request))
+        return Submission(resolve(parameters, Operation.GENERATION, route, self._facts[route.graph.name]))
 
-    async def edit(self, parameters: GenerationParameters, image: bytes, mask: bytes | None) -> Job:
-        """Submit an edit: inpainting with a mask, image to image without. Raises InvalidImage as well."""
+    async def edit(self, parameters: GenerationParameters, image: bytes, mask: bytes | None) -> Submission:
+        """Resolve an edit: inpainting with a mask, image to image without. Raises InvalidImage as well."""
         operation = Operation.EDIT if mask is None else Operation.INPAINTING
         route = self.repository.route(parameters.model)
         await self._check_available(route, operation)
         pictures = await self._decoded(image, mask)
         facts = self._facts[route.graph.name]
         request = resolve(parameters, operation, route, facts, image_size=pictures.size)
-        return await self._sent(await self.store.submit(request, pictures.image, pictures.mask or b""))
+        return Submission(request, image=pictures.image, mask=pictures.mask or b"")
+
+    async def submit(self, submission: Submission) -> tuple[Job, bool]:
+        """Submit a resolved request. Returns the job, and whether it is new. Raises what the store raises."""
+        job, is_new = await self.store.submit(submission)
+        if is_new:
+            await self._woken(job)
+        return job, is_new
 
     async def wait(self, job: Job, timeout_s: float | None = None) -> Job:
         """Wait for the job's end, at most ``timeout_s`` seconds."""
         return await self._waiter.wait(job, timeout_s)
 
+    def follow(self, job: Job, after: int = 0) -> AsyncIterator[JobEvent | None]:
+        """Yield the job's events, and None for a heartbeat."""
+        return self._waiter.follow(job, after, self.settings.http.heartbeat_s)
+
     async def pictures(self, job: Job) -> list[bytes]:
-        """Return an ended job's encoded pictures. Raises JobFailed or ArtifactExpired."""
+        """Return an ended job's encoded pictures. Raises JobFailed, JobNotCompleted or ArtifactExpired."""
         if job.status is Status.FAILED:
             assert job.error is not None  # noqa: S101 - a failed job always says why
             raise JobFailed(job.error.message, code=job.error.code)
         if job.status is Status.CANCELLED:
-            raise JobFailed("The job was cancelled.", code="job_cancelled")
+            raise JobNotCompleted(job.error.message if job.error else "The job was cancelled.", code="job_cancelled")
         if job.status is not Status.COMPLETED:
-            raise JobFailed(f"The job is {job.status}; its pictures are not there yet.", code="job_not_completed")
+            raise JobNotCompleted(f"The job is {job.status}; its pictures are not there yet.")
         return await self.store.artifacts(job)
+
+    async def outlook(self, job: Job) -> Outlook:
+        """Return the job's place in the queue and about when it will have ended."""
+        if job.status.is_final:
+            return Outlook(None, None)
+        ready = [w for w in await self.workers() if w.ready and w.graph == job.request.graph]
+        return await self.queue.outlook(job, len(ready))
 
     async def workers(self) -> list[WorkerPresence]:
         """Return the live workers, as of at most a second ago."""
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         if now - self._workers[0] > _PRESENCE_TTL_S:
             self._workers = (now, await self.store.workers())
         return self._workers[1]
+
+    async def leave(self, job: Job, *, likely_back_s: float = 0.0) -> None:
+        """One client stopped waiting for the job before its end; without any other it is cancelled.
+
+        ``likely_back_s``: a client that only lost its patience asks again within so many seconds.
+        """
+        left = await self.store.add_waiter(job, -1)
+        if left > 0 or not self.settings.http.cancel_on_disconnect:
+            return
+        if likely_back_s:
+            await asyncio.sleep(likely_back_s)
+            if await self.store.add_waiter(job, 0) > 0:
+                return
+        await self.store.cancel(job)
+        log.info("%s cancelled: its client is gone", job.id)
 
     async def _check_available(self, route: Route, operation: Operation) -> None:
         """Refuse what no loaded worker of the graph has a pipeline for; without any worker the job waits for one."""
@@ -105,12 +141,10 @@ class ImageService:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._decoders, read_pictures, image, mask, limit)
 
-    async def _sent(self, job: Job) -> Job:
-        """Send the job's message. It may fail: the job is accepted, and a worker's recovery sends it again."""
+    async def _woken(self, job: Job) -> None:
+        """Wake a worker. It may fail: the job is accepted, and a worker's recovery sees to it."""
         loop = asyncio.get_running_loop()
-        sending = loop.run_in_executor(self._senders, self._send, job.request.graph, job.id)
         try:
-            await asyncio.wait_for(sending, _SEND_TIMEOUT_S)
+            await asyncio.wait_for(loop.run_in_executor(self._wakers, self._wake, job.request.graph), _WAKE_TIMEOUT_S)
         except (ServiceUnavailable, TimeoutError) as error:
             log.warning("%s: its message will be sent again: %s", job.id, error)
-        return job

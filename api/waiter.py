@@ -1,16 +1,18 @@
 """Waiting for jobs without a thread or a connection each: one reader feeds all coroutines of this process.
 
-Nothing is missed: a waiter re-reads its job after it has registered, and again every few seconds, whatever the
-stream of events says.
+Nothing is missed: whoever waits re-reads its job after it has registered, and again every few seconds, whatever the
+stream of changes says.
 """
 
 import asyncio
 import contextlib
 import logging
 import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
 
 from graphs.errors import JobNotFound, ServiceUnavailable
-from workers.jobs.events import EventReader
+from workers.jobs.events import FINAL, EventReader, JobEvent, JobEvents
 from workers.jobs.job import Job
 from workers.jobs.store import JobStore
 
@@ -21,15 +23,16 @@ _RECONNECT_S = 0.5
 
 
 class JobWaiter:
-    """Lets coroutines wait for the end of a job."""
+    """Lets coroutines wait for the end of a job, or follow it."""
 
-    def __init__(self, store: JobStore, reader: EventReader) -> None:
-        self._store, self._reader = store, reader
-        self._waiting: dict[str, set[asyncio.Event]] = {}
+    def __init__(self, store: JobStore, reader: EventReader, events: JobEvents) -> None:
+        self._store, self._reader, self._events = store, reader, events
+        self._for_the_end: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._for_all: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to read events in the background."""
+        """Begin to read changes in the background."""
         self._task = asyncio.create_task(self._read_forever(), name="events")
 
     async def stop(self) -> None:
@@ -39,6 +42,7 @@ class JobWaiter:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         await self._reader.close()
+        await self._events.close()
 
     async def wait(self, job: Job, timeout_s: float | None = None) -> Job:
         """Return the job once it has ended, or as it stands after ``timeout_s`` seconds.
@@ -46,33 +50,46 @@ class JobWaiter:
         Raises JobNotFound when its record is gone. An absent Redis is waited for.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        changed = asyncio.Event()
-        self._waiting.setdefault(job.id, set()).add(changed)
-        try:
+        with _registered(self._for_the_end, job.id) as changed:
             while True:
-                job = await self._read_job(job)
+                changed.clear()
+                with contextlib.suppress(ServiceUnavailable):
+                    job = await self._store.get(job.id, None)
                 left = _REREAD_S if deadline is None else min(_REREAD_S, deadline - time.monotonic())
                 if job.status.is_final or left <= 0:
                     return job
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), left)
+                await _either(changed, left)
+
+    async def follow(self, job: Job, after: int, heartbeat_s: float) -> AsyncIterator[JobEvent | None]:
+        """Yield the job's events with a sequence number above ``after``, up to its final one.
+
+        Yields None where nothing happened for ``heartbeat_s`` seconds. An absent Redis is waited for.
+        """
+        with _registered(self._for_all, job.id) as changed:
+            last_sent = time.monotonic()
+            while True:
                 changed.clear()
-        finally:
-            self._forget(job.id, changed)
+                try:
+                    events = await self._events.after(job.id, after) or await self._end_without_event(job, after)
+                except ServiceUnavailable:
+                    events = []
+                for event in events:
+                    yield event
+                    after, last_sent = event.number, time.monotonic()
+                    if event.is_final:
+                        return
+                if events == [] and time.monotonic() - last_sent >= heartbeat_s:
+                    yield None
+                    last_sent = time.monotonic()
+                await _either(changed, min(_REREAD_S, heartbeat_s))
 
-    async def _read_job(self, job: Job) -> Job:
+    async def _end_without_event(self, job: Job, after: int) -> list[JobEvent]:
+        """The end of a job whose stream is gone, or which was erased: the record, or its absence, tells."""
         try:
-            return await self._store.get(job.id)
+            found = await self._store.get(job.id, None)
         except JobNotFound:
-            raise
-        except ServiceUnavailable:
-            return job
-
-    def _forget(self, job_id: str, changed: asyncio.Event) -> None:
-        events = self._waiting.get(job_id, set())
-        events.discard(changed)
-        if not events:
-            self._waiting.pop(job_id, None)
+            return [JobEvent(after + 1, "cancelled", {})]
+        return [JobEvent(max(after, found.events), found.status.value, {})] if found.status.is_final else []
 
     async def _read_forever(self) -> None:
         started = False
@@ -81,10 +98,29 @@ class JobWaiter:
                 if not started:
                     await self._reader.start()
                     started = True
-                async for event in self._reader.read():
-                    if event.status.is_final:
-                        for changed in self._waiting.get(event.job_id, ()):
-                            changed.set()
+                async for change in self._reader.read():
+                    waiting = self._for_all.get(change.job_id, set())
+                    if change.kind in FINAL:
+                        waiting = waiting | self._for_the_end.get(change.job_id, set())
+                    for changed in waiting:
+                        changed.set()
             except ServiceUnavailable as error:
                 log.warning("%s; waiting requests go on waiting", error)
                 await asyncio.sleep(_RECONNECT_S)
+
+
+@contextlib.contextmanager
+def _registered(registry: defaultdict[str, set[asyncio.Event]], job_id: str) -> Iterator[asyncio.Event]:
+    changed = asyncio.Event()
+    registry[job_id].add(changed)
+    try:
+        yield changed
+    finally:
+        registry[job_id].discard(changed)
+        if not registry[job_id]:
+            del registry[job_id]
+
+
+async def _either(changed: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(changed.wait(), seconds)

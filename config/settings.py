@@ -20,6 +20,7 @@ _KNOWN_EVERYWHERE = {
     "HF_TOKEN": ("downloads", "hf_token"),
     "HF_ENDPOINT": ("downloads", "hf_endpoint"),
     "HF_HUB_OFFLINE": ("downloads", "offline"),
+    "API_KEY": ("http", "api_key"),  # Model Server's name for it
 }
 
 
@@ -46,6 +47,12 @@ class HttpSettings(_Group):
     max_image_pixels: int = Field(40_000_000, gt=0)
     url_ttl_s: int = Field(3600, gt=0)
     shutdown_timeout_s: int = Field(30, gt=0)
+    heartbeat_s: float = Field(15.0, gt=0)
+    # A client that goes away cancels the job it waited for; jobs submitted to be polled live on.
+    cancel_on_disconnect: bool = True
+    # One key a line; the first is an administrator. Without a file, API_KEY from the environment, else open.
+    api_key_file: Path | None = None
+    api_key: str | None = None
 
 
 class RepositorySettings(_Group):
@@ -132,6 +139,8 @@ def load_settings(**overrides: Any) -> Settings:
         own = f"{PREFIX}{group}{DELIMITER}{name}".upper()
         if os.environ.get(variable) and name not in given.get(group, {}) and own not in os.environ:
             given.setdefault(group, {})[name] = os.environ[variable]
+    if unknown := _unknown_groups():
+        raise SettingsError(f"setting {unknown[0]}: there is no such group of settings")
     try:
         return Settings(**given)
     except ValidationError as error:
@@ -148,6 +157,13 @@ def default_data_dir() -> Path:
     """Return the user's data directory for this service (XDG base directory specification)."""
     base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(base) / "imagegen"
+
+
+def _unknown_groups() -> list[str]:
+    """Names that begin like ours and lead nowhere: pydantic-settings would pass over a misspelt group in silence."""
+    known = {name.upper() for name in Settings.model_fields}
+    ours = (name for name in os.environ if name.startswith(PREFIX))
+    return sorted(name for name in ours if name.removeprefix(PREFIX).partition(DELIMITER)[0] not in known)
 
 
 def _flatten(values: dict[str, Any], prefix: str) -> list[tuple[str, str]]:

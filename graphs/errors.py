@@ -9,6 +9,7 @@
     |   |-- RequestTooLarge       a body or picture over its limit
     |   |-- OperationNotAvailable the model has no pipeline for the operation
     |   |-- ModelNotFound         no graph, adapter or composite has that name
+    |   |-- JobNotCompleted       its pictures are not there yet, or never will be
     |   `-- IdempotencyConflict   the same key or id came with another request
     |-- AuthenticationFailed      no key, or one that is not known
     |-- NotAllowed                this key may not do that
@@ -91,6 +92,12 @@ class ModelNotFound(InvalidRequest):
     """The model does not exist."""
 
     code = "model_not_found"
+
+
+class JobNotCompleted(InvalidRequest):
+    """The job has no pictures."""
+
+    code = "job_not_completed"
 
 
 class IdempotencyConflict(InvalidRequest):

@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,7 +57,10 @@ def read_graph(path: Path, name: str, *, default_device: str = "CPU") -> Graph:
     path = path.absolute()
     try:
         text = read_text(path)
-        config = text_format.Parse(text, CalculatorGraphConfig())
+        with warnings.catch_warnings():
+            # Python calls some escapes that protobuf hands on deprecated; the file is judged here, not the escape.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            config = text_format.Parse(text, CalculatorGraphConfig())
     except ValueError as error:
         raise GraphError(str(error), path=path) from None
     except text_format.ParseError as error:

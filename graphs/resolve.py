@@ -23,6 +23,7 @@ from graphs.resolve_size import resolve_size
 from graphs.schedules import draws_noise, nearest_good_steps, single
 
 _MAX_GUIDANCE_SCALE = 100.0
+_MAX_ALPHA = 1000.0
 _LCM_ORIGINAL_STEPS = 50
 
 
@@ -211,6 +212,12 @@ def _adapters(parameters: GenerationParameters, route: Route) -> tuple[AdapterSe
         if modes.get(alias) is not LoraMode.DYNAMIC:
             raise InvalidRequest(
                 f"The strength of {alias!r} is compiled in ({modes.get(alias)}) and cannot be changed.",
+                param=f"lora_alphas.{alias}",
+            )
+    for alias, alpha in alphas.items():
+        if abs(alpha) > _MAX_ALPHA:
+            raise InvalidRequest(
+                f"The strength of {alias!r} must lie between -{_MAX_ALPHA:g} and {_MAX_ALPHA:g}.",
                 param=f"lora_alphas.{alias}",
             )
     return tuple(AdapterSelection(alias=a, alpha=alphas.get(a, alpha)) for a, alpha in active.items())

@@ -20,8 +20,7 @@ def resolve_size(
         if value is not None and value < 1:
             raise InvalidRequest(f"{name} must be at least 1, not {value}.", param=name)
     size = Resolution(parameters.width or default.width, parameters.height or default.height)
-    if parameters.width is not None or parameters.height is not None:
-        _check_multiple(size, facts, parameters)
+    _check_multiple(size, facts, parameters)
     _check_limits(size, graph, parameters)
     return size
 

@@ -8,11 +8,10 @@ import logging
 import os
 import secrets
 import socket
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from celery import signals
-from celery.worker import state
 
 from config.log_setup import configure_logging
 from config.settings import load_settings
@@ -21,7 +20,7 @@ from graphs.errors import ConfigurationError, EngineError
 from graphs.graph import Graph
 from graphs.model_facts import read_model_facts
 from workers.engine.factory import make_engine
-from workers.jobs.broker import make_celery, send_job
+from workers.jobs.broker import make_celery, wake_worker
 from workers.jobs.claims import Claims
 from workers.jobs.presence import WorkerPresence
 from workers.jobs.recovery import Recovery
@@ -68,7 +67,7 @@ def runner() -> Runner:
     )
     operations = engine.load()
     _board.write(LoadReport(os.getpid(), tuple(sorted(operation.value for operation in operations))))
-    return Runner(Claims(settings.redis, settings.jobs, OWNER), engine)
+    return Runner(Claims(settings.redis, settings.jobs, OWNER), engine, graph.name, _board.set_running)
 
 
 @signals.setup_logging.connect
@@ -87,7 +86,7 @@ def _load_in_child(**_: Any) -> None:
 @signals.worker_ready.connect
 def _supervise(sender: Any, **_: Any) -> None:
     graph = served_graph().name
-    recovery = Recovery(settings.redis, settings.jobs, OWNER, graph, lambda name, job_id: send_job(app, name, job_id))
+    recovery = Recovery(settings.redis, settings.jobs, OWNER, graph, partial(wake_worker, app))
     presence = WorkerPresence(
         name=f"{sender.hostname}/{OWNER}",
         graph=graph,
@@ -103,10 +102,10 @@ def _supervise(sender: Any, **_: Any) -> None:
 
 
 @signals.task_failure.connect
-def _child_lost(task_id: str, **_: Any) -> None:
+def _child_lost(**_: Any) -> None:
     """Sent in the main process when the child died with the task; the task itself never raises."""
     for supervision in _supervision:
-        supervision.child_lost(task_id)
+        supervision.child_lost()
 
 
 @signals.worker_shutting_down.connect
@@ -124,6 +123,5 @@ def _stop(**_: Any) -> None:
 def _pool_view(consumer: Any) -> PoolView:
     return PoolView(
         child_pids=lambda: {process.pid for process in list(consumer.pool._pool._pool)},
-        active_jobs=lambda: [request.id for request in list(state.active_requests)],
         replace_dead_child=lambda: consumer.hub.call_soon(consumer.pool.maintain_pool),
     )

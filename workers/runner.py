@@ -2,11 +2,12 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 from graphs.errors import EngineError, ServiceUnavailable
 from workers.engine.images import decode_inputs, encode
 from workers.engine.protocol import Engine, GenerationCancelled, Step
-from workers.jobs.claims import Claim, Claims
+from workers.jobs.claims import Claim, Claims, Preview
 from workers.jobs.job import JobError
 
 log = logging.getLogger(__name__)
@@ -17,25 +18,38 @@ class ClaimLost(Exception):
 
 
 class Runner:
-    """Runs jobs one after the other on one loaded engine."""
+    """Runs jobs one after the other on one loaded engine.
 
-    def __init__(self, claims: Claims, engine: Engine) -> None:
-        self._claims, self._engine = claims, engine
+    ``now_running`` is told the id of the job that runs, and None in between: the main process renews its lease.
+    """
 
-    def run(self, job_id: str) -> None:
-        """Run a job to its end. Never raises for what the job or its model does wrong."""
-        claim = self._claims.claim(job_id)
+    def __init__(
+        self, claims: Claims, engine: Engine, graph: str, now_running: Callable[[str | None], None] = lambda _: None
+    ) -> None:
+        self._claims, self._engine, self._graph, self._now_running = claims, engine, graph, now_running
+
+    def run_next(self) -> None:
+        """Take the next job of the graph and run it to its end. Never raises for what a job or its model does."""
+        claim = self._claims.claim_next(self._graph)
         if claim is None:
-            log.info("%s is over, or runs elsewhere: nothing to do", job_id)
+            log.debug("no job waits for %r", self._graph)
             return
-        log.info("%s claimed (attempt %d)", job_id, claim.job.attempts + 1)
+        self._now_running(claim.job.id)
+        try:
+            self._run(claim)
+        finally:
+            self._now_running(None)
+
+    def _run(self, claim: Claim) -> None:
+        job_id = claim.job.id
+        log.info("%s claimed (attempt %d)", job_id, claim.job.attempts)
         try:
             self._draw(claim)
         except GenerationCancelled:
             self._claims.cancelled(claim)
             log.info("%s cancelled", job_id)
         except ClaimLost:
-            log.warning("%s was given to another worker; its result here is dropped", job_id)
+            log.warning("%s was given to another worker or erased; its result here is dropped", job_id)
         except EngineError as error:
             log.error("%s failed: %s", job_id, error)
             self._claims.fail(claim, JobError(error.code, error.message))
@@ -59,7 +73,7 @@ class Runner:
     def _on_step(self, claim: Claim, step: Step) -> bool:
         """Record the step; True stops the engine."""
         try:
-            answer = self._claims.progress(claim, step.number, step.total)
+            answer = self._claims.progress(claim, step.number, step.total, self._preview(claim, step))
         except ServiceUnavailable as error:
             # The picture matters more than its progress: the claim is proved again when it is stored.
             log.warning("%s: step %d not recorded: %s", claim.job.id, step.number, error)
@@ -67,3 +81,16 @@ class Runner:
         if answer == "lost":
             raise ClaimLost
         return answer == "cancel"
+
+    def _preview(self, claim: Claim, step: Step) -> Preview | None:
+        """Return a partial image where one is due: evenly spaced over each image's steps, none at the last."""
+        request, wanted = claim.job.request, claim.job.options.previews
+        if not wanted or step.preview is None:
+            return None
+        steps = max(1, step.total // request.num_images_per_prompt)
+        image_index, step_of_image = divmod(step.number - 1, steps)
+        due = [round(steps * (number + 1) / (wanted + 1)) for number in range(wanted)]
+        if step_of_image + 1 not in due or step_of_image + 1 == steps:
+            return None
+        picture = encode(step.preview(), request.output_format, request.output_compression)
+        return Preview(image_index, due.index(step_of_image + 1), picture)

@@ -42,6 +42,15 @@ class ReportBoard:
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, self._SIZE)
+        self._running = mmap.mmap(-1, mmap.PAGESIZE)
+
+    def set_running(self, job_id: str | None) -> None:
+        """Say which job runs (in the child); None for none."""
+        self._running[:] = (job_id or "").encode().ljust(mmap.PAGESIZE, b"\0")
+
+    def running(self) -> str | None:
+        """Return the job that runs, or that ran when the child died (in the parent)."""
+        return self._running[:].rstrip(b"\0").decode() or None
 
     def write(self, report: LoadReport) -> None:
         """Replace the report (in the child)."""
@@ -62,10 +71,9 @@ class ReportBoard:
 
 @dataclass(frozen=True)
 class PoolView:
-    """How the thread sees the pool: pids of living children, ids of running jobs, and how to wake the pool."""
+    """How the thread sees the pool: the pids of its children, and how to have a dead one replaced at once."""
 
     child_pids: Callable[[], set[int]]
-    active_jobs: Callable[[], list[str]]
     replace_dead_child: Callable[[], None]
 
 
@@ -87,9 +95,11 @@ class Supervision(threading.Thread):
         self._wake, self._draining, self._stopping = threading.Event(), threading.Event(), threading.Event()
         self._redis_away = False
 
-    def child_lost(self, job_id: str) -> None:
-        """The child died while it ran this job: requeue it now rather than when its lease runs out."""
-        self._guarded(lambda: self._recovery.end_lease(job_id))
+    def child_lost(self) -> None:
+        """The child died while it ran a job: requeue that now rather than when its lease runs out."""
+        if job_id := self._board.running():
+            self._guarded(lambda: self._recovery.end_lease(job_id))
+            self._board.set_running(None)
         self._wake.set()
 
     def drain(self) -> None:
@@ -120,16 +130,15 @@ class Supervision(threading.Thread):
             loaded = report is not None and report.pid in alive
             operations = report.operations if report and loaded else ()
             self._recovery.heartbeat(replace(self._presence, ready=loaded, operations=operations))
-        if alive:
-            for job_id in self._pool.active_jobs():
-                self._recovery.renew_lease(job_id)
-        else:
+        running = self._board.running()
+        if not alive:
             self._pool.replace_dead_child()
+        elif running:
+            self._recovery.renew_lease(running)
         for job_id in self._recovery.reap():
             log.warning("%s requeued: its worker's lease ran out", job_id)
-        if resend:
-            for job_id in self._recovery.resend_lost():
-                log.warning("%s sent again: its message was lost", job_id)
+        if resend and (count := self._recovery.resend_lost()):
+            log.warning("jobs waited while workers were idle: %d messages sent again", count)
 
     def _end_if_it_cannot_load(self, report: LoadReport | None) -> None:
         if report is None or report.error is None:

@@ -5,6 +5,6 @@ from workers.jobs.broker import RUN_JOB
 
 
 @app.task(name=RUN_JOB)
-def run_job(job_id: str) -> None:
-    """Run the job with this id."""
-    runner().run(job_id)
+def run_job() -> None:
+    """Run the job that is next."""
+    runner().run_next()

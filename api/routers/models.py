@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request
 
+from api.auth import KeyOwner
 from api.dependencies import Service
 from api.schemas import ModelBody, ModelList
 from graphs.repository import Route
@@ -16,13 +17,13 @@ def _model(route: Route, created: int) -> ModelBody:
 
 
 @router.get("/models")
-async def models(request: Request, service: Service) -> ModelList:
+async def models(request: Request, _: KeyOwner, service: Service) -> ModelList:
     """List base models, adapters and composites."""
     started_at: int = request.app.state.started_at
     return ModelList.of([_model(route, started_at) for route in service.repository.routes()])
 
 
 @router.get("/models/{name:path}")
-async def model(name: str, request: Request, service: Service) -> ModelBody:
+async def model(name: str, request: Request, _: KeyOwner, service: Service) -> ModelBody:
     """Describe one name."""
     return _model(service.repository.route(name), request.app.state.started_at)

@@ -18,10 +18,14 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Step:
-    """A denoising step that has been done: ``number`` counts from 1 over all images of the request."""
+    """A denoising step that has been done: ``number`` counts from 1 over all images of the request.
+
+    ``preview`` decodes what is drawn so far; callable only while the step's callback runs.
+    """
 
     number: int
     total: int
+    preview: "Callable[[], Pixels] | None" = None
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Celery as the transport: it carries a job's id to a worker, and nothing else.
+"""Celery as the transport: it wakes a worker, which then takes the next job from the job store.
 
-The truth about a job is in the job store; Celery may lose a message or deliver it twice, and neither matters (the
-claim decides, recovery resends). The settings follow what Celery 5.7 on Redis was measured to do; docs/jobs.md
-says why each.
+The truth about jobs and their order is in the store; Celery may lose a message or deliver it twice, and neither
+matters (the claim decides, recovery resends). The settings follow what Celery 5.7 on Redis was measured to do;
+docs/jobs.md says why each.
 """
 
 from celery import Celery
@@ -62,9 +62,9 @@ def make_celery(settings: Settings) -> Celery:
     return app
 
 
-def send_job(app: Celery, graph: str, job_id: str) -> None:
-    """Send a job's message (blocking). The task's id is the job's. Raises ServiceUnavailable."""
+def wake_worker(app: Celery, graph: str) -> None:
+    """Send a message that makes a worker of the graph take its next job (blocking). Raises ServiceUnavailable."""
     try:
-        app.send_task(RUN_JOB, kwargs={"job_id": job_id}, task_id=job_id, queue=queue_name(graph))
+        app.send_task(RUN_JOB, queue=queue_name(graph))
     except OperationalError as error:
-        raise ServiceUnavailable(f"The message of {job_id} could not be sent: {error}") from error
+        raise ServiceUnavailable(f"No worker of {graph!r} could be woken: {error}") from error

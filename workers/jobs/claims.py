@@ -13,7 +13,7 @@ from config.settings import JobSettings, RedisSettings
 from workers.jobs import keys
 from workers.jobs.connection import connect, redis_errors
 from workers.jobs.job import Job, JobError, Status, job_from_hash
-from workers.jobs.scripts import job_keys, script
+from workers.jobs.scripts import script, script_arguments, script_keys
 
 # Some two minutes with the waits between: a finished picture is not thrown away because Redis was away.
 _FINISH_RETRIES = 60
@@ -29,44 +29,50 @@ class Claim:
     mask: bytes | None
 
 
-class Claims:
-    """Claims on jobs, held by one worker process under the name ``owner``."""
+@dataclass(frozen=True)
+class Preview:
+    """A partial image: of which picture, its how-manieth, and its PNG."""
 
-    def __init__(self, redis_settings: RedisSettings, jobs: JobSettings, owner: str) -> None:
-        self._jobs, self._owner = jobs, owner
+    image_index: int
+    partial_image_index: int
+    picture: bytes
+
+
+class Claims:
+    """Claims on jobs, held by one worker process under the name ``worker``."""
+
+    def __init__(self, redis_settings: RedisSettings, jobs: JobSettings, worker: str) -> None:
+        self._jobs, self._worker = jobs, worker
         self._redis = connect(redis_settings, retries=_FINISH_RETRIES)
         self._quick = connect(redis_settings, retries=0)
         self._claim = self._redis.register_script(script("claim"))
         self._finish = self._redis.register_script(script("finish"))
         self._progress = self._quick.register_script(script("progress"))
 
-    def claim(self, job_id: str) -> Claim | None:
-        """Claim a job; None when it is over, unknown, or another worker runs it."""
+    def claim_next(self, graph: str) -> Claim | None:
+        """Claim the job that is first in a graph's queue; None when none waits."""
+        limits = [int(self._jobs.lease_s * 1000), self._jobs.max_attempts]
         with redis_errors():
-            stored = self._redis.hgetall(keys.job(job_id))
-            if not stored:
-                return None
-            job = job_from_hash(job_id, stored)
-            outcome, token = self._claim(
-                keys=job_keys(job_id, job.request.graph),
-                args=[
-                    job_id,
-                    self._owner,
-                    int(self._jobs.lease_s * 1000),
-                    self._jobs.max_attempts,
-                    self._jobs.record_ttl_s,
-                ],
+            claimed = self._claim(
+                keys=script_keys(graph, [keys.fairness(graph)]),
+                args=script_arguments(self._jobs, self._worker, *limits),
             )
-            if outcome != b"claimed":
+            if not claimed:
                 return None
+            job_id, token = (part.decode() for part in claimed)
+            stored = self._redis.hgetall(keys.job(job_id))
             images = self._redis.mget([keys.image(job_id), keys.mask(job_id)])
-        return Claim(job, token.decode(), *images)
+        # Erased between the two: nobody wants it any more.
+        return Claim(job_from_hash(job_id, stored), token, *images) if b"request" in stored else None
 
-    def progress(self, claim: Claim, step: int, total_steps: int) -> str:
+    def progress(self, claim: Claim, step: int, total_steps: int, preview: Preview | None = None) -> str:
         """Record a step. Returns 'go on', 'cancel', or 'lost' when the claim no longer holds."""
+        more: list[Any] = [claim.job.id, claim.token, step, total_steps]
+        if preview is not None:
+            more += [preview.image_index, preview.partial_image_index, preview.picture]
         with redis_errors():
             answer: bytes = self._progress(
-                keys=job_keys(claim.job.id, claim.job.request.graph), args=[claim.token, step, total_steps]
+                keys=script_keys(claim.job.request.graph), args=script_arguments(self._jobs, *more)
             )
         return answer.decode()
 
@@ -85,11 +91,11 @@ class Claims:
         return self._end(claim, Status.CANCELLED, [])
 
     def _end(self, claim: Claim, status: Status, fields: list[Any], pictures: Sequence[bytes] = ()) -> bool:
-        job = claim.job
-        ttls = [self._jobs.record_ttl_s, self._jobs.result_ttl_s]
+        job, graph = claim.job, claim.job.request.graph
+        places = [keys.artifact(job.id, index) for index in range(len(pictures))]
         with redis_errors():
             done = self._finish(
-                keys=job_keys(job.id, job.request.graph) + [keys.artifact(job.id, i) for i in range(len(pictures))],
-                args=[job.id, claim.token, status.value, *ttls, len(pictures), *pictures, *fields],
+                keys=script_keys(graph, [keys.pace(graph), *places]),
+                args=script_arguments(self._jobs, job.id, claim.token, status.value, len(pictures), *pictures, *fields),
             )
         return bool(done)

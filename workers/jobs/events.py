@@ -1,6 +1,6 @@
-"""The stream of status changes, read by one task per API process.
+"""What happens to jobs, as streams: one that says which job changed, and each job's own story.
 
-A stream and not pub/sub: after a lost connection the reader goes on from the last entry it saw and misses nothing.
+Streams and not pub/sub: after a lost connection the reader goes on from the last entry it saw and misses nothing.
 """
 
 from collections.abc import AsyncIterator
@@ -9,21 +9,39 @@ from dataclasses import dataclass
 from config.settings import RedisSettings
 from workers.jobs import keys
 from workers.jobs.connection import connect_async, redis_errors
-from workers.jobs.job import Status
 
 _BLOCK_S = 5.0
+FINAL = frozenset({"completed", "failed", "cancelled"})
 
 
 @dataclass(frozen=True)
-class StatusEvent:
-    """A job's status changed."""
+class Change:
+    """A job changed: ``kind`` is the type of the newest event in its own stream."""
 
     job_id: str
-    status: Status
+    kind: str
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """An entry of a job's own stream.
+
+    ``kind``: queued, in_progress, progress, preview, completed, failed or cancelled. ``picture`` is a preview's PNG.
+    """
+
+    number: int
+    kind: str
+    values: dict[str, int]
+    picture: bytes | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Tell whether no event follows."""
+        return self.kind in FINAL
 
 
 class EventReader:
-    """Reads the stream from the moment of ``start`` on."""
+    """Reads the stream of changes from the moment of ``start`` on."""
 
     def __init__(self, redis_settings: RedisSettings) -> None:
         self._redis = connect_async(redis_settings, block_s=_BLOCK_S)
@@ -35,15 +53,39 @@ class EventReader:
             newest = await self._redis.xrevrange(keys.EVENTS, count=1)
         self._last = newest[0][0].decode() if newest else "0-0"
 
-    async def read(self) -> AsyncIterator[StatusEvent]:
+    async def read(self) -> AsyncIterator[Change]:
         """Wait up to some seconds and yield what came. Raises ServiceUnavailable; the next call goes on."""
         with redis_errors():
             found = await self._redis.xread({keys.EVENTS: self._last}, count=1000, block=int(_BLOCK_S * 1000))
         for _, entries in found or []:
             for entry_id, fields in entries:
                 self._last = entry_id.decode()
-                yield StatusEvent(fields[b"job_id"].decode(), Status(fields[b"status"].decode()))
+                yield Change(fields[b"job_id"].decode(), fields[b"type"].decode())
 
     async def close(self) -> None:
         """Close the connection."""
         await self._redis.aclose()
+
+
+class JobEvents:
+    """Reads the jobs' own streams."""
+
+    def __init__(self, redis_settings: RedisSettings) -> None:
+        self._redis = connect_async(redis_settings)
+
+    async def after(self, job_id: str, number: int) -> list[JobEvent]:
+        """Return a job's events with a sequence number above ``number``. Raises ServiceUnavailable."""
+        with redis_errors():
+            entries = await self._redis.xrange(keys.job_events(job_id), f"({number}-0", "+")
+        return [_event(entry_id, fields) for entry_id, fields in entries]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+
+def _event(entry_id: bytes, fields: dict[bytes, bytes]) -> JobEvent:
+    kind = fields.pop(b"type").decode()
+    picture = fields.pop(b"picture", None)
+    values = {name.decode(): int(value) for name, value in fields.items()}
+    return JobEvent(int(entry_id.partition(b"-")[0]), kind, values, picture)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from graphs.request import ResolvedRequest
+from workers.jobs.options import JobOptions
 
 
 class Status(StrEnum):
@@ -48,6 +49,7 @@ class Job:
 
     id: str
     request: ResolvedRequest
+    options: JobOptions
     status: Status
     created_at: float
     started_at: float | None = None
@@ -59,6 +61,9 @@ class Job:
     error: JobError | None = None
     seconds: Mapping[str, float] | None = None
     artifacts: int = 0
+    cost: float = 0.0
+    events: int = 0
+    sequence: int = 0
 
     @property
     def progress(self) -> int:
@@ -66,6 +71,12 @@ class Job:
         if self.status is Status.COMPLETED:
             return 100
         return min(99, 100 * (self.step or 0) // self.total_steps) if self.total_steps else 0
+
+
+def cost_of(request: ResolvedRequest) -> float:
+    """Return about how much work a request is: its denoising steps times its megapixels."""
+    megapixels = request.width * request.height / 1e6
+    return max(0.01, request.num_images_per_prompt * request.num_inference_steps * megapixels)
 
 
 def new_job_id() -> str:
@@ -92,6 +103,7 @@ def job_from_hash(job_id: str, stored: Mapping[bytes, bytes]) -> Job:
     return Job(
         id=job_id,
         request=ResolvedRequest.model_validate_json(stored[b"request"]),
+        options=JobOptions.model_validate_json(stored.get(b"options", b"{}")),
         status=Status(stored[b"status"].decode()),
         created_at=float(stored[b"created_at"]),
         started_at=number("started_at"),
@@ -103,4 +115,7 @@ def job_from_hash(job_id: str, stored: Mapping[bytes, bytes]) -> Job:
         error=JobError(**json.loads(error)) if error else None,
         seconds=json.loads(seconds) if seconds else None,
         artifacts=count("artifacts") or 0,
+        cost=number("cost") or 0.0,
+        events=count("events") or 0,
+        sequence=count("sequence") or 0,
     )

@@ -1,7 +1,7 @@
 """Every Redis key of this service, spelled once.
 
-``job`` is a hash, ``queued`` and ``running`` are sorted sets (submission number; lease expiry in milliseconds),
-``EVENTS`` a stream of status changes, ``WORKERS`` a hash of worker name to its last heartbeat.
+A graph's ``queued`` and ``running`` are sorted sets (place in the queue; lease expiry in milliseconds), ``EVENTS`` a
+stream that says which job changed, ``job_events`` a stream with everything that happened to one job.
 """
 
 from urllib.parse import quote
@@ -9,13 +9,9 @@ from urllib.parse import quote
 _PREFIX = "imagegen"
 
 EVENTS = f"{_PREFIX}:events"
-RUNNING = f"{_PREFIX}:running"
 SEQUENCE = f"{_PREFIX}:sequence"
 SIGNING_KEY = f"{_PREFIX}:signing-key"
 WORKERS = f"{_PREFIX}:workers"
-
-# Celery's own on Redis (kombu's names): messages handed to a worker and not acknowledged yet.
-CELERY_UNACKED = "unacked"
 
 
 def job(job_id: str) -> str:
@@ -38,9 +34,39 @@ def artifact(job_id: str, index: int) -> str:
     return f"{_PREFIX}:job:{job_id}:artifact:{index}"
 
 
+def job_events(job_id: str) -> str:
+    """Stream: what happened to a job; an entry's id is its sequence number."""
+    return f"{_PREFIX}:job:{job_id}:events"
+
+
 def queued(graph: str) -> str:
-    """Sorted set: the jobs of a graph that wait, by submission number."""
+    """Sorted set: the jobs of a graph that wait, the next one first."""
     return f"{_PREFIX}:queued:{graph}"
+
+
+def running(graph: str) -> str:
+    """Sorted set: the jobs of a graph that a worker holds, by the end of its lease."""
+    return f"{_PREFIX}:running:{graph}"
+
+
+def fairness(graph: str) -> str:
+    """Hash: how far each owner's jobs reach into the queue (see lua/submit.lua)."""
+    return f"{_PREFIX}:fairness:{graph}"
+
+
+def pace(graph: str) -> str:
+    """String: seconds that a unit of cost takes on one worker, averaged over the last jobs."""
+    return f"{_PREFIX}:pace:{graph}"
+
+
+def owner_jobs(owner: str) -> str:
+    """Sorted set: an owner's jobs by submission number."""
+    return f"{_PREFIX}:owner:{owner}:jobs"
+
+
+def once(owner: str, digest: str) -> str:
+    """String: the job that a request made, under the digest of what tells this request from others."""
+    return f"{_PREFIX}:owner:{owner}:once:{digest}"
 
 
 def queue_name(graph: str) -> str:

@@ -1,10 +1,15 @@
 """The job store's Lua scripts: each is one atomic transition.
 
-Every script gets the same six keys first (job, queued, running, events, image, mask), as ``prelude.lua`` names them.
+Every script gets a graph's queued and running and the common events as its first keys, and the beginning of a job's
+key and the two times to live as its first arguments; ``prelude.lua`` names them. The keys of a job follow from its id
+(workers/jobs/keys.py spells them; a test holds both spellings together).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from config.settings import JobSettings
 from workers.jobs import keys
 
 _FOLDER = Path(__file__).parent / "lua"
@@ -16,13 +21,11 @@ def script(name: str) -> str:
     return _PRELUDE + (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
 
 
-def job_keys(job_id: str, graph: str) -> list[str]:
-    """Return the six keys that every script is called with."""
-    return [
-        keys.job(job_id),
-        keys.queued(graph),
-        keys.RUNNING,
-        keys.EVENTS,
-        keys.image(job_id),
-        keys.mask(job_id),
-    ]
+def script_keys(graph: str, more: Sequence[str] = ()) -> list[str]:
+    """Return the keys of a call."""
+    return [keys.queued(graph), keys.running(graph), keys.EVENTS, *more]
+
+
+def script_arguments(jobs: JobSettings, *more: Any) -> list[Any]:
+    """Return the arguments of a call."""
+    return [keys.job(""), jobs.record_ttl_s, jobs.result_ttl_s, *more]

@@ -1,17 +1,49 @@
-"""The job store as the API sees it: submit, look up, cancel, fetch. Asynchronous; the worker's side is claims.py."""
+"""The job store as the API sees it: submit, look up, cancel, fetch. Asynchronous; the worker's side is claims.py.
+
+Whoever asks for a job gives its owner: another owner's job does not exist for him.
+"""
 
 import secrets
+from dataclasses import dataclass, field
+from typing import Literal
 
 from config.settings import JobSettings, RedisSettings
-from graphs.errors import ArtifactExpired, JobNotFound, QueueFull
+from graphs.errors import ArtifactExpired, IdempotencyConflict, JobNotFound, QueueFull
 from graphs.request import ResolvedRequest
 from workers.jobs import keys
 from workers.jobs.connection import connect_async, redis_errors
-from workers.jobs.job import Job, Status, job_from_hash, new_job_id
+from workers.jobs.job import Job, Status, cost_of, job_from_hash, new_job_id
+from workers.jobs.options import JobOptions
 from workers.jobs.presence import WorkerPresence, live_workers
-from workers.jobs.scripts import job_keys, script
+from workers.jobs.scripts import script, script_arguments, script_keys
 
-_QUEUE_FULL_RETRY_S = 10
+
+@dataclass(frozen=True)
+class Once:
+    """What makes a request the same as an earlier one.
+
+    ``key`` tells requests apart and is remembered for ``ttl_s`` seconds; ``digest`` is that of the whole request, and
+    must be the same again. ``join`` says whether an earlier job is joined: 'always', only while it 'live's (or has its
+    pictures), or 'never'.
+    """
+
+    key: str = ""
+    digest: str = "-"
+    ttl_s: int = 0
+    join: Literal["always", "live", "never"] = "never"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A request on its way into the queue. ``start_by`` (unix seconds): after that nobody waits for it any more."""
+
+    request: ResolvedRequest
+    options: JobOptions = field(default_factory=JobOptions)
+    image: bytes = b""
+    mask: bytes = b""
+    job_id: str | None = None
+    once: Once = field(default_factory=Once)
+    start_by: float | None = None
 
 
 class JobStore:
@@ -22,39 +54,32 @@ class JobStore:
         self._redis = connect_async(redis_settings)
         self._submit = self._redis.register_script(script("submit"))
         self._cancel = self._redis.register_script(script("cancel"))
+        self._erase = self._redis.register_script(script("erase"))
 
-    async def submit(self, request: ResolvedRequest, image: bytes = b"", mask: bytes = b"") -> Job:
-        """Store a new job as queued, with its input images as PNG. Raises QueueFull."""
-        job_id = new_job_id()
-        fields = ["request", request.model_dump_json(exclude_defaults=True)]
+    async def submit(self, submission: Submission) -> tuple[Job, bool]:
+        """Store a new job as queued. Returns it, and whether it is new: the same request joins its earlier job.
+
+        Raises QueueFull, or IdempotencyConflict when the key or the id belongs to another request.
+        """
+        job_id = submission.job_id or new_job_id()
         with redis_errors():
-            outcome = await self._submit(
-                keys=[*job_keys(job_id, request.graph), keys.SEQUENCE],
-                args=[job_id, self._jobs.max_queued, image, mask, *fields],
+            outcome, found = await self._submit(
+                keys=self._submit_keys(submission), args=self._submit_arguments(job_id, submission)
             )
         if outcome == b"full":
-            raise QueueFull(
-                f"{self._jobs.max_queued} jobs wait for {request.graph!r} already; try again later.",
-                retry_after_s=_QUEUE_FULL_RETRY_S,
-            )
-        # Otherwise it is queued, or b"exists": the answer to the first try was lost, and redis-py asked again.
-        return await self.get(job_id)
+            raise await self._queue_full(submission.request.graph)
+        if outcome == b"conflict":
+            raise IdempotencyConflict("This idempotency key or job id came with another request before; use a new one.")
+        return await self.get(found.decode(), submission.options.owner), outcome == b"queued"
 
-    async def get(self, job_id: str) -> Job:
-        """Return a job. Raises JobNotFound."""
+    async def get(self, job_id: str, owner: str | None) -> Job:
+        """Return a job; ``owner`` None asks for anybody's. Raises JobNotFound."""
         with redis_errors():
             stored = await self._redis.hgetall(keys.job(job_id))
-        if not stored:
+        job = job_from_hash(job_id, stored) if b"request" in stored else None
+        if job is None or owner not in (None, job.options.owner):
             raise JobNotFound(f"There is no job {job_id!r}; records are kept for {self._jobs.record_ttl_s} s.")
-        return job_from_hash(job_id, stored)
-
-    async def queue_position(self, job: Job) -> int | None:
-        """Return how many jobs of the same graph go first (0 = next), or None when the job does not wait."""
-        if job.status is not Status.QUEUED:
-            return None
-        with redis_errors():
-            rank = await self._redis.zrank(keys.queued(job.request.graph), job.id)
-        return None if rank is None else int(rank)
+        return job
 
     async def artifacts(self, job: Job) -> list[bytes]:
         """Return a completed job's encoded pictures. Raises ArtifactExpired."""
@@ -64,12 +89,27 @@ class JobStore:
             raise ArtifactExpired(f"The pictures of {job.id} were kept for {self._jobs.result_ttl_s} s and are gone.")
         return list(found)
 
-    async def cancel(self, job_id: str) -> Job:
-        """Cancel a job: at once while it waits, at its next step while it runs. Raises JobNotFound."""
-        job = await self.get(job_id)
+    async def cancel(self, job: Job) -> Job:
+        """Cancel a job: at once while it waits, at its next step while it runs; no effect once it has ended."""
         with redis_errors():
-            await self._cancel(keys=job_keys(job_id, job.request.graph), args=[job_id, self._jobs.record_ttl_s])
-        return await self.get(job_id)
+            await self._cancel(keys=script_keys(job.request.graph), args=script_arguments(self._jobs, job.id))
+        return await self.get(job.id, None)
+
+    async def erase(self, job: Job) -> None:
+        """Cancel a job and take away everything that is known of it."""
+        pictures = [keys.artifact(job.id, index) for index in range(job.request.num_images_per_prompt)]
+        with redis_errors():
+            await self._erase(
+                keys=script_keys(job.request.graph, [keys.owner_jobs(job.options.owner), *pictures]),
+                args=script_arguments(self._jobs, job.id),
+            )
+
+    async def add_waiter(self, job: Job, change: int) -> int:
+        """Count who waits for the job over HTTP, over all API processes: +1 or -1. Returns how many do now."""
+        with redis_errors():
+            if not await self._redis.exists(keys.job(job.id)):
+                return 0
+            return int(await self._redis.hincrby(keys.job(job.id), "waiters", change))
 
     async def workers(self) -> list[WorkerPresence]:
         """Return the workers that gave a sign of life lately."""
@@ -86,3 +126,47 @@ class JobStore:
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
+
+    def _submit_keys(self, submission: Submission) -> list[str]:
+        graph, owner = submission.request.graph, submission.options.owner
+        more = [keys.SEQUENCE, keys.owner_jobs(owner), keys.fairness(graph), keys.once(owner, submission.once.key)]
+        return script_keys(graph, more)
+
+    def _submit_arguments(self, job_id: str, submission: Submission) -> list[object]:
+        options, once, request = submission.options, submission.once, submission.request
+        fields: list[object] = ["request", request.model_dump_json(exclude_defaults=True)]
+        fields += ["options", options.model_dump_json(exclude_defaults=True)]
+        if options.deadline is not None:
+            fields += ["deadline", options.deadline]
+        return script_arguments(
+            self._jobs,
+            job_id,
+            self._jobs.max_queued,
+            submission.image,
+            submission.mask,
+            options.owner,
+            options.priority.rank,
+            cost_of(request),
+            once.digest,
+            once.ttl_s,
+            once.join,
+            "" if submission.start_by is None else submission.start_by,
+            *fields,
+        )
+
+    async def _queue_full(self, graph: str) -> QueueFull:
+        """The refusal, with when to come back: about when an eighth of the queue is done, at most a minute."""
+        with redis_errors():
+            pace = float(await self._redis.get(keys.pace(graph)) or 1.0)
+            ahead = await self._redis.zrange(keys.queued(graph), 0, max(0, self._jobs.max_queued // 8))
+            costs = [float(await self._redis.hget(keys.job(raw.decode()), "cost") or 0.0) for raw in ahead[:20]]
+        seconds = pace * sum(costs) / max(1, len(costs)) * len(ahead)
+        return QueueFull(
+            f"{self._jobs.max_queued} jobs wait for {graph!r} already; try again later.",
+            retry_after_s=int(min(60, max(1, seconds))),
+        )
+
+
+def is_expired(job: Job, now: float) -> bool:
+    """Tell whether a completed job's pictures are gone; ``now`` is unix seconds."""
+    return job.status is Status.COMPLETED and job.expires_at is not None and now >= job.expires_at

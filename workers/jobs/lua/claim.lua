@@ -1,23 +1,30 @@
--- ARGV: job id, owner (one worker process), lease_ms, max_attempts, record_ttl_s.
--- Returns {outcome, token}: the token proves in every later call that the claim still holds.
-local job_id, owner, lease_ms, max_attempts = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local job = redis.call('HMGET', keys.job, 'status', 'owner', 'attempts')
-local status, attempts = job[1], tonumber(job[3] or 0)
-if status ~= 'queued' and status ~= 'in_progress' then return {'over', ''} end
-if status == 'in_progress' then
-  local lease = tonumber(redis.call('ZSCORE', keys.running, job_id) or 0)
-  -- The same owner may take its own job over: it runs one at a time, so the former child is gone.
-  if lease > now_ms() and job[2] ~= owner then return {'busy', ''} end
+-- KEYS[4]: fairness.   ARGV: worker (one worker process), lease_ms, max_attempts.
+-- Takes the first job of the queue. Returns {job id, token}, or {} when none waits: the token proves in every later
+-- call that the claim still holds.
+local worker, lease_ms, max_attempts = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+while true do
+  local next_up = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+  if #next_up == 0 then return {} end
+  local keys = keys_of(next_up[1])
+  local job = redis.call('HMGET', keys.job, 'status', 'attempts', 'start_by', 'deadline')
+  local attempts, now = tonumber(job[2] or 0), now_ms()
+  local latest = math.min(tonumber(job[3] or 1e300), tonumber(job[4] or 1e300))
+  if job[1] ~= 'queued' then
+    redis.call('ZREM', KEYS[1], keys.id)
+  elseif now > latest * 1000 then
+    expire(keys)
+  elseif attempts >= max_attempts then
+    crash(keys, attempts)
+  else
+    local place = tonumber(next_up[2])
+    local priority = math.floor(place / 1e12)
+    redis.call('HSET', KEYS[4], 'clock:' .. priority, string.format('%.17g', place - priority * 1e12))
+    local token = worker .. '/' .. (attempts + 1)
+    redis.call('HSET', keys.job, 'status', 'in_progress', 'worker', worker, 'token', token,
+      'attempts', attempts + 1, 'started_at', seconds(now), 'step', 0)
+    redis.call('ZADD', keys.running, now + lease_ms, keys.id)
+    redis.call('ZREM', keys.queued, keys.id)
+    announce(keys, 'in_progress', 'attempt', attempts + 1)
+    return {keys.id, token}
+  end
 end
-if attempts >= max_attempts then
-  crash(keys, job_id, attempts, tonumber(ARGV[5]))
-  return {'over', ''}
-end
-attempts = attempts + 1
-local token = owner .. '/' .. attempts
-redis.call('HSET', keys.job, 'status', 'in_progress', 'owner', owner, 'token', token, 'attempts', attempts,
-  'started_at', seconds(now_ms()), 'step', 0)
-redis.call('ZADD', keys.running, now_ms() + lease_ms, job_id)
-redis.call('ZREM', keys.queued, job_id)
-announce(keys.events, job_id, 'in_progress')
-return {'claimed', token}

@@ -1,4 +1,4 @@
--- Shared by every script: the clock, status events, and the one way a job ends.
+-- Shared by every script: the clock, events, and the one way a job ends.
 -- Times are read from Redis, so that every process means the same moment.
 local function now_ms()
   local time = redis.call('TIME')
@@ -9,32 +9,50 @@ local function seconds(ms)
   return string.format('%.3f', ms / 1000)
 end
 
-local function announce(events, job_id, status)
-  redis.call('XADD', events, 'MAXLEN', '~', 10000, '*', 'job_id', job_id, 'status', status)
+-- Two entries: the job's own stream tells what happened (its ids are the sequence numbers), the common one wakes
+-- whoever waits for the job.
+local function announce(keys, kind, ...)
+  local number = redis.call('HINCRBY', keys.job, 'events', 1)
+  redis.call('XADD', keys.job_events, number .. '-0', 'type', kind, ...)
+  redis.call('XADD', keys.events, 'MAXLEN', '~', 10000, '*', 'job_id', keys.id, 'type', kind)
 end
 
--- The terminal transition: inputs go, the record stays for record_ttl_s.
-local function finish(keys, job_id, status, record_ttl_s, fields)
+-- The terminal transition: inputs go, the record stays for record_ttl_s, the pictures for result_ttl_s.
+local function finish(keys, status, fields)
   local now = now_ms()
   redis.call('HSET', keys.job, 'status', status, 'completed_at', seconds(now),
-    'expires_at', seconds(now + record_ttl_s * 1000), unpack(fields))
+    'expires_at', seconds(now + keys.result_ttl_s * 1000), unpack(fields))
   redis.call('HDEL', keys.job, 'token')
-  redis.call('EXPIRE', keys.job, record_ttl_s)
   redis.call('DEL', keys.image, keys.mask)
-  redis.call('ZREM', keys.running, job_id)
-  redis.call('ZREM', keys.queued, job_id)
-  announce(keys.events, job_id, status)
+  redis.call('ZREM', keys.running, keys.id)
+  redis.call('ZREM', keys.queued, keys.id)
+  announce(keys, status)
+  redis.call('EXPIRE', keys.job, keys.record_ttl_s)
+  redis.call('EXPIRE', keys.job_events, math.min(keys.result_ttl_s, keys.record_ttl_s))
+end
+
+local function failure(code, message)
+  return {'error', cjson.encode({code = code, message = message})}
 end
 
 -- Too many workers died of this job: it ends rather than take the next one down.
-local function crash(keys, job_id, attempts, record_ttl_s)
-  local error = cjson.encode({
-    code = 'worker_crashed',
-    message = 'The worker died ' .. attempts .. ' times while it ran this job.',
-  })
-  finish(keys, job_id, 'failed', record_ttl_s, {'error', error})
+local function crash(keys, attempts)
+  finish(keys, 'failed', failure('worker_crashed', 'The worker died ' .. attempts .. ' times while it ran this job.'))
 end
 
-local keys = {
-  job = KEYS[1], queued = KEYS[2], running = KEYS[3], events = KEYS[4], image = KEYS[5], mask = KEYS[6],
-}
+local function expire(keys)
+  finish(keys, 'cancelled', failure('deadline_exceeded', 'Nobody waited for this job any longer.'))
+end
+
+-- KEYS: a graph's queued, running, the common events.   ARGV: job key's beginning, record_ttl_s, result_ttl_s.
+local function keys_of(job_id)
+  local job = ARGV[1] .. job_id
+  return {
+    id = job_id, queued = KEYS[1], running = KEYS[2], events = KEYS[3], job = job, image = job .. ':image',
+    mask = job .. ':mask', job_events = job .. ':events', record_ttl_s = tonumber(ARGV[2]),
+    result_ttl_s = tonumber(ARGV[3]),
+  }
+end
+
+-- What a script itself takes begins here.
+local first = 4

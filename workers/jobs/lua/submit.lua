@@ -1,14 +1,57 @@
--- ARGV: job id, max_queued, image, mask, then field, value, ...   KEYS[7]: the submission counter.
-local job_id, max_queued = ARGV[1], tonumber(ARGV[2])
-if redis.call('EXISTS', keys.job) == 1 then return 'exists' end
-if redis.call('ZCARD', keys.queued) >= max_queued then return 'full' end
+-- KEYS[4..7]: submission counter, the owner's jobs, fairness, the key of "once only".
+-- ARGV: job id, max_queued, image, mask, owner, priority (0 is first), cost, request digest, once_ttl_s, join
+-- ('always', 'live' or 'never'), start_by (unix seconds or ''), then field, value, ...
+-- Returns {outcome, job id}: 'queued', 'joined' (this request made that job before), 'conflict' or 'full'.
+local keys = keys_of(ARGV[4])
+local max_queued, image, mask = tonumber(ARGV[5]), ARGV[6], ARGV[7]
+local owner, priority, cost = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
+local digest, once_ttl_s, join, start_by = ARGV[11], tonumber(ARGV[12]), ARGV[13], ARGV[14]
+
+local made = join ~= 'never' and redis.call('GET', KEYS[7])
+if made then
+  local made_digest, made_id = string.match(made, '^(%S+) (%S+)$')
+  local status = redis.call('HGET', ARGV[1] .. made_id, 'status')
+  if made_digest ~= digest then return {'conflict', made_id} end
+  local lives = status == 'queued' or status == 'in_progress' or status == 'completed'
+  if status and (join == 'always' or lives) then
+    if start_by ~= '' and redis.call('HEXISTS', ARGV[1] .. made_id, 'start_by') == 1 then
+      redis.call('HSET', ARGV[1] .. made_id, 'start_by', start_by)
+    end
+    return {'joined', made_id}
+  end
+end
+if redis.call('EXISTS', keys.job) == 1 then
+  local same = redis.call('HGET', keys.job, 'digest') == digest and redis.call('HGET', keys.job, 'owner') == owner
+  return {same and 'joined' or 'conflict', keys.id}
+end
+if redis.call('ZCARD', keys.queued) >= max_queued then return {'full', ''} end
+
+-- Start-time fair queueing: within a priority, an owner's next job starts where its last one ended in virtual time,
+-- so owners take turns by cost, and a single owner's jobs keep their order.
+if redis.call('ZCARD', keys.queued) == 0 then redis.call('DEL', KEYS[6]) end
+local clock = tonumber(redis.call('HGET', KEYS[6], 'clock:' .. priority) or 0)
+local reach = tonumber(redis.call('HGET', KEYS[6], priority .. ':' .. owner) or 0)
+local start = math.max(clock, reach)
+redis.call('HSET', KEYS[6], priority .. ':' .. owner, string.format('%.17g', start + cost))
+local place = string.format('%.17g', priority * 1e12 + start)
+
 local fields = {}
-for i = 5, #ARGV do fields[#fields + 1] = ARGV[i] end
-local sequence = redis.call('INCR', KEYS[7])
-redis.call('HSET', keys.job, 'status', 'queued', 'sequence', sequence, 'attempts', 0,
-  'created_at', seconds(now_ms()), unpack(fields))
-if ARGV[3] ~= '' then redis.call('SET', keys.image, ARGV[3]) end
-if ARGV[4] ~= '' then redis.call('SET', keys.mask, ARGV[4]) end
-redis.call('ZADD', keys.queued, sequence, job_id)
-announce(keys.events, job_id, 'queued')
-return 'queued'
+for i = 15, #ARGV do fields[#fields + 1] = ARGV[i] end
+if start_by ~= '' then
+  fields[#fields + 1] = 'start_by'
+  fields[#fields + 1] = start_by
+end
+local sequence = redis.call('INCR', KEYS[4])
+redis.call('HSET', keys.job, 'status', 'queued', 'sequence', sequence, 'place', place, 'attempts', 0, 'cost', cost,
+  'owner', owner, 'digest', digest, 'created_at', seconds(now_ms()), unpack(fields))
+if image ~= '' then redis.call('SET', keys.image, image) end
+if mask ~= '' then redis.call('SET', keys.mask, mask) end
+redis.call('ZADD', keys.queued, place, keys.id)
+redis.call('ZADD', KEYS[5], sequence, keys.id)
+-- Records expire by themselves; their names leave the owner's list here, a few at each submission.
+for _, old in ipairs(redis.call('ZRANGE', KEYS[5], 0, 1)) do
+  if redis.call('EXISTS', ARGV[1] .. old) == 0 then redis.call('ZREM', KEYS[5], old) end
+end
+if once_ttl_s > 0 then redis.call('SET', KEYS[7], digest .. ' ' .. keys.id, 'EX', once_ttl_s) end
+announce(keys, 'queued', 'queue_position', redis.call('ZRANK', keys.queued, keys.id))
+return {'queued', keys.id}

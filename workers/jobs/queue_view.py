@@ -1,0 +1,108 @@
+"""The queue as clients want to see it: pages of their jobs, places, and about how long it takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from config.settings import RedisSettings
+from workers.jobs import keys
+from workers.jobs.connection import connect_async, redis_errors
+from workers.jobs.job import Job, Status, job_from_hash
+
+_CHUNK = 50
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """``queue_position``: how many jobs go first (0 = next), None unless it waits. ``eta_s``: seconds to its end."""
+
+    queue_position: int | None
+    eta_s: float | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of an owner's jobs, and whether more follow."""
+
+    jobs: list[Job]
+    has_more: bool
+
+
+class QueueView:
+    """Reads the queue. Every method raises ServiceUnavailable when Redis cannot be reached."""
+
+    def __init__(self, redis_settings: RedisSettings) -> None:
+        self._redis = connect_async(redis_settings)
+
+    async def outlook(self, job: Job, workers: int) -> Outlook:
+        """Return a job's place and about when it will have ended, with so many ready workers on its graph.
+
+        The estimate is the work ahead of it (steps times megapixels) shared by the workers, and its own, at the
+        measured pace of the last jobs; None before the first job of a graph has told the pace.
+        """
+        if job.status.is_final:
+            return Outlook(None, None)
+        graph = job.request.graph
+        with redis_errors():
+            pace = await self._redis.get(keys.pace(graph))
+            rank = await self._redis.zrank(keys.queued(graph), job.id)
+            ahead = await self._redis.zrange(keys.queued(graph), 0, rank - 1) if rank else []
+            running = await self._redis.zrange(keys.running(graph), 0, -1)
+            work = await self._work_left([raw for raw in [*ahead, *running] if raw.decode() != job.id])
+        position = None if rank is None else int(rank)
+        if pace is None:
+            return Outlook(position, None)
+        waiting = work / max(1, workers) if job.status is Status.QUEUED else 0.0
+        return Outlook(position, round(float(pace) * (waiting + _left(job.cost, job.step, job.total_steps)), 1))
+
+    async def page(
+        self, owner: str, *, after: Job | None, limit: int, newest_first: bool, status: Status | None
+    ) -> Page:
+        """Return the owner's jobs that follow ``after`` in the order asked for, at most ``limit``."""
+        found: list[Job] = []
+        edge = after.sequence if after else None
+        while len(found) <= limit:
+            raws = await self._ids(owner, edge, newest_first)
+            for job, sequence in await self._jobs(raws):
+                edge = sequence
+                if job is not None and status in (None, job.status):
+                    found.append(job)
+            if len(raws) < _CHUNK:
+                break
+        return Page(found[:limit], len(found) > limit)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    async def _ids(self, owner: str, edge: int | None, newest_first: bool) -> list[tuple[bytes, float]]:
+        key = keys.owner_jobs(owner)
+        with redis_errors():
+            if newest_first:
+                start = "+inf" if edge is None else f"({edge}"
+                return list(await self._redis.zrevrangebyscore(key, start, "-inf", 0, _CHUNK, withscores=True))
+            start = "-inf" if edge is None else f"({edge}"
+            return list(await self._redis.zrangebyscore(key, start, "+inf", 0, _CHUNK, withscores=True))
+
+    async def _jobs(self, raws: Sequence[tuple[bytes, float]]) -> list[tuple[Job | None, int]]:
+        """Read the records; None where one has expired."""
+        with redis_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            for raw, _ in raws:
+                pipeline.hgetall(keys.job(raw.decode()))
+            stored = await pipeline.execute() if raws else []
+        return [
+            (job_from_hash(raw.decode(), record) if b"request" in record else None, int(sequence))
+            for (raw, sequence), record in zip(raws, stored, strict=True)
+        ]
+
+    async def _work_left(self, raws: Sequence[bytes]) -> float:
+        pipeline = self._redis.pipeline(transaction=False)
+        for raw in raws:
+            pipeline.hmget(keys.job(raw.decode()), "cost", "step", "total_steps")
+        records = await pipeline.execute() if raws else []
+        return sum(_left(*(None if value is None else float(value) for value in record)) for record in records)
+
+
+def _left(cost: float | None, step: float | None, total_steps: float | None) -> float:
+    done = (step or 0) / total_steps if total_steps else 0.0
+    return (cost or 0.0) * (1 - min(1.0, done))
