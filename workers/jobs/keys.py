@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 _PREFIX = "imagegen"
 
+ADAPTERS_VERSION = f"{_PREFIX}:adapters-version"
 EVENTS = f"{_PREFIX}:events"
 SEQUENCE = f"{_PREFIX}:sequence"
 SIGNING_KEY = f"{_PREFIX}:signing-key"
@@ -57,6 +58,11 @@ def fairness(graph: str) -> str:
 def pace(graph: str) -> str:
     """String: seconds that a unit of cost takes on one worker, averaged over the last jobs."""
     return f"{_PREFIX}:pace:{graph}"
+
+
+def added_adapters(graph: str) -> str:
+    """Hash: the LoRA adapters added to a graph while the service runs, by alias."""
+    return f"{_PREFIX}:adapters:{graph}"
 
 
 def owner_jobs(owner: str) -> str:
