@@ -6,6 +6,7 @@ For tests and for trying the service without a model. The same request gives the
 import hashlib
 import json
 import threading
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,12 @@ class SimulatedEngine:
         denoise = total * self._step_s
         seconds = {"text_encode": 0.0, "denoise": denoise, "vae_encode": 0.0, "vae_decode": 0.0}
         return Generated(images=images, seconds={**seconds, "generate": denoise})
+
+    def add_adapter(self, alias: str, path: Path) -> None:
+        """Do nothing; requests may name any adapter."""
+
+    def remove_adapter(self, alias: str) -> None:
+        """Do nothing; requests may name any adapter."""
 
     def unload(self) -> None:
         """Do nothing; there is nothing to free."""
