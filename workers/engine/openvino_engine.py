@@ -8,6 +8,7 @@ a batch draws it in one call.
 
 import gc
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class OpenVinoEngine:
             raise EngineError(f"The model {self._graph.name!r} is not loaded for {request.operation}.")
         per_call = min(self._batch, request.num_images_per_prompt)
         calls = request.num_images_per_prompt // per_call
-        watch = StepWatch(on_step, calls, self._step_limit(request))
+        watch = StepWatch(on_step, calls, self._step_limit(request), partial(_decoded, pipeline))
         arguments = _input_tensors(request, inputs)
         options = {
             **self._options(request),
@@ -172,6 +173,12 @@ def _draw(
     if pictures.ndim != 4:
         raise EngineError("The runtime returned no picture.")
     return list(pictures)
+
+
+def _decoded(pipeline: Any, latent: Any) -> Pixels:
+    """What is drawn so far of the first picture; inside the step callback only."""
+    picture: Pixels = np.array(pipeline.decode(latent).data)[0]
+    return picture
 
 
 def _input_tensors(request: ResolvedRequest, inputs: InputImages | None) -> list[openvino.Tensor]:
