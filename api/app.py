@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 
 from api.errors import install_error_handlers
 from api.middleware import BodyLimit, LastResort, RequestId
-from api.routers import health, images, jobs, models
+from api.routers import adapters, health, images, jobs, models
 from api.service import ImageService
 from config.settings import Settings
 from graphs.owners import read_keys
@@ -34,7 +34,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.service, app.state.signer, app.state.started_at = service, None, int(time.time())
     app.state.keys = read_keys(settings.http.api_key_file, settings.http.api_key)
     for prefix in ("/v3", "/v1"):
-        for part in (images.router, jobs.router, models.router):
+        for part in (images.router, jobs.router, models.router, adapters.router):
             app.include_router(part, prefix=prefix)
     app.include_router(health.router)
     install_error_handlers(app)

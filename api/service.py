@@ -6,13 +6,14 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from api.served import Served
 from api.waiter import JobWaiter
 from config.settings import Settings
 from graphs.bundled import load_served
 from graphs.errors import JobFailed, JobNotCompleted, OperationNotAvailable, ServiceUnavailable
 from graphs.input_images import InputPictures, read_pictures
 from graphs.model_facts import Operation, read_model_facts
-from graphs.repository import Repository, Route
+from graphs.repository import Route
 from graphs.request import GenerationParameters
 from graphs.resolve import resolve
 from workers.jobs.events import EventReader, JobEvent, JobEvents
@@ -33,8 +34,10 @@ class ImageService:
     def __init__(self, settings: Settings, wake: Callable[[str], None]) -> None:
         """``wake(graph)`` has a worker of the graph take its next job; it blocks, so it runs in a thread."""
         self.settings = settings
-        self.repository: Repository = load_served(**settings.repository.model_dump())
-        self._facts = {name: read_model_facts(graph.models_path) for name, graph in self.repository.graphs.items()}
+        on_disk = load_served(**settings.repository.model_dump())
+        self._facts = {name: read_model_facts(graph.models_path) for name, graph in on_disk.graphs.items()}
+        self.graph_names = list(on_disk.graphs)
+        self.served = Served(settings, on_disk, self._facts)
         self.store = JobStore(settings.redis, settings.jobs)
         self.queue = QueueView(settings.redis)
         self._waiter = JobWaiter(self.store, EventReader(settings.redis), JobEvents(settings.redis))
@@ -54,19 +57,20 @@ class ImageService:
         await self._waiter.stop()
         await self.store.close()
         await self.queue.close()
+        await self.served.close()
         self._wakers.shutdown(wait=False)
         self._decoders.shutdown(wait=False)
 
     async def generation(self, parameters: GenerationParameters) -> Submission:
         """Resolve a text-to-image request. Raises what resolve() does."""
-        route = self.repository.route(parameters.model)
+        route = (await self.served.repository()).route(parameters.model)
         await self._check_available(route, Operation.GENERATION)
         return Submission(resolve(parameters, Operation.GENERATION, route, self._facts[route.graph.name]))
 
     async def edit(self, parameters: GenerationParameters, image: bytes, mask: bytes | None) -> Submission:
         """Resolve an edit: inpainting with a mask, image to image without. Raises InvalidImage as well."""
         operation = Operation.EDIT if mask is None else Operation.INPAINTING
-        route = self.repository.route(parameters.model)
+        route = (await self.served.repository()).route(parameters.model)
         await self._check_available(route, operation)
         pictures = await self._decoded(image, mask)
         facts = self._facts[route.graph.name]

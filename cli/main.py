@@ -5,6 +5,7 @@ import sys
 import typer
 
 from cli.api_command import api
+from cli.configure_command import configure
 from cli.errors import UserError
 from cli.generate_command import generate
 from cli.jobs_command import jobs
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for _command in (serve, api, worker, validate, generate):
+for _command in (serve, api, worker, configure, validate, generate):
     app.command()(_command)
 app.add_typer(jobs)
 

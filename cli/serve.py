@@ -2,6 +2,7 @@
 
 import typer
 
+from cli.adapters import SourceLorasOption, serve_adapters
 from cli.api_command import listen
 from cli.data_folder import locked_data_folder
 from cli.options import (
@@ -31,6 +32,7 @@ def serve(
     config_path: ConfigPath = None,
     model_path: ModelPath = None,
     model_name: ModelName = None,
+    source_loras: SourceLorasOption = None,
     target_device: TargetDevice = None,
     cache_dir: CacheDir = None,
     data_dir: DataDir = None,
@@ -39,11 +41,15 @@ def serve(
 ) -> None:
     """Run everything: Redis, a worker for each graph, and the API. Without a model, the bundled one is served."""
     settings = settings_from(ctx.params)
-    graphs = sorted(repository_from(settings).graphs)
+    repository = repository_from(settings)
     listen(settings.http).close()
-    with locked_data_folder(settings.data_dir) as lock, StopSignals() as signals:
-        # Imported here: it brings clients for Redis and HTTP, which the processes it starts would load in vain.
-        from cli.service import Service
+    with locked_data_folder(settings.data_dir) as lock:
+        if source_loras is not None:  # while Ctrl-C still ends at once, as a download may take long
+            settings = serve_adapters(settings, repository, source_loras)
+            repository_from(settings)
+        with StopSignals() as signals:
+            # Imported here: it brings clients for Redis and HTTP, which the processes it starts would load in vain.
+            from cli.service import Service
 
-        configure_logging(settings.log, quiet=("httpx", "httpcore"))
-        Service(settings, graphs, lock, signals).run()
+            configure_logging(settings.log, quiet=("httpx", "httpcore"))
+            Service(settings, sorted(repository.graphs), lock, signals).run()

@@ -1,7 +1,8 @@
 """Every setting, and the only place that reads the environment.
 
-A setting is ``IMAGEGEN_<GROUP>__<NAME>``, for example ``IMAGEGEN_HTTP__REST_PORT=9000``; ``REDIS_URL`` is read as
-well, as everyone expects. Names that end in ``_s`` are seconds, ``_bytes`` bytes, ``_pixels`` pixels.
+A setting is ``IMAGEGEN_<GROUP>__<NAME>``, for example ``IMAGEGEN_HTTP__REST_PORT=9000``; ``REDIS_URL``, ``HF_TOKEN``,
+``HF_ENDPOINT`` and ``HF_HUB_OFFLINE`` are read as well, as everyone expects. Names that end in ``_s`` are seconds,
+``_bytes`` bytes, ``_pixels`` pixels.
 """
 
 import os
@@ -15,6 +16,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PREFIX = "IMAGEGEN_"
 DELIMITER = "__"
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})", re.ASCII)
+# Variables of other tools that set the same thing here; our own names win over them.
+_KNOWN_EVERYWHERE = {
+    "REDIS_URL": ("redis", "url"),
+    "HF_TOKEN": ("downloads", "hf_token"),
+    "HF_ENDPOINT": ("downloads", "hf_endpoint"),
+    "HF_HUB_OFFLINE": ("downloads", "offline"),
+    "API_KEY": ("http", "api_key"),  # Model Server's name for it
+}
 
 
 class _Group(BaseModel):
@@ -109,6 +118,20 @@ class WebhookSettings(_Group):
         return secret
 
 
+class DownloadSettings(_Group):
+    """Where adapters may be downloaded from, and how much."""
+
+    hf_token: str | None = Field(None, repr=False)
+    hf_endpoint: str = Field("https://huggingface.co", pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")
+    # No request to Hugging Face at all; what is already there is served.
+    offline: bool = False
+    allow_http: bool = False
+    # Whether URLs may lead to this machine and its private networks.
+    allow_private: bool = False
+    max_bytes: int = Field(4 * 2**30, gt=0)
+    timeout_s: float = Field(30.0, gt=0)
+
+
 class LogSettings(_Group):
     """What is logged, to standard error."""
 
@@ -128,6 +151,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     jobs: JobSettings = JobSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    downloads: DownloadSettings = DownloadSettings()
     log: LogSettings = LogSettings()
     data_dir: Path = Field(default_factory=lambda: default_data_dir())
 
@@ -142,10 +166,10 @@ def load_settings(**overrides: Any) -> Settings:
     Overrides that are None count as not given. Raises SettingsError with one sentence a wrong setting.
     """
     given = _without_none(overrides)
-    if "url" not in given.get("redis", {}) and f"{PREFIX}REDIS{DELIMITER}URL" not in os.environ:
-        given.setdefault("redis", {}).update(_without_none({"url": os.environ.get("REDIS_URL") or None}))
-    if os.environ.get("API_KEY") and f"{PREFIX}HTTP{DELIMITER}API_KEY" not in os.environ:  # Model Server's name
-        given.setdefault("http", {}).setdefault("api_key", os.environ["API_KEY"])
+    for variable, (group, name) in _KNOWN_EVERYWHERE.items():
+        own = f"{PREFIX}{group}{DELIMITER}{name}".upper()
+        if os.environ.get(variable) and name not in given.get(group, {}) and own not in os.environ:
+            given.setdefault(group, {})[name] = os.environ[variable]
     if unknown := _unknown_groups():
         raise SettingsError(f"setting {unknown[0]}: there is no such group of settings")
     try:

@@ -1,13 +1,13 @@
 """The model repository: every graph that is served, and where a model name leads."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from graphs.errors import InvalidRequest, ModelNotFound, RepositoryError
-from graphs.graph import CompositeLoraAdapter, Graph, LoraMode
+from graphs.graph import CompositeLoraAdapter, Graph, LoraAdapter, LoraMode
 from graphs.pbtxt import graph_with_defaults, read_graph
 from graphs.servables import WHAT_IS_SERVABLE, Servable, servable_in, servables_below, servables_in_config
 
@@ -50,6 +50,15 @@ class Repository:
         if model in self._by_name:
             return self._by_name[model]
         raise ModelNotFound(f"{self._why_not(model)} Available: {self._names()}.", param="model")
+
+    def with_adapters(self, added: Mapping[str, Sequence[LoraAdapter]]) -> "Repository":
+        """Return the repository with further adapters, by graph. Raises RepositoryError for an alias that is taken."""
+        graphs = dict(self.graphs)
+        for name, adapters in added.items():
+            own = graphs[name].lora_adapters
+            graphs[name] = graphs[name].model_copy(update={"lora_adapters": (*own, *adapters)})
+        _check_aliases(graphs.values())
+        return Repository(graphs)
 
     def _only_route(self) -> Route:
         graph = self.base_graph
@@ -155,13 +164,18 @@ def _check_name(servable: Servable) -> None:
         raise RepositoryError(f"{servable.folder}: {reason}")
 
 
+def aliases_of(graph: Graph) -> list[str]:
+    """Return the names of a graph's adapters and composites."""
+    return [a.alias for a in graph.lora_adapters] + [c.alias for c in graph.composite_lora_adapters]
+
+
 def _check_aliases(graphs: Iterable[Graph]) -> None:
     """A name that clients send leads to one place: aliases are unique in the whole repository."""
     owners = {graph.name: graph for graph in graphs}
     for graph in list(owners.values()):
-        for alias in [a.alias for a in graph.lora_adapters] + [c.alias for c in graph.composite_lora_adapters]:
+        for alias in aliases_of(graph):
             other = owners.setdefault(alias, graph)
-            if other is not graph:
+            if other is not graph or aliases_of(graph).count(alias) > 1:
                 reason = f"The adapter name {alias!r} of {graph.name!r} is already taken by {other.name!r}."
                 raise RepositoryError(f"{graph.path}: {reason} Choose another alias.")
 

@@ -20,6 +20,8 @@ from graphs.errors import ConfigurationError, EngineError
 from graphs.graph import Graph
 from graphs.model_facts import read_model_facts
 from workers.engine.factory import make_engine
+from workers.engine_adapters import EngineAdapters
+from workers.jobs.adapter_registry import AddedAdapters
 from workers.jobs.broker import make_celery, wake_worker
 from workers.jobs.claims import Claims
 from workers.jobs.presence import WorkerPresence
@@ -67,7 +69,9 @@ def runner() -> Runner:
     )
     operations = engine.load()
     _board.write(LoadReport(os.getpid(), tuple(sorted(operation.value for operation in operations))))
-    return Runner(Claims(settings.redis, settings.jobs, OWNER), engine, graph.name, _board.set_running)
+    added = EngineAdapters(engine, graph, AddedAdapters(settings.redis, graph.name), settings.downloads)
+    claims = Claims(settings.redis, settings.jobs, OWNER)
+    return Runner(claims, engine, graph.name, _board.set_running, added.prepare)
 
 
 @signals.setup_logging.connect

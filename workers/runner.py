@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from graphs.errors import EngineError, ServiceUnavailable
+from graphs.request import ResolvedRequest
 from workers.engine.images import decode_inputs, encode
 from workers.engine.protocol import Engine, GenerationCancelled, Step
 from workers.jobs.claims import Claim, Claims, Preview
@@ -21,12 +22,19 @@ class Runner:
     """Runs jobs one after the other on one loaded engine.
 
     ``now_running`` is told the id of the job that runs, and None in between: the main process renews its lease.
+    ``prepare`` makes the engine ready for a request (its adapters), or raises EngineError.
     """
 
     def __init__(
-        self, claims: Claims, engine: Engine, graph: str, now_running: Callable[[str | None], None] = lambda _: None
+        self,
+        claims: Claims,
+        engine: Engine,
+        graph: str,
+        now_running: Callable[[str | None], None] = lambda _: None,
+        prepare: Callable[[ResolvedRequest], None] = lambda _: None,
     ) -> None:
-        self._claims, self._engine, self._graph, self._now_running = claims, engine, graph, now_running
+        self._claims, self._engine, self._graph = claims, engine, graph
+        self._now_running, self._prepare = now_running, prepare
 
     def run_next(self) -> None:
         """Take the next job of the graph and run it to its end. Never raises for what a job or its model does."""
@@ -61,6 +69,7 @@ class Runner:
 
     def _draw(self, claim: Claim) -> None:
         request = claim.job.request
+        self._prepare(request)
         inputs = decode_inputs(claim.image, claim.mask) if claim.image else None
         generated = self._engine.generate(request, inputs, lambda step: self._on_step(claim, step))
         started = time.perf_counter()

@@ -19,7 +19,7 @@ async def live() -> dict[str, str]:
 async def ready(service: Service) -> dict[str, str]:
     """Answer 200 when Redis answers and every graph has a worker that has loaded it, else 503 with the reason."""
     loaded = {worker.graph for worker in await service.store.workers() if worker.ready}
-    missing = [name for name in service.repository.graphs if name not in loaded]
+    missing = [name for name in service.graph_names if name not in loaded]
     if missing:
         raise ServiceUnavailable(f"No worker has loaded {', '.join(missing)} yet.", code=NOT_READY)
     return {"status": "ready"}

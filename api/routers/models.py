@@ -20,10 +20,10 @@ def _model(route: Route, created: int) -> ModelBody:
 async def models(request: Request, _: KeyOwner, service: Service) -> ModelList:
     """List base models, adapters and composites."""
     started_at: int = request.app.state.started_at
-    return ModelList.of([_model(route, started_at) for route in service.repository.routes()])
+    return ModelList.of([_model(route, started_at) for route in (await service.served.repository()).routes()])
 
 
 @router.get("/models/{name:path}")
 async def model(name: str, request: Request, _: KeyOwner, service: Service) -> ModelBody:
     """Describe one name."""
-    return _model(service.repository.route(name), request.app.state.started_at)
+    return _model((await service.served.repository()).route(name), request.app.state.started_at)

@@ -73,7 +73,7 @@ def draw(engine: OpenVinoEngine, request: ResolvedRequest, on_step: OnStep = go_
     return engine.generate(request, make_inputs(request.operation, request.width), on_step)
 
 
-def draw_raw(pipeline: Any, request: ResolvedRequest) -> list[Pixels]:
+def draw_raw(pipeline: Any, request: ResolvedRequest, **more: Any) -> list[Pixels]:
     """What OpenVINO GenAI itself draws, called as its documentation says."""
     inputs = make_inputs(request.operation)
     arguments = []
@@ -81,7 +81,7 @@ def draw_raw(pipeline: Any, request: ResolvedRequest) -> list[Pixels]:
         arguments.append(openvino.Tensor(inputs.image[np.newaxis]))
         if inputs.mask is not None:
             arguments.append(openvino.Tensor(np.stack([inputs.mask] * 3, axis=-1)[np.newaxis]))
-    options: dict[str, Any] = {} if request.strength is None else {"strength": request.strength}
+    options: dict[str, Any] = more if request.strength is None else {**more, "strength": request.strength}
     if request.max_sequence_length is not None:
         options["max_sequence_length"] = request.max_sequence_length
     tensor = pipeline.generate(

@@ -1,99 +1,179 @@
-"""LoRA adapters for OpenVINO GenAI: their files are checked, loaded once and chosen per request.
+"""LoRA adapters for OpenVINO GenAI: loaded once, and chosen per request or compiled in.
 
-GenAI ignores tensors whose names it does not know, and an adapter of which nothing matches was measured to turn
-every later picture black. So the names in the file's header are read first.
+GenAI has one mode for all adapters of a pipeline, so the graph's modes become one of its own:
+
+- with a DYNAMIC adapter: dynamic, and every request carries the FUSE adapters at their fixed strength;
+- with a STATIC adapter: static, FUSE and STATIC adapters compiled in side by side;
+- FUSE only: merged into the weights; where those are packed into 8 or 4 bits, which GenAI cannot merge, static;
+- on SD3 always dynamic, with the FUSE and STATIC adapters carried in every request.
 """
 
-import json
-import re
-from collections.abc import Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import openvino
 import openvino_genai
 
+from graphs.adapter_fit import AdapterFit, fit_adapter
 from graphs.errors import EngineError
-from graphs.graph import Graph, LoraAdapter, LoraMode
+from graphs.graph import Graph, LoraMode
 from graphs.model_facts import Family
 from graphs.request import AdapterSelection
+from workers.engine.adapter_files import convert
 from workers.engine.pipelines import RUNTIME_ERRORS, reason
 
-_KOHYA = re.compile(r"lora_(unet|te[12]?)_[^.]+\.(lora_down\.weight|lora_up\.weight|alpha)")
-_DIFFUSERS = re.compile(r"transformer\..+\.lora_[AB]\.weight")
-_KEYS = {
-    Family.SD: (_KOHYA,),
-    Family.LCM: (_KOHYA,),
-    Family.SDXL: (_KOHYA,),
-    Family.SD3: (_DIFFUSERS,),
-    Family.FLUX: (_DIFFUSERS, _KOHYA),
-    Family.FLUX_FILL: (_DIFFUSERS, _KOHYA),
-}
-_LARGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
+_Mode = openvino_genai.AdapterConfig.Mode
+_MODES = {LoraMode.DYNAMIC: _Mode.MODE_DYNAMIC, LoraMode.STATIC: _Mode.MODE_STATIC, LoraMode.FUSE: _Mode.MODE_FUSE}
+_KEPT_CONFIGS = 8  # as many as GenAI keeps prepared
+_Blend = tuple[tuple[str, float], ...]
 
 
-def load_adapters(graph: Graph, family: Family) -> dict[str, openvino_genai.Adapter]:
-    """Load the graph's adapters and return them by alias.
+@dataclass(frozen=True)
+class _Loaded:
+    """A checked adapter in memory, as GenAI takes it."""
 
-    Raises EngineError naming the adapter and its file when one cannot be used.
+    fit: AdapterFit
+    tensor: openvino.Tensor
+    strength: float
+
+
+class AdapterSet:
+    """The adapters of one set of pipelines, and what ``adapters=`` takes for them.
+
+    GenAI 2026.4.1 does not notice a new strength of any adapter but the last of a blend: the picture stays as it
+    was before. It does notice other objects, so each blend has objects of its own over the shared numbers.
     """
-    return {adapter.alias: _load(adapter, family) for adapter in graph.lora_adapters}
+
+    def __init__(self, graph: Graph, family: Family, *, every_encoder: bool = True) -> None:
+        """Load the graph's adapters. Raises EngineError naming the first adapter that cannot be used.
+
+        ``every_encoder``: ``LoadOptions.can_adapt_every_encoder`` of the pipelines that they are for.
+        """
+        self._graph, self._family = graph, family
+        self._every_encoder = every_encoder or family is not Family.SDXL
+        self._fixed = graph.compiled_alphas
+        self._loaded: dict[str, _Loaded] = {}
+        self._compiled: tuple[LoraMode | None, frozenset[str], frozenset[str]] = (None, frozenset(), frozenset())
+        self._configs: OrderedDict[_Blend, openvino_genai.AdapterConfig] = OrderedDict()
+        for adapter in graph.lora_adapters:
+            self._loaded[adapter.alias] = self._load(adapter.alias, adapter.path)
+        self._check_places()
+
+    @property
+    def mode(self) -> LoraMode | None:
+        """The one mode that the pipelines are compiled with, None without adapters."""
+        if any(alias not in self._fixed for alias in self._loaded):
+            return LoraMode.DYNAMIC
+        if not self._loaded:
+            return None
+        if self._family is Family.SD3:
+            # Compiled in, its pipelines refuse to generate: "Cannot change adapters".
+            return LoraMode.DYNAMIC
+        has_static = any(adapter.mode is LoraMode.STATIC for adapter in self._graph.lora_adapters)
+        can_merge = all(loaded.fit.takes_merge for loaded in self._loaded.values())
+        return LoraMode.FUSE if can_merge and not has_static else LoraMode.STATIC
+
+    def compile_config(self) -> openvino_genai.AdapterConfig | None:
+        """Return what ``compile()`` takes, None without adapters; what is compiled now is remembered."""
+        mode, loaded = self.mode, self._loaded.values()
+        self._configs.clear()
+        self._compiled = (
+            mode,
+            frozenset(layer for one in loaded for layer in one.fit.layers),
+            frozenset(update.down.dtype for one in loaded for update in one.fit.updates),
+        )
+        return None if mode is None else self._config(mode, [(a, self._fixed.get(a, 1.0)) for a in self._loaded])
+
+    def request_config(self, selections: Sequence[AdapterSelection]) -> openvino_genai.AdapterConfig | None:
+        """Return what ``generate()`` takes, None for nothing.
+
+        Never None in dynamic mode: left out, GenAI would apply every adapter there is. Raises EngineError for an
+        alias that is not loaded.
+        """
+        self._check_known(selections)
+        if self._compiled[0] is not LoraMode.DYNAMIC:
+            return None
+        selected = [(one.alias, one.alpha) for one in selections if one.alias not in self._fixed]
+        blend = (*self._fixed.items(), *selected)
+        if blend not in self._configs:
+            self._configs[blend] = self._config(LoraMode.DYNAMIC, blend)
+        self._configs.move_to_end(blend)
+        if len(self._configs) > _KEPT_CONFIGS:
+            self._configs.popitem(last=False)
+        return self._configs[blend]
+
+    def add(self, alias: str, path: Path) -> bool:
+        """Load one more DYNAMIC adapter; returns whether the pipelines must be compiled again to apply it.
+
+        Raises EngineError, the set as before.
+        """
+        if any(adapter.mode is LoraMode.STATIC for adapter in self._graph.lora_adapters):
+            raise EngineError(f"The adapters of {self._graph.name!r} are compiled in (STATIC); none can be added.")
+        if alias in self._loaded:
+            raise EngineError(f"There is an adapter {alias!r} already.")
+        self._loaded[alias] = self._load(alias, path)
+        try:
+            self._check_places()
+        except EngineError:
+            del self._loaded[alias]
+            raise
+        return not self._is_compiled(self._loaded[alias].fit)
+
+    def remove(self, alias: str) -> None:
+        """Forget a DYNAMIC adapter. Raises EngineError for one that is not there or is compiled in."""
+        self._check_known([AdapterSelection(alias=alias, alpha=1.0)])
+        if alias in self._fixed:
+            raise EngineError(f"The adapter {alias!r} is compiled into {self._graph.name!r}; it cannot be removed.")
+        del self._loaded[alias]
+        self._configs.clear()
+
+    def _config(self, mode: LoraMode, blend: Iterable[tuple[str, float]]) -> openvino_genai.AdapterConfig:
+        config = openvino_genai.AdapterConfig(_MODES[mode])
+        for alias, alpha in blend:
+            loaded = self._loaded[alias]
+            config.add(openvino_genai.Adapter(loaded.tensor), alpha * loaded.strength)
+        return config
+
+    def _is_compiled(self, fit: AdapterFit) -> bool:
+        """Whether the compiled models have room for an adapter: in its layers, with its precision."""
+        mode, layers, dtypes = self._compiled
+        # Adapters of several types are kept as f32.
+        precise = len(dtypes) > 1 or "F32" in dtypes or dtypes.issuperset(u.down.dtype for u in fit.updates)
+        return mode is LoraMode.DYNAMIC and fit.layers <= layers and precise
+
+    def _load(self, alias: str, path: Path) -> _Loaded:
+        try:
+            fit = fit_adapter(path, self._graph.models_path, self._family)
+            converted = convert(fit)
+            tensor = openvino.Tensor(converted.content)
+            openvino_genai.Adapter(tensor)
+        except EngineError as error:
+            raise _unusable(alias, path, error.message, error.code) from error
+        except OSError as error:
+            raise _unusable(alias, path, f"it cannot be read ({error.strerror})") from error
+        except RUNTIME_ERRORS as error:
+            raise _unusable(alias, path, reason(error)) from error
+        return _Loaded(fit, tensor, converted.strength)
+
+    def _check_places(self) -> None:
+        for alias, loaded in self._loaded.items():
+            if not self._every_encoder and any("lora_te" in layer for layer in loaded.fit.layers):
+                why = "its part for the text encoders needs one device for the whole model and no static resolution"
+                raise _unusable(alias, loaded.fit.path, why)
+        if self.mode is LoraMode.FUSE:
+            return
+        for alias, loaded in self._loaded.items():
+            if (key := loaded.fit.branch_obstacle) is not None:
+                why = f"the runtime can only merge the tensor {key!r}, as mode: FUSE without other modes does"
+                raise _unusable(alias, loaded.fit.path, why)
+
+    def _check_known(self, selections: Sequence[AdapterSelection]) -> None:
+        for selection in selections:
+            if selection.alias not in self._loaded:
+                raise EngineError(f"The adapter {selection.alias!r} is not loaded.")
 
 
-def adapter_config(
-    loaded: Mapping[str, openvino_genai.Adapter], selections: Iterable[AdapterSelection | LoraAdapter]
-) -> openvino_genai.AdapterConfig:
-    """Return what ``adapters=`` takes for a request; without selections it is the base model.
-
-    Raises EngineError for an alias that was not loaded.
-    """
-    config = openvino_genai.AdapterConfig(openvino_genai.AdapterConfig.Mode.MODE_DYNAMIC)
-    for selection in selections:
-        if selection.alias not in loaded:
-            raise EngineError(f"The adapter {selection.alias!r} is not loaded.")
-        config.add(loaded[selection.alias], selection.alpha)
-    return config
-
-
-def _load(adapter: LoraAdapter, family: Family) -> openvino_genai.Adapter:
-    if adapter.mode is not LoraMode.DYNAMIC:
-        raise _unusable(adapter, f"mode {adapter.mode} is not supported yet: use DYNAMIC")
-    for key in _tensor_names(adapter):
-        if not any(form.fullmatch(key) for form in _KEYS[family]):
-            raise _unusable(adapter, f"the tensor {key!r} does not fit {family} models")
-    try:
-        return openvino_genai.Adapter(str(adapter.path))
-    except RUNTIME_ERRORS as error:
-        raise _unusable(adapter, reason(error)) from error
-
-
-def _tensor_names(adapter: LoraAdapter) -> list[str]:
-    try:
-        tensors = _header(adapter.path)
-    except OSError as error:
-        raise _unusable(adapter, f"cannot be read ({error.strerror})") from error
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise _unusable(adapter, "it is not a safetensors file, or is cut off") from error
-    if not tensors:
-        raise _unusable(adapter, "it holds no tensor")
-    return list(tensors)
-
-
-def _header(path: Path) -> dict[str, Any]:
-    """Each tensor's entry: 8 bytes of length, then JSON (https://huggingface.co/docs/safetensors).
-
-    GenAI reads beyond the end of a file that is cut off, so the places of the data are checked.
-    """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > _LARGEST_HEADER:
-            raise ValueError("The header is too long.")
-        tensors: dict[str, Any] = json.loads(file.read(length))
-    tensors.pop("__metadata__", None)
-    room = path.stat().st_size - 8 - length
-    if not all(0 <= start <= end <= room for start, end in (entry["data_offsets"] for entry in tensors.values())):
-        raise ValueError("A tensor lies outside the file.")
-    return tensors
-
-
-def _unusable(adapter: LoraAdapter, why: str) -> EngineError:
-    return EngineError(f"The adapter {adapter.alias!r} ({adapter.path}) cannot be used: {why}.")
+def _unusable(alias: str, path: Path, why: str, code: str | None = None) -> EngineError:
+    return EngineError(f"The adapter {alias!r} ({path}) cannot be used: {why}.", code=code)

@@ -8,6 +8,7 @@ a batch draws it in one call.
 
 import gc
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from graphs.errors import EngineError
 from graphs.graph import Graph
 from graphs.model_facts import ModelFacts, Operation
 from graphs.request import ResolvedRequest
-from workers.engine.adapters import adapter_config, load_adapters
+from workers.engine.adapters import AdapterSet
 from workers.engine.pipelines import RUNTIME_ERRORS, LoadOptions, load_pipelines, reason, static_batch
 from workers.engine.protocol import Generated, InputImages, OnStep, Pixels
 from workers.engine.step_watch import StepWatch
@@ -43,17 +44,15 @@ class OpenVinoEngine:
         self._device, self._cache_dir = device, cache_dir
         self._batch = static_batch(graph, facts)
         self._pipelines: dict[Operation, Any] = {}
-        self._adapters: dict[str, openvino_genai.Adapter] = {}
+        self._adapters: AdapterSet | None = None
 
     def load(self) -> frozenset[Operation]:
         """Load and compile the model, and return the operations it can do.
 
         Raises EngineError with a sentence: a file or device that does not exist or cannot be used.
         """
-        self.unload()
-        self._adapters = load_adapters(self._graph, self._facts.family)
-        options = LoadOptions(self._graph, self._device, self._properties(), self._batch)
-        self._pipelines = load_pipelines(options)
+        every_encoder = len(self._device) == 1 and not self._graph.is_static
+        self._compile(AdapterSet(self._graph, self._facts.family, every_encoder=every_encoder))
         return frozenset(self._pipelines)
 
     def generate(self, request: ResolvedRequest, inputs: InputImages | None, on_step: OnStep) -> Generated:
@@ -67,7 +66,7 @@ class OpenVinoEngine:
             raise EngineError(f"The model {self._graph.name!r} is not loaded for {request.operation}.")
         per_call = min(self._batch, request.num_images_per_prompt)
         calls = request.num_images_per_prompt // per_call
-        watch = StepWatch(on_step, calls, self._step_limit(request))
+        watch = StepWatch(on_step, calls, self._step_limit(request), partial(_decoded, pipeline))
         arguments = _input_tensors(request, inputs)
         options = {
             **self._options(request),
@@ -82,18 +81,51 @@ class OpenVinoEngine:
             seconds.update(_seconds(pipeline.get_performance_metrics()))
         return Generated(images=images, seconds=dict(seconds))
 
+    def add_adapter(self, alias: str, path: Path) -> None:
+        """Make a LoRA adapter selectable; between two generations, and lost at the next ``load``.
+
+        The model is compiled again when the adapter changes layers that no other one does. Raises EngineError.
+        """
+        adapters = self._loaded_adapters()
+        if any(device.startswith("NPU") for device in self._device):
+            raise EngineError("The NPU cannot switch adapters; none can be added.")
+        if not adapters.add(alias, path):
+            return
+        try:
+            self._compile(adapters)
+        except EngineError:
+            adapters.remove(alias)
+            self._compile(adapters)
+            raise
+
+    def remove_adapter(self, alias: str) -> None:
+        """Forget a selectable adapter, between two generations. Raises EngineError for one that is not there."""
+        self._loaded_adapters().remove(alias)
+
     def unload(self) -> None:
         """Free the model's memory."""
-        self._pipelines, self._adapters = {}, {}
+        self._pipelines, self._adapters = {}, None
         gc.collect()
 
-    def _properties(self) -> dict[str, Any]:
+    def _loaded_adapters(self) -> AdapterSet:
+        if self._adapters is None:
+            raise EngineError(f"The model {self._graph.name!r} is not loaded.")
+        return self._adapters
+
+    def _compile(self, adapters: AdapterSet) -> None:
+        # Freed first: two sets of pipelines might not fit into the memory.
+        self.unload()
+        properties = self._properties(adapters)
+        self._pipelines = load_pipelines(LoadOptions(self._graph, self._device, properties, self._batch))
+        self._adapters = adapters
+
+    def _properties(self, adapters: AdapterSet) -> dict[str, Any]:
         properties: dict[str, Any] = {}
         if self._cache_dir is not None:
             properties["CACHE_DIR"] = str(self._cache_dir)
         properties.update(self._graph.plugin_config)
-        if self._adapters:
-            properties["adapters"] = adapter_config(self._adapters, self._graph.lora_adapters)
+        if (config := adapters.compile_config()) is not None:
+            properties["adapters"] = config
         return properties
 
     def _options(self, request: ResolvedRequest) -> dict[str, Any]:
@@ -111,9 +143,8 @@ class OpenVinoEngine:
             options.setdefault("negative_prompt", "")
         if request.operation is not Operation.GENERATION and request.strength is not None:
             options["strength"] = request.strength
-        if self._adapters:
-            # Also when empty: left out, GenAI applies every adapter that was there at compile time.
-            options["adapters"] = adapter_config(self._adapters, request.adapters)
+        if self._adapters and (config := self._adapters.request_config(request.adapters)) is not None:
+            options["adapters"] = config
         return options
 
     def _step_limit(self, request: ResolvedRequest) -> int | None:
@@ -142,6 +173,12 @@ def _draw(
     if pictures.ndim != 4:
         raise EngineError("The runtime returned no picture.")
     return list(pictures)
+
+
+def _decoded(pipeline: Any, latent: Any) -> Pixels:
+    """What is drawn so far of the first picture; inside the step callback only."""
+    picture: Pixels = np.array(pipeline.decode(latent).data)[0]
+    return picture
 
 
 def _input_tensors(request: ResolvedRequest, inputs: InputImages | None) -> list[openvino.Tensor]:

@@ -41,6 +41,14 @@ class LoadOptions:
     properties: Mapping[str, Any]
     batch: int
 
+    @property
+    def can_adapt_every_encoder(self) -> bool:
+        """Whether the pipelines can be compiled as they are constructed.
+
+        Only then are SDXL's text encoders two for adapters; ``compile()`` looks in both by one name.
+        """
+        return len(self.device) == 1 and not self.graph.is_static
+
 
 def static_batch(graph: Graph, facts: ModelFacts) -> int:
     """Return how many images one call draws: 1 unless the graph is compiled for a batch."""
@@ -101,6 +109,8 @@ def _derived(kind: type[Any], source: Any, models_path: Path) -> Any:
 
 def _from_disk(kind: type[Any], options: LoadOptions) -> Any:
     graph = options.graph
+    if "adapters" in options.properties and options.can_adapt_every_encoder:
+        return kind(str(graph.models_path), *options.device, **options.properties)
     pipeline = kind(str(graph.models_path))
     if graph.is_static:
         size, guidance_scale = graph.resolution[0], graph.guidance_scale

@@ -5,6 +5,7 @@ An engine knows nothing of jobs, Redis or HTTP. Pictures are numpy arrays, ``uin
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -64,6 +65,18 @@ class Engine(Protocol):
 
         Raises GenerationCancelled when ``on_step`` returned True, EngineError when the runtime failed.
         """
+        ...
+
+    def add_adapter(self, alias: str, path: Path) -> None:
+        """Make a LoRA adapter selectable by requests from now on, until it is removed or ``load`` is called.
+
+        Between two generations only; may compile the model again. Raises EngineError, everything as before, when
+        the file does not fit, the alias is taken or the graph's adapters cannot be switched.
+        """
+        ...
+
+    def remove_adapter(self, alias: str) -> None:
+        """Forget a selectable adapter, between two generations only. Raises EngineError for one that is not there."""
         ...
 
     def unload(self) -> None:

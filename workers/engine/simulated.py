@@ -6,6 +6,8 @@ For tests and for trying the service without a model. The same request gives the
 import hashlib
 import json
 import threading
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -39,15 +41,29 @@ class SimulatedEngine:
         for number in range(1, total + 1):
             if self._step_s > 0:
                 self._never.wait(self._step_s)
-            if on_step(Step(number=number, total=total)):
+            index, step = divmod(number - 1, request.num_inference_steps)
+            preview = partial(_unfinished, request, inputs, index, (step + 1) / request.num_inference_steps)
+            if on_step(Step(number=number, total=total, preview=preview)):
                 raise GenerationCancelled
         images = [_picture(request, inputs, index) for index in range(request.num_images_per_prompt)]
         denoise = total * self._step_s
         seconds = {"text_encode": 0.0, "denoise": denoise, "vae_encode": 0.0, "vae_decode": 0.0}
         return Generated(images=images, seconds={**seconds, "generate": denoise})
 
+    def add_adapter(self, alias: str, path: Path) -> None:
+        """Do nothing; requests may name any adapter."""
+
+    def remove_adapter(self, alias: str) -> None:
+        """Do nothing; requests may name any adapter."""
+
     def unload(self) -> None:
         """Do nothing; there is nothing to free."""
+
+
+def _unfinished(request: ResolvedRequest, inputs: InputImages | None, index: int, done: float) -> Pixels:
+    """The picture seen through grey fog that thins out as the steps are done."""
+    fog = np.float64(128)
+    return np.asarray((fog + done * (_picture(request, inputs, index) - fog)).round(), dtype=np.uint8)
 
 
 def _picture(request: ResolvedRequest, inputs: InputImages | None, index: int) -> Pixels:

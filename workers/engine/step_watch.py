@@ -1,7 +1,11 @@
 """What happens between two denoising steps: progress, cancel, and errors that must wait."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 from graphs.errors import EngineError
-from workers.engine.protocol import GenerationCancelled, OnStep, Step
+from workers.engine.protocol import GenerationCancelled, OnStep, Pixels, Step
 
 
 class StepWatch:
@@ -10,17 +14,22 @@ class StepWatch:
     An exception that leaves a callback goes through C++ and ends the process, so it is kept until the call is over.
     """
 
-    def __init__(self, on_step: OnStep, calls: int, step_limit: int | None) -> None:
-        """``calls`` is how often the pipeline will be called, ``step_limit`` the most steps of one call."""
-        self._on_step, self._calls, self._step_limit = on_step, calls, step_limit
+    def __init__(
+        self, on_step: OnStep, calls: int, step_limit: int | None, decode: Callable[[Any], Pixels] | None = None
+    ) -> None:
+        """``calls`` is how often the pipeline will be called, ``step_limit`` the most steps of one call.
+
+        ``decode`` turns a step's latent into the first picture of the batch.
+        """
+        self._on_step, self._calls, self._step_limit, self._decode = on_step, calls, step_limit, decode
         self._number = 0
         self._cancelled = False
         self._error: BaseException | None = None
 
-    def __call__(self, step: int, num_steps: int, latent: object) -> bool:
+    def __call__(self, step: int, num_steps: int, latent: Any) -> bool:
         """Report a step of the ``num_steps`` of this call; True stops the pipeline."""
         try:
-            self._cancelled = self._report(num_steps)
+            self._cancelled = self._report(num_steps, latent)
         except BaseException as error:  # noqa: BLE001 - kept, and raised again by raise_if_stopped
             self._error = error
         return self._cancelled or self._error is not None
@@ -32,11 +41,12 @@ class StepWatch:
         if self._cancelled:
             raise GenerationCancelled
 
-    def _report(self, num_steps: int) -> bool:
+    def _report(self, num_steps: int, latent: Any) -> bool:
         if self._step_limit is not None and num_steps > self._step_limit:
             raise EngineError(
                 f"The runtime would draw noise: asked for {self._step_limit} steps, this model's scheduler makes "
                 f"{num_steps}. Another num_inference_steps draws a picture."
             )
         self._number += 1
-        return self._on_step(Step(number=self._number, total=num_steps * self._calls))
+        preview = partial(self._decode, latent) if self._decode else None
+        return self._on_step(Step(number=self._number, total=num_steps * self._calls, preview=preview))

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 _PREFIX = "imagegen"
 
+ADAPTERS_VERSION = f"{_PREFIX}:adapters-version"
 DELIVERIES = f"{_PREFIX}:deliveries"
 EVENTS = f"{_PREFIX}:events"
 SEQUENCE = f"{_PREFIX}:sequence"
@@ -61,6 +62,11 @@ def fairness(graph: str) -> str:
 def pace(graph: str) -> str:
     """String: seconds that a unit of cost takes on one worker, averaged over the last jobs."""
     return f"{_PREFIX}:pace:{graph}"
+
+
+def added_adapters(graph: str) -> str:
+    """Hash: the LoRA adapters added to a graph while the service runs, by alias."""
+    return f"{_PREFIX}:adapters:{graph}"
 
 
 def owner_jobs(owner: str) -> str:

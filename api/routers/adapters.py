@@ -1,0 +1,61 @@
+"""``lora_adapters``: adapters added and removed while the service runs, by administrators."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.auth import Administrator
+from api.bodies import read_json
+from api.dependencies import Service
+from api.routers.images import body_docs
+from api.schemas import ModelBody
+from graphs.request import FiniteFloat
+
+router = APIRouter(tags=["adapters"])
+
+
+class AdapterBody(BaseModel):
+    """An adapter to serve from now on."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    alias: str = Field(description="The name that requests will send as model.", min_length=1, max_length=100)
+    source: str = Field(description="URL, path or Hugging Face repository, as in --source_loras.", max_length=2048)
+    alpha: FiniteFloat | None = Field(None, ge=-1000, le=1000, description="Strength unless a request says another.")
+    model: str | None = Field(None, description="The graph it belongs to; needed where several are served.")
+
+
+class AdapterRemoved(BaseModel):
+    """An adapter is served no longer."""
+
+    id: str
+    object: str = "model.deleted"
+    deleted: bool = True
+
+
+@router.post(
+    "/lora_adapters",
+    status_code=201,
+    response_model=ModelBody,
+    openapi_extra=body_docs({"application/json": AdapterBody.model_json_schema()}),
+)
+async def add(request: Request, _: Administrator, service: Service) -> Response:
+    """Fetch an adapter, see that it fits the model, and serve it on every worker; it is kept over restarts."""
+    body = await read_json(request, AdapterBody)
+    graph = await service.served.add(body.model, body.alias, body.source, body.alpha)
+    route = (await service.served.repository()).route(body.alias)
+    model = ModelBody(
+        id=body.alias,
+        created=request.app.state.started_at,
+        kind=route.kind,
+        base=graph,
+        adapters=dict(route.adapters),
+    )
+    return JSONResponse(model.model_dump(), 201)
+
+
+@router.delete("/lora_adapters/{alias}")
+async def remove(alias: str, _: Administrator, service: Service) -> AdapterRemoved:
+    """Serve an adapter no longer. Jobs that wait for it fail with its name."""
+    await service.served.remove(alias)
+    return AdapterRemoved(id=alias)

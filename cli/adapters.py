@@ -1,0 +1,122 @@
+"""Adapters given on the command line: fetched, written into a graph.pbtxt, and served from there."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from cli.errors import UserError
+from config.settings import DownloadSettings, Settings
+from graphs.bundled import bundled_model_path
+from graphs.configure import with_adapters
+from graphs.errors import GraphError
+from graphs.graph import Graph
+from graphs.lora_sources import SourceLoras, parse_source_loras
+from graphs.pbtxt import format_graph, read_graph
+from graphs.repository import Repository
+from graphs.servables import GRAPH_FILE
+
+SourceLorasOption = Annotated[
+    str | None,
+    typer.Option(
+        "--source_loras",
+        help="LoRA adapters, as alias=source[:alpha],...: a URL, a path, org/repo or org/repo@file.safetensors; "
+        "and blends of them, as alias=@alias:alpha+@alias:alpha.",
+    ),
+]
+
+
+def serve_adapters(settings: Settings, repository: Repository, text: str) -> Settings:
+    """Fetch the adapters of a ``--source_loras`` for the only graph, write its graph.pbtxt, and return the settings
+    that serve it.
+
+    Where the model's folder is not to be written to, the graph.pbtxt and the adapters go below the data directory.
+    Raises UserError or ConfigurationError.
+    """
+    sources = parse_source_loras(text)
+    graph = repository.base_graph
+    if graph is None:
+        names = ", ".join(sorted(repository.graphs))
+        raise UserError(
+            f"--source_loras is for a single model, and several are served ({names}); choose one with --model_path."
+        )
+    path = graph.path or graph.models_path / GRAPH_FILE
+    in_place = _may_write(path)
+    if not in_place:
+        path = settings.data_dir / "graphs" / graph.name / GRAPH_FILE
+    graph = graph.model_copy(update={"path": path})
+    write_graph(with_adapters(graph, sources, fetch_all(sources, path.parent, settings.downloads)))
+    if in_place:
+        return settings
+    served = {"model_repository_path": None, "config_path": None, "model_path": path.parent, "model_name": graph.name}
+    return settings.model_copy(update={"repository": settings.repository.model_copy(update=served)})
+
+
+def fetch_all(sources: SourceLoras, folder: Path, settings: DownloadSettings) -> dict[str, Path]:
+    """Bring every adapter's file below ``<folder>/loras`` and return the files by alias.
+
+    Progress is drawn on a terminal only. Raises ConfigurationError naming the adapter.
+    """
+    # Imported here: it brings huggingface_hub, which commands without adapters need not wait for.
+    from workers.sources.fetch import fetch
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
+    files: dict[str, Path] = {}
+    with Progress(
+        *columns, TransferSpeedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    ) as progress:
+        for source in sources.adapters:
+            task = progress.add_task(source.alias, total=None, visible=source.kind != "local")
+
+            def show(done: int, total: int | None, task: TaskID = task) -> None:
+                progress.update(task, completed=done, total=total)
+
+            files[source.alias] = fetch(source, folder, settings, show)
+            progress.update(task, visible=False)
+    return files
+
+
+def write_graph(graph: Graph) -> str:
+    """Write a graph to its path and return the text; a file that already means the same is left as it is.
+
+    Raises UserError where it cannot be written.
+    """
+    text, path = format_graph(graph), graph.path
+    if path is None:
+        raise ValueError("a graph without a path cannot be written")
+    if _reads_as(graph, path):
+        return path.read_text(encoding="utf-8-sig")
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+    return text
+
+
+def _reads_as(graph: Graph, path: Path) -> bool:
+    try:
+        return read_graph(path, graph.name) == graph
+    except GraphError:  # there is none, or it is to be replaced by one that can be served
+        return False
+
+
+def _may_write(path: Path) -> bool:
+    """Tell whether the graph.pbtxt may be written; the bundled model belongs to the installation."""
+    if path.resolve().is_relative_to(bundled_model_path()):
+        return False
+    return os.access(path.parent, os.W_OK | os.X_OK) and (not path.exists() or os.access(path, os.W_OK))

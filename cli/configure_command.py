@@ -1,0 +1,66 @@
+"""``imagegen configure``: writes a model's graph.pbtxt, and prints it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.adapters import SourceLorasOption, fetch_all, write_graph
+from cli.errors import UserError
+from cli.options import settings_from
+from graphs.configure import configured, with_adapters
+from graphs.lora_sources import parse_source_loras
+from graphs.servables import GRAPH_FILE, WHAT_IS_SERVABLE, servable_in
+
+_MOST = 2**64 - 1
+_Text = str | None
+_Number = int | None
+# Options that are not fields of ImageGenCalculatorOptions, or have another name there.
+_NOT_FIELDS = ("model_path", "source_loras")
+_FIELD_NAMES = {"target_device": "device"}
+
+
+def configure(
+    ctx: typer.Context,
+    model_path: Annotated[Path, typer.Option("--model_path", help="Folder of the model.")],
+    source_loras: SourceLorasOption = None,
+    target_device: Annotated[
+        _Text, typer.Option("--target_device", help="One device, or three: text encoders, denoising, VAE.")
+    ] = None,
+    max_resolution: Annotated[_Text, typer.Option("--max_resolution", help="Largest picture, as WxH.")] = None,
+    default_resolution: Annotated[_Text, typer.Option("--default_resolution", help="As WxH.")] = None,
+    resolution: Annotated[
+        _Text, typer.Option("--resolution", help="What is allowed, as WxH WxH ...; a single one is compiled in.")
+    ] = None,
+    num_images_per_prompt: Annotated[
+        _Number, typer.Option("--num_images_per_prompt", min=1, max=_MOST, help="Compiled in; with one resolution.")
+    ] = None,
+    guidance_scale: Annotated[
+        float | None, typer.Option("--guidance_scale", help="Compiled in; with one resolution.")
+    ] = None,
+    max_num_images_per_prompt: Annotated[
+        _Number, typer.Option("--max_num_images_per_prompt", min=1, max=_MOST, help="Most pictures of one request.")
+    ] = None,
+    default_num_inference_steps: Annotated[
+        _Number, typer.Option("--default_num_inference_steps", min=1, max=_MOST, help="Steps unless asked.")
+    ] = None,
+    max_num_inference_steps: Annotated[
+        _Number, typer.Option("--max_num_inference_steps", min=1, max=_MOST, help="Most steps of one request.")
+    ] = None,
+    plugin_config: Annotated[_Text, typer.Option("--plugin_config", help="Device options, as a JSON object.")] = None,
+) -> None:
+    """Write the graph.pbtxt of a model's folder and print it. What is not given stays as it is; '' removes it."""
+    folder = model_path.expanduser().absolute()
+    if servable_in(folder) is None:
+        raise UserError(f"{model_path} cannot be configured; it must be {WHAT_IS_SERVABLE}.")
+    sources = parse_source_loras(source_loras) if source_loras else None
+    given = {
+        _FIELD_NAMES.get(name, name): value
+        for name, value in ctx.params.items()
+        if value is not None and name not in _NOT_FIELDS
+    }
+    graph = configured(folder / GRAPH_FILE, folder.name, given, keep_adapters=source_loras is None)
+    if sources is not None:
+        downloads = settings_from({}).downloads
+        graph = with_adapters(graph, sources, fetch_all(sources, folder, downloads))
+    typer.echo(write_graph(graph), nl=False)

@@ -1,0 +1,90 @@
+"""Making a graph.pbtxt from options and adapters that were given on the command line."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from google.protobuf import text_format
+
+from graphs.adapter_options import read_adapters, read_composites
+from graphs.calculator_graph import unpack_options
+from graphs.errors import GraphError
+from graphs.graph import Graph, LoraMode
+from graphs.image_gen_calculator_pb2 import CalculatorGraphConfig, ImageGenCalculatorOptions
+from graphs.lora_sources import FIELD, SourceLoras, mode_for
+from graphs.options import resolve_options
+from graphs.pbtxt import format_graph, read_graph
+from graphs.source_lines import Source
+from graphs.text_files import is_file, read_text
+
+_FUSE = ImageGenCalculatorOptions.LoraLoadMode.Value(LoraMode.FUSE)
+
+
+def with_adapters(graph: Graph, sources: SourceLoras, files: Mapping[str, Path]) -> Graph:
+    """Return the graph with these adapters and composites in place of its own, STATIC on the NPU, else DYNAMIC.
+
+    ``files`` has each adapter's existing file by alias. FUSE adapters, which only a hand-written graph.pbtxt can
+    have, stay. Raises GraphError (field ``source_loras``) where the graph could not be served.
+    """
+    message = _parse(format_graph(graph))
+    mode = mode_for(graph.device)
+    _replace_adapters(message, sources, files, mode)
+    folder = graph.path.parent if graph.path else graph.models_path
+    try:
+        adapters = read_adapters(message, Source(), folder=folder, graph_name=graph.name, npu=mode is LoraMode.STATIC)
+        composites = read_composites(message, Source(), adapters, graph_name=graph.name)
+    except GraphError as error:
+        raise GraphError(error.reason, field=FIELD) from None
+    return graph.model_copy(update={"lora_adapters": adapters, "composite_lora_adapters": composites})
+
+
+def configured(path: Path, name: str, options: Mapping[str, str | int | float], *, keep_adapters: bool = True) -> Graph:
+    """Return the graph that a graph.pbtxt (absolute; it need not exist yet) defines with these options on top.
+
+    Keys are fields of ImageGenCalculatorOptions; an empty text removes a field. Without ``keep_adapters`` only FUSE
+    adapters stay. Raises GraphError for a file that cannot be read and for options that do not go together.
+    """
+    message = _options_of(path, name)
+    if "resolution" in options and message.default_resolution == message.resolution:
+        message.ClearField("default_resolution")  # it followed from the only resolution, and is to follow again
+    for field, value in options.items():
+        if value == "":
+            message.ClearField(field)
+        else:
+            setattr(message, field, value)
+    if not keep_adapters:
+        _replace_adapters(message, SourceLoras(()), {}, LoraMode.DYNAMIC)
+    return resolve_options(message, Source(path), name=name, folder=path.parent, default_device="CPU")
+
+
+def _options_of(path: Path, name: str) -> ImageGenCalculatorOptions:
+    if not is_file(path):
+        return ImageGenCalculatorOptions(models_path="./")
+    try:
+        return _parse(read_text(path))
+    except (ValueError, RecursionError, GraphError, text_format.ParseError):
+        read_graph(path, name)  # raises the same with file, line and field
+        raise
+
+
+def _parse(text: str) -> ImageGenCalculatorOptions:
+    return unpack_options(text_format.Parse(text, CalculatorGraphConfig()), Source())
+
+
+def _replace_adapters(
+    message: ImageGenCalculatorOptions, sources: SourceLoras, files: Mapping[str, Path], mode: LoraMode
+) -> None:
+    again = {adapter.alias for adapter in sources.adapters}
+    fused = [entry for entry in message.lora_adapters if entry.mode == _FUSE and entry.alias not in again]
+    message.ClearField("lora_adapters")
+    message.ClearField("composite_lora_adapters")
+    message.lora_adapters.extend(fused)
+    for adapter in sources.adapters:
+        entry = message.lora_adapters.add(alias=adapter.alias, path=str(files[adapter.alias]), mode=mode.value)
+        if adapter.alpha is not None:
+            entry.alpha = adapter.alpha
+    for composite in sources.composites:
+        blend = message.composite_lora_adapters.add(alias=composite.alias)
+        for alias, alpha in composite.components:
+            component = blend.components.add(adapter_alias=alias)
+            if alpha is not None:
+                component.alpha = alpha

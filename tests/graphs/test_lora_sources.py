@@ -1,0 +1,280 @@
+"""The grammar of --source_loras: every example of the documentation, every rule, every refusal."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graphs.errors import GraphError
+from graphs.graph import LoraMode
+from graphs.lora_sources import (
+    CompositeSource,
+    LoraSource,
+    SourceLoras,
+    mode_for,
+    parse_source_loras,
+)
+from graphs.source_files import is_plain_path, url_file_name
+
+XRAY, XRAY_FILE = "DoctorDiffusion/doctor-diffusion-s-xray-xl-lora", "DD-xray-v1.safetensors"
+UKIYO, UKIYO_FILE = "KappaNeuro/ukiyo-e-art", "Ukiyo-e Art.safetensors"
+VECTOR, VECTOR_FILE = "DoctorDiffusion/doctor-diffusion-s-controllable-vector-art-xl-lora", "DD-vector-v2.safetensors"
+POKEMON = "juliensimon/sd-pokemon-lora"
+
+
+def hub(alias: str, repository: str, file: str | None = None, alpha: float | None = None) -> LoraSource:
+    return LoraSource(alias, "hugging_face", repository, file, alpha)
+
+
+def local(alias: str, path: str, alpha: float | None = None) -> LoraSource:
+    return LoraSource(alias, "local", path, alpha=alpha)
+
+
+def url(alias: str, address: str, alpha: float | None = None) -> LoraSource:
+    return LoraSource(alias, "url", address, alpha=alpha)
+
+
+# Word for word what follows --source_loras= in OVMS's documentation.
+DOCUMENTED: dict[str, SourceLoras] = {
+    f"pokemon={POKEMON}": SourceLoras((hub("pokemon", POKEMON),)),
+    f"xray={XRAY}@{XRAY_FILE}": SourceLoras((hub("xray", XRAY, XRAY_FILE),)),
+    "style=https://huggingface.co/user/repo/resolve/main/model.safetensors": SourceLoras(
+        (url("style", "https://huggingface.co/user/repo/resolve/main/model.safetensors"),)
+    ),
+    "custom=/models/loras/my_style.safetensors": SourceLoras((local("custom", "/models/loras/my_style.safetensors"),)),
+    "custom=C:\\models\\loras\\my_style.safetensors": SourceLoras(
+        (local("custom", "C:\\models\\loras\\my_style.safetensors"),)
+    ),
+    "custom=./loras/my_style.safetensors": SourceLoras((local("custom", "./loras/my_style.safetensors"),)),
+    "pokemon=/models/loras/pokemon.safetensors:0.6": SourceLoras(
+        (local("pokemon", "/models/loras/pokemon.safetensors", 0.6),)
+    ),
+    "pokemon=C:\\models\\loras\\pokemon.safetensors:0.75": SourceLoras(
+        (local("pokemon", "C:\\models\\loras\\pokemon.safetensors", 0.75),)
+    ),
+    f"pokemon={POKEMON}:0.8": SourceLoras((hub("pokemon", POKEMON, alpha=0.8),)),
+    "pokemon=org/repo:0.8": SourceLoras((hub("pokemon", "org/repo", alpha=0.8),)),
+    f"xray={XRAY}@{XRAY_FILE},ukiyo={UKIYO}@{UKIYO_FILE},vector={VECTOR}@{VECTOR_FILE}": SourceLoras(
+        (hub("xray", XRAY, XRAY_FILE), hub("ukiyo", UKIYO, UKIYO_FILE), hub("vector", VECTOR, VECTOR_FILE))
+    ),
+    f"pokemon={POKEMON},anime=user/anime-lora,mix=@pokemon:0.7+@anime:0.5": SourceLoras(
+        (hub("pokemon", POKEMON), hub("anime", "user/anime-lora")),
+        (CompositeSource("mix", (("pokemon", 0.7), ("anime", 0.5))),),
+    ),
+    f"xray={XRAY}@{XRAY_FILE},ukiyo={UKIYO}@{UKIYO_FILE},blend=@xray:0.5+@ukiyo:0.4": SourceLoras(
+        (hub("xray", XRAY, XRAY_FILE), hub("ukiyo", UKIYO, UKIYO_FILE)),
+        (CompositeSource("blend", (("xray", 0.5), ("ukiyo", 0.4))),),
+    ),
+}
+
+
+@pytest.mark.parametrize("text", DOCUMENTED)
+def test_the_documented_examples(text: str) -> None:
+    assert parse_source_loras(text) == DOCUMENTED[text]
+    assert str(parse_source_loras(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        # Colons that are no alphas: of the scheme, of a port, of a drive, in a path.
+        ("https://host/x.safetensors", url("a", "https://host/x.safetensors")),
+        ("http://host:8080/x.safetensors", url("a", "http://host:8080/x.safetensors")),
+        ("http://host:8080/x.safetensors:0.5", url("a", "http://host:8080/x.safetensors", 0.5)),
+        ("http://[::1]:8080/x.safetensors:1", url("a", "http://[::1]:8080/x.safetensors", 1.0)),
+        ("HTTPS://host/X.SafeTensors", url("a", "HTTPS://host/X.SafeTensors")),
+        ("https://host/a=b@c+d%2C.safetensors", url("a", "https://host/a=b@c+d%2C.safetensors")),
+        ("C:/models/x.safetensors", local("a", "C:/models/x.safetensors")),
+        ("c:\\x.safetensors:0.5", local("a", "c:\\x.safetensors", 0.5)),
+        (".\\loras\\x.safetensors", local("a", ".\\loras\\x.safetensors")),
+        ("./../x.safetensors:2", local("a", "./../x.safetensors", 2.0)),
+        ("/m/12:30.safetensors", local("a", "/m/12:30.safetensors")),
+        ("/m/a.safetensors:b.safetensors:.5", local("a", "/m/a.safetensors:b.safetensors", 0.5)),
+        ("/m/k=v @+.safetensors", local("a", "/m/k=v @+.safetensors")),
+        # Hugging Face.
+        ("org/repo@File Name.safetensors:0.8", hub("a", "org/repo", "File Name.safetensors", 0.8)),
+        ("org/repo@sub/x@2.safetensors", hub("a", "org/repo", "sub/x@2.safetensors")),
+        ("O_r.g-1/re.po_2", hub("a", "O_r.g-1/re.po_2")),
+        # Numbers.
+        ("org/repo:-0.5", hub("a", "org/repo", alpha=-0.5)),
+        ("org/repo:+1e-3", hub("a", "org/repo", alpha=0.001)),
+        ("org/repo:1E2", hub("a", "org/repo", alpha=100.0)),
+        ("org/repo:1.", hub("a", "org/repo", alpha=1.0)),
+        ("org/repo:0", hub("a", "org/repo", alpha=0.0)),
+        # Spaces around the parts.
+        ("  org/repo @ x.safetensors : 0.5  ", hub("a", "org/repo", "x.safetensors", 0.5)),
+        (" ./x.safetensors : 0.5 ", local("a", "./x.safetensors", 0.5)),
+    ],
+)
+def test_sources(source: str, expected: LoraSource) -> None:
+    assert parse_source_loras(f"a={source}") == SourceLoras((expected,))
+
+
+@pytest.mark.parametrize(
+    ("composite", "components"),
+    [
+        ("@a", (("a", None),)),
+        ("@a+@b", (("a", None), ("b", None))),
+        ("@a:-0.5+@b:1e-2", (("a", -0.5), ("b", 0.01))),
+        ("@a:1e+2+@b:+.5", (("a", 100.0), ("b", 0.5))),
+        (" @a : 0.7 + @b : 0.5 ", (("a", 0.7), ("b", 0.5))),
+    ],
+)
+def test_composites(composite: str, components: tuple[tuple[str, float | None], ...]) -> None:
+    parsed = parse_source_loras(f" mix = {composite} , a=o/a, b=o/b")  # before what it refers to, too
+    assert parsed.composites == (CompositeSource("mix", components),)
+    assert [adapter.alias for adapter in parsed.adapters] == ["a", "b"]
+
+
+@pytest.mark.parametrize("text", ["a=o/r:0.5,m=@a", "a=o/r:0.5,m=@a:1", "a=o/r:1.0,m=@a:0.5", "a=o/r,m=@a:0.5"])
+def test_an_alpha_at_one_level(text: str) -> None:
+    parse_source_loras(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "entry", "part"),
+    [
+        ("", 1, "is empty"),
+        ("  ", 1, "is empty"),
+        ("a=o/r,", 2, "is empty"),
+        ("a=o/r,,b=o/r", 2, "is empty"),
+        ("a", 1, "not of the form alias=source"),
+        ("a=./x, y.safetensors", 1, "cannot contain one"),
+        ("a=https://h/x.safetensors,y", 2, "%2C"),
+        ("=o/r", 1, "'' cannot be an alias"),
+        ("my style=o/r", 1, "'my style' cannot be an alias"),
+        ("ä=o/r", 1, "cannot be an alias"),
+        ("a/b=o/r", 1, "cannot be an alias"),
+        ("..=o/r", 1, "cannot be an alias"),
+        ("a=", 1, "source after '=' is missing"),
+        ("a=o/r,a=o/s", 2, "already used"),
+        ("a=o/r,a=@a", 2, "already used"),
+        ("a=o/r\nx", 1, "control character"),
+        # Alphas.
+        ("a=o/r:", 1, "'' is not an alpha"),
+        ("a=o/r:x", 1, "'x' is not an alpha"),
+        *((f"a=o/r:{number}", 1, "is not an alpha") for number in ("nan", "inf", "-inf", "1e999", "0x1", "1_0")),
+        ("a=o/r:0.5:0.5", 1, "is not an alpha"),
+        ("a=./x.safetensors:", 1, "is not an alpha"),
+        ("a=./x.safetensors:strong", 1, "is not an alpha"),
+        ("a=https://h:80/x.safetensors:٣", 1, "is not an alpha"),
+        # Hugging Face.
+        *((f"a={name}", 1, "not a Hugging Face repository") for name in ("repo", "o/r/x", "o/", "/r"[1:], "o//r")),
+        *((f"a={name}", 1, "not a Hugging Face repository") for name in ("o/..", "o/a--b", "-o/r", "o/r.", "o/ü")),
+        ("a=loras/x/y.safetensors", 1, "./"),
+        ("a=../x.safetensors", 1, "./"),
+        ("a=~/x.safetensors", 1, "./"),
+        ("a=ftp://host/x.safetensors", 1, "is not"),
+        ("a=C:x.safetensors", 1, "is not an alpha"),
+        ("a=o/r@", 1, "must end in .safetensors"),
+        ("a=o/r@x.bin", 1, "must end in .safetensors"),
+        ("a=o/r@x.bin:0.5", 1, "must end in .safetensors"),
+        ("a=o/r@../x.safetensors", 1, "cannot be a file of a repository"),
+        ("a=o/r@/x.safetensors", 1, "cannot be a file of a repository"),
+        ("a=o/r@x\\y.safetensors", 1, "cannot be a file of a repository"),
+        # URLs and paths.
+        ("a=https://host/x.bin", 1, "must end in .safetensors"),
+        ("a=https://host", 1, "must end in .safetensors"),
+        ("a=https://host/x.safetensors?download=true", 1, "must end in .safetensors"),
+        ("a=https://host/x?f=y.safetensors", 1, "leave out what begins with '?'"),
+        ("a=https://host/x#y.safetensors", 1, "leave out what begins with '?'"),
+        ("a=https:///x.safetensors", 1, "names no server"),
+        ("a=https://host:99999/x.safetensors", 1, "not a URL"),
+        ("a=https://[host/x.safetensors", 1, "not a URL"),
+        ("a=https://me:secret@host/x.safetensors", 1, "password"),
+        ("a=https://host/.safetensors", 1, "names no file"),
+        ("a=https://host/..%2Fx.safetensors", 1, "names no file"),
+        ("a=https://host/x%2Fy.safetensors", 1, "names no file"),
+        ("a=https://host/x%5Cy.safetensors", 1, "names no file"),
+        ("a=/models/x.bin", 1, "must end in .safetensors"),
+        ("a=./x:0.5", 1, "must end in .safetensors"),
+        # Composites.
+        ("a=o/r,m=@", 2, "not a component"),
+        ("a=o/r,m=@a+", 2, "not a component"),
+        ("a=o/r,m=@a++@a", 2, "not a component"),
+        ("a=o/r,b=o/s,m=@a+b", 3, "not a component"),
+        ("a=o/r,b=o/s,m=@a:1+b:1", 3, "is not an alpha"),
+        ("a=o/r,m=@a:", 2, "is not an alpha"),
+        ("a=o/r,m=@a:nan", 2, "is not an alpha"),
+        ("a=o/r,m=@a+@a", 2, "twice"),
+        ("a=o/r,m=@a+@b", 2, "there is no adapter 'b' (a)"),
+        ("m=@a", 1, "none is defined"),
+        ("a=o/r,m=@a,n=@m", 3, "'m' is a composite"),
+        ("a=o/r,m=@m", 2, "'m' is a composite"),
+        ("a=o/r:0.5,m=@a:0.7", 2, "written twice"),
+    ],
+)
+def test_refusals_name_the_entry(text: str, entry: int, part: str) -> None:
+    with pytest.raises(GraphError) as refused:
+        parse_source_loras(text)
+    assert refused.value.field == "source_loras"
+    assert str(refused.value).startswith(f"source_loras: entry {entry}")
+    assert part in str(refused.value)
+
+
+aliases = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,8}", fullmatch=True)
+alphas = st.none() | st.floats(allow_nan=False, allow_infinity=False)
+names = st.text(st.characters(exclude_characters=",/\\:@", exclude_categories=["C", "Z"]), min_size=1, max_size=8)
+files = names.map(lambda name: f"{name}.safetensors")
+parts = st.from_regex(r"[a-z0-9]([a-z0-9_]{0,5}[a-z0-9])?", fullmatch=True)
+repositories = st.builds("{}/{}".format, parts, parts)
+paths = st.builds("{}{}".format, st.sampled_from(["/", "./", ".\\", "C:\\", "d:/", "/a b/c:0.5/"]), files)
+urls = st.builds("http{}://h{}/{}".format, st.sampled_from(["", "s"]), st.sampled_from(["", ":80"]), parts).map(
+    lambda start: f"{start}.safetensors"
+)
+
+
+@st.composite
+def source_loras(draw: st.DrawFn) -> SourceLoras:
+    chosen = draw(st.lists(aliases, min_size=1, max_size=6, unique=True))
+    adapters = [draw(sources(alias)) for alias in chosen[:4]]
+    composites = []
+    for alias in chosen[4:]:
+        used = draw(st.lists(st.sampled_from(adapters), min_size=1, unique_by=lambda adapter: adapter.alias))
+        free = [(a.alias, draw(alphas) if a.alpha in (None, 1.0) else None) for a in used]
+        composites.append(CompositeSource(alias, tuple(free)))
+    return SourceLoras(tuple(adapters), tuple(composites))
+
+
+def sources(alias: str) -> st.SearchStrategy[LoraSource]:
+    return st.one_of(
+        st.builds(hub, st.just(alias), repositories, st.none() | files, alphas),
+        st.builds(local, st.just(alias), paths, alphas),
+        st.builds(url, st.just(alias), urls, alphas),
+    )
+
+
+@given(source_loras())
+def test_what_is_written_reads_back(sources: SourceLoras) -> None:
+    assert parse_source_loras(str(sources)) == sources
+
+
+@given(st.text() | st.text(st.sampled_from("ab=@:+,./\\ 0.5e-")))
+def test_anything_is_read_or_refused(text: str) -> None:
+    try:
+        parsed = parse_source_loras(text)
+    except GraphError as error:
+        assert error.field == "source_loras"
+    else:
+        assert parse_source_loras(str(parsed)) == parsed
+
+
+@pytest.mark.parametrize(
+    ("device", "mode"),
+    [
+        (("CPU",), LoraMode.DYNAMIC),
+        (("GPU.1",), LoraMode.DYNAMIC),
+        (("NPU",), LoraMode.STATIC),
+        (("NPU.0",), LoraMode.STATIC),
+        (("HETERO:NPU,CPU",), LoraMode.STATIC),
+        (("CPU", "GPU", "NPU"), LoraMode.STATIC),
+        (("CPU", "GPU", "CPU"), LoraMode.DYNAMIC),
+    ],
+)
+def test_the_mode_is_that_of_the_device(device: tuple[str, ...], mode: LoraMode) -> None:
+    assert mode_for(device) is mode
+
+
+def test_names_of_files() -> None:
+    assert url_file_name("https://host/a/Ukiyo-e%20Art.safetensors") == "Ukiyo-e Art.safetensors"
+    assert is_plain_path("sub/Ukiyo-e Art.safetensors")
+    assert not any(map(is_plain_path, ["", "../x", "/x", "a//b", "a/./b", "a\\b", "C:x"]))

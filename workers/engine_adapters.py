@@ -1,0 +1,56 @@
+"""Keeps a worker's engine in step with the adapters that administrators add and remove."""
+
+import hashlib
+from pathlib import Path
+
+from config.settings import DownloadSettings
+from graphs.errors import ConfigurationError, EngineError
+from graphs.graph import Graph
+from graphs.lora_sources import parse_source_loras
+from graphs.request import ResolvedRequest
+from workers.engine.protocol import Engine
+from workers.jobs.adapter_registry import AddedAdapter, AddedAdapters
+from workers.sources.fetch import fetch
+
+
+class EngineAdapters:
+    """The added adapters of one engine; asked before each request that uses adapters."""
+
+    def __init__(self, engine: Engine, graph: Graph, added: AddedAdapters, downloads: DownloadSettings) -> None:
+        self._engine, self._graph, self._added, self._downloads = engine, graph, added, downloads
+        self._own = {adapter.alias for adapter in graph.lora_adapters}
+        self._loaded: dict[str, AddedAdapter] = {}
+
+    def prepare(self, request: ResolvedRequest) -> None:
+        """Make the engine know the request's adapters. Raises EngineError when one was removed or cannot be had."""
+        wanted = [selection.alias for selection in request.adapters if selection.alias not in self._own]
+        if not wanted and not self._loaded:
+            return
+        served = self._added.read()
+        for alias, loaded in list(self._loaded.items()):
+            if served.get(alias) != loaded:
+                self._engine.remove_adapter(alias)
+                del self._loaded[alias]
+        for alias in wanted:
+            if alias not in self._loaded:
+                self._load(alias, served.get(alias))
+
+    def _load(self, alias: str, adapter: AddedAdapter | None) -> None:
+        if adapter is None:
+            raise EngineError(f"The adapter {alias!r} was removed.", code="adapter_removed")
+        self._engine.add_adapter(alias, self._file(adapter))
+        self._loaded[alias] = adapter
+
+    def _file(self, adapter: AddedAdapter) -> Path:
+        """The file that the API saw, or on a machine that does not have it, fetched anew and compared."""
+        path = Path(adapter.path)
+        if not path.is_file():
+            (source,) = parse_source_loras(f"{adapter.alias}={adapter.source}").adapters
+            try:
+                path = fetch(source, self._graph.models_path, self._downloads, lambda _done, _total: None)
+            except ConfigurationError as error:
+                raise EngineError(error.message) from error
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != adapter.sha256:
+                raise EngineError(f"The file {path} of adapter {adapter.alias!r} has changed since it was added.")
+        return path

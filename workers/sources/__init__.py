@@ -1,0 +1,1 @@
+"""From an adapter's source to its file: Hugging Face, URLs, local paths."""

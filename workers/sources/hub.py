@@ -1,0 +1,134 @@
+"""Adapters from Hugging Face, or from a mirror that speaks its protocol.
+
+``huggingface_hub`` finds the file: its name, revision, checksum, and the token to send. The bytes come through
+``workers.sources.web``: ``hf_hub_download`` of version 2 begins anew when it was interrupted, and has no size limit.
+"""
+
+import re
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+import httpx2
+from huggingface_hub import HfApi, HfFileMetadata, get_hf_file_metadata, get_token, hf_hub_url
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+
+from config.settings import DownloadSettings
+from graphs.errors import ConfigurationError
+from graphs.lora_sources import LoraSource
+from graphs.source_files import SUFFIX, is_plain_path
+from workers.sources.partial_file import PartialFile
+from workers.sources.web import OnProgress, Remote, download
+
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_MOST_LISTED = 20
+
+
+class _Unreachable(ConfigurationError):
+    """Hugging Face cannot be asked."""
+
+
+def fetch_from_hub(source: LoraSource, place: Path, settings: DownloadSettings, on_progress: OnProgress) -> Path:
+    """Return the adapter's file below ``place``, the folder of its repository; downloaded unless it is there.
+
+    Without a file name the repository must have exactly one .safetensors; where it cannot be asked, the only one
+    that is there is taken. Raises ConfigurationError with one sentence.
+    """
+    if source.file is not None and (place / source.file).is_file():
+        return place / source.file
+    try:
+        name, revision = (source.file, "main") if source.file else _only_file(source.location, settings)
+    except _Unreachable:
+        present = sorted(place.rglob(f"*{SUFFIX}")) if source.file is None else []
+        if len(present) == 1:
+            return present[0]
+        raise
+    if (place / name).is_file():
+        return place / name
+    url = hf_hub_url(source.location, name, revision=revision, endpoint=_endpoint(settings))
+    metadata = _metadata(url, source.location, name, settings)
+    etag = metadata.etag or ""
+    file = PartialFile(place / name)
+    token = settings.hf_token or get_token()  # the one of `hf auth login`
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    download(Remote(url, trusted=url, headers=headers), file, settings, on_progress)
+    # For large files the Hub's ETag is the content's SHA-256, for small ones git's SHA-1.
+    return file.complete(etag if _SHA256.fullmatch(etag) else None)
+
+
+def _only_file(repository: str, settings: DownloadSettings) -> tuple[str, str]:
+    """The name of the repository's only adapter, and the revision that was looked at."""
+    _check_online(repository, settings)
+    try:
+        api = HfApi(endpoint=_endpoint(settings), token=settings.hf_token)
+        info = api.model_info(repository, timeout=settings.timeout_s)
+    except (OSError, ValueError, httpx2.HTTPError) as error:
+        _refuse(error, repository, None, settings)
+    files = sorted(sibling.rfilename for sibling in info.siblings or [])
+    found = [file for file in files if file.lower().endswith(SUFFIX) and is_plain_path(file)]
+    if len(found) == 1:
+        return found[0], info.sha or "main"
+    if not found:
+        listed = ", ".join(files[:_MOST_LISTED]) or "it is empty"
+        raise ConfigurationError(f"the repository {repository} has no {SUFFIX} file ({listed}).")
+    more = f" and {len(found) - _MOST_LISTED} more" if len(found) > _MOST_LISTED else ""
+    raise ConfigurationError(
+        f"the repository {repository} has {len(found)} {SUFFIX} files; choose one with {repository}@FILE: "
+        f"{', '.join(found[:_MOST_LISTED])}{more}."
+    )
+
+
+def _metadata(url: str, repository: str, file: str, settings: DownloadSettings) -> HfFileMetadata:
+    _check_online(repository, settings)
+    try:
+        return get_hf_file_metadata(
+            url, token=settings.hf_token, timeout=settings.timeout_s, endpoint=_endpoint(settings)
+        )
+    except (OSError, ValueError, httpx2.HTTPError) as error:
+        _refuse(error, repository, file, settings)
+
+
+def _check_online(repository: str, settings: DownloadSettings) -> None:
+    if settings.offline:
+        raise _Unreachable(_offline(repository))
+
+
+def _refuse(error: Exception, repository: str, file: str | None, settings: DownloadSettings) -> NoReturn:
+    host = urlsplit(settings.hf_endpoint).netloc
+    if isinstance(error, OfflineModeIsEnabled):
+        raise _Unreachable(_offline(repository)) from error
+    if isinstance(error, GatedRepoError):
+        reason = f"is gated: accept its terms at {_endpoint(settings)}/{repository}, and set HF_TOKEN to your token"
+        raise ConfigurationError(f"the repository {repository} {reason}.") from error
+    if isinstance(error, RepositoryNotFoundError):
+        reason = (
+            f"{host} has no repository {repository}, or it is private: then set HF_TOKEN to a token that may read it"
+        )
+        raise ConfigurationError(f"{reason}.") from error
+    if isinstance(error, EntryNotFoundError):
+        raise ConfigurationError(f"the repository {repository} at {host} has no file {file!r}.") from error
+    if isinstance(error, HfHubHTTPError):
+        status = error.response.status_code
+        kind = _Unreachable if status >= 500 or status == 429 else ConfigurationError
+        raise kind(f"{host} answered with status {status} when asked for {repository}; try again later.") from error
+    raise _Unreachable(
+        f"{host} cannot be reached for the adapter's repository {repository}; check that this machine reaches the "
+        "network, set HF_ENDPOINT to a mirror, or download the file elsewhere and give its path."
+    ) from error
+
+
+def _offline(repository: str) -> str:
+    return (
+        f"the adapter's repository {repository} is not here, and HF_HUB_OFFLINE forbids asking Hugging Face for it; "
+        "unset it, or give the path of a file."
+    )
+
+
+def _endpoint(settings: DownloadSettings) -> str:
+    return settings.hf_endpoint.rstrip("/")

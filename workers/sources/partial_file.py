@@ -1,0 +1,90 @@
+"""A file that is not all there yet: ``<name>.part``, and what tells whether the server still has the same one."""
+
+import hashlib
+import os
+import re
+from contextlib import closing
+from pathlib import Path
+from typing import BinaryIO
+
+import httpx
+
+from graphs.errors import ConfigurationError
+
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)", re.ASCII)
+_LONGEST_HEADER = 100_000_000  # the format's own limit
+
+
+class PartialFile:
+    """The bytes of ``target`` that have arrived so far; ``target`` itself appears only once it is whole."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._part = target.with_name(f"{target.name}.part")
+        self._validator = target.with_name(f"{target.name}.part.etag")
+        target.parent.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def size(self) -> int:
+        """Bytes that are there."""
+        return self._part.stat().st_size if self._part.is_file() else 0
+
+    def resume_headers(self) -> dict[str, str]:
+        """Return the headers that ask for the rest, if the server has still the same file (RFC 9110, If-Range)."""
+        if not self.size or not self._validator.is_file():
+            return {}
+        return {"Range": f"bytes={self.size}-", "If-Range": self._validator.read_text(encoding="latin-1")}
+
+    def accept(self, response: httpx.Response) -> int:
+        """Return at which byte the response's body starts: 0, or where this file ends.
+
+        Raises ConfigurationError where it is another part of the file.
+        """
+        if response.status_code == 200:
+            self.discard()
+            etag = response.headers.get("etag", "")
+            # A weak ETag does not promise the same bytes.
+            validator = etag if etag and not etag.startswith("W/") else response.headers.get("last-modified", "")
+            if validator:
+                self._validator.write_text(validator, encoding="latin-1")
+            return 0
+        match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+        if match is None or int(match[1]) != self.size:
+            self.discard()
+            raise ConfigurationError("the server sent another part of the file than was asked for; try again.")
+        return int(match[1])
+
+    def open_at(self, start: int) -> BinaryIO:
+        """Open for writing behind ``start`` bytes that are there."""
+        return self._part.open("ab" if start else "wb")
+
+    def discard(self) -> None:
+        """Forget what has arrived."""
+        self._part.unlink(missing_ok=True)
+        self._validator.unlink(missing_ok=True)
+
+    def complete(self, sha256: str | None = None) -> Path:
+        """Check the whole file and give it its name.
+
+        Raises ConfigurationError where it is no safetensors file or has another SHA-256 than the given one.
+        """
+        problem = _problem(self._part, sha256)
+        if problem:
+            self.discard()
+            raise ConfigurationError(f"what was downloaded is not the adapter: {problem}.")
+        os.replace(self._part, self._target)
+        self._validator.unlink(missing_ok=True)
+        return self._target
+
+
+def _problem(path: Path, sha256: str | None) -> str | None:
+    """A look at the first bytes tells a web page, such as a login form, from an adapter before it is kept."""
+    with closing(path.open("rb")) as file:
+        start = file.read(9)
+        length = int.from_bytes(start[:8], "little")
+        if len(start) < 9 or start[8:] != b"{" or length > min(_LONGEST_HEADER, path.stat().st_size - 8):
+            return "it does not begin as a safetensors file does"
+        file.seek(0)
+        if sha256 and hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            return "its SHA-256 is not the one that the server gives"
+    return None
