@@ -1,6 +1,7 @@
 """How a submitted job is answered: with its pictures, as a stream, or as the job."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -12,7 +13,10 @@ from api.signing import UrlSigner
 from api.streaming import stream_pictures
 from api.submitting import Ask
 from api.wishes import RETRY_PAUSE_S
+from graphs.errors import ImagegenError
 from workers.jobs.job import Job
+
+log = logging.getLogger(__name__)
 
 SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 # Kept from the garbage collector until they are done.
@@ -89,6 +93,13 @@ async def _streamed(ask: Ask, service: ImageService, job: Job, *, detached: bool
 def _say_goodbye(ask: Ask, service: ImageService, job: Job) -> None:
     """In a task of its own: what the client's leaving cancelled can wait for nothing more."""
     likely_back_s = RETRY_PAUSE_S if ask.lost_patience() else 0.0
-    task = asyncio.get_running_loop().create_task(service.leave(job, likely_back_s=likely_back_s))
+    task = asyncio.get_running_loop().create_task(_leave(service, job, likely_back_s))
     _farewells.add(task)
     task.add_done_callback(_farewells.discard)
+
+
+async def _leave(service: ImageService, job: Job, likely_back_s: float) -> None:
+    try:
+        await service.leave(job, likely_back_s=likely_back_s)
+    except ImagegenError as error:  # erased meanwhile, or Redis is away: then the job's deadline decides
+        log.info("%s is left alone: %s", job.id, error)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from config.settings import Settings
 from graphs.adapter_fit import AdapterMisfit, fit_adapter
-from graphs.errors import ConfigurationError, InvalidRequest, ModelNotFound, RepositoryError
+from graphs.errors import ConfigurationError, InvalidRequest, ModelNotFound, RepositoryError, ServiceUnavailable
 from graphs.graph import Graph, LoraAdapter, LoraMode
 from graphs.lora_sources import LoraSource, parse_source_loras
 from graphs.model_facts import ModelFacts
@@ -26,8 +26,11 @@ class Served:
         self._fetching = ThreadPoolExecutor(1, thread_name_prefix="fetch")
 
     async def repository(self) -> Repository:
-        """Return what is served now. Raises ServiceUnavailable."""
-        version = await self._registry.version()
+        """Return what is served now; while Redis is away, what was served last."""
+        try:
+            version = await self._registry.version()
+        except ServiceUnavailable:
+            return self._repository
         if version != self._version:
             added = {name: await self._registry.added_to(name) for name in self._on_disk.graphs}
             adapters = {name: [a.as_lora_adapter() for a in some] for name, some in added.items() if some}

@@ -47,6 +47,7 @@ class ImageService:
         # Decoding takes memory as well as time: few at once.
         self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
         self._workers: tuple[float, list[WorkerPresence]] = (float("-inf"), [])
+        self._looking = asyncio.Lock()
 
     async def start(self) -> None:
         """Begin to follow the jobs' events."""
@@ -112,9 +113,11 @@ class ImageService:
 
     async def workers(self) -> list[WorkerPresence]:
         """Return the live workers, as of at most a second ago."""
-        now = time.monotonic()
-        if now - self._workers[0] > _PRESENCE_TTL_S:
-            self._workers = (now, await self.store.workers())
+        if time.monotonic() - self._workers[0] > _PRESENCE_TTL_S:
+            async with self._looking:  # one look for all who ask meanwhile
+                if time.monotonic() - self._workers[0] > _PRESENCE_TTL_S:
+                    found = await self.store.workers()
+                    self._workers = (time.monotonic(), found)
         return self._workers[1]
 
     async def leave(self, job: Job, *, likely_back_s: float = 0.0) -> None:
@@ -129,8 +132,9 @@ class ImageService:
             await asyncio.sleep(likely_back_s)
             if await self.store.add_waiter(job, 0) > 0:
                 return
-        await self.store.cancel(job)
-        log.info("%s cancelled: its client is gone", job.id)
+        cancelled = await self.store.cancel(job)
+        if cancelled.status is not Status.COMPLETED:
+            log.info("%s is cancelled: its client is gone", job.id)
 
     async def _check_available(self, route: Route, operation: Operation) -> None:
         """Refuse what no loaded worker of the graph has a pipeline for; without any worker the job waits for one."""

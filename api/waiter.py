@@ -54,11 +54,12 @@ class JobWaiter:
         with _registered(self._for_the_end, job.id) as changed:
             while True:
                 changed.clear()
+                ended = False
                 with contextlib.suppress(ServiceUnavailable):
-                    job = await self._store.get(job.id, None)
+                    ended = (await self._store.status(job.id)).is_final
                 left = _REREAD_S if deadline is None else min(_REREAD_S, deadline - time.monotonic())
-                if job.status.is_final or left <= 0:
-                    return job
+                if ended or left <= 0:
+                    return await self._store.get(job.id, None)
                 await _either(changed, left)
 
     async def follow(self, job: Job, after: int, heartbeat_s: float) -> AsyncIterator[JobEvent | None]:

@@ -158,7 +158,6 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"n": 0}, "n", "invalid_value"),
     ({"n": 11}, "n", "invalid_value"),
     ({"background": "transparent"}, "background", "invalid_value"),
-    ({"stream": True}, "stream", "invalid_value"),
     ({"extra_body": {"num_inference_steps": 0}}, "num_inference_steps", "invalid_value"),
     ({"extra_body": {"num_inference_steps": 101}}, "num_inference_steps", "invalid_value"),
     ({"extra_body": {"num_inference_steps": "3"}}, "num_inference_steps", "invalid_value"),

@@ -22,6 +22,10 @@ _ERRORS = tuple(
 # redis-py types every answer as "bytes or text or number, now or later"; ours are bytes, and checked where read.
 Client = Any
 
+# redis-py's own pool refuses a command when all its connections are taken; these wait for one.
+_CONNECTIONS = 32
+_CONNECTION_WAIT_S = 30.0
+
 _LOCAL_WAIT = ExponentialBackoff(cap=2.0, base=0.05)
 
 
@@ -42,14 +46,20 @@ def redis_url(settings: RedisSettings) -> str:
 
 
 def connect_async(settings: RedisSettings, *, block_s: float = 0) -> Client:
-    """Return a client for the API: it gives up soon. ``block_s`` is how long its blocking reads wait."""
-    return redis.asyncio.Redis.from_url(
+    """Return a client for the API: it gives up soon. ``block_s`` is how long its blocking reads wait.
+
+    A thousand requests at once share a few connections; each holds one for about a millisecond.
+    """
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
         redis_url(settings),
+        max_connections=_CONNECTIONS,
+        timeout=_CONNECTION_WAIT_S,
         socket_connect_timeout=settings.connect_timeout_s,
         socket_timeout=settings.timeout_s + block_s,
         socket_keepalive=True,
         retry=AsyncRetry(_LOCAL_WAIT, 1),
     )
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 def connect(settings: RedisSettings, *, retries: int = 1) -> Client:

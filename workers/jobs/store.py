@@ -85,6 +85,14 @@ class JobStore:
             raise JobNotFound(f"There is no job {job_id!r}; records are kept for {self._jobs.record_ttl_s} s.")
         return job
 
+    async def status(self, job_id: str) -> Status:
+        """Return how a job stands, and nothing else of it. Raises JobNotFound."""
+        with redis_errors():
+            status = await self._redis.hget(keys.job(job_id), "status")
+        if status is None:
+            raise JobNotFound(f"There is no job {job_id!r} any more.")
+        return Status(status.decode())
+
     async def artifacts(self, job: Job) -> list[bytes]:
         """Return a completed job's encoded pictures. Raises ArtifactExpired."""
         with redis_errors():
