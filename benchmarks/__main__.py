@@ -12,10 +12,15 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.adapters import switching
 from benchmarks.latency import added_latency
 from benchmarks.startup import time_to_ready
 
-MEASURES: dict[str, Callable[[Path, int], list[str]]] = {"latency": added_latency, "startup": time_to_ready}
+MEASURES: dict[str, Callable[[Path, int], list[str]]] = {
+    "latency": added_latency,
+    "startup": time_to_ready,
+    "adapters": switching,
+}
 
 
 def main() -> None:
