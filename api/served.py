@@ -2,18 +2,31 @@
 
 import asyncio
 import hashlib
+import logging
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from config.settings import Settings
-from graphs.adapter_fit import AdapterMisfit, fit_adapter
-from graphs.errors import ConfigurationError, InvalidRequest, ModelNotFound, RepositoryError, ServiceUnavailable
+from graphs.adapter_fit import AdapterFit, AdapterMisfit, fit_adapter
+from graphs.bundled import bundled_model_path
+from graphs.errors import (
+    ConfigurationError,
+    GraphError,
+    InvalidRequest,
+    ModelNotFound,
+    RepositoryError,
+    ServiceUnavailable,
+)
 from graphs.graph import Graph, LoraAdapter, LoraMode
-from graphs.lora_sources import LoraSource, parse_source_loras
-from graphs.model_facts import ModelFacts
+from graphs.lora_sources import LoraSource, mode_for, parse_source_loras
+from graphs.model_facts import Family, ModelFacts
 from graphs.repository import Repository
 from workers.jobs.adapter_registry import AdapterRegistry, AddedAdapter
 from workers.sources.fetch import fetch
+
+log = logging.getLogger(__name__)
 
 
 class Served:
@@ -23,6 +36,7 @@ class Served:
         self._settings, self._on_disk, self._facts = settings, on_disk, facts
         self._registry = AdapterRegistry(settings.redis)
         self._version, self._repository = b"", on_disk
+        self._adding = asyncio.Lock()
         self._fetching = ThreadPoolExecutor(1, thread_name_prefix="fetch")
 
     async def repository(self) -> Repository:
@@ -33,8 +47,7 @@ class Served:
             return self._repository
         if version != self._version:
             added = {name: await self._registry.added_to(name) for name in self._on_disk.graphs}
-            adapters = {name: [a.as_lora_adapter() for a in some] for name, some in added.items() if some}
-            self._repository, self._version = self._on_disk.with_adapters(adapters), version
+            self._repository, self._version = _with_added(self._on_disk, added), version
         return self._repository
 
     async def add(self, graph_name: str | None, alias: str, source: str, alpha: float | None) -> str:
@@ -42,16 +55,14 @@ class Served:
 
         Raises InvalidRequest naming the parameter.
         """
-        graph = self._graph(await self.repository(), graph_name)
         parsed = _parsed(alias, source, alpha)
-        taken = LoraAdapter(alias=alias, path=Path(source), alpha=1.0, mode=LoraMode.DYNAMIC)
-        try:
-            (await self.repository()).with_adapters({graph.name: [taken]})
-        except RepositoryError as error:
-            raise InvalidRequest(error.message, param="alias") from error
-        loop = asyncio.get_running_loop()
-        adapter = await loop.run_in_executor(self._fetching, self._fetched, graph, parsed, source)
-        await self._registry.add(graph.name, adapter)
+        async with self._adding:  # of two with one name, the second is to find it taken
+            repository = await self.repository()
+            graph = self._graph(repository, graph_name)
+            _check_free(repository, graph, alias)
+            loop = asyncio.get_running_loop()
+            adapter = await loop.run_in_executor(self._fetching, self._fetched, graph, parsed, source)
+            await self._registry.add(graph.name, adapter)
         return graph.name
 
     async def remove(self, alias: str) -> None:
@@ -72,33 +83,100 @@ class Served:
         graph = repository.graphs.get(name) if name else repository.base_graph
         if graph is None:
             raise InvalidRequest(f"model must name a graph: one of {', '.join(repository.graphs)}.", param="model")
-        if any(adapter.mode is LoraMode.STATIC for adapter in graph.lora_adapters) or "NPU" in " ".join(graph.device):
+        if not _takes_more(graph):
             raise InvalidRequest(f"The adapters of {graph.name!r} are compiled in; none can be added.", param="model")
         return graph
 
     def _fetched(self, graph: Graph, parsed: LoraSource, source: str) -> AddedAdapter:
         try:
-            path = fetch(parsed, graph.models_path, self._settings.downloads, lambda _done, _total: None)
-            fit_adapter(path, graph.models_path, self._facts[graph.name].family)
-        except (ConfigurationError, AdapterMisfit) as error:
-            reason = error.message if isinstance(error, ConfigurationError) else f"{path} does not fit: {error}"
-            raise InvalidRequest(reason, param="source", code="invalid_adapter") from error
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            path = fetch(parsed, self._folder(graph), self._settings.downloads, lambda _done, _total: None)
+        except ConfigurationError as error:
+            raise InvalidRequest(error.message, param="source", code="invalid_adapter") from error
+        try:
+            _check_fit(path, graph, self._facts[graph.name].family)
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except (AdapterMisfit, OSError) as error:
+            raise InvalidRequest(f"{path} does not fit: {error}.", param="source", code="invalid_adapter") from error
         alpha = 1.0 if parsed.alpha is None else parsed.alpha
-        return AddedAdapter(parsed.alias, source, alpha, str(path), digest)
+        return AddedAdapter(parsed.alias, _lasting(parsed, source), alpha, str(path), digest)
+
+    def _folder(self, graph: Graph) -> Path:
+        """Where downloads go: beside the model, but the bundled one belongs to the installation."""
+        if graph.models_path.is_relative_to(bundled_model_path()):
+            return self._settings.data_dir / "graphs" / graph.name
+        return graph.models_path
+
+
+def _with_added(on_disk: Repository, added: Mapping[str, list[AddedAdapter]]) -> Repository:
+    """The repository with what was added. What a changed graph.pbtxt has no room for is left out, with a warning."""
+    repository = on_disk
+    for name, adapters in added.items():
+        for adapter in adapters:
+            if not _takes_more(on_disk.graphs[name]):
+                log.warning("the added adapter %r is left out: those of %r are compiled in", adapter.alias, name)
+                continue
+            try:
+                repository = repository.with_adapters({name: [adapter.as_lora_adapter()]})
+            except RepositoryError as error:
+                log.warning("the added adapter %r is left out: %s", adapter.alias, error.message)
+    return repository
+
+
+def _check_free(repository: Repository, graph: Graph, alias: str) -> None:
+    if alias == graph.name:
+        raise InvalidRequest(f"The name {alias!r} is already taken by the model itself.", param="alias")
+    taken = LoraAdapter(alias=alias, path=Path("/"), mode=LoraMode.DYNAMIC)
+    try:
+        repository.with_adapters({graph.name: [taken]})
+    except RepositoryError as error:
+        raise InvalidRequest(error.message, param="alias") from error
+
+
+def _takes_more(graph: Graph) -> bool:
+    static = any(adapter.mode is LoraMode.STATIC for adapter in graph.lora_adapters)
+    return not static and mode_for(graph.device) is LoraMode.DYNAMIC
+
+
+def _check_fit(path: Path, graph: Graph, family: Family) -> None:
+    """See that a worker can load the file, and can still load the FUSE ones beside it. Raises AdapterMisfit."""
+    fused = [a for a in graph.lora_adapters if a.mode is LoraMode.FUSE]
+    _check_branch(fit_adapter(path, graph.models_path, family), graph, family)
+    for adapter in fused:
+        _check_branch(fit_adapter(adapter.path, graph.models_path, family), graph, family)
+
+
+def _check_branch(fit: AdapterFit, graph: Graph, family: Family) -> None:
+    if fit.branch_obstacle is not None:
+        raise AdapterMisfit(f"the runtime can only merge the tensor {fit.branch_obstacle!r} of {fit.path} (FUSE)")
+    apart = len(graph.device) > 1 or graph.is_static
+    if family is Family.SDXL and apart and any("lora_te" in layer for layer in fit.layers):
+        raise AdapterMisfit("its part for the text encoders needs one device for the whole model and no resolution")
+
+
+def _lasting(parsed: LoraSource, source: str) -> str:
+    """The source as it can be read in any working folder."""
+    return source if parsed.kind != "local" else str(Path(parsed.location).absolute())
 
 
 def _parsed(alias: str, source: str, alpha: float | None) -> LoraSource:
-    try:
-        parsed = parse_source_loras(f"{alias}={source}")
-    except ConfigurationError as error:
-        raise InvalidRequest(error.message, param="source") from error
-    if len(parsed.adapters) != 1 or parsed.composites:
-        raise InvalidRequest("source must name one adapter.", param="source")
-    (found,) = parsed.adapters
-    if alpha is not None and found.alpha is not None:
-        raise InvalidRequest("Give alpha either in source or by itself.", param="alpha")
+    if _one(f"{alias}=org/repo", "alias").alias != alias:
+        raise InvalidRequest(f"{alias!r} cannot be an alias.", param="alias")
+    if source.lstrip().startswith("@"):
+        raise InvalidRequest("source must name one adapter; composites stand in graph.pbtxt.", param="source")
+    found = _one(f"{alias}={source}", "source")
     if alpha is None:
         return found
-    return LoraSource(found.alias, found.kind, found.location, found.file, alpha)
+    if found.alpha is not None:
+        raise InvalidRequest("Give alpha either in source or by itself.", param="alpha")
+    return replace(found, alpha=alpha)
+
+
+def _one(text: str, param: str) -> LoraSource:
+    try:
+        parsed = parse_source_loras(text)
+    except GraphError as error:
+        raise InvalidRequest(error.reason.removeprefix("entry 1, "), param=param) from error
+    if len(parsed.adapters) != 1 or parsed.composites:
+        raise InvalidRequest(f"{param} must name one adapter.", param=param)
+    return parsed.adapters[0]

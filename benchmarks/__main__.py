@@ -12,6 +12,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.adapters import switching
 from benchmarks.cancelling import cancel_latency
 from benchmarks.latency import added_latency
 from benchmarks.listening import progress_overhead
@@ -24,6 +25,7 @@ MEASURES: dict[str, Callable[[Path, int], list[str]]] = {
     "waiting": many_waiting,
     "cancelling": cancel_latency,
     "listening": progress_overhead,
+    "adapters": switching,
 }
 
 

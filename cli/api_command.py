@@ -9,6 +9,7 @@ import typer
 
 from cli.errors import UserError
 from cli.options import (
+    ApiKeyFile,
     CacheDir,
     ConfigPath,
     LogLevel,
@@ -35,6 +36,7 @@ def api(
     ctx: typer.Context,
     rest_port: RestPort = None,
     rest_bind_address: RestBindAddress = None,
+    api_key_file: ApiKeyFile = None,
     model_repository_path: ModelRepositoryPath = None,
     config_path: ConfigPath = None,
     model_path: ModelPath = None,

@@ -19,6 +19,10 @@ RestPort = Annotated[int | None, typer.Option("--rest_port", help="Port of the H
 RestBindAddress = Annotated[
     str | None, typer.Option("--rest_bind_address", help="Address the HTTP API listens on (127.0.0.1).")
 ]
+ApiKeyFile = Annotated[
+    Path | None,
+    typer.Option("--api_key_file", help="File with an API key a line; the first is an administrator's (open to all)."),
+]
 ModelRepositoryPath = Annotated[
     Path | None,
     typer.Option("--model_repository_path", help="Folder with one servable, or with one folder for each."),
@@ -43,6 +47,7 @@ LogLevel = Annotated[str | None, typer.Option("--log_level", help="DEBUG, INFO, 
 _SETTINGS = {
     "rest_port": ("http", "rest_port"),
     "rest_bind_address": ("http", "rest_bind_address"),
+    "api_key_file": ("http", "api_key_file"),
     "model_repository_path": ("repository", "model_repository_path"),
     "config_path": ("repository", "config_path"),
     "model_path": ("repository", "model_path"),
@@ -79,6 +84,7 @@ def _absolute(settings: Settings) -> Settings:
     return settings.model_copy(
         update={
             "data_dir": settings.data_dir.expanduser().absolute(),
+            "http": _with_absolute(settings.http, "api_key_file"),
             "repository": _with_absolute(settings.repository, *paths),
             "worker": _with_absolute(settings.worker, "cache_dir"),
         }

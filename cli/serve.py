@@ -6,6 +6,7 @@ from cli.adapters import SourceLorasOption, serve_adapters
 from cli.api_command import listen
 from cli.data_folder import locked_data_folder
 from cli.options import (
+    ApiKeyFile,
     CacheDir,
     ConfigPath,
     DataDir,
@@ -28,6 +29,7 @@ def serve(
     ctx: typer.Context,
     rest_port: RestPort = None,
     rest_bind_address: RestBindAddress = None,
+    api_key_file: ApiKeyFile = None,
     model_repository_path: ModelRepositoryPath = None,
     config_path: ConfigPath = None,
     model_path: ModelPath = None,

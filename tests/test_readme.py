@@ -32,3 +32,20 @@ def test_the_changelog_and_the_version_agree() -> None:
     version = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert version and ("[Unreleased]" in changelog or f"[{version[1]}]" in changelog)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_test_it_names_exists(page: Path) -> None:
+    named = set(re.findall(r"`(tests/[\w./-]+\.py)::(\w+)`", page.read_text()))
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if not (ROOT / path).is_file() or f"\ndef {name}(" not in (ROOT / path).read_text()
+    ]
+    assert not missing
+
+
+def test_every_rule_of_an_adapter_has_a_test() -> None:
+    table = [line for line in (ROOT / "docs" / "lora.md").read_text().splitlines() if "| `graphs/" in line]
+    assert len(table) > 25
+    assert all(re.search(r"\| `tests/\S+::\w+` \|$", line) for line in table)

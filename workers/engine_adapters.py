@@ -50,7 +50,11 @@ class EngineAdapters:
                 path = fetch(source, self._graph.models_path, self._downloads, lambda _done, _total: None)
             except ConfigurationError as error:
                 raise EngineError(error.message) from error
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != adapter.sha256:
-                raise EngineError(f"The file {path} of adapter {adapter.alias!r} has changed since it was added.")
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise EngineError(f"The file {path} of adapter {adapter.alias!r} cannot be read.") from error
+        if digest != adapter.sha256:
+            raise EngineError(f"The file {path} of adapter {adapter.alias!r} has changed since it was added.")
         return path

@@ -39,6 +39,12 @@ class TinyEngine:
         images = [np.zeros((8, 8, 3), np.uint8)] * request.num_images_per_prompt
         return Generated(images, {"generate": 0.0})
 
+    def add_adapter(self, alias: str, path: Path) -> None:
+        raise AssertionError("no adapter is added here")
+
+    def remove_adapter(self, alias: str) -> None:
+        raise AssertionError("no adapter is removed here")
+
     def unload(self) -> None:
         pass
 

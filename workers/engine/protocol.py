@@ -4,7 +4,7 @@ An engine knows nothing of jobs, Redis or HTTP. Pictures are numpy arrays, ``uin
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -26,7 +26,7 @@ class Step:
 
     number: int
     total: int
-    preview: "Callable[[], Pixels] | None" = None
+    preview: "Callable[[], Pixels] | None" = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

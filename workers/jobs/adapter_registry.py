@@ -48,14 +48,18 @@ class AdapterRegistry:
     async def add(self, graph: str, adapter: AddedAdapter) -> None:
         """Keep an adapter; one of the same alias is replaced."""
         with redis_errors():
-            await self._redis.hset(keys.added_adapters(graph), adapter.alias, json.dumps(asdict(adapter)))
-            await self._redis.incr(keys.ADAPTERS_VERSION)
+            async with self._redis.pipeline(transaction=True) as both:
+                both.hset(keys.added_adapters(graph), adapter.alias, json.dumps(asdict(adapter)))
+                both.incr(keys.ADAPTERS_VERSION)
+                await both.execute()
 
     async def remove(self, graph: str, alias: str) -> bool:
         """Forget an adapter; False when there was none."""
         with redis_errors():
-            removed = await self._redis.hdel(keys.added_adapters(graph), alias)
-            await self._redis.incr(keys.ADAPTERS_VERSION)
+            async with self._redis.pipeline(transaction=True) as both:
+                both.hdel(keys.added_adapters(graph), alias)
+                both.incr(keys.ADAPTERS_VERSION)
+                removed, _ = await both.execute()
         return bool(removed)
 
     async def close(self) -> None:
