@@ -11,7 +11,7 @@ SOURCES := api cli config graphs workers
 # hatchling and editables come from the lock as well, so the project's own build fetches nothing unpinned.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help install serve test test-sdk sdk-venvs check format lock proto bench clean
+.PHONY: help install serve test test-thorough test-sdk sdk-venvs check format lock proto bench clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -23,9 +23,13 @@ install: $(VENV)/.installed
 serve: install
 	@$(BIN)/imagegen serve $(ARGS)
 
-## make test        install what tests need and run them all (one file: make test ARGS=tests/graphs)
+## make test        install what tests need and run them (one file: make test ARGS=tests/graphs)
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not thorough" $(ARGS)
+
+## make test-thorough  every adapter mode on every model family, which takes some minutes more
+test-thorough: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 -m thorough $(ARGS)
 
 ## make test-sdk    let the older openai packages do what make test does with the newest
 test-sdk: $(VENV)/.installed-dev sdk-venvs

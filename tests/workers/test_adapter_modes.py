@@ -28,6 +28,8 @@ from tests.workers.adapter_support import (
 from tests.workers.engine_support import MODELS, SIDE, load_engine, make_graph
 from workers.engine.openvino_engine import OpenVinoEngine
 
+pytestmark = pytest.mark.thorough
+
 FAMILIES = ("sd", "sdxl", "sd3", "flux")
 OPERATIONS = tuple(Operation)
 # W + B @ A in one multiplication, and x W + x A B in two, round differently: seen up to 0.001 of 255 on average.

@@ -143,8 +143,8 @@ def test_a_waiting_job_is_cancelled_at_once(redis_settings: RedisSettings) -> No
 
 
 def test_an_unknown_job_is_not_cancelled(redis_settings: RedisSettings) -> None:
-    job = replace(submit(redis_settings), id="imgjob_0")
-    with pytest.raises(JobNotFound, match="imgjob_0"):
+    job = replace(submit(redis_settings), id="imgjob_none")
+    with pytest.raises(JobNotFound, match="imgjob_none"):
         cancel(redis_settings, job)
     assert _kept(redis_settings, job) == set()
 

@@ -17,6 +17,8 @@ from workers.engine.openvino_engine import OpenVinoEngine
 from workers.engine.pipelines import load_pipelines
 from workers.engine.simulated import SimulatedEngine
 
+pytestmark = pytest.mark.thorough
+
 OTHER = {
     "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k": (32, 32),
     "up_blocks.0.attentions.0.transformer_blocks.0.attn1.to_v": (32, 32),
