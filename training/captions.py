@@ -12,6 +12,13 @@ _WHERE = {
     "top": ("at the top", "on top"),
     "bottom": ("at the bottom", "below"),
 }
+_ON_BACKGROUND = (
+    "{w}, {b} background",
+    "{w} on {b}",
+    "{a} background with {w}",
+    "{w} on a plain {b} background",
+    "{b} background, {w}",
+)
 _BEGIN = ("", "", "", "", "a picture of ", "a drawing of ", "an image of ", "a painting of ", "draw ", "there is ")
 # The questions whose answers the text encoder learns to tell; "" is "the caption does not say".
 QUESTIONS: dict[str, tuple[str, ...]] = {
@@ -23,11 +30,12 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "size0": ("", *SIZES),
     "place0": ("", *PLACES),
 }
-EVERY_WORD = (
+_OTHER_WORDS = (
     "a an the of on in at to is and with picture drawing image painting draw there next beside above below over under "
     "left right top bottom side centre center middle background plain empty simple nothing but shape two flat , . "
-    "small medium large tiny big "
-).split() + [*COLOURS, *SHAPES, *(f"{shape}s" for shape in SHAPES)]
+    "small medium large tiny big"
+)
+EVERY_WORD = [*_OTHER_WORDS.split(), *COLOURS, *SHAPES, *(f"{shape}s" for shape in SHAPES)]
 
 
 @dataclass(frozen=True)
@@ -57,9 +65,7 @@ def caption(scene: Scene, dice: random.Random, plain: float = 0.0) -> Caption:
 def _on_background(words: str, background: str, dice: random.Random, terse: bool) -> str:
     if terse or dice.random() < 0.5:
         return f"{words} on {_with_article(background)} background"
-    form = dice.choice(
-        ("{w}, {b} background", "{w} on {b}", "{a} background with {w}", "{w} on a plain {b} background", "{b} background, {w}")
-    )
+    form = dice.choice(_ON_BACKGROUND)
     return form.format(w=words, b=background, a=_with_article(background))
 
 

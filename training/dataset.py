@@ -22,6 +22,16 @@ def style_of(index: int) -> str:
     return {3: "outline", 7: "stripes"}.get(index % 10, "plain")
 
 
+def numbers(recipe: Recipe, style: str) -> list[int]:
+    """Return the numbers of the scenes that ``drawn`` shows in a style."""
+    return [index for index in range(recipe.scenes) if style != "plain" or style_of(index) == "plain"]
+
+
+def drawn(recipe: Recipe, folders: Folders, style: str) -> np.ndarray:
+    """Return pictures by scene number; those in ``numbers`` are in the style (plain ones were drawn for the VAE)."""
+    return pictures(recipe, folders, "" if style == "plain" else style)
+
+
 def pictures(recipe: Recipe, folders: Folders, style: str = "") -> np.ndarray:
     """Return the pictures, uint8 [n, 128, 128, 3], mapped from a file that is drawn on first use.
 
@@ -37,7 +47,8 @@ def _draw_all(recipe: Recipe, path: Path, style: str) -> None:
     part = path.with_name(path.name + ".part.npy")
     shape = (recipe.scenes, SIDE, SIDE, 3)
     whole = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-    pieces = [(recipe.seed, start, min(start + _PIECE, recipe.scenes), style) for start in range(0, recipe.scenes, _PIECE)]
+    starts = range(0, recipe.scenes, _PIECE)
+    pieces = [(recipe.seed, start, min(start + _PIECE, recipe.scenes), style) for start in starts]
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
         for (_, start, end, _), piece in zip(pieces, pool.imap(_draw_piece, pieces), strict=True):
             whole[start:end] = piece
@@ -48,5 +59,3 @@ def _draw_all(recipe: Recipe, path: Path, style: str) -> None:
 def _draw_piece(piece: tuple[int, int, int, str]) -> np.ndarray:
     seed, start, end, style = piece
     return np.stack([np.asarray(draw(scene_of(seed, i), style or style_of(i))) for i in range(start, end)])
-
-

@@ -4,38 +4,46 @@ import math
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from training.world import COLOURS, Scene, Thing
 
 SIDE = 128
-_FINE = 4  # drawn this many times as large
-_LINE = 6.0  # width of an outline in pixels
+FINE = 4  # drawn this many times as large
+LINE = 6.0  # width of an outline in pixels
 _STRIPE = 9.0  # width of a stripe in pixels
 Points = list[tuple[float, float]]
 
 
 def draw(scene: Scene, style: str = "plain") -> Image.Image:
     """Return the 128x128 RGB picture of a scene, its things in one of ``world.STYLES``."""
-    canvas = Image.new("RGB", (SIDE * _FINE, SIDE * _FINE), COLOURS[scene.background])
+    canvas = Image.new("RGB", (SIDE * FINE, SIDE * FINE), COLOURS[scene.background])
     for thing in scene.things:
-        canvas.paste(COLOURS[thing.colour], mask=_mask(thing, style))
-    return canvas.reduce(_FINE)
+        canvas.paste(COLOURS[thing.colour], mask=cover(thing, style))
+    return canvas.reduce(FINE)
 
 
-def template(shape: str, side: int) -> np.ndarray:
+@cache
+def template(shape: str, side: int) -> NDArray[np.float32]:
     """Return how much of each pixel a shape covers (0..1) that fills a square picture from edge to edge."""
-    points = [point for contour in contours(shape) for point in contour]
-    low = [min(axis) for axis in zip(*points, strict=True)]
-    high = [max(axis) for axis in zip(*points, strict=True)]
-    fine = side * _FINE
+    low, high = extent(shape)
+    fine = side * FINE
 
     def fit(point: tuple[float, float]) -> tuple[float, float]:
-        return tuple((p - a) / (b - a) * (fine - 1) for p, a, b in zip(point, low, high, strict=True))  # type: ignore[return-value]
+        x, y = ((p - a) / (b - a) * (fine - 1) for p, a, b in zip(point, low, high, strict=True))
+        return x, y
 
     mask = Image.new("L", (fine, fine), 0)
     _fill(ImageDraw.Draw(mask), [[fit(point) for point in contour] for contour in contours(shape)])
-    return np.asarray(mask.reduce(_FINE), dtype=np.float32) / 255
+    return np.asarray(mask.reduce(FINE), dtype=np.float32) / 255
+
+
+@cache
+def extent(shape: str) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the corners of the box around a shape of radius 1: (left, top), (right, bottom)."""
+    across, down = zip(*contours(shape)[0], strict=True)
+    return (min(across), min(down)), (max(across), max(down))
 
 
 @cache
@@ -61,6 +69,22 @@ def contours(shape: str) -> tuple[Points, ...]:
     return (corners[shape],)
 
 
+def cover(thing: Thing, style: str) -> Image.Image:
+    """Return what a thing covers, as an "L" picture of four times the size."""
+    mask = Image.new("L", (SIDE * FINE, SIDE * FINE), 0)
+    pen = ImageDraw.Draw(mask)
+    placed = [
+        [((thing.x + thing.radius * x) * FINE, (thing.y + thing.radius * y) * FINE) for x, y in contour]
+        for contour in contours(thing.shape)
+    ]
+    if style == "outline":
+        for contour in placed:
+            pen.line([*contour, *contour[:2]], fill=255, width=round(LINE * FINE), joint="curve")
+        return mask
+    _fill(pen, placed)
+    return _striped(mask, thing) if style == "stripes" else mask
+
+
 def _on_circle(radius: float, turn: float) -> tuple[float, float]:
     return radius * math.sin(math.tau * turn), -radius * math.cos(math.tau * turn)
 
@@ -80,21 +104,6 @@ def _heart() -> Points:
     return points
 
 
-def _mask(thing: Thing, style: str) -> Image.Image:
-    mask = Image.new("L", (SIDE * _FINE, SIDE * _FINE), 0)
-    pen = ImageDraw.Draw(mask)
-    placed = [
-        [((thing.x + thing.radius * x) * _FINE, (thing.y + thing.radius * y) * _FINE) for x, y in contour]
-        for contour in contours(thing.shape)
-    ]
-    if style == "outline":
-        for contour in placed:
-            pen.line([*contour, *contour[:2]], fill=255, width=round(_LINE * _FINE), joint="curve")
-        return mask
-    _fill(pen, placed)
-    return _striped(mask, thing) if style == "stripes" else mask
-
-
 def _fill(pen: ImageDraw.ImageDraw, placed: list[Points]) -> None:
     for contour, value in zip(placed, (255, 0), strict=False):
         pen.polygon(contour, fill=value)
@@ -102,6 +111,6 @@ def _fill(pen: ImageDraw.ImageDraw, placed: list[Points]) -> None:
 
 def _striped(mask: Image.Image, thing: Thing) -> Image.Image:
     """Keep every second band of the mask; the middle of the shape is the middle of a band."""
-    rows = (np.arange(SIDE * _FINE) + 0.5) / _FINE - thing.y
+    rows = (np.arange(SIDE * FINE) + 0.5) / FINE - thing.y
     keep = np.floor(rows / _STRIPE + 0.5).astype(int) % 2 == 0
     return Image.fromarray(np.asarray(mask) * keep[:, None].astype(np.uint8))

@@ -12,13 +12,13 @@ import numpy as np
 import openvino
 import torch
 from openvino_tokenizers import convert_tokenizer
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from training import text_encoder, tokenizer, unet, vae
 from training.diffusion import CONFIG
 from training.loop import console
-from training.recipe import Folders
+from training.recipe import Folders, Recipe
 
 _TOLERANCE = 0.03  # largest difference, relative to the largest value: weights are rounded to fp16
 _INDEX = {
@@ -43,7 +43,7 @@ class _Text(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, input_ids: Tensor) -> tuple[Tensor, Tensor]:
         found = self.model(input_ids)
         return found.last_hidden_state, found.pooler_output
 
@@ -51,7 +51,7 @@ class _Text(nn.Module):
 class _Unet(unet.UNet2DConditionModel):
     """The UNet itself, so that its layers keep the names adapters ask for, returning a plain tensor."""
 
-    def forward(self, sample: torch.Tensor, timestep: torch.Tensor, encoder_hidden_states: torch.Tensor) -> torch.Tensor:
+    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
         return super().forward(sample, timestep, encoder_hidden_states, return_dict=False)[0]
 
 
@@ -62,7 +62,7 @@ class _Encoder(nn.Module):
         super().__init__()
         self.encoder, self.quant_conv = model.encoder, model.quant_conv
 
-    def forward(self, sample: torch.Tensor) -> torch.Tensor:
+    def forward(self, sample: Tensor) -> Tensor:
         return self.quant_conv(self.encoder(sample))
 
 
@@ -73,12 +73,13 @@ class _Decoder(nn.Module):
         super().__init__()
         self.decoder, self.post_quant_conv = model.decoder, model.post_quant_conv
 
-    def forward(self, latent_sample: torch.Tensor) -> torch.Tensor:
+    def forward(self, latent_sample: Tensor) -> Tensor:
         return self.decoder(self.post_quant_conv(latent_sample))
 
 
-def run(folders: Folders) -> None:
+def run(recipe: Recipe, folders: Folders) -> None:
     """Write the whole model to ``folders.model``."""
+    del recipe
     torch.manual_seed(0)
     _export_text(folders)
     _export_unet(folders)
@@ -152,7 +153,7 @@ def _export_tokenizer(folders: Folders) -> None:
 
 
 def _convert(
-    model: nn.Module, inputs: dict[str, torch.Tensor], shapes: dict[str, list[int]], outputs: tuple[str, ...], place: Path
+    model: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, list[int]], outputs: tuple[str, ...], place: Path
 ) -> None:
     place.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():

@@ -116,9 +116,7 @@ def in_processes(work: Callable[..., None], count: int, port: int, *arguments: o
 
 def _member(rank: int, count: int, port: int, work: Callable[..., None], arguments: Iterable[object]) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=count
-    )
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=count)
     work(rank, *arguments)
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()

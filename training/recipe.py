@@ -9,18 +9,20 @@ class Recipe:
     """Step counts and sizes; batches are those of one of the two processes."""
 
     scenes: int = 24_000
-    vae_steps: int = 4_500
+    vae_steps: int = 2_700
+    fine_steps: int = 900
     vae_batch: int = 4
     vae_rate: float = 2e-3
-    text_steps: int = 500
-    text_batch: int = 128
+    text_steps: int = 260
+    text_batch: int = 48
     text_rate: float = 2e-3
-    unet_steps: int = 3_000
-    unet_batch: int = 32
+    unet_steps: int = 1_300
+    unet_batch: int = 20
     unet_rate: float = 1e-3
-    adapter_steps: int = 400
-    adapter_batch: int = 32
-    adapter_rank: int = 12
+    adapter_scenes: int = 5_000
+    adapter_steps: int = 260
+    adapter_batch: int = 24
+    adapter_rank: int = 16
     adapter_rate: float = 2e-3
     prompts: int = 300
     bf16: bool = True  # measured faster (about 1.5 times) on CPUs with avx512_bf16
@@ -28,7 +30,7 @@ class Recipe:
 
 
 FULL = Recipe()
-QUICK = Recipe(scenes=256, vae_steps=6, text_steps=20, unet_steps=6, adapter_steps=4, prompts=8)
+QUICK = Recipe(scenes=256, vae_steps=6, fine_steps=6, text_steps=20, unet_steps=6, adapter_steps=4, prompts=8)
 PROCESSES = 2
 
 

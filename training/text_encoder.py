@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from training import tokenizer as tokens
 from training.captions import QUESTIONS, Caption, caption
 from training.checkpoints import load, save
-from training.loop import Loop, console
+from training.loop import Loop, console, in_processes
 from training.recipe import PROCESSES, Folders, Recipe
 from training.world import random_scene
 
@@ -54,23 +54,7 @@ class _Reader(nn.Module):
 
 def train(recipe: Recipe, folders: Folders) -> None:
     """Train the encoder with its reader and keep the encoder."""
-    torch.set_num_threads(PROCESSES)
-    torch.manual_seed(recipe.seed)
-    tokenizer = tokens.load(folders)
-    reader = _Reader(build(tokenizer))
-
-    def loss(step: int) -> torch.Tensor:
-        captions = _captions(recipe, step)
-        found = reader(tokens.encode(tokenizer, [said.text for said in captions]))
-        return torch.stack([cross_entropy(found[name], _truth(captions, name)) for name in QUESTIONS]).mean()
-
-    loop = Loop(
-        "text", reader, loss, recipe.text_steps, recipe.text_rate, folders.work, folders.records,
-        decay=0.98, warm_up=50,
-    )  # fmt: skip
-    averaged = loop.run()
-    save(folders.work / "text.pt", averaged.encoder.state_dict())
-    _report(averaged, tokenizer, recipe)
+    in_processes(_train, PROCESSES, 29_575, recipe, folders)
 
 
 def trained(folders: Folders) -> CLIPTextModel:
@@ -80,17 +64,38 @@ def trained(folders: Folders) -> CLIPTextModel:
     return encoder.eval().requires_grad_(False)
 
 
+def _train(rank: int, recipe: Recipe, folders: Folders) -> None:
+    torch.manual_seed(recipe.seed)
+    tokenizer = tokens.load(folders)
+    reader = _Reader(build(tokenizer))
+
+    def loss(step: int) -> torch.Tensor:
+        captions = _captions(recipe, f"{step}/{rank}", recipe.text_batch)
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
+            found = reader(tokens.encode(tokenizer, [said.text for said in captions]))
+        return torch.stack([cross_entropy(found[name].float(), _truth(captions, name)) for name in QUESTIONS]).mean()
+
+    loop = Loop(
+        "text", reader, loss, recipe.text_steps, recipe.text_rate, folders.work, folders.records,
+        shared=True, speaks=rank == 0, decay=0.97, warm_up=30,
+    )  # fmt: skip
+    averaged = loop.run()
+    if rank == 0:
+        save(folders.work / "text.pt", averaged.encoder.state_dict())
+        _report(averaged, tokenizer, recipe)
+
+
 @torch.no_grad()
 def _report(reader: nn.Module, tokenizer: Tokenizer, recipe: Recipe) -> None:
-    captions = _captions(recipe, -1, 512)
+    captions = _captions(recipe, "report", 256)
     found = reader(tokens.encode(tokenizer, [said.text for said in captions]))
     right = {name: (found[name].argmax(1) == _truth(captions, name)).float().mean() for name in QUESTIONS}
     console.print("text: " + ", ".join(f"{name} {float(share):.1%}" for name, share in right.items()))
 
 
-def _captions(recipe: Recipe, step: int, count: int = 0) -> list[Caption]:
-    dice = random.Random(f"text/{recipe.seed}/{step}")  # noqa: S311 - no secret is made here
-    return [caption(random_scene(dice), dice, plain=0.2) for _ in range(count or recipe.text_batch)]
+def _captions(recipe: Recipe, number: str, count: int) -> list[Caption]:
+    dice = random.Random(f"text/{recipe.seed}/{number}")  # noqa: S311 - no secret is made here
+    return [caption(random_scene(dice), dice, plain=0.2) for _ in range(count)]
 
 
 def _truth(captions: list[Caption], question: str) -> torch.Tensor:

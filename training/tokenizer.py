@@ -8,15 +8,16 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast
 
 from training.captions import EVERY_WORD
-from training.recipe import Folders
+from training.recipe import Folders, Recipe
 
 LENGTH = 77
 _START, _END, _SUFFIX = "<|startoftext|>", "<|endoftext|>", "</w>"
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
-def make(folders: Folders) -> None:
-    """Build the tokenizer and keep it."""
+def make(recipe: Recipe, folders: Folders) -> None:
+    """Build the tokenizer and keep it; every recipe has the same."""
+    del recipe
     tokenizer = _dressed(_byte_pairs())
     start, end = tokenizer.token_to_id(_START), tokenizer.token_to_id(_END)
     tokenizer.post_processor = processors.RobertaProcessing((_END, end), (_START, start), add_prefix_space=False)

@@ -13,7 +13,7 @@ from training import text_encoder, vae
 from training import tokenizer as tokens
 from training.captions import caption
 from training.checkpoints import load, save
-from training.dataset import pictures, scenes
+from training.dataset import drawn, numbers, scenes
 from training.diffusion import noised, timesteps
 from training.loop import Loop, console, in_processes
 from training.recipe import PROCESSES, Folders, Recipe
@@ -78,7 +78,13 @@ class Lesson:
 
 def lesson(recipe: Recipe, folders: Folders, style: str) -> Lesson:
     """Return the training material in one style; its latents must have been encoded."""
-    return Lesson(recipe, scenes(recipe), load(folders.work / f"latents-{style}.pt"), folders)
+    everything = scenes(recipe)
+    return Lesson(
+        recipe,
+        [everything[index] for index in numbers(recipe, style)],
+        load(folders.work / f"latents-{style}.pt"),
+        folders,
+    )
 
 
 def encode(recipe: Recipe, folders: Folders, style: str) -> None:
@@ -86,7 +92,7 @@ def encode(recipe: Recipe, folders: Folders, style: str) -> None:
     path = folders.work / f"latents-{style}.pt"
     if path.exists():
         return
-    pictures(recipe, folders, style)
+    drawn(recipe, folders, style)
     in_processes(_encode, PROCESSES, 29_572, recipe, folders, style)
     save(path, torch.cat([load(folders.work / f"latents-{style}.{rank}.pt") for rank in range(PROCESSES)]))
 
@@ -105,30 +111,30 @@ def trained(folders: Folders) -> UNet2DConditionModel:
 
 
 def share_of_simple(done: float) -> float:
-    """The curriculum: at first 85% simple scenes, from 30% to 50% of the time fading to the natural mix."""
-    return 0.85 * min(1.0, max(0.0, (0.5 - done) / 0.2))
+    """The curriculum: at first 85% simple scenes, from 45% to 70% of the time fading to nearly the natural mix."""
+    return max(0.2, 0.85 * min(1.0, (0.7 - done) / 0.25))
 
 
 @torch.no_grad()
 def _encode(rank: int, recipe: Recipe, folders: Folders, style: str) -> None:
-    model: AutoencoderKL = vae.finished(folders)
-    parts = np.array_split(np.arange(recipe.scenes), PROCESSES)
-    data, mine = pictures(recipe, folders, style), parts[rank]
-    latents = [
-        model.encode(vae.to_tensor(data[mine[start] : mine[min(start + 32, len(mine)) - 1] + 1])).latent_dist.mean
-        for start in range(0, len(mine), 32)
-    ]
+    model: AutoencoderKL = vae.finished(folders).to(memory_format=torch.channels_last)
+    data = drawn(recipe, folders, style)
+    mine = np.array_split(np.array(numbers(recipe, style)), PROCESSES)[rank]
+    latents = []
+    for part in np.array_split(mine, max(1, len(mine) // 32)):
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
+            latents.append(model.encode(vae.to_tensor(data[part])).latent_dist.mean.float())
     save(folders.work / f"latents-{style}.{rank}.pt", (torch.cat(latents) * model.config.scaling_factor).half())
 
 
 def _train(rank: int, recipe: Recipe, folders: Folders) -> None:
     torch.manual_seed(recipe.seed)
-    model = build()
+    model = build().to(memory_format=torch.channels_last)
     if rank == 0:
         console.print(f"unet: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
     loop = Loop(
         "unet", model, _loss(rank, recipe, folders, model), recipe.unet_steps, recipe.unet_rate,
-        folders.work, folders.records, shared=True, speaks=rank == 0, decay=0.998,
+        folders.work, folders.records, shared=True, speaks=rank == 0, decay=0.995, warm_up=100,
     )  # fmt: skip
     averaged = loop.run()
     if rank == 0:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch.nn.functional import avg_pool2d
 
 from training.checkpoints import load, save
@@ -13,13 +14,17 @@ from training.dataset import pictures
 from training.loop import Loop, console, in_processes
 from training.recipe import PROCESSES, Folders, Recipe
 
-_EDGES, _KL = 0.5, 1e-5
+_EDGES, _KL = 0.5, 1e-6
+_HALVED, _MOSAICS = 0.28, 0.6  # shares of the steps
+_LOG_VARIANCE = -5.0  # of the untrained latents: noise as strong as they are teaches nothing but grey
 _GAIN = 0.15  # guidance makes latents too strong: the decoder learns to bear that
+
+_Batches = Callable[[np.ndarray, int, float], torch.Tensor]  # pictures, batch, share of the steps done
 
 
 def build() -> AutoencoderKL:
     """Return the untrained autoencoder (0.67 M parameters)."""
-    return AutoencoderKL(
+    model = AutoencoderKL(
         in_channels=3,
         out_channels=3,
         latent_channels=4,
@@ -31,6 +36,9 @@ def build() -> AutoencoderKL:
         mid_block_add_attention=False,
         sample_size=128,
     )
+    with torch.no_grad():
+        model.quant_conv.bias[model.config.latent_channels :] = _LOG_VARIANCE
+    return model
 
 
 def train(recipe: Recipe, folders: Folders) -> None:
@@ -60,7 +68,7 @@ def _psnr(error: torch.Tensor) -> float:
 def trained(folders: Folders) -> AutoencoderKL:
     """Return the trained autoencoder, its scaling factor not yet measured."""
     model = build()
-    model.load_state_dict(load(folders.work / "vae.pt"))
+    model.load_state_dict(load(folders.work / "vae-fine.pt"))
     return model.eval()
 
 
@@ -75,35 +83,71 @@ def to_tensor(batch: np.ndarray) -> torch.Tensor:
 
 
 def _train(rank: int, recipe: Recipe, folders: Folders) -> None:
+    """Train on whole pictures, then on mosaics and whole pictures: the mosaics teach the colours of small things."""
     torch.manual_seed(recipe.seed)
-    model = build()
-    loop = Loop(
-        "vae", model, _loss(rank, recipe, folders, model), recipe.vae_steps, recipe.vae_rate,
-        folders.work, folders.records, shared=True, speaks=rank == 0, decay=0.995,
-    )  # fmt: skip
-    averaged = loop.run()
-    if rank == 0:
-        save(folders.work / "vae.pt", averaged.state_dict())
+    model = build().to(memory_format=torch.channels_last)
+    for name, steps, batch_of in (("vae", recipe.vae_steps, _wholes), ("vae-fine", recipe.fine_steps, _mosaics)):
+        path = folders.work / f"{name}.pt"
+        if not path.exists():
+            loop = Loop(
+                name, model, _loss(rank, recipe, folders, model, batch_of, steps), steps, recipe.vae_rate,
+                folders.work, folders.records, shared=True, speaks=rank == 0, decay=0.99, warm_up=50,
+            )  # fmt: skip
+            averaged = loop.run()
+            if rank == 0:
+                save(path, averaged.state_dict())
+            torch.distributed.barrier()
+        model.load_state_dict(load(path))
 
 
-def _loss(rank: int, recipe: Recipe, folders: Folders, model: AutoencoderKL) -> Callable[[int], torch.Tensor]:
+def _loss(
+    rank: int, recipe: Recipe, folders: Folders, model: AutoencoderKL, batch_of: _Batches, steps: int
+) -> Callable[[int], torch.Tensor]:
     data = pictures(recipe, folders)
 
     def loss(step: int) -> torch.Tensor:
         torch.manual_seed(hash((recipe.seed, step, rank)))
-        chosen = torch.randint(len(data), (recipe.vae_batch,)).sort().values
-        wanted = to_tensor(data[chosen.numpy()])
-        latent = model.encode(wanted).latent_dist
-        z = latent.sample() * (1 + _GAIN * torch.rand(len(wanted), 1, 1, 1) * (torch.rand(len(wanted), 1, 1, 1) < 0.5))
-        made = model.decode(z).sample
-        return (made - wanted).abs().mean() + _EDGES * _edge_error(made, wanted) + _KL * latent.kl().mean()
+        wanted = batch_of(data, recipe.vae_batch, step / steps)
+        gain = 1 + _GAIN * (2 * torch.rand(len(wanted), 1, 1, 1) - 1).clamp(min=0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
+            latent = DiagonalGaussianDistribution(model.encode(wanted).latent_dist.parameters.float())
+            made = model.decode(latent.sample() * gain).sample.float()
+        error = (made - wanted) * _weights(wanted)
+        return error.abs().mean() + error.square().mean() + _EDGES * _edge_error(error) + _KL * latent.kl().mean()
 
     return loss
 
 
-def _edge_error(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+def _wholes(data: np.ndarray, size: int, done: float) -> torch.Tensor:
+    """Return random pictures; at first twice as many of half the size, from which colours are learnt faster."""
+    halved = done < _HALVED
+    chosen = torch.randint(len(data), (size * (2 if halved else 1),)).sort().values
+    wanted = to_tensor(data[chosen.numpy()])
+    return avg_pool2d(wanted, 2) if halved else wanted
+
+
+def _mosaics(data: np.ndarray, size: int, done: float) -> torch.Tensor:
+    """Return 64x64 mosaics of four pieces of different pictures, at the end whole pictures."""
+    if done > _MOSAICS:
+        return _wholes(data, size, 1.0)
+    pieces = []
+    for index in torch.randint(len(data), (8 * size,)).tolist():
+        side = 64 if torch.rand(()) < 0.5 else 32
+        top, left = torch.randint(16, 112 - side + 1, (2,)).tolist()
+        piece = to_tensor(data[index : index + 1, top : top + side, left : left + side])
+        pieces.append(avg_pool2d(piece, side // 32))
+    rows = torch.cat(pieces).view(2 * size, 2, 2, 3, 32, 32).permute(0, 3, 1, 4, 2, 5)
+    return rows.reshape(2 * size, 3, 64, 64)
+
+
+def _weights(wanted: torch.Tensor) -> torch.Tensor:
+    """Whatever is not of the first pixel's colour counts more: shapes are smaller than backgrounds."""
+    differs = (wanted - wanted[:, :, :1, :1]).abs().amax(dim=1, keepdim=True) > 0.2
+    return 1 + 1.5 * differs
+
+
+def _edge_error(error: torch.Tensor) -> torch.Tensor:
     """How far the differences between neighbours are off, at two sizes."""
-    error = made - wanted
     total = torch.zeros(())
     for part in (error, avg_pool2d(error, 2)):
         total = total + part.diff(dim=2).abs().mean() + part.diff(dim=3).abs().mean()

@@ -1,0 +1,68 @@
+"""Runs the stages in order: ``python -m training [stage ...] --out DIR --work DIR [--quick]``."""
+
+import argparse
+import importlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from training.loop import console
+from training.recipe import FULL, QUICK, Folders, Recipe
+
+# Each stage is a module and its function; modules are imported when their turn comes.
+_STAGES = {
+    "tokenizer": ("training.tokenizer", "make"),
+    "vae": ("training.vae", "train"),
+    "text": ("training.text_encoder", "train"),
+    "unet": ("training.unet", "train"),
+    "adapters": ("training.adapters", "train"),
+    "export": ("training.export", "run"),
+    "evaluate": ("training.evaluate", "run"),
+    "styles": ("training.styles", "run"),
+}
+
+
+def main() -> None:
+    """Run what the command line asks for; stages that are done are skipped."""
+    parser = argparse.ArgumentParser(prog="python -m training", description="Make the demo model from nothing.")
+    parser.add_argument("stages", nargs="*", metavar="stage", help=f"one of {', '.join(_STAGES)}; all when left out")
+    parser.add_argument("--out", type=Path, required=True, help="where the finished model and adapters go")
+    parser.add_argument("--work", type=Path, required=True, help="where checkpoints and training pictures are kept")
+    parser.add_argument("--quick", action="store_true", help="a few steps only: shows that every stage works")
+    chosen = parser.parse_args()
+    unknown = [name for name in chosen.stages if name not in _STAGES]
+    if unknown:
+        parser.error(f"there is no stage {unknown[0]!r}")
+    folders = Folders(chosen.out, chosen.work)
+    folders.make()
+    for name in _STAGES:
+        if name in (chosen.stages or _STAGES):
+            _run(name, QUICK if chosen.quick else FULL, folders, again=name in chosen.stages)
+
+
+def _run(name: str, recipe: Recipe, folders: Folders, again: bool) -> None:
+    done = folders.work / f"{name}.done"
+    if done.exists() and not again:
+        console.print(f"[dim]{name}: done before[/dim]")
+        return
+    console.rule(f"{name}  ({time.strftime('%H:%M:%S')})")
+    began = time.monotonic()
+    module, function = _STAGES[name]
+    stage: Callable[[Recipe, Folders], None] = getattr(importlib.import_module(module), function)
+    stage(recipe, folders)
+    seconds = round(time.monotonic() - began)
+    console.print(f"{name}: took {seconds} s")
+    done.touch()
+    _note(folders, name, seconds)
+
+
+def _note(folders: Folders, name: str, seconds: int) -> None:
+    """Add the stage's wall time to ``times.json`` (of this run: an interrupted stage counts from its resumption)."""
+    path = folders.records / "times.json"
+    times = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    path.write_text(json.dumps(times | {name: seconds}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
