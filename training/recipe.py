@@ -16,8 +16,8 @@ class Recipe:
     text_steps: int = 260
     text_batch: int = 48
     text_rate: float = 2e-3
-    unet_steps: int = 1_300
-    unet_batch: int = 20
+    unet_steps: int = 2_400
+    unet_batch: int = 24
     unet_rate: float = 1e-3
     adapter_scenes: int = 5_000
     adapter_steps: int = 260

@@ -86,7 +86,7 @@ def _nearest_of(picture: Image.Image) -> NDArray[np.intp]:
 def nearest_colours(pixels: NDArray[np.float32]) -> NDArray[np.intp]:
     """Return the number of the nearest palette colour of each pixel; ``pixels`` is [height, width, 3] in 0..255."""
     distances = np.square(pixels[:, :, None, :] - _PALETTE).sum(axis=-1)
-    return distances.argmin(axis=-1)
+    return np.asarray(distances.argmin(axis=-1), dtype=np.intp)
 
 
 def _background(nearest: NDArray[np.intp]) -> tuple[int, float]:
@@ -154,7 +154,7 @@ def _radius(mask: Mask, shape: str) -> float:
     """In pixels, from the larger side of the piece's box."""
     rows, columns = _box(mask)
     (left, top), (right, bottom) = extent(shape)
-    return max(rows.stop - rows.start, columns.stop - columns.start) / max(right - left, bottom - top)
+    return float(max(rows.stop - rows.start, columns.stop - columns.start) / max(right - left, bottom - top))
 
 
 def _place(mask: Mask) -> str:
