@@ -151,7 +151,7 @@ def test_a_job_that_nobody_waits_for_any_more_is_not_started(redis_settings: Red
     assert (late.status, late.error and late.error.code) == (Status.CANCELLED, "deadline_exceeded")
 
 
-@pytest.mark.parametrize("start_by", [None, time.time() + 3600])
+@pytest.mark.parametrize("start_by", [None, time.time() + 3600], ids=["for ever", "an hour"])
 def test_whoever_joins_later_waits_longer(redis_settings: RedisSettings, start_by: float | None) -> None:
     job, _ = put_in(redis_settings, _asked(KEYED, start_by=time.time() - 1))
     put_in(redis_settings, _asked(KEYED, start_by=start_by))
