@@ -83,7 +83,7 @@ def _configure_logging(**_: Any) -> None:
 def _load_in_child(**_: Any) -> None:
     try:
         runner()
-    except EngineError as error:
+    except (ConfigurationError, EngineError) as error:
         _board.write(LoadReport(os.getpid(), error=error.message))
 
 
