@@ -175,7 +175,7 @@ def _check_aliases(graphs: Iterable[Graph]) -> None:
     for graph in list(owners.values()):
         for alias in aliases_of(graph):
             other = owners.setdefault(alias, graph)
-            if other is not graph or aliases_of(graph).count(alias) > 1:
+            if other is not graph or alias == graph.name or aliases_of(graph).count(alias) > 1:
                 reason = f"The adapter name {alias!r} of {graph.name!r} is already taken by {other.name!r}."
                 raise RepositoryError(f"{graph.path}: {reason} Choose another alias.")
 

@@ -13,8 +13,8 @@ from config.settings import DownloadSettings
 from graphs.errors import ConfigurationError
 from graphs.lora_sources import parse_source_loras
 from tests.workers.sources_support import TLS_CERTIFICATE, TLS_NAME, FileServer, Page, adapter_bytes, file_server
+from workers.net.public_address import is_public
 from workers.sources import addresses
-from workers.sources.addresses import is_public
 from workers.sources.fetch import fetch
 
 BODY = adapter_bytes()
