@@ -42,7 +42,6 @@ def serve(tmp_path: Path, port: int) -> "subprocess.Popen[bytes]":
     return process
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_ready_draw_stop_and_again(tmp_path: Path, free_port: int) -> None:
     process = serve(tmp_path, free_port)
     printed = (tmp_path / "out").read_text()
