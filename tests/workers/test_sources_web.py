@@ -13,8 +13,8 @@ from config.settings import DownloadSettings
 from graphs.errors import ConfigurationError
 from graphs.lora_sources import parse_source_loras
 from tests.workers.sources_support import TLS_CERTIFICATE, TLS_NAME, FileServer, Page, adapter_bytes, file_server
+from workers.net import public_address
 from workers.net.public_address import is_public
-from workers.sources import addresses
 from workers.sources.fetch import fetch
 
 BODY = adapter_bytes()
@@ -119,7 +119,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, answers: dict[str, list[str]]) -> l
 
 def as_if_public(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     """Treat one address of this machine as one on the internet."""
-    monkeypatch.setattr(addresses, "is_public", lambda text: text == address or is_public(text))
+    monkeypatch.setattr(public_address, "is_public", lambda text: text == address or is_public(text))
 
 
 def test_the_checked_address_is_the_one_connected_to(
