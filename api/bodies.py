@@ -43,7 +43,7 @@ async def read_json(request: Request, model: type[Body]) -> Body:
         raise invalid_request(error, list(model.model_fields)) from error
 
 
-async def read_edit(request: Request, *, prompt_required: bool = True) -> EditRequest:
+async def read_edit(request: Request) -> EditRequest:
     """Read an edit, multipart or JSON. Raises InvalidRequest naming the parameter."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":

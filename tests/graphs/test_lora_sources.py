@@ -127,7 +127,8 @@ def test_composites(composite: str, components: tuple[tuple[str, float | None], 
 
 @pytest.mark.parametrize("text", ["a=o/r:0.5,m=@a", "a=o/r:0.5,m=@a:1", "a=o/r:1.0,m=@a:0.5", "a=o/r,m=@a:0.5"])
 def test_an_alpha_at_one_level(text: str) -> None:
-    parse_source_loras(text)
+    found = parse_source_loras(text)
+    assert found.adapters and found.composites
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,9 @@ def test_a_job_is_drawn_step_by_step(redis_settings: RedisSettings) -> None:
 
 
 def test_without_a_job_nothing_happens(redis_settings: RedisSettings) -> None:
-    _run(redis_settings)
+    told: list[str | None] = []
+    Runner(claims_of(redis_settings), TinyEngine(), GRAPH, told.append).run_next()
+    assert told == []
 
 
 def test_it_is_told_which_job_runs(redis_settings: RedisSettings) -> None:

@@ -184,7 +184,7 @@ def test_a_hub_in_trouble(hub: FileServer, tmp_path: Path) -> None:
 
 def test_a_server_that_is_no_hub(hub: FileServer, tmp_path: Path) -> None:
     hub.pages[f"/api/models/{REPOSITORY}"] = Page(b"<html>welcome</html>")
-    refusal(REPOSITORY, tmp_path, settings_for(hub))
+    assert REPOSITORY in refusal(REPOSITORY, tmp_path, settings_for(hub))
 
 
 def test_the_variables_that_everyone_knows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,7 +184,8 @@ def test_redirects_are_followed_and_only_so_many(status: int, server: FileServer
 @pytest.mark.parametrize("location", ["ftp://127.0.0.1/a", "http://[/", "http:///a", "file:///etc/passwd"])
 def test_a_redirect_to_nowhere(location: str, server: FileServer, tmp_path: Path) -> None:
     server.pages["/a.safetensors"] = Page(status=302, headers={"Location": location})
-    refusal(f"{server.url}/a.safetensors", tmp_path)
+    assert "adapter 'style'" in refusal(f"{server.url}/a.safetensors", tmp_path)
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize("length", [True, False])
