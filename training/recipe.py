@@ -17,7 +17,7 @@ class Recipe:
     text_batch: int = 48
     text_rate: float = 2e-3
     unet_steps: int = 2_400
-    unet_batch: int = 24
+    unet_batch: int = 32
     unet_rate: float = 1e-3
     adapter_scenes: int = 5_000
     adapter_steps: int = 260
