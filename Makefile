@@ -2,6 +2,7 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
+TRAINING := .venv-training
 BIN := $(VENV)/bin
 ARGS ?=
 # The older clients that must go on working, each in an environment of its own.
@@ -11,7 +12,7 @@ SOURCES := api cli config graphs workers
 # hatchling and editables come from the lock as well, so the project's own build fetches nothing unpinned.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help install serve test test-thorough test-sdk sdk-venvs check format lock proto bench clean
+.PHONY: help install serve test test-thorough test-sdk sdk-venvs check format lock proto bench demo-score demo-model clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -49,6 +50,14 @@ check: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks $(ARGS)
 
+## make demo-score  let the running demo model draw random prompts and count what it gets right (prints tables)
+demo-score: $(VENV)/.installed-dev
+	@$(BIN)/python -m benchmarks.demo_score $(ARGS)
+
+## make demo-model  train the bundled model from nothing into build/demo (about an hour on 2 cores; goes on if stopped)
+demo-model: $(TRAINING)/.installed
+	@$(TRAINING)/bin/python -W ignore -u -m training --out build/demo --work build/demo-work $(ARGS)
+
 ## make format      let ruff order and lay out the code
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
@@ -65,7 +74,7 @@ proto: $(VENV)/.installed-dev
 
 ## make clean       remove the virtual environment and caches
 clean:
-	rm -rf $(VENV) $(SDK_VENVS) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(TRAINING) $(SDK_VENVS) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -82,6 +91,12 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@echo "Installing what tests and checks need ..."
 	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(TRAINING)/.installed: training/requirements.txt
+	@echo "Installing what the training needs into $(TRAINING) (PyTorch: large) ..."
+	@$(PYTHON) -m venv --clear $(TRAINING)
+	@$(TRAINING)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 .venv-openai-%/.installed: tests/sdk/openai-%.txt

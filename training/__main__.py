@@ -4,7 +4,8 @@ import argparse
 import importlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from training.loop import console
@@ -47,21 +48,25 @@ def _run(name: str, recipe: Recipe, folders: Folders, again: bool) -> None:
         console.print(f"[dim]{name}: done before[/dim]")
         return
     console.rule(f"{name}  ({time.strftime('%H:%M:%S')})")
-    began = time.monotonic()
     module, function = _STAGES[name]
     stage: Callable[[Recipe, Folders], None] = getattr(importlib.import_module(module), function)
-    stage(recipe, folders)
-    seconds = round(time.monotonic() - began)
-    console.print(f"{name}: took {seconds} s")
+    with _timed(folders.records / "times.json", name, again):
+        stage(recipe, folders)
     done.touch()
-    _note(folders, name, seconds)
 
 
-def _note(folders: Folders, name: str, seconds: int) -> None:
-    """Add the stage's wall time to ``times.json`` (of this run: an interrupted stage counts from its resumption)."""
-    path = folders.records / "times.json"
-    times = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    path.write_text(json.dumps(times | {name: seconds}, indent=2) + "\n", encoding="utf-8")
+@contextmanager
+def _timed(path: Path, name: str, again: bool) -> Iterator[None]:
+    """Add the stage's wall time to ``times.json``; that of an interrupted stage (Ctrl-C) counts as well."""
+    times: dict[str, int] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    before = 0 if again else times.get(name, 0)
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds = before + round(time.monotonic() - began)
+        path.write_text(json.dumps(times | {name: seconds}, indent=2) + "\n", encoding="utf-8")
+    console.print(f"{name}: took {seconds} s")
 
 
 if __name__ == "__main__":

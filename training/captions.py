@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass
 
+from training.prompts import with_article
 from training.world import COLOURS, PLACES, SHAPES, SIZES, Scene, Thing
 
 _WHERE = {
@@ -54,7 +55,7 @@ def caption(scene: Scene, dice: random.Random, plain: float = 0.0) -> Caption:
     if not scene.things:
         facts["background"] = scene.background
         form = dice.choice(("{a} background", "an empty picture, {a} background", "nothing but {a} background"))
-        return Caption(begin + form.format(a=_with_article(scene.background)), facts)
+        return Caption(begin + form.format(a=with_article(scene.background)), facts)
     words = _pair(scene, facts, dice) if scene.relation else _alone(scene.things[0], facts, dice, terse)
     if not terse and dice.random() < 0.2:
         return Caption(begin + words, facts)
@@ -64,9 +65,9 @@ def caption(scene: Scene, dice: random.Random, plain: float = 0.0) -> Caption:
 
 def _on_background(words: str, background: str, dice: random.Random, terse: bool) -> str:
     if terse or dice.random() < 0.5:
-        return f"{words} on {_with_article(background)} background"
+        return f"{words} on {with_article(background)} background"
     form = dice.choice(_ON_BACKGROUND)
-    return form.format(w=words, b=background, a=_with_article(background))
+    return form.format(w=words, b=background, a=with_article(background))
 
 
 def _alone(thing: Thing, facts: dict[str, str], dice: random.Random, terse: bool) -> str:
@@ -104,8 +105,4 @@ def _named(
         facts[f"size{number}"] = size
         size = dice.choice({"small": ("small", "small", "tiny"), "large": ("large", "big")}.get(size, (size,)))
     words = " ".join(word for word in (size, colour, shape) if word)
-    return words if not everything and dice.random() < 0.15 else _with_article(words)
-
-
-def _with_article(words: str) -> str:
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+    return words if not everything and dice.random() < 0.15 else with_article(words)

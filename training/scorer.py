@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.drawing import FINE, LINE, SIDE, cover, extent, template
-from training.world import COLOURS, SHAPES, SIZES, STYLES, Thing
+from training.prompts import Asked
+from training.world import COLOURS, SHAPES, SIZES, STYLES, Thing, radius_of
 
 _GRID = 48  # templates and cut-outs are compared at this size
 _MARGIN = 6  # width of the border that tells the background
@@ -48,7 +49,33 @@ def look(picture: Image.Image) -> Seen:
         return Seen(_NAMES[background], "", "", "", "", 0.0, share)
     colour = _colour_within(nearest, mask, background)
     shape, fit = _shape(mask)
-    return Seen(_NAMES[background], colour, shape, _size(_radius(mask, shape)), _place(mask), fit, share)
+    place = _place(mask)
+    return Seen(_NAMES[background], colour, shape, _size(_radius(mask, shape), place), place, fit, share)
+
+
+def hits(asked: Asked, picture: Image.Image) -> dict[str, bool]:
+    """Return for every fact that the prompt gives whether the picture shows it.
+
+    Two things are judged by the colour on the left and the colour on the right.
+    """
+    seen = look(picture)
+    if asked.second_colour:
+        left, right = halves(picture, asked.background)
+        return {"background": seen.background == asked.background, "colour": left == asked.colour,
+                "second_colour": right == asked.second_colour}  # fmt: skip
+    facts = [name for name in ("background", "colour", "shape", "size", "place") if getattr(asked, name)]
+    return {name: getattr(seen, name) == getattr(asked, name) for name in facts}
+
+
+def halves(picture: Image.Image, background: str) -> tuple[str, str]:
+    """Return the most frequent colour of the left and of the right half, the background's left out."""
+    nearest = _nearest_of(picture)
+    found = []
+    for half in (nearest[:, : SIDE // 2], nearest[:, SIDE // 2 :]):
+        counts = np.bincount(half.ravel(), minlength=len(_NAMES))
+        counts[_NAMES.index(background)] = 0
+        found.append(_NAMES[int(counts.argmax())])
+    return found[0], found[1]
 
 
 def style_of(picture: Image.Image, shape: str) -> tuple[str, dict[str, float]]:
@@ -80,10 +107,10 @@ def _guesses(mask: Mask, shape: str) -> Iterator[tuple[str, Thing]]:
 
 
 def _nearest_of(picture: Image.Image) -> NDArray[np.intp]:
-    return nearest_colours(np.asarray(picture.convert("RGB").resize((SIDE, SIDE)), dtype=np.float32))
+    return _nearest_colours(np.asarray(picture.convert("RGB").resize((SIDE, SIDE)), dtype=np.float32))
 
 
-def nearest_colours(pixels: NDArray[np.float32]) -> NDArray[np.intp]:
+def _nearest_colours(pixels: NDArray[np.float32]) -> NDArray[np.intp]:
     """Return the number of the nearest palette colour of each pixel; ``pixels`` is [height, width, 3] in 0..255."""
     distances = np.square(pixels[:, :, None, :] - _PALETTE).sum(axis=-1)
     return np.asarray(distances.argmin(axis=-1), dtype=np.intp)
@@ -146,8 +173,8 @@ def _box(mask: Mask) -> tuple[slice, slice]:
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-def _size(radius: float) -> str:
-    return min(SIZES, key=lambda size: abs(SIZES[size] - radius))
+def _size(radius: float, place: str) -> str:
+    return min(SIZES, key=lambda size: abs(radius_of(size, place) - radius))
 
 
 def _radius(mask: Mask, shape: str) -> float:

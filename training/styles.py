@@ -7,8 +7,9 @@ from typing import Any
 import openvino_genai
 from PIL import Image
 
-from training.evaluate import generate, prompts
+from training.evaluate import generate
 from training.loop import console
+from training.prompts import plain
 from training.recipe import Folders, Recipe
 from training.scorer import look, style_of
 
@@ -38,12 +39,12 @@ def judge(model: Path, adapters: list[Path]) -> tuple[list[dict[str, Any]], Imag
     sheet = Image.new("RGB", (128 * 8, 128 * len(loaded) * len(ALPHAS)))
     for row, (style, alpha) in enumerate((style, alpha) for style in loaded for alpha in ALPHAS):
         drawn, kept = 0, 0
-        for number, (prompt, asked) in enumerate(prompts(_COUNT, seed=9)):
+        for number, asked in enumerate(plain(_COUNT, seed=9)):
             chosen = _config([(style, loaded[style])], alpha)
-            picture = generate(pipeline, prompt, number, adapters=chosen)
-            drawn += style_of(picture, asked["shape"])[0] == style
+            picture = generate(pipeline, asked.prompt, number, adapters=chosen)
+            drawn += style_of(picture, asked.shape)[0] == style
             seen = look(picture)
-            kept += (seen.background, seen.colour) == (asked["background"], asked["colour"])
+            kept += (seen.background, seen.colour) == (asked.background, asked.colour)
             if number < 8:
                 sheet.paste(picture, (128 * number, 128 * row))
         table.append({"style": style, "alpha": alpha, "in_style": drawn, "colours_kept": kept, "prompts": _COUNT})

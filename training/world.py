@@ -69,12 +69,15 @@ def scene_of(seed: int, index: int) -> Scene:
     return random_scene(random.Random(f"{seed}/{index}"))  # noqa: S311 - no secret is made here
 
 
+def radius_of(size: str, place: str) -> float:
+    """Return the usual radius in pixels; a large thing aside of the centre is smaller, or it would touch the edge."""
+    return SIZES[size] * (0.85 if size == "large" and place != "centre" else 1.0)
+
+
 def _alone(dice: random.Random, colour: str) -> Thing:
     size = dice.choice(sorted(SIZES))
     place = "centre" if dice.random() < 0.4 else dice.choice(("left", "right", "top", "bottom"))
-    radius = SIZES[size] * dice.uniform(0.95, 1.05)
-    if size == "large" and place != "centre":
-        radius *= 0.85  # else it would touch the edge
+    radius = radius_of(size, place) * dice.uniform(0.95, 1.05)
     x, y = (value + dice.uniform(-2, 2) for value in PLACES[place])
     return Thing(dice.choice(SHAPES), colour, size, place, x, y, radius)
 

@@ -1,0 +1,120 @@
+"""``make demo-score``: how often the bundled model, through the running service, draws what it is asked.
+
+Random prompts of four forms, each picture judged by training/scorer.py; prints tables in Markdown. Starts a service of
+its own unless ``--url`` names a running one that serves the bundled model as ``demo``.
+"""
+
+import argparse
+import base64
+import io
+import re
+import statistics
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from tests.stack.support import serving
+from training.prompts import FORMS, Asked
+from training.scorer import hits, look
+from training.world import SHAPES
+
+FACTS = ("background", "colour", "shape", "size", "place", "second_colour")
+SETTINGS = ((12, 4.0), (20, 7.5))  # steps and guidance; the second pair is what a request without them gets
+SMALLER_SHARE = 3  # of the forms beside the plain one this part of the prompts is drawn
+_GENERATE = re.compile(r"generate;dur=([\d.]+)")
+_progress = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was asked, what came, and the milliseconds that the model took for it."""
+
+    asked: Asked
+    picture: Image.Image
+    generate_ms: float
+
+
+def main() -> None:
+    """Draw, judge, print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.demo_score", description=__doc__)
+    parser.add_argument("--url", help="a running service; one is started when left out")
+    parser.add_argument("--prompts", type=int, default=300, help="prompts of the plain form (default: 300)")
+    arguments = parser.parse_args()
+    drawn = {}
+    with _service(arguments.url) as http:
+        for form, made in FORMS.items():
+            asked = made(arguments.prompts if form == "plain" else max(1, arguments.prompts // SMALLER_SHARE))
+            for setting in SETTINGS:
+                drawn[form, setting] = draw_all(http, asked, *setting)
+    print("\n".join([*by_form(drawn), "", *by_shape(drawn["plain", SETTINGS[0]])]))
+
+
+def draw_all(http: httpx.Client, asked: list[Asked], steps: int, guidance: float) -> list[Drawn]:
+    """Draw every prompt once, with its number as the seed."""
+    what = f"{len(asked)} prompts like {asked[0].prompt!r}, {steps} steps, guidance {guidance}"
+    return [
+        Drawn(one, *draw(http, one.prompt, number, steps, guidance))
+        for number, one in enumerate(track(asked, what, console=_progress))
+    ]
+
+
+def by_form(drawn: dict[tuple[str, tuple[int, float]], list[Drawn]]) -> list[str]:
+    """Return a table: for each form of prompt and each setting how many pictures show each fact."""
+    lines = ["| prompts | steps | guidance | " + " | ".join(FACTS) + " | all | generate() ms |"]
+    lines.append("|---" * (len(FACTS) + 5) + "|")
+    for (form, (steps, guidance)), pictures in drawn.items():
+        found = [hits(one.asked, one.picture) for one in pictures]
+        cells = [f"{sum(hit[fact] for hit in found)}/{len(found)}" if fact in found[0] else "" for fact in FACTS]
+        cells.append(f"{sum(all(hit.values()) for hit in found)}/{len(found)}")
+        median_ms = statistics.median(one.generate_ms for one in pictures)
+        lines.append(f"| {form} | {steps} | {guidance} | {' | '.join(cells)} | {median_ms:.0f} |")
+    return lines
+
+
+def by_shape(drawn: list[Drawn]) -> list[str]:
+    """Return a table: for each shape how often it was drawn, and what was seen instead."""
+    seen: dict[str, Counter[str]] = {shape: Counter() for shape in SHAPES}
+    for one in drawn:
+        seen[one.asked.shape][look(one.picture).shape or "nothing"] += 1
+    lines = ["| shape asked | drawn | seen instead |", "|---|---|---|"]
+    for shape, found in seen.items():
+        others = ", ".join(f"{name} {times}" for name, times in found.most_common() if name != shape)
+        lines.append(f"| {shape} | {found[shape]}/{found.total()} | {others} |")
+    return lines
+
+
+def draw(http: httpx.Client, prompt: str, seed: int, steps: int, guidance: float) -> tuple[Image.Image, float]:
+    """Return the service's picture and the milliseconds that the model took for it."""
+    body = {
+        "model": "demo", "prompt": prompt, "seed": seed, "size": "128x128", "num_inference_steps": steps,
+        "guidance_scale": guidance,
+    }  # fmt: skip
+    answer = http.post("/v3/images/generations", json=body)
+    answer.raise_for_status()
+    timing = _GENERATE.search(answer.headers["server-timing"])
+    if timing is None:
+        raise RuntimeError(f"the answer does not say how long the model took: {answer.headers['server-timing']!r}")
+    content = base64.b64decode(answer.json()["data"][0]["b64_json"])
+    return Image.open(io.BytesIO(content)).convert("RGB"), float(timing[1])
+
+
+@contextmanager
+def _service(url: str | None) -> Iterator[httpx.Client]:
+    if url is not None:
+        with httpx.Client(base_url=url, timeout=60) as http:
+            yield http
+        return
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as service:
+        yield service.http
+
+
+if __name__ == "__main__":
+    main()
