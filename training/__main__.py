@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,9 +38,13 @@ def main() -> None:
         parser.error(f"there is no stage {unknown[0]!r}")
     folders = Folders(chosen.out, chosen.work)
     folders.make()
-    for name in _STAGES:
-        if name in (chosen.stages or _STAGES):
-            _run(name, QUICK if chosen.quick else FULL, folders, again=name in chosen.stages)
+    try:
+        for name in _STAGES:
+            if name in (chosen.stages or _STAGES):
+                _run(name, QUICK if chosen.quick else FULL, folders, again=name in chosen.stages)
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on from the last checkpoint")
+        sys.exit(130)
 
 
 def _run(name: str, recipe: Recipe, folders: Folders, again: bool) -> None:

@@ -1,0 +1,54 @@
+"""The bundled model as ``imagegen serve`` offers it to somebody who gives no option."""
+
+import base64
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from openai import OpenAI
+from openai.types import ImagesResponse
+from PIL import Image
+
+from tests.stack.support import Service, png, serving
+
+Draw = Callable[..., Image.Image]
+SETTINGS = {"num_inference_steps": 12, "guidance_scale": 4}
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serving(tmp_path_factory.mktemp("demo")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(demo: Service) -> OpenAI:
+    return demo.client()
+
+
+@pytest.fixture(scope="session")
+def draw(client: OpenAI) -> Draw:
+    """Draw one picture, 12 steps with guidance 4 unless told."""
+
+    def one(prompt: str, model: str = "demo", **fields: Any) -> Image.Image:
+        return _picture(client.images.generate(prompt=prompt, model=model, extra_body={**SETTINGS, **fields}))
+
+    return one
+
+
+@pytest.fixture(scope="session")
+def edit(client: OpenAI) -> Draw:
+    """Edit a picture; with a mask its white part is repainted."""
+
+    def one(picture: Image.Image, prompt: str, mask: Image.Image | None = None, **fields: Any) -> Image.Image:
+        files: dict[str, Any] = {} if mask is None else {"mask": png(mask)}
+        form = {name: str(value) for name, value in {**SETTINGS, **fields}.items()}
+        return _picture(client.images.edit(image=png(picture), prompt=prompt, model="demo", extra_body=form, **files))
+
+    return one
+
+
+def _picture(answer: ImagesResponse) -> Image.Image:
+    assert answer.data is not None and answer.data[0].b64_json is not None
+    return Image.open(io.BytesIO(base64.b64decode(answer.data[0].b64_json))).convert("RGB")
