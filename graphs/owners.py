@@ -9,7 +9,6 @@ from pathlib import Path
 
 from graphs.errors import ConfigurationError
 
-
 _RATE = re.compile(r"[1-9][0-9]{0,8}")
 
 
