@@ -1,9 +1,10 @@
 """A Redis at its maxmemory: new jobs are refused, everything that is under way goes on, nothing drawn is lost."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -27,13 +28,14 @@ from tests.workers.jobs_support import (
     submit,
     waiting,
 )
-from tests.workers.worker_process import running_worker
+from tests.workers.worker_process import WorkerProcess, running_worker
 from workers.jobs.claims import Preview
 from workers.jobs.job import Job, JobError, Status
 from workers.jobs.presence import WorkerPresence
 from workers.jobs.store import Once, Submission
 
 _MAX_MEMORY = 32 * 2**20
+_LONG_S = 60
 PICTURE = b"p" * 100_000
 
 
@@ -179,18 +181,40 @@ def test_the_api_says_so_at_once(small: RedisSettings) -> None:
         assert api.submitted()["status"] == "queued"
 
 
-def test_a_worker_lives_through_it(small: RedisSettings, tmp_path: Path) -> None:
-    jobs = JobSettings(lease_s=1.5)
-    with running_worker(small, tmp_path / "log", jobs) as worker:
-        job, following = submit(small, num_inference_steps=40), submit(small)
-        worker.wake()
-        worker.wake()
-        wait_until(lambda: (look(small, job).step or 0) >= 1, 60)
-        _fill(small)
-        wait_until(lambda: "wait for room" in worker.log.read_text(), 60)
-        assert (look(small, job).step, look(small, job).status) == (40, Status.IN_PROGRESS)
-        _make_room(small)
-        wait_until(lambda: look(small, following).status is Status.COMPLETED, 60)
-        assert (look(small, job).status, look(small, job).attempts) == (Status.COMPLETED, 1)
-        assert _pictures(small, job)
-        assert worker.process.poll() is None
+@pytest.fixture(scope="module")
+def worker(small_server: RunningRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
+    _make_room(small_server.settings)
+    log = tmp_path_factory.mktemp("worker") / "log"
+    with running_worker(small_server.settings, log, JobSettings(lease_s=1.5)) as running:
+        yield running
+
+
+def test_a_worker_keeps_what_it_drew(small_server: RunningRedis, worker: WorkerProcess) -> None:
+    settings = small_server.settings
+    job, following = submit(settings, num_inference_steps=40), submit(settings)
+    worker.wake()
+    worker.wake()
+    wait_until(lambda: (look(settings, job).step or 0) >= 1, _LONG_S)
+    _fill(settings)
+    wait_until(lambda: "wait for room" in worker.log.read_text(), _LONG_S)
+    assert (look(settings, job).step, look(settings, job).status) == (40, Status.IN_PROGRESS)
+    _make_room(settings)
+    wait_until(lambda: look(settings, following).status is Status.COMPLETED, _LONG_S)
+    assert (look(settings, job).status, look(settings, job).attempts) == (Status.COMPLETED, 1)
+    assert _pictures(settings, job)
+    assert worker.is_ready()
+
+
+def test_a_message_that_finds_redis_full_ends_no_worker(small_server: RunningRedis, worker: WorkerProcess) -> None:
+    """Celery writes down what it takes out of its list; refused that, it would exit."""
+    settings = small_server.settings
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    job = submit(settings)
+    worker.wake()
+    _fill(settings)
+    os.kill(worker.process.pid, signal.SIGCONT)
+    wait_until(lambda: "OutOfMemoryError" in worker.log.read_text(), _LONG_S)
+    assert look(settings, job).status is Status.QUEUED
+    _make_room(settings)
+    wait_until(lambda: look(settings, job).status is Status.COMPLETED, _LONG_S)
+    assert worker.is_ready()
