@@ -8,9 +8,10 @@ from graphs.owners import ANYONE
 
 Bound = Literal["jobs", "bytes", "owner_jobs", "owner_bytes"]
 
-# Of a waiting job beside its request and pictures: hash, stream of events, its place in four sorted sets and Celery's
-# list (measured 2 KB, tests/workers/test_memory.py).
+# Of a job beside its request and pictures: hash, stream of events, its places in sorted sets and in Celery's list.
 JOB_OVERHEAD_BYTES = 8 * 2**10
+# Of a step: its event.
+STEP_BYTES = 128
 # What there is but once: scripts, the common stream of 10000 events, workers, clients' buffers.
 FIXED_BYTES = 64 * 2**20
 
@@ -50,14 +51,25 @@ def queue_bounds(jobs: JobSettings, owner: str) -> QueueBounds:
 def queue_memory_bytes(jobs: JobSettings, graphs: int, workers: int) -> int:
     """Return the most memory that waiting and running jobs take, for so many graphs and workers.
 
-    A running job keeps its inputs until it ends, and is as large as its bound lets it be.
+    A running job keeps its inputs until it ends, and may be as large as all that waits.
     """
-    waiting = jobs.max_queued_bytes + jobs.max_queued * JOB_OVERHEAD_BYTES
-    return graphs * waiting + workers * (jobs.max_queued_bytes + JOB_OVERHEAD_BYTES)
+    waiting = _allocated(jobs.max_queued_bytes) + jobs.max_queued * JOB_OVERHEAD_BYTES
+    running = _allocated(jobs.max_queued_bytes) + JOB_OVERHEAD_BYTES
+    return graphs * waiting + workers * running
 
 
-def kept_memory_bytes(jobs: JobSettings, *, jobs_per_s: float, picture_bytes: int, request_bytes: int) -> int:
-    """Return the most memory that ended jobs take, when they end at this rate until their times to live are over."""
-    kept_for_result = jobs.result_ttl_s * (picture_bytes + JOB_OVERHEAD_BYTES)
-    kept_for_record = jobs.record_ttl_s * (request_bytes + JOB_OVERHEAD_BYTES)
-    return int(jobs_per_s * (kept_for_result + kept_for_record))
+def kept_memory_bytes(
+    jobs: JobSettings, *, jobs_per_s: float, steps: int, picture_bytes: int, request_bytes: int
+) -> int:
+    """Return the most memory that ended jobs take, when they end at this rate until their times to live are over.
+
+    ``picture_bytes``: a job's pictures and partial images together; ``request_bytes``: its request as JSON.
+    """
+    result = _allocated(picture_bytes) + steps * STEP_BYTES
+    record = _allocated(request_bytes) + JOB_OVERHEAD_BYTES
+    return int(jobs_per_s * (jobs.result_ttl_s * result + jobs.record_ttl_s * record))
+
+
+def _allocated(size_bytes: int) -> int:
+    """Allocators round sizes up, by a quarter at most (jemalloc's classes)."""
+    return size_bytes + size_bytes // 4
