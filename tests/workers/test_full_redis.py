@@ -29,10 +29,12 @@ from tests.workers.jobs_support import (
     waiting,
 )
 from tests.workers.worker_process import WorkerProcess, running_worker
+from workers.engine.simulated import SimulatedEngine
 from workers.jobs.claims import Preview
 from workers.jobs.job import Job, JobError, Status
 from workers.jobs.presence import WorkerPresence
 from workers.jobs.store import Once, Submission
+from workers.runner import Runner
 
 _MAX_MEMORY = 32 * 2**20
 _LONG_S = 60
@@ -218,3 +220,17 @@ def test_a_message_that_finds_redis_full_ends_no_worker(small_server: RunningRed
     _make_room(settings)
     wait_until(lambda: look(settings, job).status is Status.COMPLETED, _LONG_S)
     assert worker.is_ready()
+
+
+def test_a_picture_that_finds_no_room_for_too_long_fails_its_job(
+    small: RedisSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.jobs.claims._ROOM_MARGIN_S", 0.0)
+    job = submit(small)
+    _fill(small)
+    Runner(claims_of(small, jobs=JobSettings(result_ttl_s=1)), SimulatedEngine(0), GRAPH).run_next()
+    error = look(small, job).error
+    assert error
+    assert error.code == "store_full"
+    assert error.message.startswith("The picture could not be kept. The job store (Redis) is full")
+    _make_room(small)
