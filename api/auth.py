@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from api.dependencies import Service
 from graphs.errors import AuthenticationFailed, NotAllowed
 from graphs.owners import ANYONE, KeyRing, Owner
 
@@ -31,5 +32,14 @@ def _administrator(request: Request, owner: Annotated[Owner, Depends(_owner)]) -
     return owner
 
 
+async def _asking(owner: Annotated[Owner, Depends(_owner)], service: Service) -> Owner:
+    """Before the body is read: a request too many costs no more than this."""
+    if rate := owner.requests_per_minute or service.settings.http.requests_per_minute:
+        await service.rates.count(owner.id, rate)
+    return owner
+
+
 KeyOwner = Annotated[Owner, Depends(_owner)]
+# Whoever asks for pictures, within the rate of the key.
+AskingOwner = Annotated[Owner, Depends(_asking)]
 Administrator = Annotated[Owner, Depends(_administrator)]

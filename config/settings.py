@@ -37,6 +37,9 @@ class RedisSettings(_Group):
     connect_timeout_s: float = 2.0
     # An answer takes milliseconds; a picture of 30 MB some hundreds of them.
     timeout_s: float = 5.0
+    # The maxmemory of the server that ``imagegen serve`` starts: 0 for none; not given, what the queues may hold and a
+    # half of this machine's memory, whichever is more.
+    max_memory_bytes: int | None = Field(None, ge=0)
 
 
 class HttpSettings(_Group):
@@ -52,6 +55,9 @@ class HttpSettings(_Group):
     heartbeat_s: float = Field(15.0, gt=0)
     # A client that goes away cancels the job it waited for; jobs submitted to be polled live on.
     cancel_on_disconnect: bool = True
+    # How many requests for pictures an API key may send in a minute, none for any number; a line of the key file may
+    # say its own. Without keys all clients share it.
+    requests_per_minute: int | None = Field(None, ge=1)
     # One key a line; the first is an administrator. Without a file, API_KEY from the environment, else open.
     api_key_file: Path | None = None
     api_key: str | None = None
@@ -86,8 +92,15 @@ class JobSettings(_Group):
     record_ttl_s: int = Field(86_400, gt=0)
     lease_s: float = Field(6.0, gt=1)
     max_attempts: int = Field(3, ge=1)
+    # What may wait for a graph, and of it for one API key: jobs, and bytes of requests and their pictures (as PNG).
+    # Together with maxmemory of Redis these bound its memory; docs/jobs.md has the sum.
     max_queued: int = Field(1000, ge=1)
+    max_queued_bytes: int = Field(512 * 2**20, gt=0)
+    max_queued_per_key: int = Field(500, ge=1)
+    max_queued_bytes_per_key: int = Field(256 * 2**20, gt=0)
+    # A job that ran this long fails: it stops at its next step, or after the grace with the process that runs it.
     time_limit_s: int = Field(3600, gt=0)
+    time_limit_grace_s: float = Field(10.0, ge=0)
 
 
 class WebhookSettings(_Group):

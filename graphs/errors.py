@@ -16,7 +16,9 @@
     |-- JobNotFound               no job has that id
     |-- ArtifactExpired           the picture was kept as long as promised, and is gone
     |-- QueueFull                 too many jobs wait
+    |-- RateLimited               too many requests of one API key
     |-- ServiceUnavailable        Redis or a worker cannot be reached
+    |   `-- StoreFull             Redis has no room
     |-- JobFailed                 an accepted job ended without a picture
     `-- EngineError               the runtime could not load or generate
 
@@ -140,10 +142,28 @@ class QueueFull(ImagegenError):
         self.retry_after_s = retry_after_s
 
 
+class RateLimited(ImagegenError):
+    """This API key has sent too many requests."""
+
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str | None = None, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class ServiceUnavailable(ImagegenError):
     """The service is not able to take this request now."""
 
     code = "service_unavailable"
+    retry_after_s = 2
+
+
+class StoreFull(ServiceUnavailable):
+    """The job store (Redis) is full: its maxmemory is reached; room comes as kept pictures expire."""
+
+    code = "store_full"
+    retry_after_s = 30
 
 
 class JobFailed(ImagegenError):

@@ -2,11 +2,14 @@
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from graphs.errors import ConfigurationError
+
+_RATE = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class Priority(StrEnum):
@@ -24,11 +27,15 @@ class Priority(StrEnum):
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose a job is. ``id`` tells owners apart without telling their keys."""
+    """Whose a job is. ``id`` tells owners apart without telling their keys.
+
+    ``requests_per_minute`` is the owner's own rate, None for that of the settings.
+    """
 
     id: str
     max_priority: Priority = Priority.HIGH
     is_administrator: bool = False
+    requests_per_minute: int | None = None
 
     def capped(self, wanted: Priority) -> Priority:
         """Return the priority that this owner gets when it wants this one."""
@@ -66,7 +73,8 @@ class KeyRing:
 
 
 def read_keys(path: Path | None, single: str | None = None) -> KeyRing:
-    """Read an API key file: a key a line, optionally followed by ``max_priority=normal`` or ``low`` and ``admin``.
+    """Read an API key file: a key a line, optionally followed by ``max_priority=normal`` or ``low``,
+    ``requests_per_minute=N`` and ``admin``.
 
     ``single`` is one key given otherwise, used when there is no file. Blank lines and lines beginning with # are
     left out. Keys that stand first, and single ones, are administrators. Raises ConfigurationError.
@@ -88,17 +96,21 @@ def read_keys(path: Path | None, single: str | None = None) -> KeyRing:
 
 
 def _entry(key: str, words: list[str], where: str, *, first: bool) -> _Entry:
-    highest, administrator = Priority.HIGH, first
+    highest, administrator, rate = Priority.HIGH, first, None
     for word in words:
         name, _, value = word.partition("=")
         if name == "max_priority" and value in list(Priority):
             highest = Priority(value)
+        elif name == "requests_per_minute" and _RATE.fullmatch(value):
+            rate = int(value)
         elif word == "admin":
             administrator = True
         else:
-            raise ConfigurationError(f"{where}: {word!r} is neither admin nor max_priority=high, normal or low.")
+            raise ConfigurationError(
+                f"{where}: {word!r} is neither admin nor max_priority=high, normal or low, nor requests_per_minute=N."
+            )
     digest = _digest(key)
-    return _Entry(digest, Owner(digest.hex()[:16], highest, administrator))
+    return _Entry(digest, Owner(digest.hex()[:16], highest, administrator, rate))
 
 
 def _digest(key: str) -> bytes:

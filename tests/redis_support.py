@@ -37,9 +37,9 @@ class RunningRedis:
 
 
 @contextmanager
-def running_redis(data_dir: Path) -> Iterator[RunningRedis]:
+def running_redis(data_dir: Path, max_memory_bytes: int = 0) -> Iterator[RunningRedis]:
     """Start a server that keeps its data in ``data_dir``; it is killed at the end, and with this process."""
-    server = prepare(data_dir)
+    server = prepare(data_dir, max_memory_bytes)
     tied = [sys.executable, "-I", "-S", cli.child.__file__, str(os.getpid()), *server.command]
     process = subprocess.Popen(tied, stdout=subprocess.DEVNULL)
     running = RunningRedis(RedisSettings(url=server.url), process)

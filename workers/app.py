@@ -71,7 +71,15 @@ def runner() -> Runner:
     _board.write(LoadReport(os.getpid(), tuple(sorted(operation.value for operation in operations))))
     added = EngineAdapters(engine, graph, AddedAdapters(settings.redis, graph.name), settings.downloads)
     claims = Claims(settings.redis, settings.jobs, OWNER)
-    return Runner(claims, engine, graph.name, _board.set_running, added.prepare)
+    return Runner(
+        claims,
+        engine,
+        graph.name,
+        _board.set_running,
+        added.prepare,
+        now_storing=_board.set_storing,
+        time_limit_s=settings.jobs.time_limit_s,
+    )
 
 
 @signals.setup_logging.connect
@@ -107,7 +115,7 @@ def _supervise(sender: Any, **_: Any) -> None:
 
 @signals.task_failure.connect
 def _child_lost(**_: Any) -> None:
-    """Sent in the main process when the child died with the task; the task itself never raises."""
+    """Sent in the main process when the child died with the task, or Celery's own limit ends both."""
     for supervision in _supervision:
         supervision.child_lost()
 

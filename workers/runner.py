@@ -4,12 +4,12 @@ import logging
 import time
 from collections.abc import Callable
 
-from graphs.errors import EngineError, ServiceUnavailable
+from graphs.errors import EngineError, ServiceUnavailable, StoreFull
 from graphs.request import ResolvedRequest
 from workers.engine.images import decode_inputs, encode
 from workers.engine.protocol import Engine, GenerationCancelled, Step
 from workers.jobs.claims import Claim, Claims, Preview
-from workers.jobs.job import JobError
+from workers.jobs.job import JobError, overdue_error
 
 log = logging.getLogger(__name__)
 
@@ -18,10 +18,16 @@ class ClaimLost(Exception):
     """Another worker has the job now; whatever was drawn here is dropped."""
 
 
+class Overdue(Exception):
+    """The job has run for as long as any may."""
+
+
 class Runner:
     """Runs jobs one after the other on one loaded engine.
 
     ``now_running`` is told the id of the job that runs, and None in between: the main process renews its lease.
+    ``now_storing`` is told the id of a job that is drawn: no time limit holds while its pictures wait to be stored.
+    A job that runs longer than ``time_limit_s`` fails at its next step.
     ``prepare`` makes the engine ready for a request (its adapters), or raises EngineError.
     """
 
@@ -32,9 +38,13 @@ class Runner:
         graph: str,
         now_running: Callable[[str | None], None] = lambda _: None,
         prepare: Callable[[ResolvedRequest], None] = lambda _: None,
+        *,
+        now_storing: Callable[[str], None] = lambda _: None,
+        time_limit_s: int = 2**31,
     ) -> None:
         self._claims, self._engine, self._graph = claims, engine, graph
-        self._now_running, self._prepare = now_running, prepare
+        self._now_running, self._prepare, self._now_storing = now_running, prepare, now_storing
+        self._time_limit_s, self._ends_at = time_limit_s, float("inf")
 
     def run_next(self) -> None:
         """Take the next job of the graph and run it to its end. Never raises for what a job or its model does."""
@@ -43,6 +53,7 @@ class Runner:
             log.debug("no job waits for %r", self._graph)
             return
         self._now_running(claim.job.id)
+        self._ends_at = time.monotonic() + self._time_limit_s
         try:
             self._run(claim)
         finally:
@@ -58,6 +69,12 @@ class Runner:
             log.info("%s cancelled", job_id)
         except ClaimLost:
             log.warning("%s was given to another worker or erased; its result here is dropped", job_id)
+        except Overdue:
+            log.error("%s stopped after %d s", job_id, self._time_limit_s)
+            self._claims.fail(claim, overdue_error(self._time_limit_s))
+        except StoreFull as error:
+            log.error("%s failed: its pictures found no room", job_id)
+            self._claims.fail(claim, JobError(error.code, f"The picture could not be kept. {error.message}"))
         except EngineError as error:
             log.error("%s failed: %s", job_id, error)
             self._claims.fail(claim, JobError(error.code, error.message))
@@ -75,6 +92,7 @@ class Runner:
         started = time.perf_counter()
         pictures = [encode(image, request.output_format, request.output_compression) for image in generated.images]
         seconds = {**generated.seconds, "encode": time.perf_counter() - started}
+        self._now_storing(claim.job.id)
         if not self._claims.complete(claim, pictures, seconds):
             raise ClaimLost
         log.info("%s completed in %.2f s", claim.job.id, seconds.get("generate", 0.0))
@@ -86,9 +104,11 @@ class Runner:
         except ServiceUnavailable as error:
             # The picture matters more than its progress: the claim is proved again when it is stored.
             log.warning("%s: step %d not recorded: %s", claim.job.id, step.number, error)
-            return False
+            answer = "go on"
         if answer == "lost":
             raise ClaimLost
+        if answer != "cancel" and time.monotonic() >= self._ends_at:
+            raise Overdue
         return answer == "cancel"
 
     def _preview(self, claim: Claim, step: Step) -> Preview | None:

@@ -4,11 +4,14 @@ A thread, and in the parent: it goes on while the child is deep in C++ and while
 It knows nothing of Celery; ``workers/app.py`` hands it what it needs to see.
 """
 
+import contextlib
 import json
 import logging
 import mmap
 import os
+import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,12 +48,27 @@ class ReportBoard:
         self._running = mmap.mmap(-1, mmap.PAGESIZE)
 
     def set_running(self, job_id: str | None) -> None:
-        """Say which job runs (in the child); None for none."""
-        self._running[:] = (job_id or "").encode().ljust(mmap.PAGESIZE, b"\0")
+        """Say which job runs from now on (in the child); None for none."""
+        self._post(f"{job_id} {time.monotonic()!r}" if job_id else "")
+
+    def set_storing(self, job_id: str) -> None:
+        """Say that the job is drawn and is being stored (in the child): it is no longer on its time."""
+        self._post(f"{job_id} inf")
 
     def running(self) -> str | None:
         """Return the job that runs, or that ran when the child died (in the parent)."""
-        return self._running[:].rstrip(b"\0").decode() or None
+        return self._posted()[0] or None
+
+    def running_for_s(self) -> float:
+        """Return how long the child has been drawing that job, in seconds (in the parent)."""
+        since = self._posted()[2]  # of the system's clock, which is the same in all its processes
+        return time.monotonic() - float(since) if since else 0.0
+
+    def _post(self, text: str) -> None:
+        self._running[:] = text.encode().ljust(mmap.PAGESIZE, b"\0")
+
+    def _posted(self) -> tuple[str, str, str]:
+        return self._running[:].rstrip(b"\0").decode().partition(" ")
 
     def write(self, report: LoadReport) -> None:
         """Replace the report (in the child)."""
@@ -94,12 +112,15 @@ class Supervision(threading.Thread):
         self._recovery, self._presence, self._board, self._pool = recovery, presence, board, pool
         self._wake, self._draining, self._stopping = threading.Event(), threading.Event(), threading.Event()
         self._redis_away = False
+        # Jobs whose child is gone, and of whose end Redis does not know yet.
+        self._left_behind: set[str] = set()
 
     def child_lost(self) -> None:
         """The child died while it ran a job: requeue that now rather than when its lease runs out."""
         if job_id := self._board.running():
-            self._guarded(lambda: self._recovery.end_lease(job_id))
             self._board.set_running(None)
+            self._left_behind.add(job_id)
+            self._guarded(self._end_leases)
         self._wake.set()
 
     def drain(self) -> None:
@@ -133,12 +154,30 @@ class Supervision(threading.Thread):
         running = self._board.running()
         if not alive:
             self._pool.replace_dead_child()
+        elif running and self._board.running_for_s() >= self._recovery.kill_after_s:
+            self._end_overdue(running, alive)
         elif running:
             self._recovery.renew_lease(running)
+        self._end_leases()
         for job_id in self._recovery.reap():
             log.warning("%s requeued: its worker's lease ran out", job_id)
         if resend and (count := self._recovery.resend_lost()):
             log.warning("jobs waited while workers were idle: %d messages sent again", count)
+
+    def _end_overdue(self, job_id: str, children: set[int]) -> None:
+        """The child is deep in one step, or hangs. First the job ends: whoever dies now, it is not run again."""
+        self._recovery.end_lease(job_id)
+        log.error("%s ran for %.0f s; the process that ran it is killed", job_id, self._board.running_for_s())
+        self._board.set_running(None)
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _end_leases(self) -> None:
+        for job_id in list(self._left_behind):
+            if job_id != self._board.running():  # the next child has it again: its lease is a new one
+                self._recovery.end_lease(job_id)
+            self._left_behind.discard(job_id)
 
     def _end_if_it_cannot_load(self, report: LoadReport | None) -> None:
         if report is None or report.error is None:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from api.answering import answer
-from api.auth import KeyOwner
+from api.auth import AskingOwner
 from api.dependencies import Service, Signer
 from api.schemas import EditBody, ImageBody, ImagesResponse, JobBody
 from api.submitting import ask_for_edit, ask_for_generation, ask_for_variation
@@ -39,18 +39,18 @@ _VARIATION_DOCS = {"multipart/form-data": multipart_schema(("image",))}
 
 
 @router.post("/images/generations", responses=_ANSWERS, openapi_extra=body_docs(_GENERATION_DOCS))
-async def generations(request: Request, owner: KeyOwner, service: Service, signer: Signer) -> Response:
+async def generations(request: Request, owner: AskingOwner, service: Service, signer: Signer) -> Response:
     """Draw pictures from a prompt."""
     return await answer(await ask_for_generation(request, owner), service, signer)
 
 
 @router.post("/images/edits", responses=_ANSWERS, openapi_extra=body_docs(_EDIT_DOCS))
-async def edits(request: Request, owner: KeyOwner, service: Service, signer: Signer) -> Response:
+async def edits(request: Request, owner: AskingOwner, service: Service, signer: Signer) -> Response:
     """Redraw a picture, or with a mask a part of it."""
     return await answer(await ask_for_edit(request, owner), service, signer)
 
 
 @router.post("/images/variations", responses=_ANSWERS, openapi_extra=body_docs(_VARIATION_DOCS))
-async def variations(request: Request, owner: KeyOwner, service: Service, signer: Signer) -> Response:
+async def variations(request: Request, owner: AskingOwner, service: Service, signer: Signer) -> Response:
     """Redraw a picture without a prompt."""
     return await answer(await ask_for_variation(request, owner), service, signer)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from api.answering import SSE_HEADERS, accepted
-from api.auth import KeyOwner
+from api.auth import AskingOwner, KeyOwner
 from api.dependencies import Service, Signer
 from api.responses import CONTENT_TYPES, base_url, embedded, job_body, poll_headers
 from api.routers.images import body_docs, multipart_schema
@@ -31,7 +31,7 @@ _JOB: dict[int | str, dict[str, object]] = {202: {"model": JobBody, "description
 
 
 @router.post("/images/jobs", status_code=202, responses=_JOB, openapi_extra=_DOCS)
-async def submit(request: Request, owner: KeyOwner, service: Service) -> Response:
+async def submit(request: Request, owner: AskingOwner, service: Service) -> Response:
     """Submit a job: the body of a generation, or of an edit where it brings a picture."""
     ask = await ask_for_either(request, owner)
     job, _ = await ask.submit(service, detached=True)
@@ -39,7 +39,7 @@ async def submit(request: Request, owner: KeyOwner, service: Service) -> Respons
 
 
 @router.put("/images/jobs/{job_id}", status_code=202, responses=_JOB, openapi_extra=_DOCS)
-async def put(job_id: str, request: Request, owner: KeyOwner, service: Service) -> Response:
+async def put(job_id: str, request: Request, owner: AskingOwner, service: Service) -> Response:
     """Submit a job under an id of your own; the same again returns the same job."""
     if not _ID.fullmatch(job_id):
         raise InvalidRequest("A job id has 1 to 64 letters, digits, - and _.", param="job_id")

@@ -39,6 +39,8 @@ EXPECTED = {
     "JobNotFound": 404,
     "ArtifactExpired": 410,
     "QueueFull": 429,
+    "RateLimited": 429,
+    "StoreFull": 503,
     "ServiceUnavailable": 503,
     "JobFailed": 500,
     "EngineError": 500,
@@ -46,7 +48,7 @@ EXPECTED = {
 
 
 def _made(cls: type[errors.ImagegenError]) -> errors.ImagegenError:
-    more: dict[str, Any] = {"retry_after_s": 7} if cls is errors.QueueFull else {}
+    more: dict[str, Any] = {"retry_after_s": 7} if cls in (errors.QueueFull, errors.RateLimited) else {}
     return cls("It is so.", **more)
 
 
@@ -106,7 +108,9 @@ def test_every_error_is_answered_in_openais_form(failing: Api, cls: type[errors.
     ("path", "header", "value"),
     [
         ("QueueFull", "retry-after", "7"),
+        ("RateLimited", "retry-after", "7"),
         ("ServiceUnavailable", "retry-after", "2"),
+        ("StoreFull", "retry-after", "30"),
         ("JobFailed", "x-should-retry", "false"),
         ("AuthenticationFailed", "www-authenticate", "Bearer"),
         ("InvalidRequest", "retry-after", None),

@@ -9,9 +9,16 @@ import pytest
 import redis
 
 from cli.errors import UserError
-from cli.redis_server import check_url, find_binary, has_answered, prepare, wait_until_answering
+from cli.redis_server import (
+    check_url,
+    find_binary,
+    has_answered,
+    own_memory_bytes,
+    prepare,
+    wait_until_answering,
+)
 from cli.supervisor import ChildSpec, Supervisor
-from config.settings import RedisSettings
+from config.settings import JobSettings, RedisSettings, Settings
 from tests.cli.cli_support import clean_environment, pause, start_redis, wait_for
 
 
@@ -39,6 +46,17 @@ def test_it_starts_durable_private_and_only_with_its_password(supervisor: Superv
     with _client(f"redis://127.0.0.1:{port}") as stranger, pytest.raises(redis.AuthenticationError):
         stranger.ping()
     check_url(RedisSettings(url=server.url))
+
+
+def test_its_memory_is_limited_to_what_the_queues_may_need(tmp_path: Path) -> None:
+    for given in (0, 123_456_789):
+        assert own_memory_bytes(Settings(redis=RedisSettings(max_memory_bytes=given)), 1) == given
+    machine = own_memory_bytes(Settings(jobs=JobSettings(max_queued_bytes=1)), 1)
+    large = Settings(jobs=JobSettings(max_queued_bytes=10 * machine))
+    assert machine < 20 * machine < own_memory_bytes(large, 1) < own_memory_bytes(large, 2)
+    assert machine > 64 * 2**20
+    server = prepare(tmp_path, 123_456_789)
+    assert "maxmemory 123456789\n" in Path(server.command[1]).read_text()
 
 
 def test_data_survive_a_kill_and_a_second_start(supervisor: Supervisor, tmp_path: Path) -> None:

@@ -52,7 +52,14 @@ def test_keys_have_words_after_them(tmp_path: Path) -> None:
     assert ring.owner_of("#x") is None
 
 
-@pytest.mark.parametrize("word", ["root", "max_priority", "max_priority=", "max_priority=top", "admin=yes", "ADMIN"])
+def test_a_key_has_its_own_rate(tmp_path: Path) -> None:
+    ring = _ring(tmp_path, "one requests_per_minute=30\ntwo max_priority=low requests_per_minute=1\nthree\n")
+    assert [_owner(ring, key).requests_per_minute for key in ("one", "two", "three")] == [30, 1, None]
+
+
+@pytest.mark.parametrize(
+    "word", ["root", "max_priority", "max_priority=", "max_priority=top", "admin=yes", "ADMIN", "requests_per_minute=0"]
+)
 def test_an_unknown_word_is_told_with_its_line(tmp_path: Path, word: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"keys:3: '{word}' is neither"):
         _ring(tmp_path, f"one\n\ntwo {word}\n")

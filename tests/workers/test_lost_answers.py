@@ -20,8 +20,10 @@ from tests.workers.jobs_support import (
     submit,
     waiting,
 )
+from workers.jobs import keys
 from workers.jobs.claims import Claim
 from workers.jobs.job import Job, Status
+from workers.jobs.scripts import script_arguments, script_keys
 from workers.jobs.store import JobStore, Once, Submission
 
 T = TypeVar("T")
@@ -111,15 +113,28 @@ async def _claim(settings: RedisSettings) -> Claim | None:
     return await asyncio.to_thread(claims_of(settings).claim_next, GRAPH)
 
 
-def test_a_claim_whose_answer_is_lost_loses_no_job(settled_redis: RedisSettings) -> None:
+def test_a_claim_whose_answer_is_lost_is_the_same_claim(settled_redis: RedisSettings) -> None:
     ended(settled_redis, submit(settled_redis))  # the script is known to Redis from here on
-    lost, other = submit(settled_redis), submit(settled_redis)
+    first, other = submit(settled_redis, b"image"), submit(settled_redis)
     proxy = LossyProxy(settled_redis)
     claim = asyncio.run(proxy.run(_claim))
     assert proxy.lost == 1
     assert claim is not None
-    assert claim.job.id == other.id
+    assert (claim.job.id, claim.job.attempts, claim.image) == (first.id, 1, b"image")
+    assert waiting(settled_redis) == [other.id]
+    assert claims_of(settled_redis).complete(claim, [b"picture"], {})
+    assert claimed(settled_redis, other).job.attempts == 1
+
+
+def test_a_claim_that_was_lost_meanwhile_is_not_given_again(settled_redis: RedisSettings) -> None:
+    """Between the answer that was lost and the next try, its lease ran out."""
+    job = submit(settled_redis)
+    claims = claims_of(settled_redis)
+    asked = {"keys": script_keys(GRAPH, [keys.fairness(GRAPH)]), "args": script_arguments(JOBS, "one", 6000, 3, "n")}
+    first = claims._claim(**asked)
+    assert claims._claim(**asked) == first
     upkeep = Upkeep(settled_redis)
-    upkeep.end_lease(lost.id)
-    assert upkeep.reap() == [lost.id]
-    assert claimed(settled_redis, lost).job.attempts == 2
+    upkeep.end_lease(job.id)
+    assert upkeep.reap() == [job.id]
+    again = claims._claim(**asked)
+    assert (again[0], again[1]) == (job.id.encode(), b"one/2")

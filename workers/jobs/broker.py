@@ -15,13 +15,17 @@ from workers.jobs.keys import WEBHOOK_QUEUE, queue_name
 
 RUN_JOB = "imagegen.run_job"
 DELIVER_WEBHOOK = "imagegen.deliver_webhook"
-# Longer than any job may take: Celery would otherwise hand a running message out again.
+# Celery's own limit is a last resort behind ours, and so beyond all that may take long: drawing, and storing while
+# Redis is away or full.
+_LAST_RESORT_MARGIN_S = 900
+# Longer than any task may take: Celery would otherwise hand a running message out again.
 _VISIBILITY_MARGIN_S = 3600
 _LOAD_TIMEOUT_S = 600
 
 
 def make_celery(settings: Settings) -> Celery:
     """Return the Celery application, for the API to send with and for a worker to run."""
+    last_resort_s = settings.jobs.time_limit_s + settings.jobs.result_ttl_s + _LAST_RESORT_MARGIN_S
     app = Celery("imagegen", broker=redis_url(settings.redis), backend=None, set_as_current=False)
     app.conf.update(
         task_serializer="json",
@@ -30,7 +34,7 @@ def make_celery(settings: Settings) -> Celery:
         task_acks_late=True,
         task_reject_on_worker_lost=False,
         task_create_missing_queues=True,
-        task_time_limit=settings.jobs.time_limit_s,
+        task_time_limit=last_resort_s,
         worker_pool="prefork",
         worker_concurrency=1,
         worker_prefetch_multiplier=1,
@@ -42,6 +46,8 @@ def make_celery(settings: Settings) -> Celery:
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # Redis at its maxmemory refuses what Celery writes: a reason to come again, not to exit.
+        broker_channel_error_retry=True,
         broker_connection_timeout=settings.redis.connect_timeout_s,
         broker_pool_limit=10,
         broker_pool_acquire_timeout=2,
@@ -53,7 +59,7 @@ def make_celery(settings: Settings) -> Celery:
             "interval_max": 0.2,
         },
         broker_transport_options={
-            "visibility_timeout": settings.jobs.time_limit_s + _VISIBILITY_MARGIN_S,
+            "visibility_timeout": last_resort_s + _VISIBILITY_MARGIN_S,
             "socket_timeout": settings.redis.timeout_s,
             "socket_connect_timeout": settings.redis.connect_timeout_s,
             "socket_keepalive": True,

@@ -5,18 +5,29 @@ job) writes nothing any more.
 """
 
 import json
+import logging
+import secrets
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from config.settings import JobSettings, RedisSettings
+from graphs.errors import StoreFull
 from workers.jobs import keys
 from workers.jobs.connection import connect, redis_errors
 from workers.jobs.job import Job, JobError, Status, job_from_hash
 from workers.jobs.scripts import script, script_arguments, script_keys
 
+log = logging.getLogger(__name__)
+
 # Some two minutes with the waits between: a finished picture is not thrown away because Redis was away.
 _FINISH_RETRIES = 60
+_NO_ROOM = -1
+# In a full Redis the pictures of earlier jobs make room when they expire, so that is how long a new one is held.
+_ROOM_CHECK_S = 1.0
+_ROOM_MARGIN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,8 @@ class Claims:
 
     def claim_next(self, graph: str) -> Claim | None:
         """Claim the job that is first in a graph's queue; None when none waits."""
-        limits = [int(self._jobs.lease_s * 1000), self._jobs.max_attempts]
+        # redis-py asks again when an answer is lost: the same nonce is the same claim.
+        limits = [int(self._jobs.lease_s * 1000), self._jobs.max_attempts, secrets.token_hex(8)]
         with redis_errors():
             claimed = self._claim(
                 keys=script_keys(graph, [keys.fairness(graph)]),
@@ -77,20 +89,32 @@ class Claims:
         return answer.decode()
 
     def complete(self, claim: Claim, pictures: Sequence[bytes], seconds: Mapping[str, float]) -> bool:
-        """Store the encoded pictures and end the job; False when the claim no longer holds."""
+        """Store the encoded pictures and end the job; False when the claim no longer holds.
+
+        In a full Redis it waits for room, as long as pictures are kept. Raises StoreFull when none comes.
+        """
         rounded = {stage: round(value, 6) for stage, value in seconds.items()}
         fields = ["artifacts", len(pictures), "seconds", json.dumps(rounded)]
-        return self._end(claim, Status.COMPLETED, fields, pictures)
+        give_up_at = time.monotonic() + self._jobs.result_ttl_s + _ROOM_MARGIN_S
+        waits = False
+        while (outcome := self._end(claim, Status.COMPLETED, fields, pictures)) == _NO_ROOM:
+            if time.monotonic() > give_up_at:
+                raise StoreFull
+            if not waits:
+                log.warning("%s is drawn, but Redis is full; its pictures wait for room", claim.job.id)
+            waits = True
+            threading.Event().wait(_ROOM_CHECK_S)
+        return bool(outcome)
 
     def fail(self, claim: Claim, error: JobError) -> bool:
         """End the job with a reason; False when the claim no longer holds."""
-        return self._end(claim, Status.FAILED, ["error", json.dumps(error.__dict__)])
+        return bool(self._end(claim, Status.FAILED, ["error", json.dumps(error.__dict__)]))
 
     def cancelled(self, claim: Claim) -> bool:
         """End the job as cancelled; False when the claim no longer holds."""
-        return self._end(claim, Status.CANCELLED, [])
+        return bool(self._end(claim, Status.CANCELLED, []))
 
-    def _end(self, claim: Claim, status: Status, fields: list[Any], pictures: Sequence[bytes] = ()) -> bool:
+    def _end(self, claim: Claim, status: Status, fields: list[Any], pictures: Sequence[bytes] = ()) -> int:
         job, graph = claim.job, claim.job.request.graph
         places = [keys.artifact(job.id, index) for index in range(len(pictures))]
         with redis_errors():
@@ -98,4 +122,4 @@ class Claims:
                 keys=script_keys(graph, [keys.pace(graph), *places]),
                 args=script_arguments(self._jobs, job.id, claim.token, status.value, len(pictures), *pictures, *fields),
             )
-        return bool(done)
+        return int(done)

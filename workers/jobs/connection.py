@@ -12,7 +12,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from config.settings import RedisSettings
-from graphs.errors import ConfigurationError, ServiceUnavailable
+from graphs.errors import ConfigurationError, ServiceUnavailable, StoreFull
 
 _RETRIED: list[type[Exception]] = [redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError]
 # All that redis-py raises of its own: a few of its classes stand outside its family.
@@ -26,15 +26,18 @@ Client = Any
 _CONNECTIONS = 32
 _CONNECTION_WAIT_S = 30.0
 
+_FULL = "command not allowed when used memory > 'maxmemory'"
 _LOCAL_WAIT = ExponentialBackoff(cap=2.0, base=0.05)
 
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Turn every error of redis-py into ServiceUnavailable."""
+    """Turn every error of redis-py into ServiceUnavailable, and that Redis has no room into StoreFull."""
     try:
         yield
     except _ERRORS as error:
+        if _FULL in str(error):  # from inside a script, Redis 6.2 says it in the middle of a sentence
+            raise StoreFull from error
         raise ServiceUnavailable(f"The job store (Redis) cannot be reached: {error}") from error
 
 

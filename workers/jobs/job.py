@@ -79,6 +79,13 @@ def cost_of(request: ResolvedRequest) -> float:
     return max(0.01, request.num_images_per_prompt * request.num_inference_steps * megapixels)
 
 
+def overdue_error(time_limit_s: int) -> JobError:
+    """Return why a job ends that ran for as long as any may."""
+    return JobError(
+        "timeout", f"The job was stopped: it ran longer than the {time_limit_s} s of IMAGEGEN_JOBS__TIME_LIMIT_S."
+    )
+
+
 def new_job_id() -> str:
     """Return an id that nobody can guess."""
     return f"imgjob_{secrets.token_hex(12)}"

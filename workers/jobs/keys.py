@@ -11,6 +11,8 @@ _PREFIX = "imagegen"
 
 ADAPTERS_VERSION = f"{_PREFIX}:adapters-version"
 DELIVERIES = f"{_PREFIX}:deliveries"
+# The library that counts requests adds an owner's id and which window.
+REQUEST_RATES = f"{_PREFIX}:rates"
 EVENTS = f"{_PREFIX}:events"
 SEQUENCE = f"{_PREFIX}:sequence"
 SIGNING_KEY = f"{_PREFIX}:signing-key"
@@ -52,6 +54,11 @@ def queued(graph: str) -> str:
 def running(graph: str) -> str:
     """Sorted set: the jobs of a graph that a worker holds, by the end of its lease."""
     return f"{_PREFIX}:running:{graph}"
+
+
+def backlog(graph: str) -> str:
+    """Hash: how much waits of a graph: ``bytes``, and ``jobs:OWNER`` and ``bytes:OWNER`` of each owner."""
+    return f"{_PREFIX}:backlog:{graph}"
 
 
 def fairness(graph: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from config.settings import JobSettings, RedisSettings
 from workers.jobs import keys
 from workers.jobs.connection import connect, redis_errors
+from workers.jobs.job import overdue_error
 from workers.jobs.presence import WorkerPresence, live_workers, stale_names
 from workers.jobs.scripts import script, script_arguments, script_keys
 
@@ -26,13 +27,18 @@ class Recovery:
         self._jobs, self._worker, self._graph, self._wake = jobs, worker, graph, wake
         self._redis = connect(redis_settings, retries=0)
         self._renew = self._redis.register_script(script("renew"))
+        self._release = self._redis.register_script(script("release"))
         self._reap = self._redis.register_script(script("reap"))
+        self._heartbeat = self._redis.register_script(script("heartbeat"))
 
     def heartbeat(self, presence: WorkerPresence) -> None:
         """Publish this worker's state, and tidy up after workers that are long gone."""
         with redis_errors():
             now = self._now()
-            self._redis.hset(keys.WORKERS, presence.name, replace(presence, seen_at=now).to_json())
+            self._heartbeat(
+                keys=script_keys(self._graph, [keys.WORKERS]),
+                args=script_arguments(self._jobs, presence.name, replace(presence, seen_at=now).to_json()),
+            )
             if stale := stale_names(self._redis.hgetall(keys.WORKERS), now):
                 self._redis.hdel(keys.WORKERS, *stale)
 
@@ -43,20 +49,35 @@ class Recovery:
 
     def renew_lease(self, job_id: str) -> None:
         """Say that this worker still runs the job."""
-        self._set_lease(job_id, int(self._jobs.lease_s * 1000))
+        with redis_errors():
+            self._renew(
+                keys=script_keys(self._graph),
+                args=script_arguments(self._jobs, job_id, self._worker, self._lease_ms()),
+            )
 
     def end_lease(self, job_id: str) -> None:
-        """Say that this worker's child died while it ran the job: whoever reaps next requeues it."""
-        self._set_lease(job_id, 0)
+        """Say that this worker's child runs the job no longer: whoever reaps next requeues it.
+
+        A job that had run for all of its time is not requeued but fails, here and now, as ``timeout``.
+        """
+        with redis_errors():
+            self._release(
+                keys=script_keys(self._graph),
+                args=script_arguments(self._jobs, job_id, self._worker, *self._time_limit()),
+            )
+
+    @property
+    def kill_after_s(self) -> float:
+        """How long a child may be at a job; at its time limit it is to stop by itself, at its next step."""
+        return self._jobs.time_limit_s + self._jobs.time_limit_grace_s
 
     def reap(self) -> list[str]:
         """Requeue the jobs whose lease ran out and wake a worker for each. Returns their ids."""
         with redis_errors():
             if self._redis_just_started():
                 return []
-            found = self._reap(
-                keys=script_keys(self._graph), args=script_arguments(self._jobs, self._jobs.max_attempts)
-            )
+            limits = [self._jobs.max_attempts, self._lease_ms(), *self._time_limit()]
+            found = self._reap(keys=script_keys(self._graph), args=script_arguments(self._jobs, *limits))
         requeued = [raw.decode() for raw in found]
         for _ in requeued:
             self._wake(self._graph)
@@ -79,11 +100,11 @@ class Recovery:
             self._wake(self._graph)
         return missing
 
-    def _set_lease(self, job_id: str, lease_ms: int) -> None:
-        with redis_errors():
-            self._renew(
-                keys=script_keys(self._graph), args=script_arguments(self._jobs, job_id, self._worker, lease_ms)
-            )
+    def _lease_ms(self) -> int:
+        return int(self._jobs.lease_s * 1000)
+
+    def _time_limit(self) -> tuple[int, str]:
+        return self._jobs.time_limit_s, overdue_error(self._jobs.time_limit_s).message
 
     def _redis_just_started(self) -> bool:
         """Owners need a moment to renew after Redis was away: reaping at once would run live jobs twice."""

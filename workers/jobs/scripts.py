@@ -1,8 +1,8 @@
 """The job store's Lua scripts: each is one atomic transition.
 
-Every script gets a graph's queued and running and the common events as its first keys, and the beginning of a job's
-key and the two times to live as its first arguments; ``prelude.lua`` names them. The keys of a job follow from its id
-(workers/jobs/keys.py spells them; a test holds both spellings together).
+Every script gets a graph's queued and running, the common events and the graph's backlog as its first keys, and the
+beginning of a job's key and the two times to live as its first arguments; ``prelude.lua`` names them. The keys of a job
+follow from its id (workers/jobs/keys.py spells them; a test holds both spellings together).
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,8 @@ _DELIVERY_TTL_S = 72 * 3600
 _OUTBOX = (
     f"local DELIVERIES, DELIVERY, DELIVERY_TTL_S = '{keys.DELIVERIES}', '{keys.delivery('')}', {_DELIVERY_TTL_S}\n"
 )
-_PRELUDE = _OUTBOX + (_FOLDER / "prelude.lua").read_text(encoding="utf-8")
+_COUNTER = f"local SEQUENCE = '{keys.SEQUENCE}'\n"
+_PRELUDE = _OUTBOX + _COUNTER + (_FOLDER / "prelude.lua").read_text(encoding="utf-8")
 
 
 def script(name: str) -> str:
@@ -28,7 +29,7 @@ def script(name: str) -> str:
 
 def script_keys(graph: str, more: Sequence[str] = ()) -> list[str]:
     """Return the keys of a call."""
-    return [keys.queued(graph), keys.running(graph), keys.EVENTS, *more]
+    return [keys.queued(graph), keys.running(graph), keys.EVENTS, keys.backlog(graph), *more]
 
 
 def script_arguments(jobs: JobSettings, *more: Any) -> list[Any]:

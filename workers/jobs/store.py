@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from config.settings import JobSettings, RedisSettings
-from graphs.errors import ArtifactExpired, IdempotencyConflict, JobNotFound, QueueFull
+from graphs.errors import ArtifactExpired, IdempotencyConflict, JobNotFound, QueueFull, RequestTooLarge, StoreFull
 from graphs.request import ResolvedRequest
 from workers.jobs import keys
+from workers.jobs.bounds import Bound, QueueBounds, queue_bounds
 from workers.jobs.connection import connect_async, redis_errors
 from workers.jobs.job import Job, Status, cost_of, job_from_hash, new_job_id
 from workers.jobs.options import JobOptions
@@ -61,7 +62,8 @@ class JobStore:
     async def submit(self, submission: Submission) -> tuple[Job, bool]:
         """Store a new job as queued. Returns it, and whether it is new: the same request joins its earlier job.
 
-        Raises QueueFull, or IdempotencyConflict when the key or the id belongs to another request.
+        Raises QueueFull, StoreFull, RequestTooLarge for one that fits no queue, or IdempotencyConflict when the key or
+        the id belongs to another request.
         """
         job_id = submission.job_id or new_job_id()
         with redis_errors():
@@ -69,7 +71,7 @@ class JobStore:
                 keys=self._submit_keys(submission), args=self._submit_arguments(job_id, submission)
             )
         if outcome == b"full":
-            raise await self._queue_full(submission.request.graph)
+            raise await self._refusal(submission, found.decode())
         if outcome == b"conflict":
             raise IdempotencyConflict("This idempotency key or job id came with another request before; use a new one.")
         # A fresh id that is known already: redis-py sent the command twice, because the first answer was lost.
@@ -156,10 +158,11 @@ class JobStore:
         if options.deadline is not None:
             fields += ["deadline", options.deadline]
         fields += _webhook_fields(options, request.model)
+        bounds = queue_bounds(self._jobs, options.owner)
         return script_arguments(
             self._jobs,
             job_id,
-            self._jobs.max_queued,
+            bounds.jobs,
             submission.image,
             submission.mask,
             options.owner,
@@ -169,20 +172,37 @@ class JobStore:
             once.ttl_s,
             once.join,
             "" if submission.start_by is None else submission.start_by,
+            _size_bytes(submission, fields, bounds),
+            bounds.bytes,
+            bounds.owner_jobs,
+            bounds.owner_bytes,
             *fields,
         )
 
-    async def _queue_full(self, graph: str) -> QueueFull:
-        """The refusal, with when to come back: about when an eighth of the queue is done, at most a minute."""
+    async def _refusal(self, submission: Submission, reason: "Bound | Literal['memory']") -> QueueFull | StoreFull:
+        """The refusal, with when to come back: about when an eighth of what waits is done, at most a minute."""
+        if reason == "memory":
+            return StoreFull()
+        graph = submission.request.graph
         with redis_errors():
             pace = float(await self._redis.get(keys.pace(graph)) or 1.0)
-            ahead = await self._redis.zrange(keys.queued(graph), 0, max(0, self._jobs.max_queued // 8))
+            ahead = await self._redis.zrange(
+                keys.queued(graph), 0, int(await self._redis.zcard(keys.queued(graph))) // 8
+            )
             costs = [float(await self._redis.hget(keys.job(raw.decode()), "cost") or 0.0) for raw in ahead[:20]]
         seconds = pace * sum(costs) / max(1, len(costs)) * len(ahead)
-        return QueueFull(
-            f"{self._jobs.max_queued} jobs wait for {graph!r} already; try again later.",
-            retry_after_s=int(min(60, max(1, seconds))),
+        sentence = queue_bounds(self._jobs, submission.options.owner).sentence(reason, graph)
+        return QueueFull(sentence, retry_after_s=int(min(60, max(1, seconds))))
+
+
+def _size_bytes(submission: Submission, fields: list[object], bounds: QueueBounds) -> int:
+    """Return how much of the queue a submission takes. Raises RequestTooLarge when it would never fit."""
+    size_bytes = len(submission.image) + len(submission.mask) + sum(len(str(value).encode()) for value in fields)
+    if size_bytes > bounds.largest_job_bytes:
+        raise RequestTooLarge(
+            f"With its pictures as PNG the request has {size_bytes} bytes; this queue takes {bounds.largest_job_bytes}."
         )
+    return size_bytes
 
 
 def _webhook_fields(options: JobOptions, model: str) -> list[object]:

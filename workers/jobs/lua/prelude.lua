@@ -9,6 +9,39 @@ local function seconds(ms)
   return string.format('%.3f', ms / 1000)
 end
 
+-- Redis refuses a script at its first write that may take memory when it is full (maxmemory), and does all of one that
+-- wrote something else before ("Scripting with Lua", scripts under low memory). Whatever moves, renews or ends a job
+-- begins with this and so goes on; what brings pictures does not.
+local function even_if_full()
+  redis.call('ZREM', KEYS[1], '')
+end
+
+-- Asked with a write that changes nothing, and before any other.
+local function is_full()
+  local answer = redis.pcall('INCRBY', SEQUENCE, 0)
+  return type(answer) == 'table' and answer.err ~= nil
+end
+
+-- What waits of a graph, and for whom: its bytes in all, and each owner's jobs and bytes. Counted where a job enters
+-- or leaves the queue and nowhere else, so that the counts cannot drift from it.
+local function count_waiting(keys, sign)
+  local job = redis.call('HMGET', keys.job, 'owner', 'bytes')
+  if not job[2] then return end
+  for field, change in pairs({bytes = job[2], ['bytes:' .. job[1]] = job[2], ['jobs:' .. job[1]] = 1}) do
+    if redis.call('HINCRBY', keys.backlog, field, sign * change) <= 0 then redis.call('HDEL', keys.backlog, field) end
+  end
+end
+
+local function enter_queue(keys, place)
+  if redis.call('ZADD', keys.queued, place, keys.id) == 1 then count_waiting(keys, 1) end
+end
+
+local function leave_queue(keys)
+  if redis.call('ZREM', keys.queued, keys.id) == 1 then count_waiting(keys, -1) end
+  -- Where nothing waits, nothing is counted: not even what was taken out of the queue by hand.
+  if redis.call('EXISTS', keys.queued) == 0 then redis.call('DEL', keys.backlog) end
+end
+
 -- The outbox: a webhook's delivery is written by the transition that it tells of, so that whoever dies after that
 -- loses nothing. Its id follows from the submission and the event's number, its record brings all that is told.
 local function post(keys, kind, number)
@@ -38,10 +71,10 @@ local function finish(keys, status, fields)
   local now = now_ms()
   redis.call('HSET', keys.job, 'status', status, 'completed_at', seconds(now),
     'expires_at', seconds(now + keys.result_ttl_s * 1000), unpack(fields))
-  redis.call('HDEL', keys.job, 'token')
+  redis.call('HDEL', keys.job, 'token', 'nonce')
   redis.call('DEL', keys.image, keys.mask)
   redis.call('ZREM', keys.running, keys.id)
-  redis.call('ZREM', keys.queued, keys.id)
+  leave_queue(keys)
   announce(keys, status)
   redis.call('EXPIRE', keys.job, keys.record_ttl_s)
   redis.call('EXPIRE', keys.job_events, math.min(keys.result_ttl_s, keys.record_ttl_s))
@@ -60,15 +93,12 @@ local function expire(keys)
   finish(keys, 'cancelled', failure('deadline_exceeded', 'Nobody waited for this job any longer.'))
 end
 
--- KEYS: a graph's queued, running, the common events.   ARGV: job key's beginning, record_ttl_s, result_ttl_s.
+-- KEYS: a graph's queued, running, the common events, a graph's backlog.   ARGV: job key's beginning, record_ttl_s, result_ttl_s.
 local function keys_of(job_id)
   local job = ARGV[1] .. job_id
   return {
-    id = job_id, queued = KEYS[1], running = KEYS[2], events = KEYS[3], job = job, image = job .. ':image',
-    mask = job .. ':mask', job_events = job .. ':events', record_ttl_s = tonumber(ARGV[2]),
+    id = job_id, queued = KEYS[1], running = KEYS[2], events = KEYS[3], backlog = KEYS[4], job = job,
+    image = job .. ':image', mask = job .. ':mask', job_events = job .. ':events', record_ttl_s = tonumber(ARGV[2]),
     result_ttl_s = tonumber(ARGV[3]),
   }
 end
-
--- What a script itself takes begins here.
-local first = 4

@@ -3,9 +3,11 @@
 local keys = keys_of(ARGV[4])
 local job = redis.call('HMGET', keys.job, 'token', 'cancel_requested', 'deadline')
 if job[1] ~= ARGV[5] then return 'lost' end
+local full = ARGV[10] and is_full()
+even_if_full()
 redis.call('HSET', keys.job, 'step', ARGV[6], 'total_steps', ARGV[7])
 announce(keys, 'progress', 'step', ARGV[6], 'total_steps', ARGV[7])
-if ARGV[10] then
+if ARGV[10] and not full then
   announce(keys, 'preview', 'image_index', ARGV[8], 'partial_image_index', ARGV[9], 'picture', ARGV[10])
 end
 if job[2] or (job[3] and now_ms() > tonumber(job[3]) * 1000) then return 'cancel' end

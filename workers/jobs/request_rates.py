@@ -1,0 +1,49 @@
+"""How many requests an API key may send in a minute, counted in Redis over all API processes.
+
+The counting is the library ``limits``: a sliding window from two counters, each with a time to live.
+"""
+
+import math
+import time
+
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+
+from config.settings import RedisSettings
+from graphs.errors import RateLimited
+from workers.jobs import keys
+from workers.jobs.connection import connect_async, redis_errors
+
+_LONGEST_WAIT_S = 60
+
+
+class RequestRates:
+    """The counts of all owners."""
+
+    def __init__(self, redis_settings: RedisSettings) -> None:
+        self._redis = connect_async(redis_settings)
+        # Our connections, which give up soon; the address is theirs.
+        storage = RedisStorage(
+            "async+redis://",
+            implementation="redispy",
+            key_prefix=keys.REQUEST_RATES,
+            connection_pool=self._redis.connection_pool,
+        )
+        self._windows = SlidingWindowCounterRateLimiter(storage)
+
+    async def count(self, owner: str, per_minute: int) -> None:
+        """Count a request. Raises RateLimited when it is one too many, ServiceUnavailable without Redis."""
+        rate = RateLimitItemPerMinute(per_minute)
+        with redis_errors():
+            if await self._windows.hit(rate, owner):
+                return
+            free_at = (await self._windows.get_window_stats(rate, owner)).reset_time
+        raise RateLimited(
+            f"This API key may send {per_minute} requests a minute, and has; try again later.",
+            retry_after_s=min(_LONGEST_WAIT_S, max(1, math.ceil(free_at - time.time()))),
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
