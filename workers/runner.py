@@ -10,6 +10,7 @@ from workers.engine.images import decode_inputs, encode
 from workers.engine.protocol import Engine, GenerationCancelled, Step
 from workers.jobs.claims import Claim, Claims, Preview
 from workers.jobs.job import JobError
+from workers.orders import Order
 
 log = logging.getLogger(__name__)
 
@@ -18,11 +19,15 @@ class ClaimLost(Exception):
     """Another worker has the job now; whatever was drawn here is dropped."""
 
 
+class HandBack(Exception):
+    """This worker is to stop, and others can do the job sooner than it."""
+
+
 class Runner:
     """Runs jobs one after the other on one loaded engine.
 
     ``now_running`` is told the id of the job that runs, and None in between: the main process renews its lease.
-    ``prepare`` makes the engine ready for a request (its adapters), or raises EngineError.
+    ``prepare`` makes the engine ready for a request (its adapters), or raises EngineError. ``order`` says how to go on.
     """
 
     def __init__(
@@ -32,12 +37,16 @@ class Runner:
         graph: str,
         now_running: Callable[[str | None], None] = lambda _: None,
         prepare: Callable[[ResolvedRequest], None] = lambda _: None,
+        order: Callable[[], Order] = lambda: Order.GO_ON,
     ) -> None:
         self._claims, self._engine, self._graph = claims, engine, graph
-        self._now_running, self._prepare = now_running, prepare
+        self._now_running, self._prepare, self._order = now_running, prepare, order
 
     def run_next(self) -> None:
         """Take the next job of the graph and run it to its end. Never raises for what a job or its model does."""
+        if self._order() is not Order.GO_ON:
+            log.info("this worker stops and takes no more jobs")
+            return
         claim = self._claims.claim_next(self._graph)
         if claim is None:
             log.debug("no job waits for %r", self._graph)
@@ -56,6 +65,9 @@ class Runner:
         except GenerationCancelled:
             self._claims.cancelled(claim)
             log.info("%s cancelled", job_id)
+        except HandBack:
+            self._claims.hand_back(claim)
+            log.warning("%s handed back: this worker stops", job_id)
         except ClaimLost:
             log.warning("%s was given to another worker or erased; its result here is dropped", job_id)
         except EngineError as error:
@@ -70,6 +82,7 @@ class Runner:
     def _draw(self, claim: Claim) -> None:
         request = claim.job.request
         self._prepare(request)
+        self._check_order()
         inputs = decode_inputs(claim.image, claim.mask) if claim.image else None
         generated = self._engine.generate(request, inputs, lambda step: self._on_step(claim, step))
         started = time.perf_counter()
@@ -81,6 +94,7 @@ class Runner:
 
     def _on_step(self, claim: Claim, step: Step) -> bool:
         """Record the step; True stops the engine."""
+        self._check_order()
         try:
             answer = self._claims.progress(claim, step.number, step.total, self._preview(claim, step))
         except ServiceUnavailable as error:
@@ -90,6 +104,10 @@ class Runner:
         if answer == "lost":
             raise ClaimLost
         return answer == "cancel"
+
+    def _check_order(self) -> None:
+        if self._order() is Order.HAND_BACK:
+            raise HandBack
 
     def _preview(self, claim: Claim, step: Step) -> Preview | None:
         """Return a partial image where one is due: evenly spaced over each image's steps, none at the last."""

@@ -11,11 +11,7 @@ for _, job_id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now_ms())) 
   elseif tonumber(job[2]) >= tonumber(ARGV[4]) then
     crash(keys, job[2])
   else
-    redis.call('HSET', keys.job, 'status', 'queued', 'step', 0)
-    redis.call('HDEL', keys.job, 'token', 'worker')
-    redis.call('ZREM', keys.running, job_id)
-    redis.call('ZADD', keys.queued, job[3], job_id)
-    announce(keys, 'queued', 'queue_position', redis.call('ZRANK', keys.queued, job_id))
+    requeue(keys, job[3])
     requeued[#requeued + 1] = job_id
   end
 end
