@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import socket
+from typing import Annotated
 
 import typer
 
@@ -30,12 +31,20 @@ _logger = logging.getLogger(__name__)
 
 # Longer than clients and proxies keep an idle connection, so that it is they who close it.
 _KEEP_ALIVE_S = 75
+# What the last answers may take to leave, after the time to wait for jobs is up.
+_CLOSE_S = 5
+
+ReusePort = Annotated[
+    bool | None,
+    typer.Option("--reuse_port", help="Listen although another API process does: start the new one, stop the old one."),
+]
 
 
 def api(
     ctx: typer.Context,
     rest_port: RestPort = None,
     rest_bind_address: RestBindAddress = None,
+    reuse_port: ReusePort = None,
     api_key_file: ApiKeyFile = None,
     model_repository_path: ModelRepositoryPath = None,
     config_path: ConfigPath = None,
@@ -56,19 +65,23 @@ def api(
     import uvicorn
 
     from api.app import create_app
+    from api.server import DrainingServer
 
     configure_logging(settings.log, quiet=("uvicorn.error",))
-    server = uvicorn.Server(
+    app = create_app(settings)
+    server = DrainingServer(
         uvicorn.Config(
-            create_app(settings),
+            app,
             host=settings.http.rest_bind_address,
             port=settings.http.rest_port,
             access_log=False,
             log_config=None,
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=settings.http.shutdown_timeout_s,
-        )
+            timeout_graceful_shutdown=_CLOSE_S,
+        ),
+        app.state.service.drain,
+        others_listen=settings.http.reuse_port,
     )
     _logger.info("listening on http://%s:%d", settings.http.rest_bind_address, settings.http.rest_port)
     server.run(sockets=[listening])
@@ -87,6 +100,8 @@ def listen(http: HttpSettings) -> socket.socket:
         raise UserError(f"cannot listen on {where}: --rest_bind_address is not an address of here.") from error
     listening = socket.socket(family, kind, protocol)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if http.reuse_port:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listening.bind(address)
         # Bound sockets of two processes get along until both listen.

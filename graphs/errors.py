@@ -146,6 +146,16 @@ class ServiceUnavailable(ImagegenError):
     code = "service_unavailable"
 
 
+class ShuttingDown(ServiceUnavailable):
+    """The server is shutting down."""
+
+    code = "shutting_down"
+
+    def __init__(self, message: str | None = None, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class JobFailed(ImagegenError):
     """The job ended without a picture."""
 

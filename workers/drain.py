@@ -66,10 +66,10 @@ class Drain:
         now = time.monotonic()
         if self._times_told > 1:
             self._force("told twice to stop")
-        elif not self._living_children():
+        elif running and not self._living_children():
             # It died by itself: that counts as an attempt, as ever. Another one would be loaded for nothing.
             log.warning("leaving: the child has died")
-            self._leave(lambda: self._recovery.end_lease(running or ""))
+            self._leave(lambda: self._recovery.end_lease(running))
         elif running:
             self._bound(running, now)
         else:
@@ -83,7 +83,9 @@ class Drain:
         self._last_busy = now
         over_s = now - self._began - self._limit_s
         if over_s >= 0 and self._orders.now() is not Order.HAND_BACK:
-            log.warning("%s has run for %g s since this worker was told to stop; handing it back", running, self._limit_s)
+            log.warning(
+                "%s has run for %g s since this worker was told to stop; handing it back", running, self._limit_s
+            )
             self._orders.give(Order.HAND_BACK)
         if over_s > _STEP_GRACE_S:
             self._force(f"{running} came to no step in {_STEP_GRACE_S:g} s")

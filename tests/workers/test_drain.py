@@ -44,7 +44,9 @@ class Ending:
 
     def __init__(self, redis: RedisSettings, child: int, limit_s: float) -> None:
         self.ends, self.orders, self.upkeep = 0, Orders(), Upkeep(redis)
-        self.drain = Drain(self.upkeep, self.orders, lambda: {child} if is_running(child) else set(), limit_s, self._end)
+        self.drain = Drain(
+            self.upkeep, self.orders, lambda: {child} if is_running(child) else set(), limit_s, self._end
+        )
 
     def _end(self) -> None:
         self.ends += 1
