@@ -4,8 +4,9 @@ On SIGTERM uvicorn by itself closes its listening socket and waits. Clients that
 kernel, and an SDK's two retries (after 0.5 and 1 s) are used up long before the next process listens. So this process
 goes on listening while it answers those who wait, and tells everybody else by 503 when to come again. That serves a
 balancer as well: its probes of /v2/health/ready see 503 at once, what it had sent already comes back with a reason, and
-``Connection: close`` takes its kept connections away from here. Only where another process listens on the very same
-port (``http.reuse_port``) does this one stop to listen at once, as the kernel would go on sending it new connections.
+``Connection: close`` takes its kept connections away from here. Only where the address outlives this process does it
+stop to listen at once: with ``--reuse_port`` the kernel would go on sending it new connections, and with ``--fd`` they
+wait in the socket's queue until the next process takes them, which heals better than any retry.
 """
 
 import asyncio
@@ -31,8 +32,7 @@ class Drain:
 
     def __init__(self, http: HttpSettings) -> None:
         self._limit_s = http.shutdown_timeout_s
-        # With others on the same port the next attempt need not wait for this process's successor.
-        self._restart_s = 0 if http.reuse_port else http.restart_s
+        self._restart_s = http.restart_s
         self._ends_at: float | None = None
         self._requests = self._followers = 0
         self._listeners: list[Callable[[], None]] = []

@@ -17,10 +17,10 @@ _HURRIED_CLOSE_S = 1
 class DrainingServer(uvicorn.Server):
     """A uvicorn server that answers those who wait before it closes anything; a second signal ends it at once."""
 
-    def __init__(self, config: uvicorn.Config, drain: Drain, *, others_listen: bool = False) -> None:
-        """``others_listen``: another process listens on the same port, so this one need not while it drains."""
+    def __init__(self, config: uvicorn.Config, drain: Drain, *, address_stays: bool = False) -> None:
+        """``address_stays``: others listen on the same port or socket, so this one must not while it drains."""
         super().__init__(config)
-        self._drain, self._others_listen = drain, others_listen
+        self._drain, self._address_stays = drain, address_stays
         self._times_told = 0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -33,8 +33,8 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then close connections and let go of everything."""
         log.info("shutting down: answering those who wait; a second signal does not wait for them")
-        if self._others_listen:
-            # Who was about to be accepted here is reset, and its retry reaches the other process.
+        if self._address_stays:
+            # With a port of many, who was about to be accepted here is reset, and its retry reaches another process.
             for server in self.servers:
                 server.close()
             for listening in sockets or []:

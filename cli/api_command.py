@@ -38,6 +38,10 @@ ReusePort = Annotated[
     bool | None,
     typer.Option("--reuse_port", help="Listen although another API process does: start the new one, stop the old one."),
 ]
+Descriptor = Annotated[
+    int | None,
+    typer.Option("--fd", help="Listen on the socket with this file descriptor, which whoever started this keeps open."),
+]
 
 
 def api(
@@ -45,6 +49,7 @@ def api(
     rest_port: RestPort = None,
     rest_bind_address: RestBindAddress = None,
     reuse_port: ReusePort = None,
+    fd: Descriptor = None,
     api_key_file: ApiKeyFile = None,
     model_repository_path: ModelRepositoryPath = None,
     config_path: ConfigPath = None,
@@ -59,7 +64,11 @@ def api(
     settings = settings_from(ctx.params)
     require_redis_url(settings.redis.url, "api")
     repository_from(settings)
-    listening = listen(settings.http)
+    listening = listen(settings.http) if fd is None else inherited(fd)
+    # Who comes while this process ends waits in a queue that lives on, or gets to another process.
+    address_stays = fd is not None or settings.http.reuse_port
+    if address_stays:
+        settings = settings.model_copy(update={"http": settings.http.model_copy(update={"restart_s": 0})})
 
     # Imported here: the worker image has neither, and the other commands should not wait for them.
     import uvicorn
@@ -81,9 +90,9 @@ def api(
             timeout_graceful_shutdown=_CLOSE_S,
         ),
         app.state.service.drain,
-        others_listen=settings.http.reuse_port,
+        address_stays=address_stays,
     )
-    _logger.info("listening on http://%s:%d", settings.http.rest_bind_address, settings.http.rest_port)
+    _logger.info("listening on http://%s:%d", *listening.getsockname()[:2])
     server.run(sockets=[listening])
     if not server.started:
         raise typer.Exit(1)
@@ -110,6 +119,17 @@ def listen(http: HttpSettings) -> socket.socket:
         listening.close()
         raise UserError(_cannot_listen(where, error)) from error
     return listening
+
+
+def inherited(descriptor: int) -> socket.socket:
+    """Return the listening socket with this descriptor, as systemd (3) and others hand it over. Raises UserError."""
+    try:
+        found = socket.socket(fileno=descriptor)
+        if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise UserError(f"--fd {descriptor} is a socket that does not listen.")
+    except OSError as error:
+        raise UserError(f"--fd {descriptor} is not a socket: {os.strerror(error.errno or 0)}.") from error
+    return found
 
 
 def require_redis_url(url: str | None, command: str) -> None:

@@ -49,7 +49,7 @@ class HttpSettings(_Group):
     max_image_pixels: int = Field(40_000_000, gt=0)
     url_ttl_s: int = Field(3600, gt=0)
     # How long a stopping API goes on answering those who wait; and after that, about how long until the next one
-    # listens: so clients are told when to ask again. 0 where others answer meanwhile (a balancer).
+    # listens: so clients are told when to ask again. 0 where others answer meanwhile (behind a balancer).
     shutdown_timeout_s: int = Field(30, gt=0)
     restart_s: int = Field(5, ge=0, le=60)
     # Let several API processes listen on one port: the new one starts before the old one is stopped.

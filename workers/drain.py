@@ -62,7 +62,10 @@ class Drain:
         return self._times_told > 0
 
     def look(self, running: str | None) -> None:
-        """Do what is due, several times a second; ``running`` is the job that the child runs. May raise ServiceUnavailable."""
+        """Do what is due, several times a second; ``running`` is the job that the child runs.
+
+        Raises ServiceUnavailable.
+        """
         now = time.monotonic()
         if self._times_told > 1:
             self._force("told twice to stop")

@@ -15,7 +15,7 @@ from config.settings import RedisSettings
 from tests.api.api_support import PNG
 from tests.redis_support import wait_until
 from tests.stack.support import free_port
-from tests.stack.worker_support import Process
+from tests.stack.worker_support import Process, an_api
 from tests.workers.jobs_support import claimed, claims_of, client, look, on_store, waiting
 from workers.jobs import keys
 from workers.jobs.job import Job, Status
@@ -60,23 +60,14 @@ class Api:
 
 
 @contextmanager
-def _api(redis: RedisSettings, folder: Path, limit_s: int = 30, *arguments: str, **more: str) -> Iterator[Api]:
-    port = int(more.pop("port", free_port()))
-    environment = {"REDIS_URL": redis.url or "", "IMAGEGEN_HTTP__SHUTDOWN_TIMEOUT_S": str(limit_s), **more}
-    process = Process("api", "--rest_port", str(port), *arguments, log=folder / "api.log", **environment)
-    try:
-        wait_until(lambda: "listening" in process.log.read_text() and _answers(port), 60)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
-            yield Api(process, http, redis)
-    finally:
-        process.kill()
-
-
-def _answers(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/v2/health/live").status_code == 200
-    except httpx.TransportError:
-        return False
+def _api(redis: RedisSettings, folder: Path, limit_s: int = 30) -> Iterator[Api]:
+    limit = {"IMAGEGEN_HTTP__SHUTDOWN_TIMEOUT_S": str(limit_s)}
+    port = free_port()
+    with (
+        an_api(redis, folder, port, **limit) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http,
+    ):
+        yield Api(process, http, redis)
 
 
 def _waiters(redis: RedisSettings, job: Job) -> str:
@@ -171,11 +162,10 @@ def _following(api: Api, job: Job) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_it_at_once(redis_settings: RedisSettings, tmp_path: Path, second: signal.Signals) -> None:
-    with _api(redis_settings, tmp_path) as api:
-        with api.asking() as job:
-            api.drain()
-            api.process.send(second)
-            assert api.process.code() == 0
+    with _api(redis_settings, tmp_path) as api, api.asking() as job:
+        api.drain()
+        api.process.send(second)
+        assert api.process.code() == 0
     assert api.answers[0].status_code == 503
     assert "Traceback" not in api.process.log.read_text()
     assert look(redis_settings, job).status is Status.QUEUED

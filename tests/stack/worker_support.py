@@ -14,12 +14,14 @@ from tests.workers.jobs_support import GRAPH, on_store
 from workers.jobs.broker import make_celery, wake_worker
 
 _DEADLINE_S = 60.0
+# The last that an API process says before it serves.
+_STARTED = "listening on"
 
 
 class Process:
     """A process of the service, with its log."""
 
-    def __init__(self, *command: str, log: Path, **environment: str) -> None:
+    def __init__(self, *command: str, log: Path, pass_fds: tuple[int, ...] = (), **environment: str) -> None:
         self.log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -28,6 +30,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **environment},
                 start_new_session=True,
+                pass_fds=pass_fds,
             )
 
     @property
@@ -65,7 +68,7 @@ def a_worker(redis: RedisSettings, folder: Path, step_s: float = 0.02, limit_s: 
     before = _ready(redis)
     process = Process(
         "worker",
-        log=folder / "worker.log",
+        log=folder / f"worker-{len(list(folder.glob('worker-*')))}.log",
         REDIS_URL=redis.url or "",
         IMAGEGEN_WORKER__ENGINE="simulated",
         IMAGEGEN_WORKER__SIMULATED_STEP_S=str(step_s),
@@ -73,6 +76,21 @@ def a_worker(redis: RedisSettings, folder: Path, step_s: float = 0.02, limit_s: 
     )
     try:
         wait_until(lambda: _alive(process) and _ready(redis) > before, _DEADLINE_S)
+        yield process
+    finally:
+        process.kill()
+
+
+@contextmanager
+def an_api(
+    redis: RedisSettings, folder: Path, port: int, *arguments: str, pass_fds: tuple[int, ...] = (), **environment: str
+) -> Iterator[Process]:
+    """An API process that listens."""
+    log = folder / f"api-{len(list(folder.glob('api-*')))}.log"
+    command = ("api", "--rest_port", str(port), *arguments)
+    process = Process(*command, log=log, pass_fds=pass_fds, REDIS_URL=redis.url or "", **environment)
+    try:
+        wait_until(lambda: _alive(process) and _STARTED in log.read_text(), _DEADLINE_S)
         yield process
     finally:
         process.kill()
