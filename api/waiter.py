@@ -78,7 +78,8 @@ class JobWaiter:
     async def follow(self, job: Job, after: int, heartbeat_s: float) -> AsyncIterator[JobEvent | None]:
         """Yield the job's events with a sequence number above ``after``, up to its final one.
 
-        Yields None where nothing happened for ``heartbeat_s`` seconds. An absent Redis is waited for. Raises WaitingEnded.
+        Yields None where nothing happened for ``heartbeat_s`` seconds. An absent Redis is waited for.
+        Raises WaitingEnded.
         """
         with _registered(self._for_all, job.id) as changed:
             last_sent = time.monotonic()

@@ -5,6 +5,7 @@ ever, though, for a child that loads its model or is lost in C++, and its cold s
 main process's thread watches over it here, and ends the process itself where Celery would keep it.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -122,3 +123,7 @@ class Drain:
         give_up_at, pause = time.monotonic() + _KILL_GRACE_S, threading.Event()
         while self._living_children() and time.monotonic() < give_up_at:
             pause.wait(_LOOK_EVERY_S)
+        # Celery would do it, but there is no time for Celery: whoever inherits them is to inherit no zombies.
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass
