@@ -10,10 +10,11 @@ from starlette.requests import Request
 from api.responses import base_url, embedded, job_body, linked, poll_headers, server_timing
 from api.service import ImageService
 from api.signing import UrlSigner
-from api.streaming import stream_pictures
+from api.streaming import error_event, stream_pictures
 from api.submitting import Ask
+from api.waiter import WaitingEnded
 from api.wishes import RETRY_PAUSE_S
-from graphs.errors import ImagegenError
+from graphs.errors import ImagegenError, ShuttingDown
 from workers.jobs.job import Job
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ async def answer(ask: Ask, service: ImageService, signer: UrlSigner) -> Response
         parts = _streamed(ask, service, job, detached=detached)
         return StreamingResponse(parts, media_type="text/event-stream", headers=SSE_HEADERS)
     if detached:
-        job = await service.wait(job, ask.wishes.wait_s) if ask.wishes.wait_s else job
+        job = await _waited_a_while(ask.wishes.wait_s, service, job) if ask.wishes.wait_s else job
     else:
         job = await _waited_for(ask, service, job)
     if not job.status.is_final:
@@ -59,6 +60,13 @@ async def _pictures(ask: Ask, service: ImageService, signer: UrlSigner, job: Job
     )
 
 
+async def _waited_a_while(wait_s: float, service: ImageService, job: Job) -> Job:
+    try:
+        return await service.wait(job, wait_s)
+    except ShuttingDown:  # the job is answer enough: its client can poll it anywhere
+        return await service.store.get(job.id, None)
+
+
 async def _waited_for(ask: Ask, service: ImageService, job: Job) -> Job:
     """Wait for the job's end, or for the client's: whoever goes away stops being a reason to draw."""
     waiting = asyncio.create_task(service.wait(job))
@@ -67,7 +75,7 @@ async def _waited_for(ask: Ask, service: ImageService, job: Job) -> Job:
         await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
         return waiting.result() if waiting.done() else job
     finally:
-        ended = waiting.done() and not waiting.cancelled()
+        ended = waiting.done() and not waiting.cancelled() and waiting.exception() is None
         for task in (waiting, gone):
             task.cancel()
         if not ended:
@@ -85,6 +93,8 @@ async def _streamed(ask: Ask, service: ImageService, job: Job, *, detached: bool
         async for part in stream_pictures(service, job):
             yield part
         ended = True
+    except WaitingEnded:
+        yield error_event(service.refusal(job))
     finally:
         if not ended:
             _say_goodbye(ask, service, job)

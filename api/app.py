@@ -8,6 +8,7 @@ from functools import partial
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from api.drain import Leaving
 from api.errors import install_error_handlers
 from api.middleware import BodyLimit, LastResort, RequestId
 from api.routers import adapters, health, images, jobs, models
@@ -41,4 +42,5 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.http.max_body_bytes)
     app.add_middleware(LastResort)
     app.add_middleware(RequestId)
+    app.add_middleware(Leaving, drain=service.drain)
     return app

@@ -63,12 +63,13 @@ async def _on_imagegen_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.ImagegenError)  # noqa: S101 - what the handler is registered for
     status = status_of(error)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    if isinstance(error, errors.QueueFull | errors.RateLimited | errors.ServiceUnavailable):
+    if isinstance(error, errors.QueueFull | errors.RateLimited | errors.ServiceUnavailable | errors.ShuttingDown):
         headers["Retry-After"] = str(error.retry_after_s)
     elif isinstance(error, errors.JobFailed):
         # The job was tried as often as it makes sense; the same request would only fail again.
         headers["x-should-retry"] = "false"
-    if status >= 500 and error.code != NOT_READY:  # a probe that asks again and again is no news
+    # A probe that asks again and again is no news, nor is a server that ends.
+    if status >= 500 and error.code not in (NOT_READY, errors.ShuttingDown.code):
         log.warning("answering %d: %s", status, error.message)
     body = error_body(error.message, status=status, param=error.param, code=error.code)
     return JSONResponse(body, status, headers)

@@ -6,11 +6,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from api.drain import Drain
 from api.served import Served
-from api.waiter import JobWaiter
+from api.waiter import JobWaiter, WaitingEnded
 from config.settings import Settings
 from graphs.bundled import load_served
-from graphs.errors import JobFailed, JobNotCompleted, OperationNotAvailable, ServiceUnavailable
+from graphs.errors import JobFailed, JobNotCompleted, OperationNotAvailable, ServiceUnavailable, ShuttingDown
 from graphs.input_images import InputPictures, read_pictures
 from graphs.model_facts import Operation, read_model_facts
 from graphs.repository import Route
@@ -42,7 +43,9 @@ class ImageService:
         self.store = JobStore(settings.redis, settings.jobs)
         self.queue = QueueView(settings.redis)
         self.rates = RequestRates(settings.redis)
+        self.drain = Drain(settings.http)
         self._waiter = JobWaiter(self.store, EventReader(settings.redis), JobEvents(settings.redis))
+        self.drain.on_end(self._waiter.end_waiting)
         self._wake = wake
         # A small pool of its own: a dead Redis must not park every thread of the process.
         self._wakers = ThreadPoolExecutor(4, thread_name_prefix="wake")
@@ -82,18 +85,25 @@ class ImageService:
         return Submission(request, image=pictures.image, mask=pictures.mask or b"")
 
     async def submit(self, submission: Submission) -> tuple[Job, bool]:
-        """Submit a resolved request. Returns the job, and whether it is new. Raises what the store raises."""
+        """Submit a resolved request. Returns the job, and whether it is new.
+
+        Raises what the store raises, and ShuttingDown.
+        """
+        self.drain.check_open()
         job, is_new = await self.store.submit(submission)
         if is_new or job.status is Status.QUEUED:  # a message too many does no harm
             await self._woken(job)
         return job, is_new
 
     async def wait(self, job: Job, timeout_s: float | None = None) -> Job:
-        """Wait for the job's end, at most ``timeout_s`` seconds."""
-        return await self._waiter.wait(job, timeout_s)
+        """Wait for the job's end, at most ``timeout_s`` seconds. Raises ShuttingDown where the process ends first."""
+        try:
+            return await self._waiter.wait(job, timeout_s)
+        except WaitingEnded as error:
+            raise self.refusal(job) from error
 
     def follow(self, job: Job, after: int = 0) -> AsyncIterator[JobEvent | None]:
-        """Yield the job's events, and None for a heartbeat."""
+        """Yield the job's events, and None for a heartbeat. Raises WaitingEnded where the process ends first."""
         return self._waiter.follow(job, after, self.settings.http.heartbeat_s)
 
     async def pictures(self, job: Job) -> list[bytes]:
@@ -129,15 +139,24 @@ class ImageService:
         ``likely_back_s``: a client that only lost its patience asks again within so many seconds.
         """
         left = await self.store.add_waiter(job, -1)
+        # It is the server that goes away, not the client: that one comes again, and finds its job.
+        if self.drain.is_over:
+            return
         if left > 0 or not self.settings.http.cancel_on_disconnect:
             return
         if likely_back_s:
             await asyncio.sleep(likely_back_s)
-            if await self.store.add_waiter(job, 0) > 0:
+            if await self.store.add_waiter(job, 0) > 0 or self.drain.is_over:
                 return
         cancelled = await self.store.cancel(job)
         if cancelled.status is not Status.COMPLETED:
             log.info("%s is cancelled: its client is gone", job.id)
+
+    def refusal(self, job: Job) -> ShuttingDown:
+        """Return what a client is told whose job has not ended when the process does."""
+        return self.drain.refusal(
+            f"The server is shutting down; {job.id} goes on, and a retry of this request joins it"
+        )
 
     async def _check_available(self, route: Route, operation: Operation) -> None:
         """Refuse what no loaded worker of the graph has a pipeline for; without any worker the job waits for one."""

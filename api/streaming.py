@@ -15,12 +15,14 @@ from api.errors import error_body, status_of
 from api.responses import job_body
 from api.schemas import Usage
 from api.service import ImageService
+from api.waiter import WaitingEnded
 from graphs.errors import ImagegenError
 from graphs.model_facts import Operation
 from workers.jobs.events import JobEvent
 from workers.jobs.job import Job
 
 _HEARTBEAT = b": still here\n\n"
+_GO_ON_ELSEWHERE = b": the server is shutting down; go on with starting_after\n\n"
 
 
 async def stream_pictures(service: ImageService, job: Job) -> AsyncIterator[bytes]:
@@ -40,9 +42,19 @@ async def stream_pictures(service: ImageService, job: Job) -> AsyncIterator[byte
 
 
 async def stream_job(service: ImageService, job: Job, after: int, base: str) -> AsyncIterator[bytes]:
-    """Yield a job's own events with a sequence number above ``after``."""
-    async for event in service.follow(job, after):
-        yield _HEARTBEAT if event is None else await _job_event(service, job, event, base)
+    """Yield a job's own events with a sequence number above ``after``; also as long as the process may end."""
+    with service.drain.not_waited_for():
+        try:
+            async for event in service.follow(job, after):
+                yield _HEARTBEAT if event is None else await _job_event(service, job, event, base)
+        except WaitingEnded:
+            yield _GO_ON_ELSEWHERE
+
+
+def error_event(error: ImagegenError) -> bytes:
+    """Return the event with which a stream ends that has no pictures."""
+    body = error_body(error.message, status=status_of(error), param=error.param, code=error.code)
+    return _sse("error", {"type": "error", **body})
 
 
 async def _end(service: ImageService, job: Job, family: str) -> AsyncIterator[bytes]:
@@ -50,8 +62,7 @@ async def _end(service: ImageService, job: Job, family: str) -> AsyncIterator[by
         job = await service.store.get(job.id, None)
         pictures = await service.pictures(job)
     except ImagegenError as error:
-        body = error_body(error.message, status=status_of(error), param=error.param, code=error.code)
-        yield _sse("error", {"type": "error", **body})
+        yield error_event(error)
         return
     usage = Usage().model_dump()
     for index, picture in enumerate(pictures):

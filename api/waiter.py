@@ -23,6 +23,10 @@ _RECONNECT_S = 0.5
 _STOP_AGAIN_S = 0.2
 
 
+class WaitingEnded(Exception):
+    """This process ends: whoever waited for a job waits elsewhere, or later."""
+
+
 class JobWaiter:
     """Lets coroutines wait for the end of a job, or follow it."""
 
@@ -31,6 +35,7 @@ class JobWaiter:
         self._for_the_end: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._for_all: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
+        self._over = False
 
     async def start(self) -> None:
         """Begin to read changes in the background."""
@@ -45,10 +50,17 @@ class JobWaiter:
         await self._reader.close()
         await self._events.close()
 
+    def end_waiting(self) -> None:
+        """Let nobody wait any longer: all that do, and all that begin to, get WaitingEnded."""
+        self._over = True
+        for registry in (self._for_the_end, self._for_all):
+            for changed in [event for events in registry.values() for event in events]:
+                changed.set()
+
     async def wait(self, job: Job, timeout_s: float | None = None) -> Job:
         """Return the job once it has ended, or as it stands after ``timeout_s`` seconds.
 
-        Raises JobNotFound when its record is gone. An absent Redis is waited for.
+        Raises JobNotFound when its record is gone, WaitingEnded. An absent Redis is waited for.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with _registered(self._for_the_end, job.id) as changed:
@@ -60,12 +72,14 @@ class JobWaiter:
                 left = _REREAD_S if deadline is None else min(_REREAD_S, deadline - time.monotonic())
                 if ended or left <= 0:
                     return await self._store.get(job.id, None)
+                self._check_not_over()
                 await _either(changed, left)
 
     async def follow(self, job: Job, after: int, heartbeat_s: float) -> AsyncIterator[JobEvent | None]:
         """Yield the job's events with a sequence number above ``after``, up to its final one.
 
         Yields None where nothing happened for ``heartbeat_s`` seconds. An absent Redis is waited for.
+        Raises WaitingEnded.
         """
         with _registered(self._for_all, job.id) as changed:
             last_sent = time.monotonic()
@@ -84,10 +98,15 @@ class JobWaiter:
                     after, last_sent = event.number, time.monotonic()
                     if event.is_final:
                         return
+                self._check_not_over()
                 if not events and time.monotonic() - last_sent >= heartbeat_s:
                     yield None
                     last_sent = time.monotonic()
                 await _either(changed, min(_REREAD_S, heartbeat_s))
+
+    def _check_not_over(self) -> None:
+        if self._over:
+            raise WaitingEnded
 
     async def _end_without_event(self, job: Job, after: int) -> JobEvent | None:
         """The end of a job whose stream is gone, or which was erased: the record, or its absence, tells."""

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import socket
+from typing import Annotated
 
 import typer
 
@@ -30,12 +31,25 @@ _logger = logging.getLogger(__name__)
 
 # Longer than clients and proxies keep an idle connection, so that it is they who close it.
 _KEEP_ALIVE_S = 75
+# What the last answers may take to leave, after the time to wait for jobs is up.
+_CLOSE_S = 5
+
+ReusePort = Annotated[
+    bool | None,
+    typer.Option("--reuse_port", help="Listen although another API process does: start the new one, stop the old one."),
+]
+Descriptor = Annotated[
+    int | None,
+    typer.Option("--fd", help="Listen on the socket with this file descriptor, which whoever started this keeps open."),
+]
 
 
 def api(
     ctx: typer.Context,
     rest_port: RestPort = None,
     rest_bind_address: RestBindAddress = None,
+    reuse_port: ReusePort = None,
+    fd: Descriptor = None,
     api_key_file: ApiKeyFile = None,
     model_repository_path: ModelRepositoryPath = None,
     config_path: ConfigPath = None,
@@ -50,27 +64,35 @@ def api(
     settings = settings_from(ctx.params)
     require_redis_url(settings.redis.url, "api")
     repository_from(settings)
-    listening = listen(settings.http)
+    listening = listen(settings.http) if fd is None else inherited(fd)
+    # Who comes while this process ends waits in a queue that lives on, or gets to another process.
+    address_stays = fd is not None or settings.http.reuse_port
+    if address_stays:
+        settings = settings.model_copy(update={"http": settings.http.model_copy(update={"restart_s": 0})})
 
     # Imported here: the worker image has neither, and the other commands should not wait for them.
     import uvicorn
 
     from api.app import create_app
+    from api.server import DrainingServer
 
     configure_logging(settings.log, quiet=("uvicorn.error",))
-    server = uvicorn.Server(
+    app = create_app(settings)
+    server = DrainingServer(
         uvicorn.Config(
-            create_app(settings),
+            app,
             host=settings.http.rest_bind_address,
             port=settings.http.rest_port,
             access_log=False,
             log_config=None,
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=settings.http.shutdown_timeout_s,
-        )
+            timeout_graceful_shutdown=_CLOSE_S,
+        ),
+        app.state.service.drain,
+        address_stays=address_stays,
     )
-    _logger.info("listening on http://%s:%d", settings.http.rest_bind_address, settings.http.rest_port)
+    _logger.info("listening on http://%s:%d", *listening.getsockname()[:2])
     server.run(sockets=[listening])
     if not server.started:
         raise typer.Exit(1)
@@ -87,6 +109,8 @@ def listen(http: HttpSettings) -> socket.socket:
         raise UserError(f"cannot listen on {where}: --rest_bind_address is not an address of here.") from error
     listening = socket.socket(family, kind, protocol)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if http.reuse_port:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listening.bind(address)
         # Bound sockets of two processes get along until both listen.
@@ -95,6 +119,17 @@ def listen(http: HttpSettings) -> socket.socket:
         listening.close()
         raise UserError(_cannot_listen(where, error)) from error
     return listening
+
+
+def inherited(descriptor: int) -> socket.socket:
+    """Return the listening socket with this descriptor, as systemd (3) and others hand it over. Raises UserError."""
+    try:
+        found = socket.socket(fileno=descriptor)
+        if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise UserError(f"--fd {descriptor} is a socket that does not listen.")
+    except OSError as error:
+        raise UserError(f"--fd {descriptor} is not a socket: {os.strerror(error.errno or 0)}.") from error
+    return found
 
 
 def require_redis_url(url: str | None, command: str) -> None:

@@ -47,6 +47,7 @@ LogLevel = Annotated[str | None, typer.Option("--log_level", help="DEBUG, INFO, 
 _SETTINGS = {
     "rest_port": ("http", "rest_port"),
     "rest_bind_address": ("http", "rest_bind_address"),
+    "reuse_port": ("http", "reuse_port"),
     "api_key_file": ("http", "api_key_file"),
     "model_repository_path": ("repository", "model_repository_path"),
     "config_path": ("repository", "config_path"),

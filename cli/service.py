@@ -22,6 +22,7 @@ _TICK_S = 0.1
 _REMIND_EVERY_S = 30.0
 # What a child may take beyond its own graceful shutdown before its group is killed.
 _STOP_MARGIN_S = 15
+_REDIS_STOPS_S = 30
 # Stopped in this order from the right: the API, then the workers, Redis last.
 _REDIS, _WORKERS, _API = 0, 1, 2
 
@@ -53,12 +54,22 @@ class Service:
             while True:
                 self._watch()
         except _Stopped:
-            self._console.print("stopping (Ctrl-C again does not wait for running jobs)")
+            self._console.print("stopping; Ctrl-C again does not wait. Jobs that are not done go on at the next start.")
         except ChildRefused as error:
             raise typer.Exit(2) from error
         finally:
             seen = self._signals.count
-            self._supervisor.stop(hurry=lambda: self._signals.count > seen)
+            self._supervisor.stop(hurry=lambda: self._signals.count > seen, told=self._say_what_is_waited_for)
+
+    def _say_what_is_waited_for(self, stage: int) -> None:
+        http, worker = self._settings.http, self._settings.worker
+        self._console.print(
+            {
+                _API: f"waiting for the API: requests that wait are answered (at most {http.shutdown_timeout_s} s)",
+                _WORKERS: f"waiting for the workers: running jobs are finished (at most {worker.shutdown_timeout_s} s)",
+                _REDIS: "waiting for Redis: it writes its data to disk",
+            }[stage]
+        )
 
     def _watch(self) -> None:
         if self._signals.count:
@@ -72,7 +83,7 @@ class Service:
             return
         server = prepare(self._settings.data_dir, own_memory_bytes(self._settings, len(self._graphs)))
         # It holds the lock as well: no second server may write to the same files, whatever becomes of us.
-        self._start("redis", server.command, _REDIS, pass_fds=(self._lock,))
+        self._start("redis", server.command, _REDIS, _REDIS_STOPS_S, pass_fds=(self._lock,))
         wait_until_answering(server, lambda: self._supervisor.is_running("redis"), self._pause_or_stop)
         redis = self._settings.redis.model_copy(update={"url": server.url})
         self._settings = self._settings.model_copy(update={"redis": redis})
@@ -85,15 +96,17 @@ class Service:
     def _start_the_rest(self) -> None:
         imagegen = [sys.executable, "-P", "-m", "cli"]
         for name in self._graphs:
-            self._start(f"worker {name}", [*imagegen, "worker", "--graph", name], _WORKERS)
+            command = [*imagegen, "worker", "--graph", name]
+            self._start(f"worker {name}", command, _WORKERS, self._settings.worker.shutdown_timeout_s)
         if self._settings.webhooks.secrets:
-            self._start("webhooks", [*imagegen, "worker", "--webhooks"], _WORKERS)
-        self._start("api", [*imagegen, "api"], _API)
+            limit_s = self._settings.webhooks.timeout_s
+            self._start("webhooks", [*imagegen, "worker", "--webhooks"], _WORKERS, limit_s)
+        self._start("api", [*imagegen, "api"], _API, self._settings.http.shutdown_timeout_s)
 
-    def _start(self, name: str, command: list[str], stage: int, pass_fds: tuple[int, ...] = ()) -> None:
-        patience_s = self._settings.http.shutdown_timeout_s + _STOP_MARGIN_S
+    def _start(self, name: str, command: list[str], stage: int, limit_s: float, pass_fds: tuple[int, ...] = ()) -> None:
+        """``limit_s``: how long it may take by itself to stop."""
         environment = child_environment(self._settings)
-        self._supervisor.start(ChildSpec(name, command, environment, stage, patience_s, pass_fds))
+        self._supervisor.start(ChildSpec(name, command, environment, stage, limit_s + _STOP_MARGIN_S, pass_fds))
 
     def _wait_until_ready(self) -> None:
         reminded = time.monotonic()

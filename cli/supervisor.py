@@ -23,8 +23,10 @@ _SHIM = Path(__file__).resolve().parent / "child.py"
 _REFUSED = 2
 _POLL_S = 0.05
 _STDERR = 2
-# What even a hurried child gets: Redis closes its files in less.
-_LEAST_PATIENCE_S = 1.0
+# What even a hurried child gets: a worker hands its job back and Redis closes its files in less.
+_LEAST_PATIENCE_S = 2.0
+# Two signals at once would be one.
+_BETWEEN_SIGNALS_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,13 @@ class Supervisor:
             elif child.process is None and time.monotonic() >= child.restart_at:
                 child.start()
 
-    def stop(self, hurry: Callable[[], bool] = lambda: False) -> None:
-        """Stop all children, stage by stage, the last one first; ``hurry`` true ends the waiting."""
+    def stop(self, hurry: Callable[[], bool] = lambda: False, told: Callable[[int], None] = lambda _: None) -> None:
+        """Stop all children, stage by stage, the last one first; ``hurry`` true ends the waiting.
+
+        ``told`` gets the number of each stage that is about to be stopped.
+        """
         for stage in sorted({child.spec.stage for child in self._children.values()}, reverse=True):
+            told(stage)
             _stop_together([c for c in self._children.values() if c.spec.stage == stage], hurry)
         self._children.clear()
 
@@ -144,14 +150,14 @@ class Supervisor:
 
 
 def _stop_together(children: list[_Child], hurry: Callable[[], bool]) -> None:
-    """Ask the leader of each group to stop, and kill the groups that take too long."""
-    began = time.monotonic()
-    for child in children:
-        if child.process is not None:
-            # Not Popen.terminate(), which may reap: the group is to be emptied before that.
-            os.kill(child.process.pid, signal.SIGTERM)
+    """Ask the leader of each group to stop, again where it is to hurry, and kill the groups that take too long."""
+    began, told_twice = time.monotonic(), False
+    _tell(children)
     pause = threading.Event()
     while any(child.process for child in children):
+        if hurry() and not told_twice and time.monotonic() - began > _BETWEEN_SIGNALS_S:
+            _tell(children)
+            told_twice, began = True, time.monotonic()
         for child in children:
             patience_s = min(_LEAST_PATIENCE_S if hurry() else inf, child.spec.stop_deadline_s)
             late = time.monotonic() - began > patience_s
@@ -161,6 +167,13 @@ def _stop_together(children: list[_Child], hurry: Callable[[], bool]) -> None:
                 child.process.wait()
                 child.process = None
         pause.wait(_POLL_S)
+
+
+def _tell(children: list[_Child]) -> None:
+    for child in children:
+        if child.process is not None:
+            # Not Popen.terminate(), which may reap: the group is to be emptied before that.
+            os.kill(child.process.pid, signal.SIGTERM)
 
 
 def _has_ended(pid: int) -> bool:

@@ -60,7 +60,7 @@ def worker(
     if webhooks:
         if not settings.webhooks.secrets:
             raise UserError("webhooks are signed, with IMAGEGEN_WEBHOOKS__SECRET, which is not set.")
-        _become(webhook_command(settings), _celery_environment(settings))
+        _become(webhook_command(settings), worker_environment(settings))
     name = choose_graph(repository_from(settings), settings.worker.graph)
     chosen = settings.model_copy(update={"worker": settings.worker.model_copy(update={"graph": name})})
     _become(celery_command(chosen, name), worker_environment(chosen))
@@ -113,12 +113,11 @@ def _command(app: str, node: str, queue: str, pool: list[str], settings: Setting
 
 
 def worker_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment of a graph's Celery worker: its settings, and SIGTERM as a bounded, soft shutdown."""
-    return _celery_environment(settings) | {"REMAP_SIGTERM": "SIGQUIT"}
+    """Return the environment of a Celery worker.
 
-
-def _celery_environment(settings: Settings) -> dict[str, str]:
-    """Without more, SIGTERM waits for running tasks: right for deliveries, whose time is limited."""
+    SIGTERM is Celery's warm shutdown, which waits for running tasks: right for deliveries, whose time is limited; the
+    workers of graphs bound it themselves (workers/drain.py).
+    """
     environment = child_environment(settings)
     # Celery warns root of unpickling strangers' messages; ours are JSON and nothing else is accepted.
     warnings = [environment.get("PYTHONWARNINGS", ""), "ignore:You're running the worker with superuser"]

@@ -51,7 +51,12 @@ class HttpSettings(_Group):
     max_body_bytes: int = Field(64 * 2**20, gt=0)
     max_image_pixels: int = Field(40_000_000, gt=0)
     url_ttl_s: int = Field(3600, gt=0)
+    # How long a stopping API goes on answering those who wait; and after that, about how long until the next one
+    # listens: so clients are told when to ask again. 0 where others answer meanwhile (behind a balancer).
     shutdown_timeout_s: int = Field(30, gt=0)
+    restart_s: int = Field(5, ge=0, le=60)
+    # Let several API processes listen on one port: the new one starts before the old one is stopped.
+    reuse_port: bool = False
     heartbeat_s: float = Field(15.0, gt=0)
     # A client that goes away cancels the job it waited for; jobs submitted to be polled live on.
     cancel_on_disconnect: bool = True
@@ -81,7 +86,7 @@ class WorkerSettings(_Group):
     engine: Literal["openvino", "simulated"] = "openvino"
     cache_dir: Path | None = None
     simulated_step_s: float = Field(0.02, ge=0)
-    # How long a stopping worker may go on with the job it runs.
+    # How long a stopping worker may go on with the job it runs; then it hands it back.
     shutdown_timeout_s: int = Field(30, gt=0)
 
 

@@ -166,6 +166,16 @@ class StoreFull(ServiceUnavailable):
     retry_after_s = 30
 
 
+class ShuttingDown(ServiceUnavailable):
+    """The server is shutting down."""
+
+    code = "shutting_down"
+
+    def __init__(self, message: str | None = None, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class JobFailed(ImagegenError):
     """The job ended without a picture."""
 

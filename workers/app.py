@@ -7,6 +7,7 @@ threads of its own may exist before the fork, so the engine is imported in the c
 import logging
 import os
 import secrets
+import signal
 import socket
 from functools import cache, partial
 from typing import Any
@@ -19,6 +20,7 @@ from graphs.bundled import load_served
 from graphs.errors import ConfigurationError, EngineError
 from graphs.graph import Graph
 from graphs.model_facts import read_model_facts
+from workers.drain import Drain, end_process
 from workers.engine.factory import make_engine
 from workers.engine_adapters import EngineAdapters
 from workers.jobs.adapter_registry import AddedAdapters
@@ -26,6 +28,7 @@ from workers.jobs.broker import make_celery, wake_worker
 from workers.jobs.claims import Claims
 from workers.jobs.presence import WorkerPresence
 from workers.jobs.recovery import Recovery
+from workers.orders import Orders
 from workers.runner import Runner
 from workers.supervision import LoadReport, PoolView, ReportBoard, Supervision
 
@@ -37,6 +40,7 @@ app.conf.imports = ("workers.tasks",)
 # One name for this worker process and all children it will have: who holds a claim.
 OWNER = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
 _board = ReportBoard()
+_orders = Orders()
 _supervision: list[Supervision] = []
 
 
@@ -77,6 +81,7 @@ def runner() -> Runner:
         graph.name,
         _board.set_running,
         added.prepare,
+        _orders.now,
         now_storing=_board.set_storing,
         time_limit_s=settings.jobs.time_limit_s,
     )
@@ -89,6 +94,8 @@ def _configure_logging(**_: Any) -> None:
 
 @signals.worker_process_init.connect
 def _load_in_child(**_: Any) -> None:
+    # Stopping is the main process's affair, also where the signal goes to all of a group (systemd's default).
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         runner()
     except (ConfigurationError, EngineError) as error:
@@ -107,9 +114,14 @@ def _supervise(sender: Any, **_: Any) -> None:
         operations=(),
         seen_at=0.0,
     )
-    supervision = Supervision(recovery, presence, _board, _pool_view(sender))
+    pool = _pool_view(sender)
+    drain = Drain(recovery, _orders, pool.living, settings.worker.shutdown_timeout_s)
+    supervision = Supervision(recovery, presence, _board, pool, drain)
     supervision.start()
     _supervision.append(supervision)
+    # However it is told to stop, it drains: Celery's cold shutdown would cost the running job an attempt.
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.getsignal(signal.SIGTERM))
     log.info("worker for %r on %s, loading the model", graph, presence.device)
 
 
@@ -122,6 +134,8 @@ def _child_lost(**_: Any) -> None:
 
 @signals.worker_shutting_down.connect
 def _drain(**_: Any) -> None:
+    if not _supervision:  # not connected yet, so nothing runs; Celery would wait until the model is loaded
+        end_process()
     for supervision in _supervision:
         supervision.drain()
 

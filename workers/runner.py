@@ -10,6 +10,7 @@ from workers.engine.images import decode_inputs, encode
 from workers.engine.protocol import Engine, GenerationCancelled, Step
 from workers.jobs.claims import Claim, Claims, Preview
 from workers.jobs.job import JobError, overdue_error
+from workers.orders import Order
 
 log = logging.getLogger(__name__)
 
@@ -22,13 +23,17 @@ class Overdue(Exception):
     """The job has run for as long as any may."""
 
 
+class HandBack(Exception):
+    """This worker is to stop, and others can do the job sooner than it."""
+
+
 class Runner:
     """Runs jobs one after the other on one loaded engine.
 
     ``now_running`` is told the id of the job that runs, and None in between: the main process renews its lease.
     ``now_storing`` is told the id of a job that is drawn: no time limit holds while its pictures wait to be stored.
     A job that runs longer than ``time_limit_s`` fails at its next step.
-    ``prepare`` makes the engine ready for a request (its adapters), or raises EngineError.
+    ``prepare`` makes the engine ready for a request (its adapters), or raises EngineError. ``order`` says how to go on.
     """
 
     def __init__(
@@ -38,16 +43,20 @@ class Runner:
         graph: str,
         now_running: Callable[[str | None], None] = lambda _: None,
         prepare: Callable[[ResolvedRequest], None] = lambda _: None,
+        order: Callable[[], Order] = lambda: Order.GO_ON,
         *,
         now_storing: Callable[[str], None] = lambda _: None,
         time_limit_s: int = 2**31,
     ) -> None:
         self._claims, self._engine, self._graph = claims, engine, graph
-        self._now_running, self._prepare, self._now_storing = now_running, prepare, now_storing
-        self._time_limit_s, self._ends_at = time_limit_s, float("inf")
+        self._now_running, self._prepare, self._order = now_running, prepare, order
+        self._now_storing, self._time_limit_s, self._ends_at = now_storing, time_limit_s, float("inf")
 
     def run_next(self) -> None:
         """Take the next job of the graph and run it to its end. Never raises for what a job or its model does."""
+        if self._order() is not Order.GO_ON:
+            log.info("this worker stops and takes no more jobs")
+            return
         claim = self._claims.claim_next(self._graph)
         if claim is None:
             log.debug("no job waits for %r", self._graph)
@@ -67,6 +76,9 @@ class Runner:
         except GenerationCancelled:
             self._claims.cancelled(claim)
             log.info("%s cancelled", job_id)
+        except HandBack:
+            self._claims.hand_back(claim)
+            log.warning("%s handed back: this worker stops", job_id)
         except ClaimLost:
             log.warning("%s was given to another worker or erased; its result here is dropped", job_id)
         except Overdue:
@@ -87,6 +99,7 @@ class Runner:
     def _draw(self, claim: Claim) -> None:
         request = claim.job.request
         self._prepare(request)
+        self._check_order()
         inputs = decode_inputs(claim.image, claim.mask) if claim.image else None
         generated = self._engine.generate(request, inputs, lambda step: self._on_step(claim, step))
         started = time.perf_counter()
@@ -99,6 +112,7 @@ class Runner:
 
     def _on_step(self, claim: Claim, step: Step) -> bool:
         """Record the step; True stops the engine."""
+        self._check_order()
         try:
             answer = self._claims.progress(claim, step.number, step.total, self._preview(claim, step))
         except ServiceUnavailable as error:
@@ -110,6 +124,10 @@ class Runner:
         if answer != "cancel" and time.monotonic() >= self._ends_at:
             raise Overdue
         return answer == "cancel"
+
+    def _check_order(self) -> None:
+        if self._order() is Order.HAND_BACK:
+            raise HandBack
 
     def _preview(self, claim: Claim, step: Step) -> Preview | None:
         """Return a partial image where one is due: evenly spaced over each image's steps, none at the last."""

@@ -18,12 +18,14 @@ from functools import partial
 from pathlib import Path
 
 from graphs.errors import ServiceUnavailable
+from workers.drain import Drain
 from workers.jobs.presence import WorkerPresence
 from workers.jobs.recovery import Recovery
 
 log = logging.getLogger(__name__)
 
 _CYCLE_S = 1.0
+_DRAINING_CYCLE_S = 0.1
 _RESEND_EVERY = 5
 EXIT_CANNOT_LOAD = 2
 
@@ -94,6 +96,10 @@ class PoolView:
     child_pids: Callable[[], set[int]]
     replace_dead_child: Callable[[], None]
 
+    def living(self) -> set[int]:
+        """Return the pids of the children that live."""
+        return {pid for pid in self.child_pids() if is_running(pid)}
+
 
 def is_running(pid: int) -> bool:
     """Tell whether a process lives and is no zombie (read from /proc: waiting for it would be the pool's reaping)."""
@@ -107,16 +113,20 @@ def is_running(pid: int) -> bool:
 class Supervision(threading.Thread):
     """The main process's thread."""
 
-    def __init__(self, recovery: Recovery, presence: WorkerPresence, board: ReportBoard, pool: PoolView) -> None:
+    def __init__(
+        self, recovery: Recovery, presence: WorkerPresence, board: ReportBoard, pool: PoolView, drain: Drain
+    ) -> None:
         super().__init__(name="supervision", daemon=True)
-        self._recovery, self._presence, self._board, self._pool = recovery, presence, board, pool
-        self._wake, self._draining, self._stopping = threading.Event(), threading.Event(), threading.Event()
-        self._redis_away = False
+        self._recovery, self._presence, self._board, self._pool, self._drain = recovery, presence, board, pool, drain
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._redis_away = self._has_left = False
         # Jobs whose child is gone, and of whose end Redis does not know yet.
         self._left_behind: set[str] = set()
 
     def child_lost(self) -> None:
         """The child died while it ran a job: requeue that now rather than when its lease runs out."""
+        if self._drain.is_forced:  # it was killed, and its job is handed back
+            return
         if job_id := self._board.running():
             self._board.set_running(None)
             self._left_behind.add(job_id)
@@ -124,14 +134,16 @@ class Supervision(threading.Thread):
         self._wake.set()
 
     def drain(self) -> None:
-        """The worker takes no more jobs: count no longer as ready, but keep the running job's lease."""
-        self._draining.set()
-        self._guarded(lambda: self._recovery.leave(self._presence.name))
+        """The worker takes no more jobs: count no longer as ready, but keep the running job's lease (see Drain)."""
+        self._drain.begin()
+        self._wake.set()
 
     def stop(self) -> None:
         """End the thread."""
         self._stopping.set()
         self._wake.set()
+        if self._drain.is_on:
+            self._guarded(self._recovery.pass_on)
 
     def run(self) -> None:
         """Do the rounds until stopped."""
@@ -140,18 +152,20 @@ class Supervision(threading.Thread):
             resend = cycle % _RESEND_EVERY == 0
             self._guarded(partial(self._cycle, resend=resend))
             cycle += 1
-            self._wake.wait(_CYCLE_S)
+            self._wake.wait(_DRAINING_CYCLE_S if self._drain.is_on else _CYCLE_S)
             self._wake.clear()
 
     def _cycle(self, *, resend: bool) -> None:
         report = self._board.read()
-        alive = {pid for pid in self._pool.child_pids() if is_running(pid)}
+        alive = self._pool.living()
         self._end_if_it_cannot_load(report)
-        if not self._draining.is_set():
+        running = self._board.running()
+        if self._drain.is_on:
+            self._leave(running)
+        else:
             loaded = report is not None and report.pid in alive
             operations = report.operations if report and loaded else ()
             self._recovery.heartbeat(replace(self._presence, ready=loaded, operations=operations))
-        running = self._board.running()
         if not alive:
             self._pool.replace_dead_child()
         elif running and self._board.running_for_s() >= self._recovery.kill_after_s:
@@ -178,6 +192,13 @@ class Supervision(threading.Thread):
             if job_id != self._board.running():  # the next child has it again: its lease is a new one
                 self._recovery.end_lease(job_id)
             self._left_behind.discard(job_id)
+
+    def _leave(self, running: str | None) -> None:
+        # First, and whether Redis answers or not: leaving must not wait for it.
+        self._drain.look(running)
+        if not self._has_left:
+            self._recovery.leave(self._presence.name)
+            self._has_left = True
 
     def _end_if_it_cannot_load(self, report: LoadReport | None) -> None:
         if report is None or report.error is None:

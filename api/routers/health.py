@@ -17,7 +17,11 @@ async def live() -> dict[str, str]:
 
 @router.get("/v2/health/ready")
 async def ready(service: Service) -> dict[str, str]:
-    """Answer 200 when Redis answers and every graph has a worker that has loaded it, else 503 with the reason."""
+    """Answer 200 when Redis answers and every graph has a worker that has loaded it, else 503 with the reason.
+
+    A server that is shutting down is not ready, so that balancers send their requests elsewhere.
+    """
+    service.drain.check_open()
     loaded = {worker.graph for worker in await service.store.workers() if worker.ready}
     missing = [name for name in service.graph_names if name not in loaded]
     if missing:

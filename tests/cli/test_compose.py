@@ -11,7 +11,7 @@ import typer.main
 import yaml
 
 from cli.main import app
-from config.settings import HttpSettings, Settings
+from config.settings import HttpSettings, Settings, WorkerSettings
 from tests.cli.cli_support import ROOT
 
 DOCKERFILES = [ROOT / "docker" / "api.Dockerfile", ROOT / "docker" / "worker.Dockerfile"]
@@ -98,7 +98,7 @@ def test_redis_is_durable_and_evicts_nothing() -> None:
 def test_redis_is_there_first_and_stopping_has_its_time(service: str) -> None:
     assert SERVICES[service]["depends_on"]["redis"]["condition"] == "service_healthy"
     assert "healthcheck" in SERVICES["redis"]
-    graceful = HttpSettings().shutdown_timeout_s  # the worker's soft shutdown as well
+    graceful = {"api": HttpSettings(), "worker": WorkerSettings()}[service].shutdown_timeout_s
     assert seconds(SERVICES[service]["stop_grace_period"]) > graceful + 10
 
 

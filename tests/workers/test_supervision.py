@@ -9,8 +9,10 @@ import pytest
 from config.settings import RedisSettings
 from tests.redis_support import wait_until
 from tests.workers.jobs_support import GRAPH, Upkeep, claimed, client, look, on_store, submit, waiting
+from workers.drain import Drain
 from workers.jobs import keys
 from workers.jobs.presence import WorkerPresence
+from workers.orders import Orders
 from workers.supervision import LoadReport, PoolView, ReportBoard, Supervision, is_running
 
 PRESENCE = WorkerPresence(name="w", graph=GRAPH, device="CPU", ready=False, operations=(), seen_at=0.0)
@@ -91,10 +93,14 @@ class Pool:
 
     def __init__(self) -> None:
         self.pids: set[int] = set()
-        self.replaced = 0
+        self.replaced = self.looks = 0
 
     def view(self) -> PoolView:
-        return PoolView(lambda: self.pids, self._replace)
+        return PoolView(self._look, self._replace)
+
+    def _look(self) -> set[int]:
+        self.looks += 1
+        return self.pids
 
     def _replace(self) -> None:
         self.replaced += 1
@@ -110,9 +116,15 @@ def board() -> ReportBoard:
     return ReportBoard()
 
 
+def _supervision(redis: RedisSettings, pool: Pool, board: ReportBoard) -> Supervision:
+    recovery, view = Upkeep(redis), pool.view()
+    drain = Drain(recovery, Orders(), view.living, limit_s=60, end=lambda: None)
+    return Supervision(recovery, PRESENCE, board, view, drain)
+
+
 @pytest.fixture
 def supervision(redis_settings: RedisSettings, pool: Pool, board: ReportBoard) -> Iterator[Supervision]:
-    made = Supervision(Upkeep(redis_settings), PRESENCE, board, pool.view())
+    made = _supervision(redis_settings, pool, board)
     yield made
     made.stop()
     if made.ident is not None:
@@ -162,14 +174,16 @@ def test_a_running_jobs_lease_is_renewed(
 
 
 def test_a_draining_worker_is_gone_for_others(
-    redis_settings: RedisSettings, supervision: Supervision, pool: Pool
+    redis_settings: RedisSettings, supervision: Supervision, pool: Pool, board: ReportBoard
 ) -> None:
+    pool.pids = {os.getpid()}
+    board.set_running("imgjob_1")
     supervision.start()
     wait_until(lambda: _workers(redis_settings))
     supervision.drain()
-    assert _workers(redis_settings) == []
-    rounds = pool.replaced
-    wait_until(lambda: pool.replaced > rounds + 1)
+    wait_until(lambda: not _workers(redis_settings))
+    looks = pool.looks
+    wait_until(lambda: pool.looks > looks + 1)
     assert _workers(redis_settings) == []
 
 
@@ -186,12 +200,14 @@ def test_a_lost_childs_job_waits_again_at_once(
 
 
 def test_an_absent_redis_does_not_end_the_thread(pool: Pool, board: ReportBoard) -> None:
-    away = Supervision(Upkeep(RedisSettings(url="redis://127.0.0.1:1/0")), PRESENCE, board, pool.view())
+    away = _supervision(RedisSettings(url="redis://127.0.0.1:1/0"), pool, board)
     away.start()
+    pool.pids = {os.getpid()}
     board.set_running("imgjob_1")
     away.child_lost()
     away.drain()
-    wait_until(lambda: pool.replaced > 0)
+    looks = pool.looks
+    wait_until(lambda: pool.looks > looks + 1)
     assert away.is_alive()
     away.stop()
     away.join(5)

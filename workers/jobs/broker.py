@@ -39,7 +39,6 @@ def make_celery(settings: Settings) -> Celery:
         worker_concurrency=1,
         worker_prefetch_multiplier=1,
         worker_proc_alive_timeout=_LOAD_TIMEOUT_S,
-        worker_soft_shutdown_timeout=settings.worker.shutdown_timeout_s,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_send_task_events=False,
         worker_hijack_root_logger=False,

@@ -59,6 +59,7 @@ class Claims:
         self._claim = self._redis.register_script(script("claim"))
         self._finish = self._redis.register_script(script("finish"))
         self._progress = self._quick.register_script(script("progress"))
+        self._hand_back = self._quick.register_script(script("hand_back"))
 
     def claim_next(self, graph: str) -> Claim | None:
         """Claim the job that is first in a graph's queue; None when none waits."""
@@ -113,6 +114,18 @@ class Claims:
     def cancelled(self, claim: Claim) -> bool:
         """End the job as cancelled; False when the claim no longer holds."""
         return bool(self._end(claim, Status.CANCELLED, []))
+
+    def hand_back(self, claim: Claim) -> bool:
+        """Put the job back to its place in the queue, its attempt not counted; False when the claim no longer holds.
+
+        Tried once only: where Redis is away just then, the lease runs out, which does the same and counts.
+        """
+        with redis_errors():
+            done = self._hand_back(
+                keys=script_keys(claim.job.request.graph),
+                args=script_arguments(self._jobs, claim.job.id, "token", claim.token),
+            )
+        return bool(done)
 
     def _end(self, claim: Claim, status: Status, fields: list[Any], pictures: Sequence[bytes] = ()) -> int:
         job, graph = claim.job, claim.job.request.graph

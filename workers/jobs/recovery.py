@@ -15,6 +15,8 @@ from workers.jobs.presence import WorkerPresence, live_workers, stale_names
 from workers.jobs.scripts import script, script_arguments, script_keys
 
 _RESEND_AFTER_S = 5.0
+# The message of the job that a worker runs, and one that it got while it was told to stop.
+_MESSAGES_HELD = 2
 
 
 class Recovery:
@@ -30,6 +32,7 @@ class Recovery:
         self._release = self._redis.register_script(script("release"))
         self._reap = self._redis.register_script(script("reap"))
         self._heartbeat = self._redis.register_script(script("heartbeat"))
+        self._hand_back = self._redis.register_script(script("hand_back"))
 
     def heartbeat(self, presence: WorkerPresence) -> None:
         """Publish this worker's state, and tidy up after workers that are long gone."""
@@ -82,6 +85,23 @@ class Recovery:
         for _ in requeued:
             self._wake(self._graph)
         return requeued
+
+    def hand_back(self) -> list[str]:
+        """Requeue what this worker still holds, its child being dead, without counting the attempt. Returns the ids."""
+        handed_back = []
+        with redis_errors():
+            for raw in self._redis.zrange(keys.running(self._graph), 0, -1):
+                claim = script_arguments(self._jobs, raw.decode(), "worker", self._worker)
+                if self._hand_back(keys=script_keys(self._graph), args=claim):
+                    handed_back.append(raw.decode())
+        return handed_back
+
+    def pass_on(self) -> None:
+        """Wake others where jobs wait: a worker that leaves may have used up messages without doing their work."""
+        with redis_errors():
+            waiting = int(self._redis.zcard(keys.queued(self._graph)))
+        for _ in range(min(waiting, _MESSAGES_HELD)):
+            self._wake(self._graph)
 
     def resend_lost(self) -> int:
         """Send messages when jobs have waited for some seconds while a worker was idle. Returns how many.

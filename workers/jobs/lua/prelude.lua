@@ -80,6 +80,15 @@ local function finish(keys, status, fields)
   redis.call('EXPIRE', keys.job_events, math.min(keys.result_ttl_s, keys.record_ttl_s))
 end
 
+-- Back to its old place: the claim is over, another worker may begin the job anew.
+local function requeue(keys, place)
+  redis.call('HSET', keys.job, 'status', 'queued', 'step', 0)
+  redis.call('HDEL', keys.job, 'token', 'worker', 'nonce')
+  redis.call('ZREM', keys.running, keys.id)
+  enter_queue(keys, place)
+  announce(keys, 'queued', 'queue_position', redis.call('ZRANK', keys.queued, keys.id))
+end
+
 local function failure(code, message)
   return {'error', cjson.encode({code = code, message = message})}
 end

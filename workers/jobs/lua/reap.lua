@@ -18,11 +18,7 @@ for i = 1, #over, 2 do
   elseif tonumber(job[2]) >= max_attempts then
     crash(keys, job[2])
   else
-    redis.call('HSET', keys.job, 'status', 'queued', 'step', 0)
-    redis.call('HDEL', keys.job, 'token', 'worker', 'nonce')
-    redis.call('ZREM', keys.running, job_id)
-    enter_queue(keys, job[3])
-    announce(keys, 'queued', 'queue_position', redis.call('ZRANK', keys.queued, job_id))
+    requeue(keys, job[3])
     requeued[#requeued + 1] = job_id
   end
 end
