@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from api.served import Served
 from api.waiter import JobWaiter
+from config.log_context import log_from_here_with
 from config.settings import Settings
 from graphs.bundled import load_served
 from graphs.errors import JobFailed, JobNotCompleted, OperationNotAvailable, ServiceUnavailable
@@ -18,6 +19,7 @@ from graphs.request import GenerationParameters
 from graphs.resolve import resolve
 from workers.jobs.events import EventReader, JobEvent, JobEvents
 from workers.jobs.job import Job, Status
+from workers.jobs.metrics_view import MetricsView
 from workers.jobs.presence import WorkerPresence
 from workers.jobs.queue_view import Outlook, QueueView
 from workers.jobs.store import JobStore, Submission
@@ -37,9 +39,11 @@ class ImageService:
         on_disk = load_served(**settings.repository.model_dump())
         self._facts = {name: read_model_facts(graph.models_path) for name, graph in on_disk.graphs.items()}
         self.graph_names = list(on_disk.graphs)
+        self.devices = {name: " ".join(graph.device) for name, graph in on_disk.graphs.items()}
         self.served = Served(settings, on_disk, self._facts)
         self.store = JobStore(settings.redis, settings.jobs)
         self.queue = QueueView(settings.redis)
+        self.metrics = MetricsView(settings.redis)
         self._waiter = JobWaiter(self.store, EventReader(settings.redis), JobEvents(settings.redis))
         self._wake = wake
         # A small pool of its own: a dead Redis must not park every thread of the process.
@@ -58,6 +62,7 @@ class ImageService:
         await self._waiter.stop()
         await self.store.close()
         await self.queue.close()
+        await self.metrics.close()
         await self.served.close()
         self._wakers.shutdown(wait=False)
         self._decoders.shutdown(wait=False)
@@ -81,6 +86,8 @@ class ImageService:
     async def submit(self, submission: Submission) -> tuple[Job, bool]:
         """Submit a resolved request. Returns the job, and whether it is new. Raises what the store raises."""
         job, is_new = await self.store.submit(submission)
+        log_from_here_with(job_id=job.id, graph=job.request.graph)
+        log.info("%s %s", job.id, "accepted" if is_new else "joined")
         if is_new or job.status is Status.QUEUED:  # a message too many does no harm
             await self._woken(job)
         return job, is_new

@@ -12,6 +12,7 @@ from cli.options import (
     ApiKeyFile,
     CacheDir,
     ConfigPath,
+    LogFormat,
     LogLevel,
     ModelName,
     ModelPath,
@@ -45,6 +46,7 @@ def api(
     cache_dir: CacheDir = None,
     redis_url: RedisUrl = None,
     log_level: LogLevel = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Run the HTTP API (needs a Redis, and workers that draw)."""
     settings = settings_from(ctx.params)

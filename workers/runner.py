@@ -1,15 +1,18 @@
 """One job's story, in plain Python: claim it, draw it, store it, or say why not."""
 
+import contextvars
 import logging
 import time
 from collections.abc import Callable
 
+from config.log_context import logged_with
 from graphs.errors import EngineError, ServiceUnavailable
-from graphs.request import ResolvedRequest
+from graphs.request import AdapterSelection, ResolvedRequest
 from workers.engine.images import decode_inputs, encode
 from workers.engine.protocol import Engine, GenerationCancelled, Step
 from workers.jobs.claims import Claim, Claims, Preview
 from workers.jobs.job import JobError
+from workers.jobs.measures import stages_measured
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +38,9 @@ class Runner:
     ) -> None:
         self._claims, self._engine, self._graph = claims, engine, graph
         self._now_running, self._prepare = now_running, prepare
+        # How often other adapters were chosen than before, since the last job that was completed.
+        self._last_adapters: tuple[AdapterSelection, ...] = ()
+        self._switches = 0
 
     def run_next(self) -> None:
         """Take the next job of the graph and run it to its end. Never raises for what a job or its model does."""
@@ -49,6 +55,12 @@ class Runner:
             self._now_running(None)
 
     def _run(self, claim: Claim) -> None:
+        job = claim.job
+        about = {"job_id": job.id, "attempt": job.attempts, "graph": self._graph}
+        with logged_with(request_id=job.options.request_id, **about):
+            self._run_to_its_end(claim)
+
+    def _run_to_its_end(self, claim: Claim) -> None:
         job_id = claim.job.id
         log.info("%s claimed (attempt %d)", job_id, claim.job.attempts)
         try:
@@ -69,18 +81,28 @@ class Runner:
 
     def _draw(self, claim: Claim) -> None:
         request = claim.job.request
+        started = time.perf_counter()
         self._prepare(request)
         inputs = decode_inputs(claim.image, claim.mask) if claim.image else None
-        generated = self._engine.generate(request, inputs, lambda step: self._on_step(claim, step))
+        prepare_s = time.perf_counter() - started
+        if request.adapters != self._last_adapters:
+            self._switches, self._last_adapters = self._switches + 1, request.adapters
+        # The runtime calls back in a thread of its own, whose log lines are about this job as well.
+        context = contextvars.copy_context()
+        generated = self._engine.generate(request, inputs, lambda step: context.run(self._on_step, claim, step))
         started = time.perf_counter()
         pictures = [encode(image, request.output_format, request.output_compression) for image in generated.images]
         seconds = {**generated.seconds, "encode": time.perf_counter() - started}
-        if not self._claims.complete(claim, pictures, seconds):
+        measured = stages_measured({**seconds, "prepare": prepare_s}, generated.steps_s)
+        measured["adapter_switches"] = self._switches
+        if not self._claims.complete(claim, pictures, seconds, measured):
             raise ClaimLost
+        self._switches = 0
         log.info("%s completed in %.2f s", claim.job.id, seconds.get("generate", 0.0))
 
     def _on_step(self, claim: Claim, step: Step) -> bool:
         """Record the step; True stops the engine."""
+        log.debug("step %d of %d", step.number, step.total)
         try:
             answer = self._claims.progress(claim, step.number, step.total, self._preview(claim, step))
         except ServiceUnavailable as error:

@@ -98,6 +98,7 @@ class Supervision(threading.Thread):
     def child_lost(self) -> None:
         """The child died while it ran a job: requeue that now rather than when its lease runs out."""
         if job_id := self._board.running():
+            log.error("the process that ran %s died; the job goes back to the queue", job_id, extra={"job_id": job_id})
             self._guarded(lambda: self._recovery.end_lease(job_id))
             self._board.set_running(None)
         self._wake.set()
@@ -136,7 +137,7 @@ class Supervision(threading.Thread):
         elif running:
             self._recovery.renew_lease(running)
         for job_id in self._recovery.reap():
-            log.warning("%s requeued: its worker's lease ran out", job_id)
+            log.warning("%s requeued: its worker's lease ran out", job_id, extra={"job_id": job_id})
         if resend and (count := self._recovery.resend_lost()):
             log.warning("jobs waited while workers were idle: %d messages sent again", count)
 

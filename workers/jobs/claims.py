@@ -5,15 +5,21 @@ job) writes nothing any more.
 """
 
 import json
+import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from config.settings import JobSettings, RedisSettings
+from graphs.errors import ServiceUnavailable
 from workers.jobs import keys
 from workers.jobs.connection import connect, redis_errors
 from workers.jobs.job import Job, JobError, Status, job_from_hash
+from workers.jobs.measures import STAGE_BOUNDS_S, observation
 from workers.jobs.scripts import script, script_arguments, script_keys
+
+log = logging.getLogger(__name__)
 
 # Some two minutes with the waits between: a finished picture is not thrown away because Redis was away.
 _FINISH_RETRIES = 60
@@ -76,11 +82,27 @@ class Claims:
             )
         return answer.decode()
 
-    def complete(self, claim: Claim, pictures: Sequence[bytes], seconds: Mapping[str, float]) -> bool:
-        """Store the encoded pictures and end the job; False when the claim no longer holds."""
+    def complete(
+        self,
+        claim: Claim,
+        pictures: Sequence[bytes],
+        seconds: Mapping[str, float],
+        measured: Mapping[str, int] | None = None,
+    ) -> bool:
+        """Store the encoded pictures and end the job; False when the claim no longer holds.
+
+        ``seconds`` by stage stay with the job; ``measured`` is added to the graph's metrics in the same step.
+        """
         rounded = {stage: round(value, 6) for stage, value in seconds.items()}
+        request = claim.job.request
+        drawn = {"images": len(pictures), "pixels": len(pictures) * request.width * request.height}
         fields = ["artifacts", len(pictures), "seconds", json.dumps(rounded)]
-        return self._end(claim, Status.COMPLETED, fields, pictures)
+        fields += ["measured", json.dumps({**drawn, **(measured or {})})]
+        started = time.perf_counter()
+        done = self._end(claim, Status.COMPLETED, fields, pictures)
+        if done:
+            self._count(request.graph, observation("stage/store", STAGE_BOUNDS_S, [time.perf_counter() - started]))
+        return done
 
     def fail(self, claim: Claim, error: JobError) -> bool:
         """End the job with a reason; False when the claim no longer holds."""
@@ -89,6 +111,17 @@ class Claims:
     def cancelled(self, claim: Claim) -> bool:
         """End the job as cancelled; False when the claim no longer holds."""
         return self._end(claim, Status.CANCELLED, [])
+
+    def _count(self, graph: str, added: Mapping[str, int]) -> None:
+        """Add to a graph's metrics what is known only after a transition; lost where Redis is away just now."""
+        try:
+            with redis_errors():
+                pipeline = self._quick.pipeline(transaction=False)
+                for field, by in added.items():
+                    pipeline.hincrby(keys.metrics(graph), field, by)
+                pipeline.execute()
+        except ServiceUnavailable as error:
+            log.debug("not counted: %s", error)
 
     def _end(self, claim: Claim, status: Status, fields: list[Any], pictures: Sequence[bytes] = ()) -> bool:
         job, graph = claim.job, claim.job.request.graph

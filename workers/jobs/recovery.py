@@ -47,7 +47,7 @@ class Recovery:
 
     def end_lease(self, job_id: str) -> None:
         """Say that this worker's child died while it ran the job: whoever reaps next requeues it."""
-        self._set_lease(job_id, 0)
+        self._set_lease(job_id, 0, "crashed")
 
     def reap(self) -> list[str]:
         """Requeue the jobs whose lease ran out and wake a worker for each. Returns their ids."""
@@ -79,10 +79,10 @@ class Recovery:
             self._wake(self._graph)
         return missing
 
-    def _set_lease(self, job_id: str, lease_ms: int) -> None:
+    def _set_lease(self, job_id: str, lease_ms: int, why: str = "") -> None:
         with redis_errors():
             self._renew(
-                keys=script_keys(self._graph), args=script_arguments(self._jobs, job_id, self._worker, lease_ms)
+                keys=script_keys(self._graph), args=script_arguments(self._jobs, job_id, self._worker, lease_ms, why)
             )
 
     def _redis_just_started(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from config.settings import JobSettings
 from workers.jobs import keys
+from workers.jobs.measures import DURATION_BOUNDS_S, bound_text
 
 _FOLDER = Path(__file__).parent / "lua"
 # Deliveries are kept as long as OpenAI and Standard Webhooks say that one is tried: three days.
@@ -18,7 +19,12 @@ _DELIVERY_TTL_S = 72 * 3600
 _OUTBOX = (
     f"local DELIVERIES, DELIVERY, DELIVERY_TTL_S = '{keys.DELIVERIES}', '{keys.delivery('')}', {_DELIVERY_TTL_S}\n"
 )
-_PRELUDE = _OUTBOX + (_FOLDER / "prelude.lua").read_text(encoding="utf-8")
+_METRICS = (
+    f"local QUEUED, WAITING = '{keys.queued('')}', '{keys.waiting('')}'\n"
+    f"local METRICS, CRASHES = '{keys.metrics('')}', '{keys.crashes('')}'\n"
+    f"local DURATION_BOUNDS = {{{', '.join(map(bound_text, DURATION_BOUNDS_S))}}}\n"
+)
+_PRELUDE = _OUTBOX + _METRICS + (_FOLDER / "prelude.lua").read_text(encoding="utf-8")
 
 
 def script(name: str) -> str:

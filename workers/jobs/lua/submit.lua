@@ -12,6 +12,7 @@ local digest, once_ttl_s, join, start_by = ARGV[11], tonumber(ARGV[12]), ARGV[13
 local function joined(job_id)
   local job = ARGV[1] .. job_id
   redis.call('HINCRBY', job, 'waiters', 1)
+  count('joined')
   if start_by == '' then
     redis.call('HDEL', job, 'start_by')
   elseif redis.call('HEXISTS', job, 'start_by') == 1 then
@@ -67,6 +68,8 @@ redis.call('HSET', keys.job, 'status', 'queued', 'sequence', sequence, 'place', 
 if image ~= '' then redis.call('SET', keys.image, image) end
 if mask ~= '' then redis.call('SET', keys.mask, mask) end
 redis.call('ZADD', keys.queued, place, keys.id)
+waits(keys)
+count('submitted')
 redis.call('ZADD', KEYS[5], sequence, keys.id)
 -- Records expire by themselves; their names leave the owner's list here, a few at each submission.
 for _, old in ipairs(redis.call('ZRANGE', KEYS[5], 0, 1)) do
