@@ -42,7 +42,7 @@ local function waits(keys)
 end
 
 local function waits_no_more(keys)
-  redis.call('ZREM', graph_key(WAITING), keys.id)
+  redis.pcall('ZREM', graph_key(WAITING), keys.id)
 end
 
 local function count_end(keys, status, fields)
