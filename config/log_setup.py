@@ -25,7 +25,7 @@ class JsonLines(JsonFormatter):
         super().__init__(
             "%(levelname)s %(name)s %(message)s",
             rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
-            # Celery's own, about its tasks: they are as many as messages.
+            # "data" is Celery's, about its tasks.
             reserved_attrs=[*_RESERVED, "data"],
             json_ensure_ascii=False,
         )
@@ -52,7 +52,11 @@ def configure_logging(settings: LogSettings, quiet: tuple[str, ...] = ()) -> Non
                 "stderr": {"class": "logging.StreamHandler", "formatter": settings.format, "filters": ["context"]}
             },
             "root": {"level": settings.level, "handlers": ["stderr"]},
-            "loggers": {name: {"level": "WARNING"} for name in quiet},
+            "loggers": {
+                **{name: {"level": "WARNING"} for name in quiet},
+                # Celery's pool tells here that a child died, and passes nothing on to root.
+                "multiprocessing": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
+            },
         }
     )
     if settings.format == "json":
