@@ -20,7 +20,7 @@ PREFIXES = ("/v3", "/v1")
 log = logging.getLogger("api.access")
 
 # Twice as many series, for what Prometheus sees itself.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 # Asked every few seconds by machines; no news.
 _PROBES = ("/v2/health/", "/metrics")

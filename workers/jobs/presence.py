@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from graphs.model_facts import Operation
 
@@ -20,6 +21,8 @@ class WorkerPresence:
     operations: tuple[str, ...]
     seen_at: float
     error: str | None = None
+    # How far its machine's clock goes ahead of Redis's.
+    clock_ahead_s: float = 0.0
 
     def can(self, operation: Operation) -> bool:
         """Tell whether this worker's model has a pipeline for the operation."""
@@ -33,8 +36,14 @@ class WorkerPresence:
 def live_workers(stored: Mapping[bytes, bytes], now: float) -> list[WorkerPresence]:
     """Read the heartbeats that are fresh; ``now`` is unix seconds of Redis's clock."""
     beats = (json.loads(value) for value in stored.values())
-    found = [WorkerPresence(**{**beat, "operations": tuple(beat["operations"])}) for beat in beats]
+    found = [_presence(beat) for beat in beats]
     return sorted((w for w in found if now - w.seen_at < ALIVE_S), key=lambda w: w.name)
+
+
+def _presence(beat: Mapping[str, Any]) -> WorkerPresence:
+    """What a worker of a newer version tells beyond this is passed over: versions run side by side for a while."""
+    known = {field.name: beat[field.name] for field in fields(WorkerPresence) if field.name in beat}
+    return WorkerPresence(**{**known, "operations": tuple(beat["operations"])})
 
 
 def stale_names(stored: Mapping[bytes, bytes], now: float) -> list[str]:

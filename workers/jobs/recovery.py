@@ -4,6 +4,7 @@ Called every second from a worker's main process, never from the child that draw
 GIL would starve it) and never from Celery's event loop (it blocks while Redis is away).
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -32,7 +33,8 @@ class Recovery:
         """Publish this worker's state, and tidy up after workers that are long gone."""
         with redis_errors():
             now = self._now()
-            self._redis.hset(keys.WORKERS, presence.name, replace(presence, seen_at=now).to_json())
+            beat = replace(presence, seen_at=now, clock_ahead_s=round(time.time() - now, 3))
+            self._redis.hset(keys.WORKERS, presence.name, beat.to_json())
             if stale := stale_names(self._redis.hgetall(keys.WORKERS), now):
                 self._redis.hdel(keys.WORKERS, *stale)
 
