@@ -17,9 +17,8 @@ _COUNTERS = {
     "completed": ("imagegen_jobs_completed", "Jobs that ended with their pictures."),
     "reaped": (
         "imagegen_jobs_reaped",
-        "Times that a running job's lease ran out: its worker died, hung or was cut off.",
+        "Times that a job whose lease ran out went back to its place in the queue.",
     ),
-    "requeued": ("imagegen_jobs_requeued", "Times that a job went back to its place in the queue."),
     "crashes": ("imagegen_worker_crashes", "Times that a worker's child process died while it ran a job."),
     "images": ("imagegen_images", "Pictures drawn."),
     "pixels": ("imagegen_pixels", "Pixels of these pictures."),

@@ -95,8 +95,10 @@ class Runner:
         seconds = {**generated.seconds, "encode": time.perf_counter() - started}
         measured = stages_measured({**seconds, "prepare": prepare_s}, generated.steps_s)
         measured["adapter_switches"] = self._switches
+        started = time.perf_counter()
         if not self._claims.complete(claim, pictures, seconds, measured):
             raise ClaimLost
+        self._claims.count(self._graph, stages_measured({"store": time.perf_counter() - started}))
         self._switches = 0
         log.info("%s completed in %.2f s", claim.job.id, seconds.get("generate", 0.0))
 

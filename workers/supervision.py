@@ -101,6 +101,7 @@ class Supervision(threading.Thread):
             log.error("the process that ran %s died; the job goes back to the queue", job_id, extra={"job_id": job_id})
             self._guarded(lambda: self._recovery.end_lease(job_id))
             self._board.set_running(None)
+            self._guarded(self._recovery.count_crash)
         self._wake.set()
 
     def drain(self) -> None:

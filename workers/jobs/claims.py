@@ -6,7 +6,6 @@ job) writes nothing any more.
 
 import json
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,6 @@ from graphs.errors import ServiceUnavailable
 from workers.jobs import keys
 from workers.jobs.connection import connect, redis_errors
 from workers.jobs.job import Job, JobError, Status, job_from_hash
-from workers.jobs.measures import STAGE_BOUNDS_S, observation
 from workers.jobs.scripts import script, script_arguments, script_keys
 
 log = logging.getLogger(__name__)
@@ -94,15 +92,9 @@ class Claims:
         ``seconds`` by stage stay with the job; ``measured`` is added to the graph's metrics in the same step.
         """
         rounded = {stage: round(value, 6) for stage, value in seconds.items()}
-        request = claim.job.request
-        drawn = {"images": len(pictures), "pixels": len(pictures) * request.width * request.height}
         fields = ["artifacts", len(pictures), "seconds", json.dumps(rounded)]
-        fields += ["measured", json.dumps({**drawn, **(measured or {})})]
-        started = time.perf_counter()
-        done = self._end(claim, Status.COMPLETED, fields, pictures)
-        if done:
-            self._count(request.graph, observation("stage/store", STAGE_BOUNDS_S, [time.perf_counter() - started]))
-        return done
+        fields += ["measured", json.dumps({**_drawn(claim, pictures), **(measured or {})})]
+        return self._end(claim, Status.COMPLETED, fields, pictures)
 
     def fail(self, claim: Claim, error: JobError) -> bool:
         """End the job with a reason; False when the claim no longer holds."""
@@ -112,7 +104,7 @@ class Claims:
         """End the job as cancelled; False when the claim no longer holds."""
         return self._end(claim, Status.CANCELLED, [])
 
-    def _count(self, graph: str, added: Mapping[str, int]) -> None:
+    def count(self, graph: str, added: Mapping[str, int]) -> None:
         """Add to a graph's metrics what is known only after a transition; lost where Redis is away just now."""
         try:
             with redis_errors():
@@ -132,3 +124,8 @@ class Claims:
                 args=script_arguments(self._jobs, job.id, claim.token, status.value, len(pictures), *pictures, *fields),
             )
         return bool(done)
+
+
+def _drawn(claim: Claim, pictures: Sequence[bytes]) -> dict[str, int]:
+    request = claim.job.request
+    return {"images": len(pictures), "pixels": len(pictures) * request.width * request.height}

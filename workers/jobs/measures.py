@@ -45,7 +45,7 @@ def observation(name: str, bounds_s: tuple[float, ...], values_s: Iterable[float
     return added
 
 
-def stages_measured(seconds: Mapping[str, float], steps_s: Iterable[float]) -> Counter[str]:
+def stages_measured(seconds: Mapping[str, float], steps_s: Iterable[float] = ()) -> Counter[str]:
     """Return what one job's ``seconds`` by stage, and the seconds of each of its steps, add to the graph's metrics.
 
     A stage that took no time at all was not gone through (there is no VAE encoder in text to image).

@@ -1,6 +1,7 @@
 """Workers' signs of life: what each process publishes about itself, and who counts as alive."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -21,8 +22,8 @@ class WorkerPresence:
     operations: tuple[str, ...]
     seen_at: float
     error: str | None = None
-    # How far its machine's clock goes ahead of Redis's.
-    clock_ahead_s: float = 0.0
+    # Unix seconds of its machine's clock, at about the moment of ``seen_at``; 0 where it does not say.
+    clock: float = 0.0
 
     def can(self, operation: Operation) -> bool:
         """Tell whether this worker's model has a pipeline for the operation."""
@@ -30,7 +31,12 @@ class WorkerPresence:
 
     def to_json(self) -> str:
         """Return the heartbeat as it is stored."""
-        return json.dumps(asdict(self))
+        return json.dumps({**asdict(self), "clock": round(time.time(), 3)})
+
+    @property
+    def clock_ahead_s(self) -> float:
+        """How far its machine's clock goes ahead of Redis's."""
+        return self.clock - self.seen_at if self.clock else 0.0
 
 
 def live_workers(stored: Mapping[bytes, bytes], now: float) -> list[WorkerPresence]:

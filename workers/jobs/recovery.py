@@ -4,7 +4,6 @@ Called every second from a worker's main process, never from the child that draw
 GIL would starve it) and never from Celery's event loop (it blocks while Redis is away).
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -33,8 +32,7 @@ class Recovery:
         """Publish this worker's state, and tidy up after workers that are long gone."""
         with redis_errors():
             now = self._now()
-            beat = replace(presence, seen_at=now, clock_ahead_s=round(time.time() - now, 3))
-            self._redis.hset(keys.WORKERS, presence.name, beat.to_json())
+            self._redis.hset(keys.WORKERS, presence.name, replace(presence, seen_at=now).to_json())
             if stale := stale_names(self._redis.hgetall(keys.WORKERS), now):
                 self._redis.hdel(keys.WORKERS, *stale)
 
@@ -49,7 +47,16 @@ class Recovery:
 
     def end_lease(self, job_id: str) -> None:
         """Say that this worker's child died while it ran the job: whoever reaps next requeues it."""
-        self._set_lease(job_id, 0, "crashed")
+        self._set_lease(job_id, 0)
+
+    def count_crash(self) -> None:
+        """Count that this worker's child died of a job, and when."""
+        with redis_errors():
+            pipeline = self._redis.pipeline()
+            pipeline.hincrby(keys.metrics(self._graph), "crashes", 1)
+            pipeline.lpush(keys.crashes(self._graph), self._now())
+            pipeline.ltrim(keys.crashes(self._graph), 0, 9)
+            pipeline.execute()
 
     def reap(self) -> list[str]:
         """Requeue the jobs whose lease ran out and wake a worker for each. Returns their ids."""
@@ -81,10 +88,10 @@ class Recovery:
             self._wake(self._graph)
         return missing
 
-    def _set_lease(self, job_id: str, lease_ms: int, why: str = "") -> None:
+    def _set_lease(self, job_id: str, lease_ms: int) -> None:
         with redis_errors():
             self._renew(
-                keys=script_keys(self._graph), args=script_arguments(self._jobs, job_id, self._worker, lease_ms, why)
+                keys=script_keys(self._graph), args=script_arguments(self._jobs, job_id, self._worker, lease_ms)
             )
 
     def _redis_just_started(self) -> bool:

@@ -19,17 +19,17 @@ _DELIVERY_TTL_S = 72 * 3600
 _OUTBOX = (
     f"local DELIVERIES, DELIVERY, DELIVERY_TTL_S = '{keys.DELIVERIES}', '{keys.delivery('')}', {_DELIVERY_TTL_S}\n"
 )
-_METRICS = (
-    f"local QUEUED, WAITING = '{keys.queued('')}', '{keys.waiting('')}'\n"
-    f"local METRICS, CRASHES = '{keys.metrics('')}', '{keys.crashes('')}'\n"
+_PRELUDE = _OUTBOX + (_FOLDER / "prelude.lua").read_text(encoding="utf-8")
+
+_COUNTING = (
+    f"local QUEUED, WAITING, METRICS = '{keys.queued('')}', '{keys.waiting('')}', '{keys.metrics('')}'\n"
     f"local DURATION_BOUNDS = {{{', '.join(map(bound_text, DURATION_BOUNDS_S))}}}\n"
-)
-_PRELUDE = _OUTBOX + _METRICS + (_FOLDER / "prelude.lua").read_text(encoding="utf-8")
+) + (_FOLDER / "counting.lua").read_text(encoding="utf-8")
 
 
 def script(name: str) -> str:
     """Return the source of a script, with what all of them share in front."""
-    return _PRELUDE + (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+    return _COUNTING + _PRELUDE + (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
 
 
 def script_keys(graph: str, more: Sequence[str] = ()) -> list[str]:

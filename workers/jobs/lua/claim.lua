@@ -11,7 +11,6 @@ while true do
   local latest = math.min(tonumber(job[3] or 1e300), tonumber(job[4] or 1e300))
   if job[1] ~= 'queued' then
     redis.call('ZREM', KEYS[1], keys.id)
-    waits_no_more(keys)
   elseif now > latest * 1000 then
     expire(keys)
   elseif attempts >= max_attempts then
@@ -27,10 +26,8 @@ while true do
       'attempts', attempts + 1, 'started_at', seconds(now), 'step', 0)
     redis.call('ZADD', keys.running, now + lease_ms, keys.id)
     redis.call('ZREM', keys.queued, keys.id)
-    waits_no_more(keys)
-    count('attempts')
-    if attempts == 0 then observe('wait', since_created_ms(keys)) end
     announce(keys, 'in_progress', 'attempt', attempts + 1)
+    count_attempt(keys)
     return {keys.id, token}
   end
 end

@@ -2,11 +2,8 @@
 -- Takes away everything of a job. A worker that runs it loses its claim, and stops at the next step.
 local keys = keys_of(ARGV[4])
 local status = redis.call('HGET', keys.job, 'status')
-if status == 'queued' or status == 'in_progress' then
-  announce(keys, 'cancelled')
-  count('cancelled:erased')
-end
-waits_no_more(keys)
+count_erased(keys, status)
+if status == 'queued' or status == 'in_progress' then announce(keys, 'cancelled') end
 redis.call('ZREM', keys.queued, keys.id)
 redis.call('ZREM', keys.running, keys.id)
 redis.call('ZREM', KEYS[4], keys.id)

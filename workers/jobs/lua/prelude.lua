@@ -9,57 +9,6 @@ local function seconds(ms)
   return string.format('%.3f', ms / 1000)
 end
 
--- What /metrics tells of a graph: one hash, written by the very transition that it counts, so that a count is exact
--- whoever dies after it. Statistics never stop a transition: a Redis that is full refuses them alone (pcall).
-local function graph_key(beginning)
-  return beginning .. string.sub(KEYS[1], #QUEUED + 1)
-end
-
-local function count(field, by)
-  redis.pcall('HINCRBY', graph_key(METRICS), field, string.format('%.0f', by or 1))
-end
-
--- A histogram: how many fell into each bucket (its upper bound in seconds), and their sum in microseconds.
-local function observe(name, ms)
-  local bucket = 'inf'
-  for _, bound in ipairs(DURATION_BOUNDS) do
-    if ms <= bound * 1000 then
-      bucket = string.format('%.6g', bound)
-      break
-    end
-  end
-  count(name .. ':le:' .. bucket)
-  count(name .. ':us', math.max(ms, 0) * 1000)
-end
-
-local function since_created_ms(keys)
-  return now_ms() - 1000 * tonumber(redis.call('HGET', keys.job, 'created_at') or now_ms() / 1000)
-end
-
--- Beside the queue, whose order is another: the jobs that wait, the one submitted first in front.
-local function waits(keys)
-  redis.pcall('ZADD', graph_key(WAITING), redis.call('HGET', keys.job, 'created_at'), keys.id)
-end
-
-local function waits_no_more(keys)
-  redis.pcall('ZREM', graph_key(WAITING), keys.id)
-end
-
-local function count_end(keys, status, fields)
-  local code
-  for i = 1, #fields, 2 do
-    if fields[i] == 'error' then code = string.match(cjson.decode(fields[i + 1]).code, '^[%w_]+$') end
-  end
-  if status == 'completed' then
-    count('completed')
-    observe('job', since_created_ms(keys))
-  elseif status == 'failed' then
-    count('failed:' .. (code or 'unknown'))
-  else
-    count('cancelled:' .. (code or 'requested'))
-  end
-end
-
 -- The outbox: a webhook's delivery is written by the transition that it tells of, so that whoever dies after that
 -- loses nothing. Its id follows from the submission and the event's number, its record brings all that is told.
 local function post(keys, kind, number)
@@ -86,6 +35,7 @@ end
 
 -- The terminal transition: inputs go, the record stays for record_ttl_s, the pictures for result_ttl_s.
 local function finish(keys, status, fields)
+  fields = count_end(keys, status, fields)
   local now = now_ms()
   redis.call('HSET', keys.job, 'status', status, 'completed_at', seconds(now),
     'expires_at', seconds(now + keys.result_ttl_s * 1000), unpack(fields))
@@ -93,8 +43,6 @@ local function finish(keys, status, fields)
   redis.call('DEL', keys.image, keys.mask)
   redis.call('ZREM', keys.running, keys.id)
   redis.call('ZREM', keys.queued, keys.id)
-  waits_no_more(keys)
-  count_end(keys, status, fields)
   announce(keys, status)
   redis.call('EXPIRE', keys.job, keys.record_ttl_s)
   redis.call('EXPIRE', keys.job_events, math.min(keys.result_ttl_s, keys.record_ttl_s))

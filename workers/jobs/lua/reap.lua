@@ -7,21 +7,18 @@ for _, job_id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now_ms())) 
   if job[1] ~= 'in_progress' then
     redis.call('ZREM', keys.running, job_id)
   elseif job[4] then
-    count('reaped')
     finish(keys, 'cancelled', {})
   elseif tonumber(job[2]) >= tonumber(ARGV[4]) then
-    count('reaped')
     crash(keys, job[2])
   else
     redis.call('HSET', keys.job, 'status', 'queued', 'step', 0)
     redis.call('HDEL', keys.job, 'token', 'worker')
     redis.call('ZREM', keys.running, job_id)
     redis.call('ZADD', keys.queued, job[3], job_id)
-    waits(keys)
-    count('reaped')
-    count('requeued')
     announce(keys, 'queued', 'queue_position', redis.call('ZRANK', keys.queued, job_id))
     requeued[#requeued + 1] = job_id
+    waits(keys)
+    count('reaped')
   end
 end
 return requeued

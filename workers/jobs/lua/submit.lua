@@ -11,8 +11,8 @@ local digest, once_ttl_s, join, start_by = ARGV[11], tonumber(ARGV[12]), ARGV[13
 -- that polls, takes the limit away that an earlier one set.
 local function joined(job_id)
   local job = ARGV[1] .. job_id
-  redis.call('HINCRBY', job, 'waiters', 1)
   count('joined')
+  redis.call('HINCRBY', job, 'waiters', 1)
   if start_by == '' then
     redis.call('HDEL', job, 'start_by')
   elseif redis.call('HEXISTS', job, 'start_by') == 1 then
@@ -68,8 +68,6 @@ redis.call('HSET', keys.job, 'status', 'queued', 'sequence', sequence, 'place', 
 if image ~= '' then redis.call('SET', keys.image, image) end
 if mask ~= '' then redis.call('SET', keys.mask, mask) end
 redis.call('ZADD', keys.queued, place, keys.id)
-waits(keys)
-count('submitted')
 redis.call('ZADD', KEYS[5], sequence, keys.id)
 -- Records expire by themselves; their names leave the owner's list here, a few at each submission.
 for _, old in ipairs(redis.call('ZRANGE', KEYS[5], 0, 1)) do
@@ -77,4 +75,6 @@ for _, old in ipairs(redis.call('ZRANGE', KEYS[5], 0, 1)) do
 end
 if once_ttl_s > 0 then redis.call('SET', KEYS[7], digest .. ' ' .. keys.id, 'EX', once_ttl_s) end
 announce(keys, 'queued', 'queue_position', redis.call('ZRANK', keys.queued, keys.id))
+waits(keys)
+count('submitted')
 return {'queued', keys.id}
