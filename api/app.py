@@ -11,9 +11,10 @@ from fastapi_offline import FastAPIOffline
 from api.drain import Leaving
 from api.errors import install_error_handlers
 from api.middleware import BodyLimit, LastResort, RequestId
-from api.routers import adapters, health, images, jobs, models
+from api.observing import PREFIXES, AccessLog, HttpMetrics
+from api.routers import adapters, health, images, jobs, metrics, models
 from api.service import ImageService
-from config.settings import Settings
+from config.settings import Settings, prometheus_folder
 from graphs.owners import read_keys
 from workers.jobs.broker import make_celery, wake_worker
 
@@ -33,14 +34,17 @@ def create_app(settings: Settings) -> FastAPI:
     # /docs with its own scripts: many of these servers stand where no CDN is reached.
     app: FastAPI = FastAPIOffline(title="imagegen-server", description=_DESCRIPTION, lifespan=lifespan)
     app.state.service, app.state.signer, app.state.started_at = service, None, int(time.time())
+    app.state.http_metrics = HttpMetrics(prometheus_folder())
     app.state.keys = read_keys(settings.http.api_key_file, settings.http.api_key)
-    for prefix in ("/v3", "/v1"):
+    for prefix in PREFIXES:
         for part in (images.router, jobs.router, models.router, adapters.router):
             app.include_router(part, prefix=prefix)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     install_error_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.http.max_body_bytes)
     app.add_middleware(LastResort)
+    app.add_middleware(AccessLog, metrics=app.state.http_metrics)
     app.add_middleware(RequestId)
     app.add_middleware(Leaving, drain=service.drain)
     return app

@@ -59,7 +59,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_exception)
 
 
-async def _on_imagegen_error(_: Request, error: Exception) -> JSONResponse:
+async def _on_imagegen_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.ImagegenError)  # noqa: S101 - what the handler is registered for
     status = status_of(error)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
@@ -71,6 +71,7 @@ async def _on_imagegen_error(_: Request, error: Exception) -> JSONResponse:
     # A probe that asks again and again is no news, nor is a server that ends.
     if status >= 500 and error.code not in (NOT_READY, errors.ShuttingDown.code):
         log.warning("answering %d: %s", status, error.message)
+    request.app.state.http_metrics.errors.labels(error.code).inc()
     body = error_body(error.message, status=status, param=error.param, code=error.code)
     return JSONResponse(body, status, headers)
 

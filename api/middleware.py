@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import error_body
+from config.log_context import logged_with
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,8 @@ class RequestId:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        with logged_with(request_id=request_id.decode()):
+            await self._app(scope, receive, send_with_id)
 
 
 class LastResort:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from api.drain import Drain
 from api.served import Served
 from api.waiter import JobWaiter, WaitingEnded
+from config.log_context import log_from_here_with
 from config.settings import Settings
 from graphs.bundled import load_served
 from graphs.errors import JobFailed, JobNotCompleted, OperationNotAvailable, ServiceUnavailable, ShuttingDown
@@ -19,6 +20,7 @@ from graphs.request import GenerationParameters
 from graphs.resolve import resolve
 from workers.jobs.events import EventReader, JobEvent, JobEvents
 from workers.jobs.job import Job, Status
+from workers.jobs.metrics_view import MetricsView
 from workers.jobs.presence import WorkerPresence
 from workers.jobs.queue_view import Outlook, QueueView
 from workers.jobs.request_rates import RequestRates
@@ -39,11 +41,13 @@ class ImageService:
         on_disk = load_served(**settings.repository.model_dump())
         self._facts = {name: read_model_facts(graph.models_path) for name, graph in on_disk.graphs.items()}
         self.graph_names = list(on_disk.graphs)
+        self.devices = {name: " ".join(graph.device) for name, graph in on_disk.graphs.items()}
         self.served = Served(settings, on_disk, self._facts)
         self.store = JobStore(settings.redis, settings.jobs)
         self.queue = QueueView(settings.redis)
         self.rates = RequestRates(settings.redis)
         self.drain = Drain(settings.http)
+        self.metrics = MetricsView(settings.redis)
         self._waiter = JobWaiter(self.store, EventReader(settings.redis), JobEvents(settings.redis))
         self.drain.on_end(self._waiter.end_waiting)
         self._wake = wake
@@ -64,6 +68,7 @@ class ImageService:
         await self.store.close()
         await self.queue.close()
         await self.rates.close()
+        await self.metrics.close()
         await self.served.close()
         self._wakers.shutdown(wait=False)
         self._decoders.shutdown(wait=False)
@@ -91,6 +96,8 @@ class ImageService:
         """
         self.drain.check_open()
         job, is_new = await self.store.submit(submission)
+        log_from_here_with(job_id=job.id, graph=job.request.graph)
+        log.info("%s %s", job.id, "accepted" if is_new else "joined")
         if is_new or job.status is Status.QUEUED:  # a message too many does no harm
             await self._woken(job)
         return job, is_new

@@ -61,6 +61,7 @@ class Ask:
             deadline=None if after is None else time.time() + after,
             metadata=self.body.metadata,
             webhook=self.body.webhook,
+            request_id=self.request.state.request_id,
         )
 
     def _digest(self) -> str:

@@ -13,6 +13,7 @@ from cli.options import (
     ApiKeyFile,
     CacheDir,
     ConfigPath,
+    LogFormat,
     LogLevel,
     ModelName,
     ModelPath,
@@ -59,6 +60,7 @@ def api(
     cache_dir: CacheDir = None,
     redis_url: RedisUrl = None,
     log_level: LogLevel = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Run the HTTP API (needs a Redis, and workers that draw)."""
     settings = settings_from(ctx.params)

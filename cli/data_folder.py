@@ -28,6 +28,21 @@ def locked_data_folder(folder: Path) -> Iterator[int]:
         os.close(lock)
 
 
+def is_in_use(folder: Path) -> bool:
+    """Tell whether an `imagegen serve` (or the Redis it left behind) holds the folder's lock."""
+    try:
+        lock = os.open(folder / "serve.lock", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def _open(folder: Path) -> int:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

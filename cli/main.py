@@ -6,6 +6,7 @@ import typer
 
 from cli.api_command import api
 from cli.configure_command import configure
+from cli.doctor_command import doctor
 from cli.errors import UserError
 from cli.generate_command import generate
 from cli.jobs_command import jobs
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for _command in (serve, api, worker, configure, validate, generate):
+for _command in (serve, api, worker, configure, validate, doctor, generate):
     app.command()(_command)
 app.add_typer(jobs)
 

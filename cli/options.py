@@ -42,6 +42,7 @@ RedisUrl = Annotated[
     str | None, typer.Option("--redis_url", help="Redis to use, as redis://HOST:PORT/0 (also REDIS_URL).")
 ]
 LogLevel = Annotated[str | None, typer.Option("--log_level", help="DEBUG, INFO, WARNING or ERROR (INFO).")]
+LogFormat = Annotated[str | None, typer.Option("--log_format", help="text, or json: one object a line (text).")]
 
 # Option -> (group of settings, its name there).
 _SETTINGS = {
@@ -59,6 +60,7 @@ _SETTINGS = {
     "device": ("worker", "device"),
     "redis_url": ("redis", "url"),
     "log_level": ("log", "level"),
+    "log_format": ("log", "format"),
 }
 
 

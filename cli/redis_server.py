@@ -145,6 +145,14 @@ def prepare(data_dir: Path, max_memory_bytes: int = 0) -> OwnServer:
     )
 
 
+def prepared_url(data_dir: Path) -> str | None:
+    """Return the URL of the server that `prepare` made for this folder, running or not; None before its first time."""
+    config = data_dir / "redis" / "redis.conf"
+    before = config.read_text() if config.exists() else ""
+    port, password = _kept(before, "port"), _kept(before, "requirepass")
+    return f"redis://:{password}@{_HOST}:{port}/0" if port and password else None
+
+
 def has_answered(server: OwnServer) -> bool:
     """Tell whether the server answers PING now; one that is still reading its data does not."""
     try:

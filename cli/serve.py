@@ -10,6 +10,7 @@ from cli.options import (
     CacheDir,
     ConfigPath,
     DataDir,
+    LogFormat,
     LogLevel,
     ModelName,
     ModelPath,
@@ -40,6 +41,7 @@ def serve(
     data_dir: DataDir = None,
     redis_url: RedisUrl = None,
     log_level: LogLevel = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Run everything: Redis, a worker for each graph, and the API. Without a model, the bundled one is served."""
     settings = settings_from(ctx.params)

@@ -14,6 +14,7 @@ from cli.errors import UserError
 from cli.options import (
     CacheDir,
     ConfigPath,
+    LogFormat,
     LogLevel,
     ModelName,
     ModelPath,
@@ -53,6 +54,7 @@ def worker(
     cache_dir: CacheDir = None,
     redis_url: RedisUrl = None,
     log_level: LogLevel = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Run a worker: one graph on one device. Start as many as there are devices."""
     settings = settings_from(ctx.params)

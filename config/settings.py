@@ -154,6 +154,8 @@ class LogSettings(_Group):
     """What is logged, to standard error."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    # Lines for people, or one JSON object a line, with the ids of request and job.
+    format: Literal["text", "json"] = "text"
 
 
 class Settings(BaseSettings):
@@ -200,6 +202,12 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     """Return the whole environment for a child process that is to see exactly these settings."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) and k != "REDIS_URL"}
     return inherited | dict(_flatten(settings.model_dump(mode="json"), PREFIX))
+
+
+def prometheus_folder() -> Path | None:
+    """Return the folder in which prometheus-client lets several processes count together, None for each by itself."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    return Path(folder) if folder else None
 
 
 def default_data_dir() -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 
 from celery import signals
 
+from config.log_context import log_always_with
 from config.log_setup import configure_logging
 from config.settings import load_settings
 from graphs.bundled import load_served
@@ -89,6 +90,7 @@ def runner() -> Runner:
 
 @signals.setup_logging.connect
 def _configure_logging(**_: Any) -> None:
+    log_always_with(graph=settings.worker.graph)
     configure_logging(settings.log, quiet=("celery", "kombu", "amqp"))
 
 

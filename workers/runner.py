@@ -1,15 +1,18 @@
 """One job's story, in plain Python: claim it, draw it, store it, or say why not."""
 
+import contextvars
 import logging
 import time
 from collections.abc import Callable
 
+from config.log_context import logged_with
 from graphs.errors import EngineError, ServiceUnavailable, StoreFull
-from graphs.request import ResolvedRequest
+from graphs.request import AdapterSelection, ResolvedRequest
 from workers.engine.images import decode_inputs, encode
 from workers.engine.protocol import Engine, GenerationCancelled, Step
 from workers.jobs.claims import Claim, Claims, Preview
 from workers.jobs.job import JobError, overdue_error
+from workers.jobs.measures import stages_measured
 from workers.orders import Order
 
 log = logging.getLogger(__name__)
@@ -51,6 +54,9 @@ class Runner:
         self._claims, self._engine, self._graph = claims, engine, graph
         self._now_running, self._prepare, self._order = now_running, prepare, order
         self._now_storing, self._time_limit_s, self._ends_at = now_storing, time_limit_s, float("inf")
+        # How often other adapters were chosen than before, since the last job that was completed.
+        self._last_adapters: tuple[AdapterSelection, ...] = ()
+        self._switches = 0
 
     def run_next(self) -> None:
         """Take the next job of the graph and run it to its end. Never raises for what a job or its model does."""
@@ -69,6 +75,12 @@ class Runner:
             self._now_running(None)
 
     def _run(self, claim: Claim) -> None:
+        job = claim.job
+        about = {"job_id": job.id, "attempt": job.attempts, "graph": self._graph}
+        with logged_with(request_id=job.options.request_id, **about):
+            self._run_to_its_end(claim)
+
+    def _run_to_its_end(self, claim: Claim) -> None:
         job_id = claim.job.id
         log.info("%s claimed (attempt %d)", job_id, claim.job.attempts)
         try:
@@ -98,21 +110,33 @@ class Runner:
 
     def _draw(self, claim: Claim) -> None:
         request = claim.job.request
+        started = time.perf_counter()
         self._prepare(request)
         self._check_order()
         inputs = decode_inputs(claim.image, claim.mask) if claim.image else None
-        generated = self._engine.generate(request, inputs, lambda step: self._on_step(claim, step))
+        prepare_s = time.perf_counter() - started
+        if request.adapters != self._last_adapters:
+            self._switches, self._last_adapters = self._switches + 1, request.adapters
+        # The runtime calls back in a thread of its own, whose log lines are about this job as well.
+        context = contextvars.copy_context()
+        generated = self._engine.generate(request, inputs, lambda step: context.run(self._on_step, claim, step))
         started = time.perf_counter()
         pictures = [encode(image, request.output_format, request.output_compression) for image in generated.images]
         seconds = {**generated.seconds, "encode": time.perf_counter() - started}
+        measured = stages_measured({**seconds, "prepare": prepare_s}, generated.steps_s)
+        measured["adapter_switches"] = self._switches
         self._now_storing(claim.job.id)
-        if not self._claims.complete(claim, pictures, seconds):
+        started = time.perf_counter()
+        if not self._claims.complete(claim, pictures, seconds, measured):
             raise ClaimLost
+        self._claims.count(self._graph, stages_measured({"store": time.perf_counter() - started}))
+        self._switches = 0
         log.info("%s completed in %.2f s", claim.job.id, seconds.get("generate", 0.0))
 
     def _on_step(self, claim: Claim, step: Step) -> bool:
         """Record the step; True stops the engine."""
         self._check_order()
+        log.debug("step %d of %d", step.number, step.total)
         try:
             answer = self._claims.progress(claim, step.number, step.total, self._preview(claim, step))
         except ServiceUnavailable as error:

@@ -128,9 +128,11 @@ class Supervision(threading.Thread):
         if self._drain.is_forced:  # it was killed, and its job is handed back
             return
         if job_id := self._board.running():
+            log.error("the process that ran %s died; the job goes back to the queue", job_id, extra={"job_id": job_id})
             self._board.set_running(None)
             self._left_behind.add(job_id)
             self._guarded(self._end_leases)
+            self._guarded(self._recovery.count_crash)
         self._wake.set()
 
     def drain(self) -> None:
@@ -174,7 +176,7 @@ class Supervision(threading.Thread):
             self._recovery.renew_lease(running)
         self._end_leases()
         for job_id in self._recovery.reap():
-            log.warning("%s requeued: its worker's lease ran out", job_id)
+            log.warning("%s requeued: its worker's lease ran out", job_id, extra={"job_id": job_id})
         if resend and (count := self._recovery.resend_lost()):
             log.warning("jobs waited while workers were idle: %d messages sent again", count)
 

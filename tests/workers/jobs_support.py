@@ -13,6 +13,7 @@ from workers.jobs import keys
 from workers.jobs.claims import Claim, Claims
 from workers.jobs.events import JobEvent, JobEvents
 from workers.jobs.job import Job, JobError, Status
+from workers.jobs.metrics_view import MetricsView, Snapshot
 from workers.jobs.queue_view import Outlook, QueueView
 from workers.jobs.recovery import Recovery
 from workers.jobs.store import JobStore, Submission
@@ -99,6 +100,19 @@ def on_queue(settings: RedisSettings, act: Callable[[QueueView], Awaitable[T]]) 
             await view.close()
 
     return asyncio.run(with_view())
+
+
+def on_metrics(settings: RedisSettings, graphs: list[str]) -> Snapshot:
+    """What /metrics tells of these graphs."""
+
+    async def read() -> Snapshot:
+        view = MetricsView(settings)
+        try:
+            return await view.read(graphs)
+        finally:
+            await view.close()
+
+    return asyncio.run(read())
 
 
 def outlook(settings: RedisSettings, job: Job, workers: int = 1) -> Outlook:

@@ -129,6 +129,19 @@ def test_seconds_tell_the_stages(loaded: Loaded) -> None:
     assert seconds["generate"] >= seconds["denoise"] + seconds["vae_decode"]
 
 
+def test_each_step_is_measured_for_itself(loaded: Loaded) -> None:
+    """Those of all pictures, and not those of the generation before."""
+    seen: list[Step] = []
+    request = make_request(loaded.facts, Operation.GENERATION, num_images_per_prompt=2)
+    draw(loaded.engine, request)
+
+    drawn = draw(loaded.engine, request, lambda step: bool(seen.append(step)))
+
+    assert len(drawn.steps_s) == len(seen) == seen[-1].total
+    assert all(step_s > 0 for step_s in drawn.steps_s)
+    assert sum(drawn.steps_s) == pytest.approx(drawn.seconds["denoise"])
+
+
 def test_every_prompt_of_the_family_takes_effect(loaded: Loaded) -> None:
     plain = make_request(loaded.facts, Operation.GENERATION, guidance_scale=8.0)
     base = draw(loaded.engine, plain).images

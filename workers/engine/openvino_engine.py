@@ -76,10 +76,13 @@ class OpenVinoEngine:
         }
         images: list[Pixels] = []
         seconds: Counter[str] = Counter()
+        steps_s: list[float] = []
         for _ in range(calls):
             images.extend(_draw(pipeline, request.prompt, arguments, options, watch))
-            seconds.update(_seconds(pipeline.get_performance_metrics()))
-        return Generated(images=images, seconds=dict(seconds))
+            metrics = pipeline.get_performance_metrics()
+            seconds.update(_seconds(metrics))
+            steps_s.extend(duration_us / 1e6 for duration_us in metrics.raw_metrics.iteration_durations)
+        return Generated(images=images, seconds=dict(seconds), steps_s=steps_s)
 
     def add_adapter(self, alias: str, path: Path) -> None:
         """Make a LoRA adapter selectable; between two generations, and lost at the next ``load``.

@@ -16,6 +16,7 @@ import openvino_genai
 from graphs.errors import EngineError
 from graphs.graph import Graph
 from graphs.model_facts import Family, ModelFacts, Operation
+from workers.engine.devices import device_exists
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,6 @@ _KINDS: tuple[tuple[Operation, type[Any]], ...] = (
     (Operation.EDIT, openvino_genai.Image2ImagePipeline),
     (Operation.GENERATION, openvino_genai.Text2ImagePipeline),
 )
-_VIRTUAL_DEVICES = ("AUTO", "HETERO", "MULTI", "BATCH")
 # What the binding makes of C++ exceptions: std::runtime_error, invalid_argument, out_of_range, bad_alloc, and
 # arguments that fit no overload (a plugin_config key named like a parameter of compile()).
 RUNTIME_ERRORS = (RuntimeError, ValueError, IndexError, MemoryError, TypeError)
@@ -124,13 +124,5 @@ def _from_disk(kind: type[Any], options: LoadOptions) -> Any:
 def _check_devices(devices: tuple[str, ...]) -> None:
     available = openvino.Core().available_devices
     for device in devices:
-        if not _exists(device, available):
+        if not device_exists(device, available):
             raise EngineError(f"The device {device!r} does not exist here; there is {', '.join(available) or 'none'}.")
-
-
-def _exists(device: str, available: list[str]) -> bool:
-    """``GPU`` stands for ``GPU.0``, in both directions; the parts of a virtual device are the runtime's matter."""
-    name = device.partition(":")[0]
-    if name in _VIRTUAL_DEVICES or name in available:
-        return True
-    return f"{name}.0" in available or name.removesuffix(".0") in available

@@ -39,10 +39,11 @@ class InputImages:
 
 @dataclass(frozen=True)
 class Generated:
-    """The pictures of one request, and where the time went in seconds by stage."""
+    """The pictures of one request, where the time went in seconds by stage, and what each denoising step took."""
 
     images: list[Pixels]
     seconds: dict[str, float]
+    steps_s: list[float] = field(default_factory=list)
 
 
 class GenerationCancelled(Exception):

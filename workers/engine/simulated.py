@@ -6,6 +6,7 @@ For tests and for trying the service without a model. The same request gives the
 import hashlib
 import json
 import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -38,17 +39,20 @@ class SimulatedEngine:
         Raises GenerationCancelled when ``on_step`` returned True; what ``on_step`` raises passes through.
         """
         total = request.num_inference_steps * request.num_images_per_prompt
+        steps_s: list[float] = []
         for number in range(1, total + 1):
+            began = time.perf_counter()
             if self._step_s > 0:
                 self._never.wait(self._step_s)
             index, step = divmod(number - 1, request.num_inference_steps)
             preview = partial(_unfinished, request, inputs, index, (step + 1) / request.num_inference_steps)
             if on_step(Step(number=number, total=total, preview=preview)):
                 raise GenerationCancelled
+            steps_s.append(time.perf_counter() - began)
         images = [_picture(request, inputs, index) for index in range(request.num_images_per_prompt)]
         denoise = total * self._step_s
         seconds = {"text_encode": 0.0, "denoise": denoise, "vae_encode": 0.0, "vae_decode": 0.0}
-        return Generated(images=images, seconds={**seconds, "generate": denoise})
+        return Generated(images=images, seconds={**seconds, "generate": denoise}, steps_s=steps_s)
 
     def add_adapter(self, alias: str, path: Path) -> None:
         """Do nothing; requests may name any adapter."""

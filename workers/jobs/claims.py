@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.settings import JobSettings, RedisSettings
-from graphs.errors import StoreFull
+from graphs.errors import ServiceUnavailable, StoreFull
 from workers.jobs import keys
 from workers.jobs.connection import connect, redis_errors
 from workers.jobs.job import Job, JobError, Status, job_from_hash
@@ -89,13 +89,21 @@ class Claims:
             )
         return answer.decode()
 
-    def complete(self, claim: Claim, pictures: Sequence[bytes], seconds: Mapping[str, float]) -> bool:
+    def complete(
+        self,
+        claim: Claim,
+        pictures: Sequence[bytes],
+        seconds: Mapping[str, float],
+        measured: Mapping[str, int] | None = None,
+    ) -> bool:
         """Store the encoded pictures and end the job; False when the claim no longer holds.
 
+        ``seconds`` by stage stay with the job; ``measured`` is added to the graph's metrics in the same step.
         In a full Redis it waits for room, as long as pictures are kept. Raises StoreFull when none comes.
         """
         rounded = {stage: round(value, 6) for stage, value in seconds.items()}
         fields = ["artifacts", len(pictures), "seconds", json.dumps(rounded)]
+        fields += ["measured", json.dumps({**_drawn(claim, pictures), **(measured or {})})]
         give_up_at = time.monotonic() + self._jobs.result_ttl_s + _ROOM_MARGIN_S
         waits = False
         while (outcome := self._end(claim, Status.COMPLETED, fields, pictures)) == _NO_ROOM:
@@ -127,6 +135,17 @@ class Claims:
             )
         return bool(done)
 
+    def count(self, graph: str, added: Mapping[str, int]) -> None:
+        """Add to a graph's metrics what is known only after a transition; lost where Redis is away just now."""
+        try:
+            with redis_errors():
+                pipeline = self._quick.pipeline(transaction=False)
+                for field, by in added.items():
+                    pipeline.hincrby(keys.metrics(graph), field, by)
+                pipeline.execute()
+        except ServiceUnavailable as error:
+            log.debug("not counted: %s", error)
+
     def _end(self, claim: Claim, status: Status, fields: list[Any], pictures: Sequence[bytes] = ()) -> int:
         job, graph = claim.job, claim.job.request.graph
         places = [keys.artifact(job.id, index) for index in range(len(pictures))]
@@ -136,3 +155,8 @@ class Claims:
                 args=script_arguments(self._jobs, job.id, claim.token, status.value, len(pictures), *pictures, *fields),
             )
         return int(done)
+
+
+def _drawn(claim: Claim, pictures: Sequence[bytes]) -> dict[str, int]:
+    request = claim.job.request
+    return {"images": len(pictures), "pixels": len(pictures) * request.width * request.height}

@@ -71,6 +71,21 @@ def pace(graph: str) -> str:
     return f"{_PREFIX}:pace:{graph}"
 
 
+def metrics(graph: str) -> str:
+    """Hash: what /metrics tells of a graph; workers/jobs/measures.py names its fields."""
+    return f"{_PREFIX}:metrics:{graph}"
+
+
+def waiting(graph: str) -> str:
+    """Sorted set: the jobs of a graph that wait, by when they were submitted."""
+    return f"{_PREFIX}:waiting:{graph}"
+
+
+def crashes(graph: str) -> str:
+    """List: when children of workers of a graph died of a job, the last ten times."""
+    return f"{_PREFIX}:crashes:{graph}"
+
+
 def added_adapters(graph: str) -> str:
     """Hash: the LoRA adapters added to a graph while the service runs, by alias."""
     return f"{_PREFIX}:adapters:{graph}"

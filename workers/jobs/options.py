@@ -35,3 +35,5 @@ class JobOptions(BaseModel):
     deadline: float | None = None
     metadata: Metadata | None = None
     webhook: Webhook | None = None
+    # Of the request that submitted it, so that log lines of API and worker can be put together.
+    request_id: str | None = None

@@ -1,8 +1,10 @@
 """Workers' signs of life: what each process publishes about itself, and who counts as alive."""
 
 import json
+import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from graphs.model_facts import Operation
 
@@ -20,6 +22,8 @@ class WorkerPresence:
     operations: tuple[str, ...]
     seen_at: float
     error: str | None = None
+    # Unix seconds of its machine's clock, at about the moment of ``seen_at``; 0 where it does not say.
+    clock: float = 0.0
 
     def can(self, operation: Operation) -> bool:
         """Tell whether this worker's model has a pipeline for the operation."""
@@ -27,14 +31,25 @@ class WorkerPresence:
 
     def to_json(self) -> str:
         """Return the heartbeat as it is stored."""
-        return json.dumps(asdict(self))
+        return json.dumps({**asdict(self), "clock": round(time.time(), 3)})
+
+    @property
+    def clock_ahead_s(self) -> float:
+        """How far its machine's clock goes ahead of Redis's."""
+        return self.clock - self.seen_at if self.clock else 0.0
 
 
 def live_workers(stored: Mapping[bytes, bytes], now: float) -> list[WorkerPresence]:
     """Read the heartbeats that are fresh; ``now`` is unix seconds of Redis's clock."""
     beats = (json.loads(value) for value in stored.values())
-    found = [WorkerPresence(**{**beat, "operations": tuple(beat["operations"])}) for beat in beats]
+    found = [_presence(beat) for beat in beats]
     return sorted((w for w in found if now - w.seen_at < ALIVE_S), key=lambda w: w.name)
+
+
+def _presence(beat: Mapping[str, Any]) -> WorkerPresence:
+    """What a worker of a newer version tells beyond this is passed over: versions run side by side for a while."""
+    known = {field.name: beat[field.name] for field in fields(WorkerPresence) if field.name in beat}
+    return WorkerPresence(**{**known, "operations": tuple(beat["operations"])})
 
 
 def stale_names(stored: Mapping[bytes, bytes], now: float) -> list[str]:

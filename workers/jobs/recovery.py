@@ -74,6 +74,15 @@ class Recovery:
         """How long a child may be at a job; at its time limit it is to stop by itself, at its next step."""
         return self._jobs.time_limit_s + self._jobs.time_limit_grace_s
 
+    def count_crash(self) -> None:
+        """Count that this worker's child died of a job, and when."""
+        with redis_errors():
+            pipeline = self._redis.pipeline()
+            pipeline.hincrby(keys.metrics(self._graph), "crashes", 1)
+            pipeline.lpush(keys.crashes(self._graph), self._now())
+            pipeline.ltrim(keys.crashes(self._graph), 0, 9)
+            pipeline.execute()
+
     def reap(self) -> list[str]:
         """Requeue the jobs whose lease ran out and wake a worker for each. Returns their ids."""
         with redis_errors():

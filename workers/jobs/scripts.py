@@ -11,6 +11,7 @@ from typing import Any
 
 from config.settings import JobSettings
 from workers.jobs import keys
+from workers.jobs.measures import DURATION_BOUNDS_S, bound_text
 
 _FOLDER = Path(__file__).parent / "lua"
 # Deliveries are kept as long as OpenAI and Standard Webhooks say that one is tried: three days.
@@ -21,10 +22,15 @@ _OUTBOX = (
 _COUNTER = f"local SEQUENCE = '{keys.SEQUENCE}'\n"
 _PRELUDE = _OUTBOX + _COUNTER + (_FOLDER / "prelude.lua").read_text(encoding="utf-8")
 
+_COUNTING = (
+    f"local QUEUED, WAITING, METRICS = '{keys.queued('')}', '{keys.waiting('')}', '{keys.metrics('')}'\n"
+    f"local DURATION_BOUNDS = {{{', '.join(map(bound_text, DURATION_BOUNDS_S))}}}\n"
+) + (_FOLDER / "counting.lua").read_text(encoding="utf-8")
+
 
 def script(name: str) -> str:
     """Return the source of a script, with what all of them share in front."""
-    return _PRELUDE + (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+    return _COUNTING + _PRELUDE + (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
 
 
 def script_keys(graph: str, more: Sequence[str] = ()) -> list[str]:

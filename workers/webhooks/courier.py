@@ -4,6 +4,7 @@ import logging
 import random
 import time
 
+from config.log_context import logged_with
 from config.settings import WebhookSettings
 from workers.jobs.deliveries import Deliveries, Delivery
 from workers.webhooks.event import body_of, signature_headers
@@ -26,6 +27,10 @@ class Courier:
         delivery = self._deliveries.begin(event_id, token)
         if delivery is None:
             return
+        with logged_with(job_id=delivery.job_id):
+            self._attempt(delivery)
+
+    def _attempt(self, delivery: Delivery) -> None:
         if delivery.attempt > self._settings.max_attempts:  # workers died of the last one
             self._give_up(delivery, "every attempt broke off")
             return

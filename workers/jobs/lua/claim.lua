@@ -35,6 +35,7 @@ while true do
     redis.call('ZADD', keys.running, now + lease_ms, keys.id)
     leave_queue(keys)
     announce(keys, 'in_progress', 'attempt', attempts + 1)
+    count_attempt(keys)
     return {keys.id, token}
   end
 end

@@ -3,6 +3,7 @@
 local keys = keys_of(ARGV[4])
 even_if_full()
 local status = redis.call('HGET', keys.job, 'status')
+count_erased(status)
 if status == 'queued' or status == 'in_progress' then announce(keys, 'cancelled') end
 leave_queue(keys)
 redis.call('ZREM', keys.running, keys.id)

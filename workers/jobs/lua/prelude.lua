@@ -34,10 +34,12 @@ end
 
 local function enter_queue(keys, place)
   if redis.call('ZADD', keys.queued, place, keys.id) == 1 then count_waiting(keys, 1) end
+  waits(keys)
 end
 
 local function leave_queue(keys)
   if redis.call('ZREM', keys.queued, keys.id) == 1 then count_waiting(keys, -1) end
+  waits_no_more(keys)
   -- Where nothing waits, nothing is counted: not even what was taken out of the queue by hand.
   if redis.call('EXISTS', keys.queued) == 0 then redis.call('DEL', keys.backlog) end
 end
@@ -68,6 +70,7 @@ end
 
 -- The terminal transition: inputs go, the record stays for record_ttl_s, the pictures for result_ttl_s.
 local function finish(keys, status, fields)
+  fields = count_end(keys, status, fields)
   local now = now_ms()
   redis.call('HSET', keys.job, 'status', status, 'completed_at', seconds(now),
     'expires_at', seconds(now + keys.result_ttl_s * 1000), unpack(fields))

@@ -20,6 +20,7 @@ for i = 1, #over, 2 do
   else
     requeue(keys, job[3])
     requeued[#requeued + 1] = job_id
+    count('reaped')
   end
 end
 return requeued

@@ -15,6 +15,7 @@ local max_owner_queued, max_owner_bytes = tonumber(ARGV[17]), tonumber(ARGV[18])
 local function joined(job_id)
   local job = ARGV[1] .. job_id
   even_if_full()
+  count('joined')
   redis.call('HINCRBY', job, 'waiters', 1)
   if start_by == '' then
     redis.call('HDEL', job, 'start_by')
@@ -38,11 +39,11 @@ if redis.call('EXISTS', keys.job) == 1 then
   local same = redis.call('HGET', keys.job, 'digest') == digest and redis.call('HGET', keys.job, 'owner') == owner
   return same and joined(keys.id) or {'conflict', keys.id}
 end
-local waits = redis.call('HMGET', keys.backlog, 'bytes', 'jobs:' .. owner, 'bytes:' .. owner)
+local backlog = redis.call('HMGET', keys.backlog, 'bytes', 'jobs:' .. owner, 'bytes:' .. owner)
 if redis.call('ZCARD', keys.queued) >= max_queued then return {'full', 'jobs'} end
-if (waits[1] or 0) + bytes > max_bytes then return {'full', 'bytes'} end
-if tonumber(waits[2] or 0) >= max_owner_queued then return {'full', 'owner_jobs'} end
-if (waits[3] or 0) + bytes > max_owner_bytes then return {'full', 'owner_bytes'} end
+if (backlog[1] or 0) + bytes > max_bytes then return {'full', 'bytes'} end
+if tonumber(backlog[2] or 0) >= max_owner_queued then return {'full', 'owner_jobs'} end
+if (backlog[3] or 0) + bytes > max_owner_bytes then return {'full', 'owner_bytes'} end
 if is_full() then return {'full', 'memory'} end
 
 -- Start-time fair queueing: within a priority, an owner's next job starts where its last one ended in virtual time,
@@ -85,4 +86,5 @@ for _, old in ipairs(redis.call('ZRANGE', KEYS[6], 0, 1)) do
 end
 if once_ttl_s > 0 then redis.call('SET', KEYS[8], digest .. ' ' .. keys.id, 'EX', once_ttl_s) end
 announce(keys, 'queued', 'queue_position', redis.call('ZRANK', keys.queued, keys.id))
+count('submitted')
 return {'queued', keys.id}

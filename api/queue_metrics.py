@@ -1,0 +1,127 @@
+"""What the queue and its workers tell Prometheus, out of one look at Redis. docs/metrics.md explains every name."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from workers.jobs.measures import DURATION_BOUNDS_S, STAGE_BOUNDS_S, STAGES, by_label, histogram
+from workers.jobs.metrics_view import GraphFigures, Snapshot
+
+# Counted by a graph's scripts: field -> (name, help).
+_COUNTERS = {
+    "submitted": ("imagegen_jobs_submitted", "Jobs that were accepted into the queue."),
+    "joined": ("imagegen_jobs_joined", "Requests that joined a job that was there: retries, idempotency keys."),
+    "attempts": ("imagegen_job_attempts", "Times that a worker began to run a job."),
+    "completed": ("imagegen_jobs_completed", "Jobs that ended with their pictures."),
+    "reaped": (
+        "imagegen_jobs_reaped",
+        "Times that a job whose lease ran out went back to its place in the queue.",
+    ),
+    "crashes": ("imagegen_worker_crashes", "Times that a worker's child process died while it ran a job."),
+    "images": ("imagegen_images", "Pictures drawn."),
+    "pixels": ("imagegen_pixels", "Pixels of these pictures."),
+    "adapter_switches": ("imagegen_adapter_switches", "Jobs that wanted other adapters than the one before them."),
+}
+# Several fields each: their beginning -> (name, help, label).
+_LABELLED = {
+    "failed": ("imagegen_jobs_failed", "Jobs that ended with an error, by its code.", "code"),
+    "cancelled": ("imagegen_jobs_cancelled", "Jobs that ended without a picture and without an error.", "reason"),
+}
+_DURATIONS = {
+    "wait": ("imagegen_queue_wait_seconds", "From a job's submission to its first attempt."),
+    "job": ("imagegen_job_seconds", "From a completed job's submission to its end."),
+    "generate": ("imagegen_generate_seconds", "A completed job's time inside the runtime."),
+}
+# There from the first moment: an alert on a rate needs a zero to start from.
+_ALWAYS = {"failed": ("generation_failed", "worker_crashed"), "cancelled": ("requested", "deadline_exceeded", "erased")}
+
+
+@dataclass(frozen=True)
+class QueueMetrics:
+    """The families of one scrape. ``devices`` by served graph; ``snapshot`` None: Redis did not answer."""
+
+    snapshot: Snapshot | None
+    devices: Mapping[str, str]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families; only that Redis is away where it is."""
+        up = 0 if self.snapshot is None else 1
+        yield GaugeMetricFamily("imagegen_redis_up", "Whether Redis answered this scrape.", value=up)
+        if self.snapshot is None:
+            return
+        yield from _of_redis(self.snapshot)
+        yield from _of_workers(self.snapshot, self.devices)
+        yield from _of_queues(self.snapshot.graphs)
+        yield from _counters(self.snapshot.graphs)
+        yield from _histograms(self.snapshot.graphs)
+
+
+def _of_redis(snapshot: Snapshot) -> Iterator[Metric]:
+    used, limit = snapshot.memory_bytes, snapshot.max_memory_bytes
+    yield GaugeMetricFamily("imagegen_redis_memory_bytes", "Memory that Redis uses.", value=used)
+    yield GaugeMetricFamily("imagegen_redis_memory_limit_bytes", "Its maxmemory; 0: none.", value=limit)
+    told = "Webhooks that are still to be delivered."
+    yield GaugeMetricFamily("imagegen_webhook_deliveries_pending", told, value=snapshot.deliveries)
+
+
+def _of_workers(snapshot: Snapshot, devices: Mapping[str, str]) -> Iterator[Metric]:
+    live = Counter({served: 0 for served in devices.items()})
+    live.update((worker.graph, worker.device) for worker in snapshot.workers)
+    ready = Counter((worker.graph, worker.device) for worker in snapshot.workers if worker.ready)
+    for name, told, counted in (
+        ("imagegen_workers_live", "Workers that gave a sign of life in the last 15 s.", live),
+        ("imagegen_workers_ready", "Of these, workers that have loaded their model.", ready),
+    ):
+        family = GaugeMetricFamily(name, told, labels=("graph", "device"))
+        for labels in sorted(live):
+            family.add_metric(labels, counted[labels])
+        yield family
+
+
+def _of_queues(graphs: Mapping[str, GraphFigures]) -> Iterator[Metric]:
+    queued = GaugeMetricFamily("imagegen_jobs_queued", "Jobs that wait.", labels=("graph",))
+    running = GaugeMetricFamily("imagegen_jobs_running", "Jobs that a worker holds.", labels=("graph",))
+    oldest = GaugeMetricFamily(
+        "imagegen_queue_oldest_wait_seconds", "Since when the job waits that was submitted first.", labels=("graph",)
+    )
+    for graph, figures in graphs.items():
+        queued.add_metric((graph,), figures.queued)
+        running.add_metric((graph,), figures.running)
+        oldest.add_metric((graph,), figures.oldest_wait_s)
+    yield from (queued, running, oldest)
+
+
+def _counters(graphs: Mapping[str, GraphFigures]) -> Iterator[Metric]:
+    for field, (name, told) in _COUNTERS.items():
+        family = CounterMetricFamily(name, told, labels=("graph",))
+        for graph, figures in graphs.items():
+            family.add_metric((graph,), figures.counts.get(field, 0))
+        yield family
+    for beginning, (name, told, label) in _LABELLED.items():
+        family = CounterMetricFamily(name, told, labels=("graph", label))
+        for graph, figures in graphs.items():
+            known = dict.fromkeys(_ALWAYS[beginning], 0)
+            for value, count in {**known, **by_label(figures.counts, beginning)}.items():
+                family.add_metric((graph, value), count)
+        yield family
+
+
+def _histograms(graphs: Mapping[str, GraphFigures]) -> Iterator[Metric]:
+    for field, (name, told) in _DURATIONS.items():
+        family = HistogramMetricFamily(name, told, labels=("graph",))
+        for graph, figures in graphs.items():
+            found = histogram(figures.counts, field, DURATION_BOUNDS_S)
+            family.add_metric((graph,), found.buckets, found.sum_s)
+        yield family
+    family = HistogramMetricFamily(
+        "imagegen_stage_seconds",
+        "Where a completed job's time went; each denoising step counts.",
+        labels=("graph", "stage"),
+    )
+    for graph, figures in graphs.items():
+        for stage in STAGES:
+            found = histogram(figures.counts, f"stage/{stage}", STAGE_BOUNDS_S)
+            family.add_metric((graph, stage), found.buckets, found.sum_s)
+    yield family

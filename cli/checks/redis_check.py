@@ -1,0 +1,121 @@
+"""Is there a Redis, and does it keep what it is given?"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.checks.finding import Finding, note, ok, wrong
+from cli.data_folder import is_in_use
+from cli.errors import UserError
+from cli.redis_server import check_url, find_binary, prepared_url
+from config.settings import RedisSettings, Settings
+from graphs.errors import ServiceUnavailable
+from workers.jobs.checkup import Checkup, RedisFacts, look_at
+
+_REDIS = "redis"
+_NEARLY_FULL = 0.9
+_FILLING = 0.75
+CLOCKS_AGREE_S = 2.0
+
+
+@dataclass(frozen=True)
+class RedisReport:
+    """What was found, and what Redis told, None where it could not be asked."""
+
+    findings: list[Finding]
+    checkup: Checkup | None = None
+
+
+def check_redis(settings: Settings, graphs: Sequence[str]) -> RedisReport:
+    """Look at the Redis of these settings, else at that of an `imagegen serve` on their data directory."""
+    if settings.redis.url:
+        return _asked(settings.redis, graphs)
+    url, used = prepared_url(settings.data_dir), is_in_use(settings.data_dir)
+    if url and used:
+        return _asked(settings.redis.model_copy(update={"url": url}), graphs)
+    return RedisReport([_none_runs(settings.data_dir)])
+
+
+def _none_runs(data_dir: Path) -> Finding:
+    try:
+        binary = find_binary()
+    except UserError as error:
+        return wrong(_REDIS, "No Redis is set, and none is here to be started.", str(error))
+    return note(
+        _REDIS,
+        f"No Redis is set (REDIS_URL), and no `imagegen serve` runs on {data_dir}.",
+        f"Start `imagegen serve`, which starts {binary}; or say where yours is with REDIS_URL or --redis_url.",
+    )
+
+
+def _asked(settings: RedisSettings, graphs: Sequence[str]) -> RedisReport:
+    try:
+        check_url(settings)
+        checkup = look_at(settings, graphs)
+    except UserError as error:
+        sentence, _, remedy = str(error).partition("; ")
+        return RedisReport([wrong(_REDIS, _sentence(sentence), _sentence(remedy or "see its user and password"))])
+    except ServiceUnavailable as error:
+        remedy = "See that the user in REDIS_URL may use INFO, TIME and all keys that begin with imagegen."
+        return RedisReport([wrong(_REDIS, error.message, remedy)])
+    findings = list(_judged(checkup.redis))
+    if not findings:
+        findings = [ok(_REDIS, f"It answers (version {checkup.redis.version}), keeps jobs on disk and evicts nothing.")]
+    return RedisReport(findings, checkup)
+
+
+def _judged(facts: RedisFacts) -> Iterator[Finding]:
+    if facts.is_replica:
+        yield wrong(_REDIS, "It is a replica, which takes no writes.", "Give the address of its primary.")
+    yield from _persistence(facts)
+    yield from _eviction(facts)
+    yield from _memory(facts)
+    if abs(facts.clock_ahead_s) > CLOCKS_AGREE_S:
+        yield wrong(
+            "clock",
+            f"This machine's clock is {_apart(facts.clock_ahead_s)} Redis's: deadlines (Cancel-After) go wrong.",
+            "Synchronise the clocks of both machines (NTP).",
+        )
+
+
+def _persistence(facts: RedisFacts) -> Iterator[Finding]:
+    remedy = "Set `appendonly yes` (`CONFIG SET appendonly yes`, and in its redis.conf)."
+    if not facts.writes_to_disk:
+        yield wrong(_REDIS, "It cannot write to its disk.", "See its log, and whether its disk is full.")
+    if facts.has_log:
+        return
+    if facts.save_points == "":
+        yield wrong(_REDIS, "It keeps nothing on disk: a restart loses every job.", remedy)
+    else:
+        yield note(_REDIS, "It keeps snapshots only: a crash loses the jobs accepted since the last one.", remedy)
+
+
+def _eviction(facts: RedisFacts) -> Iterator[Finding]:
+    if facts.policy == "noeviction":
+        return
+    message = f"When its memory is full it throws jobs and pictures away (maxmemory-policy {facts.policy})."
+    remedy = "Set `maxmemory-policy noeviction`."
+    if facts.max_memory_bytes:
+        yield wrong(_REDIS, message, remedy)
+    else:
+        yield note(_REDIS, f"{message} It has no maxmemory now, so that does not happen yet.", remedy)
+
+
+def _memory(facts: RedisFacts) -> Iterator[Finding]:
+    limit = facts.max_memory_bytes or facts.system_memory_bytes
+    share = facts.memory_bytes / limit if limit else 0.0
+    what = "its maxmemory" if facts.max_memory_bytes else "its machine's memory"
+    message = f"It uses {share:.0%} of {what} ({facts.memory_bytes / 2**20:,.0f} of {limit / 2**20:,.0f} MiB)."
+    remedy = "Give it more memory, or keep less: IMAGEGEN_JOBS__RESULT_TTL_S, IMAGEGEN_JOBS__MAX_QUEUED."
+    if share > _NEARLY_FULL:
+        yield wrong(_REDIS, message, remedy)
+    elif share > _FILLING:
+        yield note(_REDIS, message, remedy)
+
+
+def _apart(ahead_s: float) -> str:
+    return f"{abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."

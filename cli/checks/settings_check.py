@@ -1,0 +1,61 @@
+"""Settings that open the service further than they may seem to."""
+
+import ipaddress
+import stat
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from cli.checks.finding import Finding, note, ok, wrong
+from config.settings import HttpSettings, Settings
+from graphs.errors import ConfigurationError
+from graphs.owners import read_keys
+
+
+def check_settings(settings: Settings) -> list[Finding]:
+    """Judge the settings; one finding that all is well where nothing is to be said."""
+    found = [*_keys(settings.http), *_redis_password(settings), *_private_networks(settings)]
+    return found or [ok("settings", "Nothing opens the service to strangers.")]
+
+
+def _keys(http: HttpSettings) -> Iterator[Finding]:
+    try:
+        is_open = read_keys(http.api_key_file, http.api_key).is_open
+    except ConfigurationError as error:
+        yield wrong("settings", error.message, "Write a key a line into that file, or leave --api_key_file out.")
+        return
+    if is_open and not is_loopback(http.rest_bind_address):
+        yield wrong(
+            "settings",
+            f"The API listens on {http.rest_bind_address} and asks nobody for a key: whoever reaches it may draw.",
+            "Give it keys with --api_key_file, or let it listen on 127.0.0.1.",
+        )
+    path = http.api_key_file
+    if path is not None and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+        yield wrong("settings", f"Every user of this machine can read the keys in {path}.", f"chmod 600 {path}")
+
+
+def _redis_password(settings: Settings) -> Iterator[Finding]:
+    parts = urlsplit(settings.redis.url or "")
+    if parts.hostname and not is_loopback(parts.hostname) and not parts.password:
+        yield note(
+            "settings",
+            f"The Redis at {parts.hostname} is used without a password.",
+            "Keep its network closed to others, or set `requirepass`: who reaches it sees all prompts and pictures.",
+        )
+
+
+def _private_networks(settings: Settings) -> Iterator[Finding]:
+    allowed = {"webhooks": settings.webhooks.allow_private, "downloads": settings.downloads.allow_private}
+    for group, is_allowed in allowed.items():
+        if is_allowed:
+            name = f"IMAGEGEN_{group.upper()}__ALLOW_PRIVATE"
+            message = f"{group.capitalize()} may reach this machine and its private networks ({name})."
+            yield note("settings", message, "Leave it unset unless every client is trusted.")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches an address; a name other than localhost may be anybody's."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,57 @@
+"""Does somebody draw? Workers by graph, their crashes and clocks, and whoever delivers webhooks."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from cli.checks.finding import Finding, note, ok, wrong
+from cli.checks.redis_check import CLOCKS_AGREE_S
+from workers.jobs.checkup import Checkup
+from workers.jobs.presence import WorkerPresence
+
+_LATELY_S = 600.0
+_TOO_OFTEN = 3
+
+
+def check_workers(checkup: Checkup, graphs: Sequence[str]) -> Iterator[Finding]:
+    """Judge the workers of these graphs."""
+    for graph in graphs:
+        yield _of_graph(checkup, graph)
+        yield from _crashes(checkup, graph)
+    for worker in checkup.workers:
+        yield from _clock(worker)
+    if others := sorted({worker.graph for worker in checkup.workers} - set(graphs)):
+        message = f"Workers serve {', '.join(others)} as well, which these settings do not."
+        yield note("workers", message, "Run `imagegen doctor` with the API's own options.")
+    if checkup.overdue_deliveries:
+        message = f"{checkup.overdue_deliveries} webhooks are overdue: nobody delivers them."
+        yield wrong("webhooks", message, "Start `imagegen worker --webhooks`.")
+
+
+def _of_graph(checkup: Checkup, graph: str) -> Finding:
+    live = [worker for worker in checkup.workers if worker.graph == graph]
+    ready = Counter(worker.device for worker in live if worker.ready)
+    queued = checkup.graphs[graph].queued
+    waiting = f" {queued} jobs wait." if queued else ""
+    if ready:
+        devices = ", ".join(f"{count} on {device}" for device, count in sorted(ready.items()))
+        return ok("workers", f"{graph}: ready: {devices}.{waiting}")
+    if live:
+        message = f"{graph}: {len(live)} workers run, and none has loaded its model.{waiting}"
+        return wrong("workers", message, "Wait while it loads; if it takes minutes, the worker's log says why.")
+    remedy = f"Start `imagegen worker --graph {graph}` with the same REDIS_URL; if it ends again, it says why."
+    return wrong("workers", f"{graph}: no worker runs.{waiting}", remedy)
+
+
+def _crashes(checkup: Checkup, graph: str) -> Iterator[Finding]:
+    lately = [ago for ago in checkup.graphs[graph].crashed_ago_s if ago < _LATELY_S]
+    if not lately:
+        return
+    message = f"{graph}: workers died {len(lately)} times of a job in the last 10 min, {min(lately):.0f} s ago last."
+    remedy = "See the workers' log for the jobs' ids, and the kernel's (dmesg) for lack of memory."
+    yield wrong("workers", message, remedy) if len(lately) >= _TOO_OFTEN else note("workers", message, remedy)
+
+
+def _clock(worker: WorkerPresence) -> Iterator[Finding]:
+    if abs(worker.clock_ahead_s) > CLOCKS_AGREE_S:
+        message = f"The clock of worker {worker.name} is {worker.clock_ahead_s:+.1f} s from Redis's."
+        yield wrong("clock", message, "Synchronise it (NTP): its log's times mislead.")

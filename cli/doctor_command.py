@@ -1,0 +1,104 @@
+"""``imagegen doctor``: says what is wrong, and what to do about it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cli.checks.finding import Finding, Verdict
+from cli.options import (
+    ApiKeyFile,
+    ConfigPath,
+    DataDir,
+    ModelName,
+    ModelPath,
+    ModelRepositoryPath,
+    RedisUrl,
+    RestBindAddress,
+    RestPort,
+    TargetDevice,
+    settings_from,
+)
+from cli.worker_command import Device
+from config.settings import Settings
+
+_MARKS = {Verdict.OK: ("✓", "green"), Verdict.NOTE: ("!", "yellow"), Verdict.WRONG: ("✗", "bold red")}
+
+
+def doctor(
+    ctx: typer.Context,
+    rest_port: RestPort = None,
+    rest_bind_address: RestBindAddress = None,
+    api_key_file: ApiKeyFile = None,
+    model_repository_path: ModelRepositoryPath = None,
+    config_path: ConfigPath = None,
+    model_path: ModelPath = None,
+    model_name: ModelName = None,
+    target_device: TargetDevice = None,
+    device: Device = None,
+    data_dir: DataDir = None,
+    redis_url: RedisUrl = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Look at Redis, workers, models, devices and settings; give it the options of the service it is to look at.
+
+    Exits with 0 when nothing is wrong, else with 1.
+    """
+    findings = examine(settings_from(ctx.params))
+    is_well = all(finding.verdict is not Verdict.WRONG for finding in findings)
+    if as_json:
+        told = {"ok": is_well, "findings": [asdict(finding) for finding in findings]}
+        typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        _print(findings)
+    if not is_well:
+        raise typer.Exit(1)
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Return what all checks find."""
+    # Imported here: they bring clients for Redis and HTTP, for which the other commands should not wait.
+    from cli.checks.machine_check import check_devices, check_disk, check_models, check_port
+    from cli.checks.redis_check import check_redis
+    from cli.checks.settings_check import check_settings
+    from cli.checks.workers_check import check_workers
+
+    models = check_models(settings)
+    graphs = sorted(models.graphs)
+    redis = check_redis(settings, graphs)
+    served = {worker.graph for worker in redis.checkup.workers if worker.ready} if redis.checkup else set()
+    return [
+        *check_settings(settings),
+        models.finding,
+        *check_devices(settings, models.graphs, served),
+        *redis.findings,
+        *(check_workers(redis.checkup, graphs) if redis.checkup else ()),
+        check_port(settings.http),
+        check_disk(settings.data_dir),
+    ]
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        _print_plain(findings)
+        return
+    table = Table.grid(padding=(0, 1))
+    for finding in findings:
+        mark, style = _MARKS[finding.verdict]
+        table.add_row(Text(mark, style), finding.area, Text(finding.message))
+        if finding.remedy:
+            table.add_row("", "", Text(f"-> {finding.remedy}", "dim"))
+    console.print(table)
+
+
+def _print_plain(findings: Sequence[Finding]) -> None:
+    """For a pipe or a file, where lines are as long as they need be."""
+    for finding in findings:
+        remedy = f"\n  -> {finding.remedy}" if finding.remedy else ""
+        typer.echo(f"{_MARKS[finding.verdict][0]} {finding.area}: {finding.message}{remedy}")

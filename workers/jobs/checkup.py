@@ -1,0 +1,100 @@
+"""What `imagegen doctor` wants to know of Redis and of whoever works on its queues: a look, without judgement."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import redis
+
+from config.settings import RedisSettings
+from workers.jobs import keys
+from workers.jobs.connection import Client, connect, redis_errors
+from workers.jobs.presence import WorkerPresence, live_workers
+
+_DELIVERED_WITHIN_S = 120
+
+
+@dataclass(frozen=True)
+class RedisFacts:
+    """A server's state. ``save_points``: when it takes snapshots, '' for never, None where it does not say.
+
+    ``clock_ahead_s``: how far this machine's clock goes ahead of its own, give or take the way there.
+    """
+
+    version: str
+    is_replica: bool
+    has_log: bool
+    save_points: str | None
+    writes_to_disk: bool
+    policy: str
+    memory_bytes: int
+    max_memory_bytes: int
+    system_memory_bytes: int
+    clock_ahead_s: float
+
+
+@dataclass(frozen=True)
+class GraphFacts:
+    """A graph's queue: how many jobs wait, and how many seconds ago its workers' children died of a job."""
+
+    queued: int
+    crashed_ago_s: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """All that was seen. ``overdue_deliveries``: webhooks that nobody tries to deliver."""
+
+    redis: RedisFacts
+    workers: Sequence[WorkerPresence]
+    graphs: Mapping[str, GraphFacts]
+    overdue_deliveries: int
+
+
+def look_at(settings: RedisSettings, graphs: Sequence[str]) -> Checkup:
+    """Look at Redis and at these graphs. Raises ServiceUnavailable."""
+    client = connect(settings)
+    try:
+        with redis_errors():
+            before = time.time()
+            seconds, microseconds = client.time()
+            now = float(seconds) + microseconds / 1e6
+            ahead = (before + time.time()) / 2 - now
+            return Checkup(
+                redis=_redis_facts(client, ahead),
+                workers=live_workers(client.hgetall(keys.WORKERS), now),
+                graphs={graph: _graph_facts(client, graph, now) for graph in graphs},
+                overdue_deliveries=client.zcount(keys.DELIVERIES, "-inf", (now - _DELIVERED_WITHIN_S) * 1000),
+            )
+    finally:
+        client.close()
+
+
+def _redis_facts(client: Client, clock_ahead_s: float) -> RedisFacts:
+    info = {**client.info("server"), **client.info("replication")}
+    info |= {**client.info("persistence"), **client.info("memory")}
+    writes = ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status")
+    return RedisFacts(
+        version=str(info.get("valkey_version") or info.get("redis_version", "?")),
+        is_replica=info.get("role") == "slave",
+        has_log=bool(info.get("aof_enabled")),
+        save_points=_save_points(client),
+        writes_to_disk=all(info.get(name, "ok") == "ok" for name in writes),
+        policy=str(info.get("maxmemory_policy", "noeviction")),
+        memory_bytes=int(info["used_memory"]),
+        max_memory_bytes=int(info.get("maxmemory", 0)),
+        system_memory_bytes=int(info.get("total_system_memory", 0)),
+        clock_ahead_s=clock_ahead_s,
+    )
+
+
+def _save_points(client: Client) -> str | None:
+    try:
+        return str(client.config_get("save").get("save", ""))
+    except redis.ResponseError:  # services that run Redis for others do not let their users ask
+        return None
+
+
+def _graph_facts(client: Client, graph: str, now: float) -> GraphFacts:
+    crashes = client.lrange(keys.crashes(graph), 0, -1)
+    return GraphFacts(client.zcard(keys.queued(graph)), [now - float(moment) for moment in crashes])
