@@ -8,6 +8,7 @@ from functools import partial
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from api.documentation import describe
 from api.errors import install_error_handlers
 from api.middleware import BodyLimit, LastResort, RequestId
 from api.routers import adapters, health, images, jobs, models
@@ -37,6 +38,7 @@ def create_app(settings: Settings) -> FastAPI:
         for part in (images.router, jobs.router, models.router, adapters.router):
             app.include_router(part, prefix=prefix)
     app.include_router(health.router)
+    describe(app)
     install_error_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.http.max_body_bytes)
     app.add_middleware(LastResort)

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+from api.schemas import ErrorBody
 from api.validation import invalid_request
 from graphs import errors
 
@@ -49,6 +50,17 @@ def error_body(message: str, *, status: int, param: str | None = None, code: str
     """Return OpenAI's error object, all four keys."""
     kind = {429: "rate_limit_error"}.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def documented(*kinds: type[errors.ImagegenError]) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI documentation of answers with these errors."""
+    by_status: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        sentence = (kind.__doc__ or "").splitlines()[0]
+        found = by_status.setdefault(STATUS[kind], {"model": ErrorBody, "description": sentence})
+        if sentence not in found["description"]:
+            found["description"] += f" {sentence}"
+    return by_status
 
 
 def install_error_handlers(app: FastAPI) -> None:
