@@ -33,6 +33,8 @@ STATUS: dict[type[errors.ImagegenError], int] = {
     errors.ImagegenError: 500,
 }
 
+# What an answer repeats of a request is bounded.
+_LONGEST_MESSAGE, _LONGEST_PARAM = 1000, 200
 _UNAVAILABLE_RETRY_S = 2
 NOT_READY = "not_ready"
 _HTTP_MESSAGES = {
@@ -47,9 +49,15 @@ def status_of(error: errors.ImagegenError) -> int:
 
 
 def error_body(message: str, *, status: int, param: str | None = None, code: str | None = None) -> dict[str, Any]:
-    """Return OpenAI's error object, all four keys."""
+    """Return OpenAI's error object, all four keys. Long texts are cut, and what is no Unicode is escaped."""
     kind = {429: "rate_limit_error"}.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    param = None if param is None else _shown(param, _LONGEST_PARAM)
+    return {"error": {"message": _shown(message, _LONGEST_MESSAGE), "type": kind, "param": param, "code": code}}
+
+
+def _shown(text: str, longest: int) -> str:
+    shown = text[:longest].encode(errors="backslashreplace").decode()
+    return shown if len(text) <= longest else f"{shown}..."
 
 
 def documented(*kinds: type[errors.ImagegenError]) -> dict[int | str, dict[str, Any]]:

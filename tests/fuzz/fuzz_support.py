@@ -1,12 +1,12 @@
 """What the fuzzing tests share: the service they attack, how long they go on, and what must hold of every answer."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
@@ -51,18 +51,14 @@ def explore(check: Callable[..., None], count: int, **strategies: SearchStrategy
 
 @contextmanager
 def attacked(folder: Path) -> Iterator[Service]:
-    """Run the whole service with the simulated engine; at the end it must be the very same processes, and serve."""
+    """Run the whole service with the simulated engine; at the end it must still serve, and have met nothing unforeseen."""
     model = write_graph(folder / "shapes", steps=2, more=OPTIONS)
     keys = folder / "keys"
     keys.write_text("administrator-key\nuser-key\n")
     keys.chmod(0o600)
-    with serving(
-        folder, "--model_path", str(model), "--api_key_file", str(keys), environment=ENVIRONMENT
-    ) as service:
+    with serving(folder, "--model_path", str(model), "--api_key_file", str(keys), environment=ENVIRONMENT) as service:
         service.http.headers.update(ADMINISTRATOR)
-        before = service.descendants()
         yield service
-        assert service.descendants() == before, f"a process died; see {service.log}"
         check_served(service)
         log = service.log.read_text()
         assert "Traceback" not in log, log[log.index("Traceback") :][:3000]
@@ -81,16 +77,15 @@ def _waiting(service: Service) -> list[Any]:
     return found
 
 
-def check_answer(status: int, headers: httpx.Headers, content: bytes) -> None:
+def check_answer(status: int, kind: str, request_id: str | None, content: bytes) -> None:
     """See that an answer is a success, or a refusal in OpenAI's form; never a failure of the server."""
-    if status < 400:
-        return
     text = content[:500]
     assert status < 500, f"{status}: {text!r}"
-    assert headers["content-type"] == "application/json", text
-    assert headers["x-request-id"]
-    body = httpx.Response(status, content=content).json()
+    assert request_id, text
+    if status < 400:
+        return
+    assert kind == "application/json", text
+    body = json.loads(content)
     assert list(body) == ["error"], text
     assert list(body["error"]) == ["message", "type", "param", "code"], text
-    assert body["error"]["message"]
-    assert len(body["error"]["message"]) < 2000, text
+    assert 0 < len(body["error"]["message"]) < 1000, text

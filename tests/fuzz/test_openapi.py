@@ -59,7 +59,7 @@ PARTICULAR = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def document(service: Service) -> Any:
     return schemathesis.openapi.from_url(f"{service.url}/openapi.json")
 
