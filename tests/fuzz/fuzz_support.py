@@ -51,7 +51,7 @@ def explore(check: Callable[..., None], count: int, **strategies: SearchStrategy
 
 @contextmanager
 def attacked(folder: Path) -> Iterator[Service]:
-    """Run the whole service with the simulated engine; at the end it must still serve, and have met nothing unforeseen."""
+    """Run the whole service with the simulated engine; at its end it must still serve, with nothing unforeseen."""
     model = write_graph(folder / "shapes", steps=2, more=OPTIONS)
     keys = folder / "keys"
     keys.write_text("administrator-key\nuser-key\n")
