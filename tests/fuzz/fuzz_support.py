@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +37,14 @@ def examples(few: int, many: int) -> pytest.MarkDecorator:
 
 def explore(check: Callable[..., None], count: int, **strategies: SearchStrategy[Any]) -> None:
     """Call ``check`` with ``count`` examples, the same in every run unless FUZZ_SEED chooses others."""
-    found = given(**strategies)(check)
+    calls = 0
+
+    def counted(**drawn: Any) -> None:
+        nonlocal calls
+        calls += 1
+        check(**drawn)
+
+    found = given(**strategies)(counted)
     wide = settings(
         max_examples=count,
         deadline=None,
@@ -46,7 +54,9 @@ def explore(check: Callable[..., None], count: int, **strategies: SearchStrategy
         phases=(Phase.explicit, Phase.generate, Phase.shrink),
         print_blob=True,
     )(found)
+    began = time.monotonic()
     (seed(int(_SEED))(wide) if _SEED else wide)()
+    print(f"{calls} examples in {time.monotonic() - began:.1f} s")
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def test_a_picture_cut_anywhere_is_refused(service: Service, kind: str) -> None:
         _check_refused(_edit(service, "form", content), "image")
 
 
-@examples(60, 1500)
+@examples(30, 250)
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_a_damaged_picture_is_drawn_or_refused(service: Service, kind: str, count: int) -> None:
     whole = {"PNG": saved(DRAWABLE_PICTURE), "JPEG": saved(DRAWABLE_PICTURE, "JPEG", progressive=True)}.get(
