@@ -5,6 +5,8 @@ VENV := .venv
 TRAINING := .venv-training
 BIN := $(VENV)/bin
 ARGS ?=
+N ?=
+SEED ?=
 # The older clients that must go on working, each in an environment of its own.
 SDKS := 1 2
 SDK_VENVS := $(SDKS:%=.venv-openai-%)
@@ -12,7 +14,7 @@ SOURCES := api cli config graphs workers
 # hatchling and editables come from the lock as well, so the project's own build fetches nothing unpinned.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help install serve test test-thorough test-sdk sdk-venvs check format lock proto bench demo-score demo-model clean
+.PHONY: help install serve test test-thorough test-sdk fuzz sdk-venvs check format lock proto bench demo-score demo-model clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -35,6 +37,11 @@ test-thorough: $(VENV)/.installed-dev
 ## make test-sdk    let the older openai packages do what make test does with the newest
 test-sdk: $(VENV)/.installed-dev sdk-venvs
 	SDK_PYTHONS="$(SDK_VENVS:%=%/bin/python)" $(BIN)/python -m pytest tests/stack/test_sdk_matrix.py $(ARGS)
+
+## make fuzz        attack every input with N examples a test (make fuzz N=20000 SEED=7; without SEED always the same ones)
+fuzz: $(VENV)/.installed-dev
+	FUZZ_EXAMPLES=$(N) FUZZ_SEED=$(SEED) $(BIN)/python -m pytest -n 2 --dist loadfile -m thorough -rP --timeout 0 \
+	  tests/fuzz tests/stack/test_prompts.py $(ARGS)
 
 ## make sdk-venvs   prepare an environment for each of the older openai packages
 sdk-venvs: $(SDK_VENVS:%=%/.installed)

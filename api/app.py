@@ -8,6 +8,7 @@ from functools import partial
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from api.documentation import describe
 from api.drain import Leaving
 from api.errors import install_error_handlers
 from api.middleware import BodyLimit, LastResort, RequestId
@@ -41,6 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.include_router(part, prefix=prefix)
     app.include_router(health.router)
     app.include_router(metrics.router)
+    describe(app)
     install_error_handlers(app)
     app.add_middleware(BodyLimit, max_bytes=settings.http.max_body_bytes)
     app.add_middleware(LastResort)

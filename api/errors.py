@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+from api.schemas import ErrorBody
 from api.validation import invalid_request
 from graphs import errors
 
@@ -33,6 +34,8 @@ STATUS: dict[type[errors.ImagegenError], int] = {
     errors.ImagegenError: 500,
 }
 
+# What an answer repeats of a request is bounded.
+_LONGEST_MESSAGE, _LONGEST_PARAM = 1000, 200
 NOT_READY = "not_ready"
 _HTTP_MESSAGES = {
     404: "There is no such route; see /docs for those that exist.",
@@ -46,9 +49,26 @@ def status_of(error: errors.ImagegenError) -> int:
 
 
 def error_body(message: str, *, status: int, param: str | None = None, code: str | None = None) -> dict[str, Any]:
-    """Return OpenAI's error object, all four keys."""
+    """Return OpenAI's error object, all four keys. Long texts are cut, and what is no Unicode is escaped."""
     kind = {429: "rate_limit_error"}.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    param = None if param is None else _shown(param, _LONGEST_PARAM)
+    return {"error": {"message": _shown(message, _LONGEST_MESSAGE), "type": kind, "param": param, "code": code}}
+
+
+def _shown(text: str, longest: int) -> str:
+    shown = text[:longest].encode(errors="backslashreplace").decode()
+    return shown if len(text) <= longest else f"{shown}..."
+
+
+def documented(*kinds: type[errors.ImagegenError]) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI documentation of answers with these errors."""
+    by_status: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        sentence = (kind.__doc__ or "").splitlines()[0]
+        found = by_status.setdefault(STATUS[kind], {"model": ErrorBody, "description": sentence})
+        if sentence not in found["description"]:
+            found["description"] += f" {sentence}"
+    return by_status
 
 
 def install_error_handlers(app: FastAPI) -> None:

@@ -144,6 +144,21 @@ class ImagesResponse(BaseModel):
     usage: Usage = Usage()
 
 
+class ErrorDetail(BaseModel):
+    """What was wrong: all four keys always, ``param`` and ``code`` null where there is none."""
+
+    message: str
+    type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """OpenAI's error object."""
+
+    error: ErrorDetail
+
+
 class JobUrls(BaseModel):
     """Where to go on from a job."""
 

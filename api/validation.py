@@ -7,11 +7,14 @@ from pydantic_core import ErrorDetails
 
 from graphs.errors import InvalidRequest
 
+# A name that a client made up may have millions of characters.
+_LONGEST_NAME = 100
+
 
 def invalid_request(error: ValidationError, known: list[str] | None = None) -> InvalidRequest:
     """Turn the first problem into an InvalidRequest; ``known`` names help with a misspelt one."""
     problem = error.errors(include_url=False)[0]
-    param = ".".join(str(part) for part in problem["loc"]) or None
+    param = ".".join(str(part)[:_LONGEST_NAME] for part in problem["loc"]) or None
     if problem["type"] == "extra_forbidden":
         return InvalidRequest(_unknown(param or "", known or []), param=param, code="unknown_parameter")
     if problem["type"] == "missing":

@@ -24,9 +24,11 @@ def read_adapters(
     Raises GraphError for the first one that cannot be served.
     """
     found: list[LoraAdapter] = []
+    taken = {graph_name}
+    switched: LoraAdapter | None = None  # the first that is not merged: all others must have its mode
     for index, entry in enumerate(message.lora_adapters):
         at: _At = (("lora_adapters", index),)
-        _check_alias(entry.alias, source, at, {graph_name, *(a.alias for a in found)})
+        _check_alias(entry.alias, source, at, taken)
         adapter = LoraAdapter(
             alias=entry.alias,
             path=_file(entry.path, source, at, folder),
@@ -34,8 +36,11 @@ def read_adapters(
             alpha_given=entry.HasField("alpha"),
             mode=_mode(entry, source, at, npu=npu),
         )
-        _check_company(adapter, found, source, at)
+        if adapter.mode is not LoraMode.FUSE:
+            switched = switched or adapter
+            _check_company(adapter, switched, source, at)
         found.append(adapter)
+        taken.add(adapter.alias)
     static = [a.alias for a in found if a.mode is LoraMode.STATIC]
     if len(static) > 1 and not message.composite_lora_adapters:
         reason = (
@@ -56,12 +61,14 @@ def read_composites(
     by_alias = {adapter.alias: adapter for adapter in adapters}
     compiled: dict[str, float] = {}
     found: list[CompositeLoraAdapter] = []
+    taken = {graph_name, *by_alias}
     for index, entry in enumerate(message.composite_lora_adapters):
         at: _At = (("composite_lora_adapters", index),)
-        _check_alias(entry.alias, source, at, {graph_name, *by_alias, *(c.alias for c in found)})
+        _check_alias(entry.alias, source, at, taken)
         components = _components(entry, source, at, by_alias)
         _check_compiled(components, source, at, by_alias, compiled)
         found.append(CompositeLoraAdapter(alias=entry.alias, components=components))
+        taken.add(entry.alias)
     return tuple(found)
 
 
@@ -162,15 +169,13 @@ def _mode(entry: _Entry, source: Source, at: _At, *, npu: bool) -> LoraMode:
     return mode
 
 
-def _check_company(adapter: LoraAdapter, earlier: list[LoraAdapter], source: Source, at: _At) -> None:
-    switching = {LoraMode.STATIC, LoraMode.DYNAMIC}
-    for other in earlier:
-        if {adapter.mode, other.mode} == switching:
-            reason = (
-                f"{adapter.alias!r} is {adapter.mode} and {other.alias!r} is {other.mode}; compiled and "
-                "switched adapters cannot be combined, so give all of them one mode."
-            )
-            raise source.option_error(reason, *at, "mode")
+def _check_company(adapter: LoraAdapter, other: LoraAdapter, source: Source, at: _At) -> None:
+    if adapter.mode is not other.mode:
+        reason = (
+            f"{adapter.alias!r} is {adapter.mode} and {other.alias!r} is {other.mode}; compiled and "
+            "switched adapters cannot be combined, so give all of them one mode."
+        )
+        raise source.option_error(reason, *at, "mode")
 
 
 def _index(adapters: list[LoraAdapter], alias: str) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageOps
 
 from graphs.errors import InvalidImage, RequestTooLarge
+from graphs.picture_parts import excess
 from graphs.resolution import Resolution
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
@@ -28,16 +29,21 @@ class InputPictures:
 def read_pictures(image: bytes, mask: bytes | None, max_pixels: int) -> InputPictures:
     """Read an image and, if given, a mask. Raises InvalidImage or RequestTooLarge naming ``image`` or ``mask``."""
     picture = _open(image, "image", max_pixels)
+    size, encoded = Resolution(*picture.size), _png(_as_rgb(picture))
+    del picture  # 4 bytes a pixel, which the mask need not lie beside
     return InputPictures(
-        image=_png(_as_rgb(picture)),
+        image=encoded,
         mask=None if mask is None else _png(_as_mask(_open(mask, "mask", max_pixels))),
-        size=Resolution(*picture.size),
+        size=size,
     )
 
 
 def _open(content: bytes, param: str, max_pixels: int) -> Image.Image:
     if not content:
         raise InvalidImage(f"{param} is an empty file.", param=param, code="empty_image_file")
+    if too_much := excess(content):
+        reason = f"{param} has {too_much}, which takes too long to read; save it anew with another program."
+        raise InvalidImage(reason, param=param, code="invalid_image_format")
     try:
         picture = Image.open(io.BytesIO(content), formats=_FORMATS)
         if picture.width * picture.height > max_pixels:

@@ -12,6 +12,7 @@ from typing import Any
 
 from graphs.errors import RepositoryError
 from graphs.resolution import Resolution
+from graphs.text_files import read_text
 
 
 class Operation(StrEnum):
@@ -72,6 +73,10 @@ _CLASS_PREFIXES = (
 )
 
 
+_LARGEST_COUNT = 2**20
+_MOST_LEVELS = 16
+
+
 @dataclass(frozen=True)
 class ModelFacts:
     """What requests for a model must respect. ``native_resolution`` is in pixels."""
@@ -127,6 +132,8 @@ def _native_resolution(models_path: Path) -> Resolution:
     height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
     channels = _read_json(vae_path).get("block_out_channels", [0] * 4)
     levels = len(channels) if isinstance(channels, list) else 0
+    # A list of thousands would make a number that Python refuses to write.
+    levels = levels if levels <= _MOST_LEVELS else 0
     scale = 2 ** (_count(vae_path, "block_out_channels", levels, 4) - 1)
     return Resolution(*(_count(denoiser_path, "sample_size", side, 128) * scale for side in (width, height)))
 
@@ -135,16 +142,18 @@ def _count(path: Path, name: str, value: object, default: int) -> int:
     """A whole number above 0 as a configuration states it, or the default for none."""
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _LARGEST_COUNT:
         raise RepositoryError(f"{path}: {name} cannot be used; it must be a whole number above 0, or a list of them.")
     return value
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RepositoryError(f"{path}: cannot be read ({error.strerror}). Is the model complete?") from error
+        text = read_text(path)
+    except ValueError as error:
+        raise RepositoryError(f"{path}: {error} Is the model complete?") from error
+    try:
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise RepositoryError(f"{path}: is not JSON ({error}).") from error
     if not isinstance(content, dict):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from graphs.text_files import is_file
+
 _NAME = re.compile(r"__module\.([^/]+)/")
 _FLOATS = ("f32", "f16", "bf16")
 
@@ -44,11 +46,9 @@ def read_layers(xml_path: Path) -> Mapping[str, Layer]:
 
     Raises ET.ParseError (a SyntaxError) for a file that is not XML, OSError when it cannot be read.
     """
-    try:
-        changed = xml_path.stat().st_mtime_ns
-    except FileNotFoundError:
+    if not is_file(xml_path):  # a pipe would never be read to its end
         return {}
-    return _read(xml_path, changed)
+    return _read(xml_path, xml_path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=8)

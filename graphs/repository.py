@@ -1,5 +1,6 @@
 """The model repository: every graph that is served, and where a model name leads."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -173,9 +174,9 @@ def _check_aliases(graphs: Iterable[Graph]) -> None:
     """A name that clients send leads to one place: aliases are unique in the whole repository."""
     owners = {graph.name: graph for graph in graphs}
     for graph in list(owners.values()):
-        for alias in aliases_of(graph):
+        for alias, uses in Counter(aliases_of(graph)).items():
             other = owners.setdefault(alias, graph)
-            if other is not graph or alias == graph.name or aliases_of(graph).count(alias) > 1:
+            if other is not graph or alias == graph.name or uses > 1:
                 reason = f"The adapter name {alias!r} of {graph.name!r} is already taken by {other.name!r}."
                 raise RepositoryError(f"{graph.path}: {reason} Choose another alias.")
 

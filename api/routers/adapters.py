@@ -7,11 +7,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.auth import Administrator
 from api.bodies import read_json
 from api.dependencies import Service
-from api.routers.images import body_docs
+from api.documentation import body_docs, json_schema
+from api.errors import documented
 from api.schemas import ModelBody
+from graphs import errors
 from graphs.request import FiniteFloat
 
 router = APIRouter(tags=["adapters"])
+
+
+_REFUSALS = documented(errors.InvalidRequest, errors.AuthenticationFailed, errors.NotAllowed, errors.ServiceUnavailable)
 
 
 class AdapterBody(BaseModel):
@@ -37,7 +42,8 @@ class AdapterRemoved(BaseModel):
     "/lora_adapters",
     status_code=201,
     response_model=ModelBody,
-    openapi_extra=body_docs({"application/json": AdapterBody.model_json_schema()}),
+    responses={**_REFUSALS, **documented(errors.RequestTooLarge)},
+    openapi_extra=body_docs({"application/json": json_schema(AdapterBody)}),
 )
 async def add(request: Request, _: Administrator, service: Service) -> Response:
     """Fetch an adapter, see that it fits the model, and serve it on every worker; it is kept over restarts."""
@@ -54,7 +60,7 @@ async def add(request: Request, _: Administrator, service: Service) -> Response:
     return JSONResponse(model.model_dump(), 201)
 
 
-@router.delete("/lora_adapters/{alias}")
+@router.delete("/lora_adapters/{alias}", responses={**_REFUSALS, **documented(errors.ModelNotFound)})
 async def remove(alias: str, _: Administrator, service: Service) -> AdapterRemoved:
     """Serve an adapter no longer. Jobs that wait for it fail with its name."""
     await service.served.remove(alias)

@@ -3,19 +3,20 @@
 from fastapi import APIRouter
 
 from api.dependencies import Service
-from api.errors import NOT_READY
+from api.documentation import OPEN
+from api.errors import NOT_READY, documented
 from graphs.errors import ServiceUnavailable
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/v2/health/live")
+@router.get("/v2/health/live", openapi_extra=OPEN)
 async def live() -> dict[str, str]:
     """Answer while the process runs."""
     return {"status": "live"}
 
 
-@router.get("/v2/health/ready")
+@router.get("/v2/health/ready", openapi_extra=OPEN, responses=documented(ServiceUnavailable))
 async def ready(service: Service) -> dict[str, str]:
     """Answer 200 when Redis answers and every graph has a worker that has loaded it, else 503 with the reason.
 

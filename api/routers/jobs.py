@@ -1,7 +1,7 @@
 """Jobs: submit, look up, list, follow, fetch, cancel, erase. The bodies are those of the waiting routes."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -9,12 +9,15 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from api.answering import SSE_HEADERS, accepted
 from api.auth import AskingOwner, KeyOwner
 from api.dependencies import Service, Signer
+from api.documentation import EVENT_STREAM, OPEN, PICTURES, body_docs
+from api.errors import documented
 from api.responses import CONTENT_TYPES, base_url, embedded, job_body, poll_headers
-from api.routers.images import body_docs, multipart_schema
-from api.schemas import EditBody, ImageBody, ImagesResponse, JobBody, JobDeleted, JobPage
+from api.routers.images import EDIT_DOCS, GENERATION_DOCS, REFUSALS
+from api.schemas import ImagesResponse, JobBody, JobDeleted, JobPage
 from api.service import ImageService
 from api.streaming import stream_job
 from api.submitting import ask_for_either
+from graphs import errors
 from graphs.errors import InvalidRequest, JobNotFound
 from workers.jobs.job import Job, Status
 
@@ -23,11 +26,20 @@ router = APIRouter(tags=["jobs"])
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _DOCS = body_docs(
     {
-        "application/json": {"anyOf": [ImageBody.model_json_schema(), EditBody.model_json_schema()]},
-        "multipart/form-data": multipart_schema(),
-    }
+        **EDIT_DOCS,
+        "application/json": {"anyOf": [GENERATION_DOCS["application/json"], EDIT_DOCS["application/json"]]},
+    },
+    wishes=True,
 )
-_JOB: dict[int | str, dict[str, object]] = {202: {"model": JobBody, "description": "The job."}}
+_JOB: dict[int | str, dict[str, Any]] = {202: {"model": JobBody, "description": "The job."}, **REFUSALS}
+_JOB_AGAIN: dict[int | str, dict[str, Any]] = {
+    200: {"model": JobBody, "description": "The same job as before."},
+    **_JOB,
+}
+_LISTING = documented(errors.InvalidRequest, errors.AuthenticationFailed, errors.JobNotFound, errors.ServiceUnavailable)
+_PICTURES = {**_LISTING, **documented(errors.ArtifactExpired, errors.JobFailed)}
+_PICTURE: dict[int | str, dict[str, Any]] = {200: {"description": "The picture.", "content": PICTURES}, **_PICTURES}
+_EVENTS: dict[int | str, dict[str, Any]] = {200: {"description": "The events.", "content": EVENT_STREAM}, **_LISTING}
 
 
 @router.post("/images/jobs", status_code=202, responses=_JOB, openapi_extra=_DOCS)
@@ -38,7 +50,7 @@ async def submit(request: Request, owner: AskingOwner, service: Service) -> Resp
     return await accepted(request, service, job)
 
 
-@router.put("/images/jobs/{job_id}", status_code=202, responses=_JOB, openapi_extra=_DOCS)
+@router.put("/images/jobs/{job_id}", status_code=202, responses=_JOB_AGAIN, openapi_extra=_DOCS)
 async def put(job_id: str, request: Request, owner: AskingOwner, service: Service) -> Response:
     """Submit a job under an id of your own; the same again returns the same job."""
     if not _ID.fullmatch(job_id):
@@ -48,7 +60,7 @@ async def put(job_id: str, request: Request, owner: AskingOwner, service: Servic
     return await accepted(request, service, job, 202 if is_new else 200)
 
 
-@router.get("/images/jobs")
+@router.get("/images/jobs", responses=_LISTING)
 async def jobs(
     request: Request,
     owner: KeyOwner,
@@ -66,7 +78,7 @@ async def jobs(
     return JobPage(data=bodies, first_id=first, last_id=last, has_more=page.has_more)
 
 
-@router.get("/images/jobs/{job_id}", response_model=JobBody)
+@router.get("/images/jobs/{job_id}", response_model=JobBody, responses=_LISTING)
 async def job(job_id: str, request: Request, owner: KeyOwner, service: Service) -> Response:
     """Tell how far a job is, and when to ask again."""
     found = await service.store.get(job_id, owner.id)
@@ -75,14 +87,14 @@ async def job(job_id: str, request: Request, owner: KeyOwner, service: Service) 
     return JSONResponse(body.model_dump(), headers=poll_headers(found, outlook))
 
 
-@router.get("/images/jobs/{job_id}/result")
+@router.get("/images/jobs/{job_id}/result", responses=_PICTURES)
 async def result(job_id: str, owner: KeyOwner, service: Service) -> ImagesResponse:
     """Return a completed job's pictures as the waiting routes do."""
     found = await service.store.get(job_id, owner.id)
     return embedded(found, await service.pictures(found))
 
 
-@router.get("/images/jobs/{job_id}/content", response_class=Response)
+@router.get("/images/jobs/{job_id}/content", response_class=Response, responses=_PICTURE)
 async def content(
     job_id: str, owner: KeyOwner, service: Service, index: Annotated[int, Query(ge=0, le=1000)] = 0
 ) -> Response:
@@ -94,7 +106,7 @@ async def content(
     return _picture(found, pictures[index])
 
 
-@router.get("/images/jobs/{job_id}/events", response_class=StreamingResponse)
+@router.get("/images/jobs/{job_id}/events", response_class=StreamingResponse, responses=_EVENTS)
 async def events(
     job_id: str,
     request: Request,
@@ -109,14 +121,14 @@ async def events(
     return StreamingResponse(parts, media_type="text/event-stream", headers=SSE_HEADERS)
 
 
-@router.post("/images/jobs/{job_id}/cancel")
+@router.post("/images/jobs/{job_id}/cancel", responses=_LISTING)
 async def cancel(job_id: str, request: Request, owner: KeyOwner, service: Service) -> JobBody:
     """Cancel a job: at once while it waits, at its next step while it runs. Again and afterwards: no effect."""
     found = await service.store.get(job_id, owner.id)
     return await _body(request, service, await service.store.cancel(found))
 
 
-@router.delete("/images/jobs/{job_id}")
+@router.delete("/images/jobs/{job_id}", responses=_LISTING)
 async def delete(job_id: str, owner: KeyOwner, service: Service) -> JobDeleted:
     """Cancel a job and erase it with its pictures."""
     found = await service.store.get(job_id, owner.id)
@@ -124,7 +136,9 @@ async def delete(job_id: str, owner: KeyOwner, service: Service) -> JobDeleted:
     return JobDeleted(id=job_id)
 
 
-@router.get("/images/files/{token}.{suffix}", response_class=Response, tags=["images"])
+@router.get(
+    "/images/files/{token}.{suffix}", response_class=Response, responses=_PICTURE, openapi_extra=OPEN, tags=["images"]
+)
 async def file(token: str, suffix: str, service: Service, signer: Signer) -> Response:
     """Serve one picture to whoever holds its address, until that expires."""
     job_id, index = signer.read(token)

@@ -4,7 +4,9 @@ from fastapi import APIRouter, Request
 
 from api.auth import KeyOwner
 from api.dependencies import Service
+from api.errors import documented
 from api.schemas import ModelBody, ModelList
+from graphs.errors import AuthenticationFailed, ModelNotFound
 from graphs.repository import Route
 
 router = APIRouter(tags=["models"])
@@ -16,14 +18,14 @@ def _model(route: Route, created: int) -> ModelBody:
     )
 
 
-@router.get("/models")
+@router.get("/models", responses=documented(AuthenticationFailed))
 async def models(request: Request, _: KeyOwner, service: Service) -> ModelList:
     """List base models, adapters and composites."""
     started_at: int = request.app.state.started_at
     return ModelList.of([_model(route, started_at) for route in (await service.served.repository()).routes()])
 
 
-@router.get("/models/{name:path}")
+@router.get("/models/{name:path}", responses=documented(AuthenticationFailed, ModelNotFound))
 async def model(name: str, request: Request, _: KeyOwner, service: Service) -> ModelBody:
     """Describe one name."""
     return _model((await service.served.repository()).route(name), request.app.state.started_at)

@@ -1,0 +1,197 @@
+"""Pictures that are meant to hurt, made here: bombs, liars, chimeras, and odd ones that must simply be drawn."""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from PIL import Image
+
+PNG_HEAD = b"\x89PNG\r\n\x1a\n"
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def saved(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(
+    width: int, height: int, data: bytes, *more: bytes, depth: int = 8, colour: int = 2, interlace: int = 0
+) -> bytes:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace))
+    return PNG_HEAD + header + b"".join(more) + chunk(b"IDAT", zlib.compress(data, 9)) + chunk(b"IEND", b"")
+
+
+def _small() -> Image.Image:
+    picture = Image.new("RGB", (16, 16), RED)
+    picture.paste(BLUE, (0, 0, 8, 16))
+    return picture
+
+
+def _frames(kind: str, count: int = 20, **options: Any) -> bytes:
+    frames = [Image.new("RGB", (16, 16), (number, 0, 0)) for number in range(count)]
+    return saved(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+
+
+def _grey16() -> bytes:
+    return saved(Image.frombytes("I;16", (16, 16), struct.pack("<256H", *range(0, 65536, 256))))
+
+
+def _large_exif() -> bytes:
+    exif = Image.Exif()
+    exif[0x010E] = "x" * 60_000
+    return saved(_small(), "JPEG", exif=exif)
+
+
+def _zip() -> bytes:
+    return b"PK\x05\x06" + bytes(18)
+
+
+def drawable() -> dict[str, bytes]:
+    """Odd, but pictures: each must be drawn."""
+    whole, jpeg, webp = saved(_small()), saved(_small(), "JPEG"), saved(_small(), "WEBP")
+    palette = _small().convert("P")
+    orientation = Image.Exif()
+    orientation[0x0112] = 6
+    rows = b"".join(b"\0" + bytes(48) for _ in range(16))
+    return {
+        "animated png": _frames("PNG"),
+        "animated webp": _frames("WEBP"),
+        "16-bit grey": _grey16(),
+        "16-bit colours": png(16, 16, b"".join(b"\0" + bytes(96) for _ in range(16)), depth=16),
+        "interlaced": png(16, 16, bytes(1000), interlace=1),
+        "cmyk jpeg": saved(_small().convert("CMYK"), "JPEG"),
+        "grey jpeg": saved(_small().convert("L"), "JPEG"),
+        "progressive jpeg": saved(_small(), "JPEG", progressive=True),
+        "palette": saved(palette),
+        "palette with transparency": saved(palette, transparency=b"\x00\x80\xff"),
+        "one bit": saved(_small().convert("1")),
+        "grey with alpha": saved(_small().convert("LA")),
+        "large exif": _large_exif(),
+        "turned by exif": saved(_small(), "JPEG", exif=orientation),
+        "broken exif": saved(_small(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"),
+        "broken colour profile in png": saved(_small(), icc_profile=b"garbage" * 1000),
+        "broken colour profile in jpeg": saved(_small(), "JPEG", icc_profile=b"\xff" * 100_000),
+        "negative resolution": png(16, 16, rows, chunk(b"pHYs", b"\xff" * 9)),
+        "absurd gamma": png(16, 16, rows, chunk(b"gAMA", b"\0\0\0\0")),
+        "unknown chunks": png(16, 16, rows, *[chunk(b"fuZz", b"x")] * 500),
+        "png and zip": whole + _zip(),
+        "jpeg and zip": jpeg + _zip(),
+        "webp and html": webp + b"<script>alert(1)</script>",
+        "jpeg with a php comment": jpeg[:2] + b"\xff\xfe\x00\x12<?php exec(1);?>" + jpeg[2:],
+    }
+
+
+def refused() -> dict[str, bytes]:
+    """No pictures, or none that are read here: each must be refused with 400."""
+    return {
+        "gif": saved(_small(), "GIF"),
+        "animated gif": _frames("GIF"),
+        "gif and jar": saved(_small(), "GIF") + _zip(),
+        "tiff": saved(_small(), "TIFF"),
+        "tiff with many pages": _frames("TIFF", 50),
+        "ico": saved(_small(), "ICO"),
+        "ico with many pictures": struct.pack("<HHH", 0, 1, 65535) + bytes(16 * 1000),
+        "bmp": saved(_small(), "BMP"),
+        "ppm": saved(_small(), "PPM"),
+        "jpeg 2000": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100),
+        "avif": b"\0\0\0\x1cftypavif\0\0\0\0avifmif1" + bytes(100),
+        "svg": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
+        "svg bomb": b'<!DOCTYPE s [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><svg>&b;</svg>',
+        "html": b"<!DOCTYPE html><script>alert(1)</script>",
+        "pdf": b"%PDF-1.7\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>",
+        "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n(%pipe%id) (r) file\n%%EOF\n",
+        "mvg": b"push graphic-context\nfill 'url(https://127.0.0.1/\"|id\")'\npop graphic-context",
+        "zip": _zip(),
+        "elf": b"\x7fELF" + bytes(100),
+        "zero bytes": bytes(10_000),
+        "text": "ж".encode() * 1000,
+        "png of nothing": png(0, 0, b""),
+        "png of no width": png(0, 16, b""),
+        "png without pixels": png(16, 16, b""),
+        "png of another compression": png(16, 16, bytes(1000)).replace(
+            b"\x08\x02\x00\x00\x00", b"\x08\x02\x09\x09\x09"
+        ),
+        "png with a wrong checksum": saved(_small()).replace(b"IDAT", b"IDAT\x00", 1),
+        "png with a huge chunk": PNG_HEAD + struct.pack(">I", 2**32 - 1) + b"IHDR" + bytes(100),
+        "png with a huge text": png(16, 16, b"", chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(100_000_000), 9))),
+        "jpeg of nothing": _jpeg_of(0, 0),
+        "jpeg cut within its header": saved(_small(), "JPEG")[:100],
+        "jpeg without tables": b"\xff\xd8"
+        + b"\xff\xc0\x00\x11\x08\x00\x10\x00\x10\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01",
+        "webp of nothing": b"RIFF\x1a\0\0\0WEBPVP8L\x0d\0\0\0/" + bytes(12),
+        "webp of another length": saved(_small(), "WEBP")[:40],
+    }
+
+
+def bombs() -> dict[str, bytes]:
+    """Small files that ask for much: each must be refused, and at little cost."""
+    endless = saved(_small(), "JPEG")
+    return {
+        "png of 65535 x 65535": png(65535, 65535, bytes(50_000_000)),
+        "png of 2^31 x 2^31": png(2**31 - 1, 2**31 - 1, b""),
+        "png of 30000 x 30000 at one bit": png(30000, 30000, bytes(112_530_000), depth=1, colour=0),
+        "png of one row": png(2**31 - 1, 1, bytes(100_000_000), colour=0),
+        "jpeg of 65535 x 65535": _jpeg_of(65535, 65535),
+        "webp of 16384 x 16384": _webp_of(16384, 16384),
+        "jpeg that is refined for ever": _endless_jpeg(3000, 20_000),
+        "jpeg of empty segments": endless[:2] + b"\xff\xfe\x00\x02" * 5_000_000 + endless[2:],
+        "jpeg of fill bytes": endless[:2] + b"\xff" * 20_000_000 + endless[2:],
+        "png of empty chunks": png(16, 16, bytes(784), chunk(b"fuZz", b"") * 2_000_000),
+        "png of empty texts": png(16, 16, bytes(784), chunk(b"tEXt", b"k\0v") * 1_500_000),
+    }
+
+
+def _jpeg_of(width: int, height: int) -> bytes:
+    """A JPEG whose header lies about its size."""
+    whole = saved(_small(), "JPEG")
+    at = whole.index(b"\xff\xc0") + 5
+    return whole[:at] + struct.pack(">HH", height, width) + whole[at + 4 :]
+
+
+def _webp_of(width: int, height: int) -> bytes:
+    """A lossless WebP whose header lies about its size: 14 bits each (RFC 9649, section 3.4)."""
+    whole = saved(_small(), "WEBP", lossless=True)
+    at = whole.index(b"\x2f", whole.index(b"VP8L") + 8) + 1
+    size = (width - 1) | (height - 1) << 14
+    return whole[:at] + struct.pack("<I", size) + whole[at + 4 :]
+
+
+def _endless_jpeg(side: int, scans: int) -> bytes:
+    """A small JPEG whose last scan is there again and again, each over the whole picture."""
+    whole = saved(Image.new("L", (side, side), 100), "JPEG", progressive=True)
+    scan = whole[whole.rindex(b"\xff\xda") : -2]
+    return whole[:-2] + scan * scans + whole[-2:]
+
+
+def truncated(kind: str) -> Iterator[bytes]:
+    """A picture cut at every place that its format knows, and within each part."""
+    noise = Image.effect_noise((48, 48), 80).convert("RGB")
+    whole = saved(noise, kind)
+    cuts = {"PNG": _png_cuts, "JPEG": _jpeg_cuts}.get(kind, _even_cuts)(whole)
+    for cut in sorted({place for at in cuts for place in (at - 1, at, at + 3)}):
+        if 0 < cut < len(whole):
+            yield whole[:cut]
+
+
+def _png_cuts(whole: bytes) -> Iterator[int]:
+    at = len(PNG_HEAD)
+    while at < len(whole) - 12:  # without its very end a PNG is whole all the same
+        yield at
+        yield at + 8
+        at += 12 + int.from_bytes(whole[at : at + 4], "big")
+
+
+def _jpeg_cuts(whole: bytes) -> Iterator[int]:
+    return (at for at in range(len(whole) - 1) if whole[at] == 0xFF and whole[at + 1] not in (0, 0xFF))
+
+
+def _even_cuts(whole: bytes) -> Iterator[int]:
+    return iter(range(4, len(whole) - 4, max(1, len(whole) // 40)))

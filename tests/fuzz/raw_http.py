@@ -1,0 +1,67 @@
+"""Requests as no HTTP library would send them: bytes out, an answer in."""
+
+import socket
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPMessage, HTTPResponse
+from urllib.parse import urlsplit
+
+from tests.fuzz.fuzz_support import ADMINISTRATOR
+from tests.stack.support import Service
+
+_TIMEOUT_S = 30.0
+KEY = ADMINISTRATOR["Authorization"].encode()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: HTTPMessage
+    content: bytes
+
+    @property
+    def kind(self) -> str:
+        return self.headers.get("content-type", "")
+
+
+def ask(
+    service: Service,
+    method: bytes,
+    target: bytes,
+    headers: list[tuple[bytes, bytes]],
+    body: bytes = b"",
+    *,
+    stated_length: int | None = None,
+) -> Answer | None:
+    """Send these very bytes and return the answer; None where the server closed the connection without one.
+
+    ``stated_length`` says another Content-Length than the body's; the sending side is closed
+    where the server would wait for more.
+    """
+    length = len(body) if stated_length is None else stated_length
+    lines = [
+        b"%s %s HTTP/1.1" % (method, target),
+        b"Host: fuzz",
+        b"Connection: close",
+        b"Content-Length: %d" % length,
+        *(b"%s: %s" % header for header in headers),
+    ]
+    url = urlsplit(service.url)
+    with socket.create_connection((url.hostname, url.port), _TIMEOUT_S) as connection:
+        try:
+            connection.sendall(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+            if length > len(body):
+                connection.shutdown(socket.SHUT_WR)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # refused before all of it was sent; the answer may be there
+        return _answer(connection)
+
+
+def _answer(connection: socket.socket) -> Answer | None:
+    response = HTTPResponse(connection)
+    try:
+        response.begin()
+        return Answer(response.status, response.headers, response.read())
+    except (HTTPException, ConnectionResetError):
+        return None
