@@ -75,6 +75,8 @@ class WorkerSettings(_Group):
     engine: Literal["openvino", "simulated"] = "openvino"
     cache_dir: Path | None = None
     simulated_step_s: float = Field(0.02, ge=0)
+    # A prompt with these words in it ends the simulated engine's process, as a crash in native code would.
+    simulated_fatal_words: str | None = Field(None, min_length=1)
     # How long a stopping worker may go on with the job it runs.
     shutdown_timeout_s: int = Field(30, gt=0)
 

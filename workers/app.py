@@ -66,6 +66,7 @@ def runner() -> Runner:
         device=device(),
         cache_dir=settings.worker.cache_dir,
         simulated_step_s=settings.worker.simulated_step_s,
+        simulated_fatal_words=settings.worker.simulated_fatal_words,
     )
     operations = engine.load()
     _board.write(LoadReport(os.getpid(), tuple(sorted(operation.value for operation in operations))))

@@ -5,6 +5,8 @@ For tests and for trying the service without a model. The same request gives the
 
 import hashlib
 import json
+import os
+import signal
 import threading
 from functools import partial
 from pathlib import Path
@@ -23,9 +25,12 @@ _INPUT_WEIGHT = 0.5
 class SimulatedEngine:
     """Draws gradients: a pure function of prompts, seed, size, steps, operation, inputs and adapters."""
 
-    def __init__(self, step_s: float) -> None:
-        """``step_s`` is how long each denoising step lasts, in seconds."""
-        self._step_s = step_s
+    def __init__(self, step_s: float, fatal_words: str | None = None) -> None:
+        """``step_s`` is how long each denoising step lasts, in seconds.
+
+        A prompt with ``fatal_words`` in it ends the process after its first step, as a crash in native code would.
+        """
+        self._step_s, self._fatal_words = step_s, fatal_words
         self._never = threading.Event()
 
     def load(self) -> frozenset[Operation]:
@@ -45,6 +50,8 @@ class SimulatedEngine:
             preview = partial(_unfinished, request, inputs, index, (step + 1) / request.num_inference_steps)
             if on_step(Step(number=number, total=total, preview=preview)):
                 raise GenerationCancelled
+            if self._fatal_words is not None and self._fatal_words in request.prompt:
+                os.kill(os.getpid(), signal.SIGKILL)
         images = [_picture(request, inputs, index) for index in range(request.num_images_per_prompt)]
         denoise = total * self._step_s
         seconds = {"text_encode": 0.0, "denoise": denoise, "vae_encode": 0.0, "vae_decode": 0.0}
