@@ -37,6 +37,8 @@ class RedisSettings(_Group):
     connect_timeout_s: float = 2.0
     # An answer takes milliseconds; a picture of 30 MB some hundreds of them.
     timeout_s: float = 5.0
+    # The same for the API, whose clients wait: then they are told 503.
+    api_timeout_s: float = 2.5
 
 
 class HttpSettings(_Group):

@@ -42,9 +42,11 @@ def _ended(evidence: Evidence) -> Iterator[str]:
 
 
 def _kept(evidence: Evidence) -> Iterator[str]:
-    for job_id, ask in evidence.clients.accepted.items():
+    for job_id, ask in evidence.seen.accepted.items():
         if job_id not in evidence.stored.jobs:
             yield f"{job_id} of ask {ask.number} was accepted and is gone"
+        elif _ask_of(evidence, evidence.stored.jobs[job_id]) != ask:
+            yield f"{job_id} was accepted for ask {ask.number} and is another's"
 
 
 def _as_asked(evidence: Evidence) -> Iterator[str]:
@@ -87,8 +89,8 @@ def _made_once(evidence: Evidence) -> Iterator[str]:
 
 
 def _clients(evidence: Evidence) -> Iterator[str]:
-    yield from (f"500 for {sentence}" for sentence in evidence.clients.server_errors)
-    for answer in evidence.clients.answers:
+    yield from (f"500 for {sentence}" for sentence in evidence.seen.server_errors)
+    for answer in evidence.seen.answers:
         about = f"ask {answer.ask.number} ({answer.ask.kind})"
         if answer.outcome == "pictures" and not are_right(answer.ask, list(answer.pictures)):
             yield f"{about} was answered with wrong pictures"
@@ -150,9 +152,9 @@ def _may_be_cancelled(evidence: Evidence, job_id: str, ask: Ask) -> bool:
     """Its client said so, left, gave up, or has its pictures from a later attempt's job."""
     if ask.kind in (AskKind.CANCEL, AskKind.LEAVE):
         return True
-    answer = next((answer for answer in evidence.clients.answers if answer.ask == ask), None)
+    answer = next((answer for answer in evidence.seen.answers if answer.ask == ask), None)
     waited = ask.kind not in (AskKind.JOB, AskKind.PUT, AskKind.POISON)
-    return waited and answer is not None and job_id not in evidence.clients.accepted
+    return waited and answer is not None and job_id not in evidence.seen.accepted
 
 
 def _meets_a_fault(evidence: Evidence, began: float, ended: float, *, costly: bool = False) -> bool:

@@ -35,25 +35,27 @@ class Answer:
 
 
 @dataclass
-class Clients:
-    """So many clients, each asking again as soon as it has its answer."""
+class Seen:
+    """What the clients met. ``accepted``: every job that was answered with 202 or with pictures, and its ask."""
 
-    plan: Plan
-    url: str
     answers: list[Answer] = field(default_factory=list)
-    # Every job that was answered with 202, or with pictures, and the ask it belongs to.
     accepted: dict[str, Ask] = field(default_factory=dict)
     statuses: Counter[int] = field(default_factory=Counter)
     server_errors: list[str] = field(default_factory=list)
     # How long each 503 took to come.
     refusals_s: list[float] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
+
+class Clients:
+    """So many clients, each asking again as soon as it has its answer."""
+
+    def __init__(self, plan: Plan, url: str) -> None:
+        self.plan, self.seen = plan, Seen()
         self._numbers = itertools.count()
         self._stopping = False
         hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._sends], "response": [self._saw]}
         self._sdk = openai.AsyncOpenAI(
-            base_url=f"{self.url}/v3",
+            base_url=f"{url}/v3",
             api_key="unused",
             max_retries=_MAX_RETRIES,
             timeout=_TIMEOUT_S,
@@ -79,7 +81,7 @@ class Clients:
         except Exception as error:  # noqa: BLE001 - whatever a client meets is judged at the end
             may_pass = isinstance(error, openai.APIConnectionError | openai.RateLimitError) or _unavailable(error)
             answer = Answer(ask, began, time.time(), "error", error=_told(error), may_pass=may_pass)
-        self.answers.append(answer)
+        self.seen.answers.append(answer)
         return answer
 
     async def _keep_asking(self) -> None:
@@ -104,7 +106,7 @@ class Clients:
         raw = await self._sdk.images.with_raw_response.generate(
             prompt=ask.prompt, extra_body=body, extra_headers=headers
         )
-        self.accepted[raw.headers["x-imagegen-job-id"]] = ask
+        self.seen.accepted[raw.headers["x-imagegen-job-id"]] = ask
         return _pictures(raw.parse())
 
     async def _edit(self, ask: Ask) -> list[bytes]:
@@ -112,7 +114,7 @@ class Clients:
         image, mask = ("image.png", input_png(ask)), ("mask.png", mask_png())
         more: dict[str, Any] = {"mask": mask} if ask.kind is AskKind.INPAINT else {}
         raw = await self._sdk.images.with_raw_response.edit(image=image, prompt=ask.prompt, extra_body=fields, **more)
-        self.accepted[raw.headers["x-imagegen-job-id"]] = ask
+        self.seen.accepted[raw.headers["x-imagegen-job-id"]] = ask
         return _pictures(raw.parse())
 
     async def _stream(self, ask: Ask) -> list[bytes]:
@@ -153,7 +155,7 @@ class Clients:
         else:
             options: Any = {"headers": {"Idempotency-Key": ask.key}}
             job = await self._sdk.post("/images/jobs", cast_to=object, body=ask.body(), options=options)
-        self.accepted[job["id"]] = ask
+        self.seen.accepted[job["id"]] = ask
         path = f"/images/jobs/{job['id']}"
         if ask.kind is AskKind.CANCEL:
             await asyncio.sleep(ask.after_s)
@@ -182,12 +184,14 @@ class Clients:
 
     async def _saw(self, response: Any) -> None:
         """Every single answer, also those that the SDK repeats."""
-        self.statuses[response.status_code] += 1
+        self.seen.statuses[response.status_code] += 1
         if response.status_code == 503:
-            self.refusals_s.append(time.monotonic() - response.request.extensions["began"])
+            self.seen.refusals_s.append(time.monotonic() - response.request.extensions["began"])
         if response.status_code == 500:
             await response.aread()
-            self.server_errors.append(f"{response.request.method} {response.request.url.path}: {response.text[:300]}")
+            self.seen.server_errors.append(
+                f"{response.request.method} {response.request.url.path}: {response.text[:300]}"
+            )
 
 
 def _pictures(answer: Any) -> list[bytes]:

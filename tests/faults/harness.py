@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.clients import Answer, Clients
+from tests.faults.clients import Answer, Clients, Seen
 from tests.faults.inject import Injected, Injector
 from tests.faults.parts import Parts, running_parts
 from tests.faults.plan import AskKind, Plan
@@ -16,6 +16,7 @@ from tests.faults.witness import Story, Witness
 CLIENTS = 6
 _ENDED_WITHIN_S = 180.0
 _WATCH_EVERY_S = 0.5
+_OVERLAP_AFTER_S = 20.0
 _LAST = 10**9
 
 
@@ -26,7 +27,7 @@ class Evidence:
     plan: Plan
     took_s: float
     faults: list[Injected]
-    clients: Clients
+    seen: Seen
     stories: dict[str, Story]
     stored: Stored
     last: Answer
@@ -64,8 +65,12 @@ async def _harm(plan: Plan, injector: Injector) -> list[str]:
     tasks = set()
     for fault in plan.faults:
         await asyncio.sleep(fault.pause_s)
-        tasks.add(asyncio.create_task(injector.do(fault), name=f"fault {fault.number}, {fault.kind}"))
-        print(f"{time.strftime('%X')} fault {fault.number + 1} of {len(plan.faults)}: {fault.kind}", file=sys.stderr, flush=True)
+        task = asyncio.create_task(injector.do(fault), name=f"fault {fault.number}, {fault.kind}")
+        tasks.add(task)
+        place = f"{fault.number + 1} of {len(plan.faults)}"
+        print(f"{time.strftime('%X')} fault {place}: {fault.kind}, {fault.lasts_s:.1f} s", file=sys.stderr, flush=True)
+        if not fault.overlaps:
+            await asyncio.wait({task}, timeout=_OVERLAP_AFTER_S)
     return await _over("faults", tasks)
 
 
@@ -92,7 +97,7 @@ async def _gather(
     await witness.read_on()
     stored = read_store(parts.redis_url)
     took_s = time.monotonic() - began
-    return Evidence(plan, took_s, injector.done, clients, witness.stories, stored, last, unfinished)
+    return Evidence(plan, took_s, injector.done, clients.seen, witness.stories, stored, last, unfinished)
 
 
 async def _all_final(parts: Parts) -> None:

@@ -57,7 +57,10 @@ _BEYOND_LEASE_S = (0.5, 4.0)
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault. ``part`` tells which of the processes it is for; ``aim``: wait until that one is at work."""
+    """One fault. ``part`` tells which of the processes it is for; ``aim``: wait until that one is at work.
+
+    ``overlaps``: the next fault does not wait for the end of this one.
+    """
 
     number: int
     kind: Kind
@@ -65,6 +68,7 @@ class Fault:
     lasts_s: float
     part: int
     aim: bool
+    overlaps: bool
     times: int
 
 
@@ -180,7 +184,8 @@ def make_plan(
 
 
 def _fault(chance: random.Random, number: int, kind: Kind, lease_s: float, pause_s: tuple[float, float]) -> Fault:
-    lasts_s = chance.uniform(*_LASTS_S.get(kind, (0.0, 0.0)))
+    shortest_s, longest_s = _LASTS_S.get(kind, (0.0, 0.0))
+    lasts_s = shortest_s + (longest_s - shortest_s) * chance.random() ** 2  # most are short
     if kind is Kind.WORKER_FREEZE:
         lasts_s = lease_s + chance.uniform(*_BEYOND_LEASE_S)
     return Fault(
@@ -190,5 +195,6 @@ def _fault(chance: random.Random, number: int, kind: Kind, lease_s: float, pause
         lasts_s=min(lasts_s, 1.7 * lease_s),
         part=chance.randrange(WORKERS + APIS),
         aim=chance.random() < 0.8,
+        overlaps=chance.random() < 0.5,
         times=chance.randint(1, 3),
     )

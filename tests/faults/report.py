@@ -35,8 +35,8 @@ def _fault_rows(evidence: Evidence) -> Iterable[Sequence[object]]:
 def _job_rows(evidence: Evidence) -> Iterable[Sequence[object]]:
     jobs = [found.job for found in evidence.stored.jobs.values()]
     ends = Counter(f"{job.status}{f' ({job.error.code})' if job.error else ''}" for job in jobs)
-    yield ("accepted with an answer (202, or pictures)", len(evidence.clients.accepted))
-    yield ("of them lost", len(evidence.clients.accepted.keys() - evidence.stored.jobs.keys()))
+    yield ("accepted with an answer (202, or pictures)", len(evidence.seen.accepted))
+    yield ("of them lost", len(evidence.seen.accepted.keys() - evidence.stored.jobs.keys()))
     yield ("in the store", len(jobs))
     yield from sorted(ends.items())
     yield from ((f"of {count} attempts", n) for count, n in sorted(Counter(job.attempts for job in jobs).items()))
@@ -45,12 +45,12 @@ def _job_rows(evidence: Evidence) -> Iterable[Sequence[object]]:
 
 
 def _client_rows(evidence: Evidence) -> Iterable[Sequence[object]]:
-    for kind in dict.fromkeys(answer.ask.kind for answer in evidence.clients.answers):
-        answers = [answer for answer in evidence.clients.answers if answer.ask.kind is kind]
+    for kind in dict.fromkeys(answer.ask.kind for answer in evidence.seen.answers):
+        answers = [answer for answer in evidence.seen.answers if answer.ask.kind is kind]
         errors = sum(answer.outcome == "error" for answer in answers)
         yield (kind, len(answers) - errors, errors)
-    yield ("HTTP statuses, retried ones too", dict(sorted(evidence.clients.statuses.items())), "")
-    refusals = evidence.clients.refusals_s
+    yield ("HTTP statuses, retried ones too", dict(sorted(evidence.seen.statuses.items())), "")
+    refusals = evidence.seen.refusals_s
     if refusals:
         yield ("seconds until a 503 (p50, max)", f"{median(refusals):.1f}, {max(refusals):.1f}", "")
 
@@ -70,7 +70,7 @@ def _rerun_rows(evidence: Evidence) -> Iterable[Sequence[object]]:
 
 def _errors(evidence: Evidence) -> str:
     errors = Counter(
-        f"{answer.ask.kind}: {answer.error[:110]}" for answer in evidence.clients.answers if answer.outcome == "error"
+        f"{answer.ask.kind}: {answer.error[:110]}" for answer in evidence.seen.answers if answer.outcome == "error"
     )
     return _table(("what clients were told after their own retries", "times"), errors.most_common())
 
