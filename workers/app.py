@@ -129,4 +129,10 @@ def _pool_view(consumer: Any) -> PoolView:
     return PoolView(
         child_pids=lambda: {process.pid for process in list(consumer.pool._pool._pool)},
         replace_dead_child=lambda: consumer.hub.call_soon(consumer.pool.maintain_pool),
+        reconnect=lambda: consumer.hub.call_soon(_lose_connection),
     )
+
+
+def _lose_connection() -> None:
+    """Raised in Celery's event loop: it makes its connection, and its count of open messages, anew."""
+    raise ConnectionResetError("the connection to the broker is dead")

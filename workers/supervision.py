@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 _CYCLE_S = 1.0
 _RESEND_EVERY = 5
+# A worker that is free and hears nothing of so many rounds of messages has a connection that is dead.
+_DEAF_AFTER = 2
 EXIT_CANNOT_LOAD = 2
 
 
@@ -43,14 +45,21 @@ class ReportBoard:
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, self._SIZE)
         self._running = mmap.mmap(-1, mmap.PAGESIZE)
+        self._taken = mmap.mmap(-1, mmap.PAGESIZE)
 
     def set_running(self, job_id: str | None) -> None:
         """Say which job runs (in the child); None for none."""
+        if job_id is not None:
+            self._taken[:8] = (self.taken() + 1).to_bytes(8)
         self._running[:] = (job_id or "").encode().ljust(mmap.PAGESIZE, b"\0")
 
     def running(self) -> str | None:
         """Return the job that runs, or that ran when the child died (in the parent)."""
         return self._running[:].rstrip(b"\0").decode() or None
+
+    def taken(self) -> int:
+        """Return how many jobs the children have taken so far."""
+        return int.from_bytes(self._taken[:8])
 
     def write(self, report: LoadReport) -> None:
         """Replace the report (in the child)."""
@@ -71,10 +80,13 @@ class ReportBoard:
 
 @dataclass(frozen=True)
 class PoolView:
-    """How the thread sees the pool: the pids of its children, and how to have a dead one replaced at once."""
+    """How the thread sees the pool: the pids of its children, how to have a dead one replaced at once, and how to have
+    the connection that messages come by made anew.
+    """
 
     child_pids: Callable[[], set[int]]
     replace_dead_child: Callable[[], None]
+    reconnect: Callable[[], None]
 
 
 def is_running(pid: int) -> bool:
@@ -94,6 +106,7 @@ class Supervision(threading.Thread):
         self._recovery, self._presence, self._board, self._pool = recovery, presence, board, pool
         self._wake, self._draining, self._stopping = threading.Event(), threading.Event(), threading.Event()
         self._redis_away = False
+        self._unheard = self._taken_before = 0
 
     def child_lost(self) -> None:
         """The child died while it ran a job: requeue that now rather than when its lease runs out."""
@@ -137,8 +150,24 @@ class Supervision(threading.Thread):
             self._recovery.renew_lease(running)
         for job_id in self._recovery.reap():
             log.warning("%s requeued: its worker's lease ran out", job_id)
-        if resend and (count := self._recovery.resend_lost()):
-            log.warning("jobs waited while workers were idle: %d messages sent again", count)
+        if resend:
+            count = self._recovery.resend_lost()
+            if count:
+                log.warning("jobs waited while workers were idle: %d messages sent again", count)
+            idle = report is not None and report.pid in alive and not running and not self._draining.is_set()
+            self._reconnect_if_deaf(is_called=count > 0 and idle)
+
+    def _reconnect_if_deaf(self, *, is_called: bool) -> None:
+        """Celery on Redis never takes another message when a connection died without a sign before it could acknowledge
+        one; this worker would be there, and free, for ever.
+        """
+        taken, before = self._board.taken(), self._taken_before
+        self._taken_before = taken
+        self._unheard = self._unheard + 1 if is_called and taken == before else 0
+        if self._unheard >= _DEAF_AFTER:
+            log.warning("jobs wait and no message reaches this worker: it connects to the broker again")
+            self._unheard = 0
+            self._pool.reconnect()
 
     def _end_if_it_cannot_load(self, report: LoadReport | None) -> None:
         if report is None or report.error is None:

@@ -79,8 +79,7 @@ class Clients:
             outcome, pictures = await self._ask(ask)
             answer = Answer(ask, began, time.time(), outcome, tuple(pictures))
         except Exception as error:  # noqa: BLE001 - whatever a client meets is judged at the end
-            may_pass = isinstance(error, openai.APIConnectionError | openai.RateLimitError) or _unavailable(error)
-            answer = Answer(ask, began, time.time(), "error", error=_told(error), may_pass=may_pass)
+            answer = Answer(ask, began, time.time(), "error", error=_told(error), may_pass=_may_pass(error))
         self.seen.answers.append(answer)
         return answer
 
@@ -122,8 +121,8 @@ class Clients:
         for attempt in itertools.count():
             try:
                 return await self._streamed(ask)
-            except (openai.APIConnectionError, openai.InternalServerError):
-                if attempt == _MAX_RETRIES:
+            except openai.APIError as error:
+                if attempt == _MAX_RETRIES or not _may_pass(error):
                     raise
             await asyncio.sleep(0.5 * 2**attempt)
         raise AssertionError("never reached")
@@ -198,8 +197,12 @@ def _pictures(answer: Any) -> list[bytes]:
     return [base64.b64decode(item.b64_json) for item in answer.data]
 
 
-def _unavailable(error: Exception) -> bool:
-    return isinstance(error, openai.APIStatusError) and error.status_code == 503
+def _may_pass(error: Exception) -> bool:
+    """Tell whether a client must expect this: no connection, 429, 503, and what stands for 503 inside a stream."""
+    if isinstance(error, openai.APIConnectionError | openai.RateLimitError):
+        return True
+    is_503 = isinstance(error, openai.APIStatusError) and error.status_code == 503
+    return is_503 or (isinstance(error, openai.APIError) and error.code == "service_unavailable")
 
 
 def _told(error: Exception) -> str:

@@ -91,10 +91,13 @@ class Pool:
 
     def __init__(self) -> None:
         self.pids: set[int] = set()
-        self.replaced = 0
+        self.replaced = self.reconnected = 0
 
     def view(self) -> PoolView:
-        return PoolView(lambda: self.pids, self._replace)
+        return PoolView(lambda: self.pids, self._replace, self._reconnect)
+
+    def _reconnect(self) -> None:
+        self.reconnected += 1
 
     def _replace(self) -> None:
         self.replaced += 1
@@ -195,3 +198,20 @@ def test_an_absent_redis_does_not_end_the_thread(pool: Pool, board: ReportBoard)
     assert away.is_alive()
     away.stop()
     away.join(5)
+
+
+@pytest.mark.parametrize("takes", [False, True])
+def test_a_free_worker_that_no_message_reaches_connects_again(
+    redis_settings: RedisSettings, supervision: Supervision, pool: Pool, board: ReportBoard, takes: bool
+) -> None:
+    job = submit(redis_settings)
+    with client(redis_settings) as behind:
+        behind.hset(keys.job(job.id), "created_at", job.created_at - 6)
+    pool.pids = {os.getpid()}
+    board.write(LoadReport(os.getpid(), ("generation",)))
+    for _ in range(3):
+        if takes:
+            board.set_running(job.id)
+            board.set_running(None)
+        supervision._cycle(resend=True)
+    assert pool.reconnected == (0 if takes else 1)
