@@ -5,6 +5,7 @@ VENV := .venv
 TRAINING := .venv-training
 BIN := $(VENV)/bin
 ARGS ?=
+# How many faults (50) or fuzzed examples (400), and which plan (one at random unless given).
 N ?=
 SEED ?=
 # The older clients that must go on working, each in an environment of its own.
@@ -14,7 +15,7 @@ SOURCES := api cli config graphs workers
 # hatchling and editables come from the lock as well, so the project's own build fetches nothing unpinned.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help install serve test test-thorough test-sdk fuzz sdk-venvs check format lock proto bench demo-score demo-model clean
+.PHONY: help install serve test test-thorough test-sdk fuzz faults sdk-venvs check format lock proto bench demo-score demo-model clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -45,6 +46,10 @@ fuzz: $(VENV)/.installed-dev
 
 ## make sdk-venvs   prepare an environment for each of the older openai packages
 sdk-venvs: $(SDK_VENVS:%=%/.installed)
+
+## make faults      kill, freeze and cut off the service's parts under load: make faults N=200 SEED=1 (prints a report)
+faults: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.faults --faults $(or $(N),50) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 ## make check       lint, types, import floors
 check: $(VENV)/.installed-dev

@@ -28,7 +28,7 @@ from workers.jobs.store import JobStore, Submission
 
 log = logging.getLogger(__name__)
 
-_WAKE_TIMEOUT_S = 5.0
+_WAKE_TIMEOUT_S = 1.0
 _PRESENCE_TTL_S = 1.0
 
 

@@ -40,6 +40,8 @@ class RedisSettings(_Group):
     # The maxmemory of the server that ``imagegen serve`` starts: 0 for none; not given, what the queues may hold and a
     # half of this machine's memory, whichever is more.
     max_memory_bytes: int | None = Field(None, ge=0)
+    # The same for the API, whose clients wait: then they are told 503.
+    api_timeout_s: float = 2.5
 
 
 class HttpSettings(_Group):
@@ -86,6 +88,8 @@ class WorkerSettings(_Group):
     engine: Literal["openvino", "simulated"] = "openvino"
     cache_dir: Path | None = None
     simulated_step_s: float = Field(0.02, ge=0)
+    # A prompt with these words in it ends the simulated engine's process, as a crash in native code would.
+    simulated_fatal_words: str | None = Field(None, min_length=1)
     # How long a stopping worker may go on with the job it runs; then it hands it back.
     shutdown_timeout_s: int = Field(30, gt=0)
 

@@ -30,8 +30,9 @@ from workers.jobs.claims import Claims
 from workers.jobs.presence import WorkerPresence
 from workers.jobs.recovery import Recovery
 from workers.orders import Orders
+from workers.report_board import LoadReport, ReportBoard
 from workers.runner import Runner
-from workers.supervision import LoadReport, PoolView, ReportBoard, Supervision
+from workers.supervision import PoolView, Supervision
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ def runner() -> Runner:
         device=device(),
         cache_dir=settings.worker.cache_dir,
         simulated_step_s=settings.worker.simulated_step_s,
+        simulated_fatal_words=settings.worker.simulated_fatal_words,
     )
     operations = engine.load()
     _board.write(LoadReport(os.getpid(), tuple(sorted(operation.value for operation in operations))))
@@ -152,4 +154,10 @@ def _pool_view(consumer: Any) -> PoolView:
     return PoolView(
         child_pids=lambda: {process.pid for process in list(consumer.pool._pool._pool)},
         replace_dead_child=lambda: consumer.hub.call_soon(consumer.pool.maintain_pool),
+        reconnect=lambda: consumer.hub.call_soon(_lose_connection),
     )
+
+
+def _lose_connection() -> None:
+    """Raised in Celery's event loop: it makes its connection, and its count of open messages, anew."""
+    raise ConnectionResetError("the connection to the broker is dead")

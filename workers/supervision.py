@@ -5,13 +5,10 @@ It knows nothing of Celery; ``workers/app.py`` hands it what it needs to see.
 """
 
 import contextlib
-import json
 import logging
-import mmap
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,80 +18,27 @@ from graphs.errors import ServiceUnavailable
 from workers.drain import Drain
 from workers.jobs.presence import WorkerPresence
 from workers.jobs.recovery import Recovery
+from workers.report_board import LoadReport, ReportBoard
 
 log = logging.getLogger(__name__)
 
 _CYCLE_S = 1.0
 _DRAINING_CYCLE_S = 0.1
 _RESEND_EVERY = 5
+# A worker that is free and hears nothing of so many rounds of messages has a connection that is dead.
+_DEAF_AFTER = 2
 EXIT_CANNOT_LOAD = 2
 
 
 @dataclass(frozen=True)
-class LoadReport:
-    """What a child says once it has tried to load its model."""
-
-    pid: int
-    operations: tuple[str, ...] = ()
-    error: str | None = None
-
-
-class ReportBoard:
-    """Shared memory that the children inherit: the newest one's load report stands on it."""
-
-    # Room for an error of 2000 characters, twelve bytes each where JSON escapes a surrogate pair.
-    _SIZE = 32 * 1024
-
-    def __init__(self) -> None:
-        self._page = mmap.mmap(-1, self._SIZE)
-        self._running = mmap.mmap(-1, mmap.PAGESIZE)
-
-    def set_running(self, job_id: str | None) -> None:
-        """Say which job runs from now on (in the child); None for none."""
-        self._post(f"{job_id} {time.monotonic()!r}" if job_id else "")
-
-    def set_storing(self, job_id: str) -> None:
-        """Say that the job is drawn and is being stored (in the child): it is no longer on its time."""
-        self._post(f"{job_id} inf")
-
-    def running(self) -> str | None:
-        """Return the job that runs, or that ran when the child died (in the parent)."""
-        return self._posted()[0] or None
-
-    def running_for_s(self) -> float:
-        """Return how long the child has been drawing that job, in seconds (in the parent)."""
-        since = self._posted()[2]  # of the system's clock, which is the same in all its processes
-        return time.monotonic() - float(since) if since else 0.0
-
-    def _post(self, text: str) -> None:
-        self._running[:] = text.encode().ljust(mmap.PAGESIZE, b"\0")
-
-    def _posted(self) -> tuple[str, str, str]:
-        return self._running[:].rstrip(b"\0").decode().partition(" ")
-
-    def write(self, report: LoadReport) -> None:
-        """Replace the report (in the child)."""
-        text = json.dumps({**report.__dict__, "error": report.error and report.error[:2000]}).encode()
-        self._page[:] = text.ljust(self._SIZE, b"\0")
-
-    def read(self) -> LoadReport | None:
-        """Return the newest report (in the parent), or None before the first."""
-        text = self._page[:].rstrip(b"\0")
-        if not text:
-            return None
-        try:
-            values = json.loads(text)
-        except ValueError:  # the child is writing at this moment; the next round reads all of it
-            return None
-        return LoadReport(values["pid"], tuple(values["operations"]), values["error"])
-
-
-@dataclass(frozen=True)
 class PoolView:
-    """How the thread sees the pool: the pids of its children, and how to have a dead one replaced at once."""
+    """How the thread sees the pool: the pids of its children, how to have a dead one replaced at once, and how to have
+    the connection that messages come by made anew.
+    """
 
     child_pids: Callable[[], set[int]]
     replace_dead_child: Callable[[], None]
+    reconnect: Callable[[], None]
 
     def living(self) -> set[int]:
         """Return the pids of the children that live."""
@@ -122,6 +66,7 @@ class Supervision(threading.Thread):
         self._redis_away = self._has_left = False
         # Jobs whose child is gone, and of whose end Redis does not know yet.
         self._left_behind: set[str] = set()
+        self._unheard = self._taken_before = 0
 
     def child_lost(self) -> None:
         """The child died while it ran a job: requeue that now rather than when its lease runs out."""
@@ -177,8 +122,24 @@ class Supervision(threading.Thread):
         self._end_leases()
         for job_id in self._recovery.reap():
             log.warning("%s requeued: its worker's lease ran out", job_id, extra={"job_id": job_id})
-        if resend and (count := self._recovery.resend_lost()):
-            log.warning("jobs waited while workers were idle: %d messages sent again", count)
+        if resend:
+            count = self._recovery.resend_lost()
+            if count:
+                log.warning("jobs waited while workers were idle: %d messages sent again", count)
+            idle = report is not None and report.pid in alive and not running and not self._drain.is_on
+            self._reconnect_if_deaf(is_called=count > 0 and idle)
+
+    def _reconnect_if_deaf(self, *, is_called: bool) -> None:
+        """Celery on Redis never takes another message when a connection died without a sign before it could acknowledge
+        one; this worker would be there, and free, for ever.
+        """
+        taken, before = self._board.taken(), self._taken_before
+        self._taken_before = taken
+        self._unheard = self._unheard + 1 if is_called and taken == before else 0
+        if self._unheard >= _DEAF_AFTER:
+            log.warning("jobs wait and no message reaches this worker: it connects to the broker again")
+            self._unheard = 0
+            self._pool.reconnect()
 
     def _end_overdue(self, job_id: str, children: set[int]) -> None:
         """The child is deep in one step, or hangs. First the job ends: whoever dies now, it is not run again."""

@@ -1,5 +1,6 @@
 import base64
 import json
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from config.settings import JobSettings, RedisSettings, Settings
 from graphs.errors import ServiceUnavailable
-from tests.redis_support import running_redis, wait_until
+from tests.redis_support import RunningRedis, pause, running_redis, wait_until
 from tests.workers.jobs_support import (
     GRAPH,
     SHORT,
@@ -166,6 +167,21 @@ def test_nothing_is_reaped_right_after_redis_started(tmp_path: Path) -> None:
         upkeep.end_lease(job.id)
         assert upkeep.reap() == []
         assert look(fresh.settings, job).status is Status.IN_PROGRESS
+
+
+def test_nothing_is_reaped_right_after_redis_stood_still(
+    redis_server: RunningRedis, settled_redis: RedisSettings
+) -> None:
+    upkeep = Upkeep(settled_redis)
+    job = submit(settled_redis)
+    claimed(settled_redis, job, jobs=SHORT)
+    redis_server.process.send_signal(signal.SIGSTOP)
+    pause(3.0)  # longer than the lease, and than the rounds of upkeep are apart
+    redis_server.process.send_signal(signal.SIGCONT)
+    assert upkeep.reap() == []
+    assert look(settled_redis, job).status is Status.IN_PROGRESS
+    wait_until(upkeep.reap)  # its owner did not come back in time
+    assert waiting(settled_redis) == [job.id]
 
 
 READY = replace(PRESENCE, ready=True)

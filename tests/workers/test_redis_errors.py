@@ -1,4 +1,5 @@
 import inspect
+import socket
 import time
 
 import pytest
@@ -40,3 +41,14 @@ def test_an_absent_redis_is_told_soon() -> None:
         on_store(NOBODY, lambda store: store.get("imgjob_1", None))
     assert time.monotonic() - began < 1
     claims_of(NOBODY)  # connects to nobody before it is asked
+
+
+def test_a_redis_that_never_answers_is_asked_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = RedisSettings(url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0", api_timeout_s=0.3)
+        with pytest.raises(ServiceUnavailable, match="Timeout"):
+            on_store(settings, lambda store: store.get("imgjob_1", None))
+        silent.setblocking(False)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()

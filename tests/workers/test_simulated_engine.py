@@ -1,5 +1,7 @@
 """The engine without a model."""
 
+import multiprocessing
+import signal
 import time
 from typing import Any
 
@@ -96,6 +98,20 @@ def test_steps_are_counted_over_all_images() -> None:
     SimulatedEngine(0).generate(make_request(num_images_per_prompt=2), None, on_step)
 
     assert steps == [Step(number, 6) for number in range(1, 7)]
+
+
+def _draw_dangerously(prompt: str) -> None:
+    SimulatedEngine(0, "segmentation fault").generate(make_request(prompt=prompt), None, lambda step: False)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "exit_code"), [("a segmentation fault, at dawn", -signal.SIGKILL), ("a red fox", 0)]
+)
+def test_fatal_words_end_the_process(prompt: str, exit_code: int) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_draw_dangerously, args=(prompt,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == exit_code
 
 
 def test_cancel_stops_after_that_step() -> None:

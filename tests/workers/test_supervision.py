@@ -13,7 +13,8 @@ from workers.drain import Drain
 from workers.jobs import keys
 from workers.jobs.presence import WorkerPresence
 from workers.orders import Orders
-from workers.supervision import LoadReport, PoolView, ReportBoard, Supervision, is_running
+from workers.report_board import LoadReport, ReportBoard
+from workers.supervision import PoolView, Supervision, is_running
 
 PRESENCE = WorkerPresence(name="w", graph=GRAPH, device="CPU", ready=False, operations=(), seen_at=0.0)
 
@@ -93,14 +94,17 @@ class Pool:
 
     def __init__(self) -> None:
         self.pids: set[int] = set()
-        self.replaced = self.looks = 0
+        self.replaced = self.looks = self.reconnected = 0
 
     def view(self) -> PoolView:
-        return PoolView(self._look, self._replace)
+        return PoolView(self._look, self._replace, self._reconnect)
 
     def _look(self) -> set[int]:
         self.looks += 1
         return self.pids
+
+    def _reconnect(self) -> None:
+        self.reconnected += 1
 
     def _replace(self) -> None:
         self.replaced += 1
@@ -211,3 +215,20 @@ def test_an_absent_redis_does_not_end_the_thread(pool: Pool, board: ReportBoard)
     assert away.is_alive()
     away.stop()
     away.join(5)
+
+
+@pytest.mark.parametrize("takes", [False, True])
+def test_a_free_worker_that_no_message_reaches_connects_again(
+    redis_settings: RedisSettings, supervision: Supervision, pool: Pool, board: ReportBoard, takes: bool
+) -> None:
+    job = submit(redis_settings)
+    with client(redis_settings) as behind:
+        behind.hset(keys.job(job.id), "created_at", job.created_at - 6)
+    pool.pids = {os.getpid()}
+    board.write(LoadReport(os.getpid(), ("generation",)))
+    for _ in range(3):
+        if takes:
+            board.set_running(job.id)
+            board.set_running(None)
+        supervision._cycle(resend=True)
+    assert pool.reconnected == (0 if takes else 1)

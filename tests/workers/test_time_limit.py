@@ -26,7 +26,8 @@ from tests.workers.worker_process import WorkerProcess, running_worker
 from workers.jobs import keys
 from workers.jobs.job import Job, JobError, Status
 from workers.jobs.presence import WorkerPresence
-from workers.supervision import PoolView, ReportBoard, Supervision
+from workers.report_board import ReportBoard
+from workers.supervision import PoolView, Supervision
 
 SOON = JobSettings(time_limit_s=2, time_limit_grace_s=1, lease_s=1.5)
 SENTENCE = "The job was stopped: it ran longer than the 2 s of IMAGEGEN_JOBS__TIME_LIMIT_S."

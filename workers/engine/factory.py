@@ -17,14 +17,16 @@ def make_engine(
     device: tuple[str, ...],
     cache_dir: Path | None,
     simulated_step_s: float,
+    simulated_fatal_words: str | None = None,
 ) -> Engine:
     """Return an engine that is not loaded yet.
 
     ``device`` has one entry, or three (text encoders, denoising, VAE); ``cache_dir`` is where compiled models
-    are kept, None for nowhere; ``simulated_step_s`` is the length of a simulated step in seconds.
+    are kept, None for nowhere; ``simulated_step_s`` is the length of a simulated step in seconds,
+    ``simulated_fatal_words`` what in a prompt ends a simulating process.
     """
     if kind == "simulated":
-        return SimulatedEngine(simulated_step_s)
+        return SimulatedEngine(simulated_step_s, simulated_fatal_words)
     # Imported here: Celery's parent process imports this module and must never import openvino.
     from workers.engine.openvino_engine import OpenVinoEngine
 

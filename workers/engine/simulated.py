@@ -5,6 +5,8 @@ For tests and for trying the service without a model. The same request gives the
 
 import hashlib
 import json
+import os
+import signal
 import threading
 import time
 from functools import partial
@@ -24,9 +26,12 @@ _INPUT_WEIGHT = 0.5
 class SimulatedEngine:
     """Draws gradients: a pure function of prompts, seed, size, steps, operation, inputs and adapters."""
 
-    def __init__(self, step_s: float) -> None:
-        """``step_s`` is how long each denoising step lasts, in seconds."""
-        self._step_s = step_s
+    def __init__(self, step_s: float, fatal_words: str | None = None) -> None:
+        """``step_s`` is how long each denoising step lasts, in seconds.
+
+        A prompt with ``fatal_words`` in it ends the process after its first step, as a crash in native code would.
+        """
+        self._step_s, self._fatal_words = step_s, fatal_words
         self._never = threading.Event()
 
     def load(self) -> frozenset[Operation]:
@@ -49,6 +54,8 @@ class SimulatedEngine:
             if on_step(Step(number=number, total=total, preview=preview)):
                 raise GenerationCancelled
             steps_s.append(time.perf_counter() - began)
+            if self._fatal_words is not None and self._fatal_words in request.prompt:
+                os.kill(os.getpid(), signal.SIGKILL)
         images = [_picture(request, inputs, index) for index in range(request.num_images_per_prompt)]
         denoise = total * self._step_s
         seconds = {"text_encode": 0.0, "denoise": denoise, "vae_encode": 0.0, "vae_decode": 0.0}

@@ -72,7 +72,7 @@ def wake_worker(app: Celery, graph: str) -> None:
     """Send a message that makes a worker of the graph take its next job (blocking). Raises ServiceUnavailable."""
     try:
         app.send_task(RUN_JOB, queue=queue_name(graph))
-    except OperationalError as error:
+    except Exception as error:  # a connection that broke meanwhile makes kombu raise AttributeError as well
         raise ServiceUnavailable(f"No worker of {graph!r} could be woken: {error}") from error
 
 

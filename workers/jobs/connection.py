@@ -58,9 +58,10 @@ def connect_async(settings: RedisSettings, *, block_s: float = 0) -> Client:
         max_connections=_CONNECTIONS,
         timeout=_CONNECTION_WAIT_S,
         socket_connect_timeout=settings.connect_timeout_s,
-        socket_timeout=settings.timeout_s + block_s,
+        socket_timeout=settings.api_timeout_s + block_s,
         socket_keepalive=True,
-        retry=AsyncRetry(_LOCAL_WAIT, 1),
+        # A connection that was closed is tried again; a Redis that gives no answer would only take as long again.
+        retry=AsyncRetry(_LOCAL_WAIT, 1, supported_errors=(redis.ConnectionError,)),
     )
     return redis.asyncio.Redis.from_pool(pool)
 

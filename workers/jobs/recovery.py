@@ -4,6 +4,7 @@ Called every second from a worker's main process, never from the child that draw
 GIL would starve it) and never from Celery's event loop (it blocks while Redis is away).
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,6 +18,8 @@ from workers.jobs.scripts import script, script_arguments, script_keys
 _RESEND_AFTER_S = 5.0
 # The message of the job that a worker runs, and one that it got while it was told to stop.
 _MESSAGES_HELD = 2
+# Rounds come every second: after a longer gap Redis was away, or this worker.
+_GAP_S = 2.5
 
 
 class Recovery:
@@ -33,6 +36,8 @@ class Recovery:
         self._reap = self._redis.register_script(script("reap"))
         self._heartbeat = self._redis.register_script(script("heartbeat"))
         self._hand_back = self._redis.register_script(script("hand_back"))
+        self._seen_at = time.monotonic()
+        self._back_at = float("-inf")
 
     def heartbeat(self, presence: WorkerPresence) -> None:
         """Publish this worker's state, and tidy up after workers that are long gone."""
@@ -86,7 +91,7 @@ class Recovery:
     def reap(self) -> list[str]:
         """Requeue the jobs whose lease ran out and wake a worker for each. Returns their ids."""
         with redis_errors():
-            if self._redis_just_started():
+            if self._redis_just_came_back():
                 return []
             limits = [self._jobs.max_attempts, self._lease_ms(), *self._time_limit()]
             found = self._reap(keys=script_keys(self._graph), args=script_arguments(self._jobs, *limits))
@@ -135,9 +140,17 @@ class Recovery:
     def _time_limit(self) -> tuple[int, str]:
         return self._jobs.time_limit_s, overdue_error(self._jobs.time_limit_s).message
 
-    def _redis_just_started(self) -> bool:
-        """Owners need a moment to renew after Redis was away: reaping at once would run live jobs twice."""
-        return int(self._redis.info("server")["uptime_in_seconds"]) < self._jobs.lease_s + 2
+    def _redis_just_came_back(self) -> bool:
+        """Owners need a moment to renew after Redis was away: reaping at once would run live jobs twice.
+
+        It may have been started anew, or have stood still or out of reach: then its answers have a gap.
+        """
+        uptime_s = int(self._redis.info("server")["uptime_in_seconds"])
+        now, before = time.monotonic(), self._seen_at
+        self._seen_at = now
+        if now - before > max(_GAP_S, self._jobs.lease_s / 2):
+            self._back_at = now
+        return min(uptime_s, now - self._back_at) < self._jobs.lease_s + 2
 
     def _now(self) -> float:
         seconds, microseconds = self._redis.time()

@@ -1,0 +1,165 @@
+"""What must be true after a run. Each check returns sentences: what is wrong, of which job or client."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+from tests.faults.harness import Evidence
+from tests.faults.pictures import are_right, expected_request
+from tests.faults.plan import ONCE_ONLY, WORKERS, Ask, AskKind, Kind, ask_number
+from tests.faults.store import StoredJob
+from workers.jobs.events import FINAL
+from workers.jobs.job import Status
+
+# What a fault may still do to a client after it is over: reconnecting takes its time.
+_AFTERMATH_S = 20.0
+# Faults that may cost a running job its attempt.
+_COSTLY = frozenset(Kind) - {Kind.API_KILL, Kind.API_SIGTERM, Kind.MESSAGE_LOSS, Kind.MESSAGE_DOUBLE, Kind.POISON}
+_FOR_EVER = re.compile(
+    r"imagegen:(events|sequence|signing-key|workers|adapters-version|owner:[^:]+:jobs|fairness:\S+|pace:\S+)"
+    r"|_kombu\.binding\S+|unacked(_index)?"
+)
+_FOR_A_WHILE = re.compile(r"imagegen:(job:[^:]+(:events|:artifact:\d+)?|owner:[^:]+:once:\S+)|unacked_mutex")
+
+
+def violations(evidence: Evidence) -> list[str]:
+    """Return everything that must not be."""
+    return [sentence for check in _CHECKS for sentence in check(evidence)]
+
+
+def unlucky(evidence: Evidence) -> list[str]:
+    """Return harmless jobs that were given up because faults of the plan hit every one of their attempts."""
+    return [job_id for job_id, found in evidence.stored.jobs.items() if _is_unlucky(evidence, job_id, found)]
+
+
+def _ended(evidence: Evidence) -> Iterator[str]:
+    yield from evidence.unfinished
+    if evidence.last.outcome != "pictures":
+        yield f"the last, ordinary request was not served: {evidence.last.error or evidence.last.outcome}"
+    yield from (f"{job_id} never ended" for job_id in evidence.stored.open_jobs)
+    yield from (f"{job_id} is half a record" for job_id in evidence.stored.broken)
+
+
+def _kept(evidence: Evidence) -> Iterator[str]:
+    for job_id, ask in evidence.seen.accepted.items():
+        if job_id not in evidence.stored.jobs:
+            yield f"{job_id} of ask {ask.number} was accepted and is gone"
+        elif _ask_of(evidence, evidence.stored.jobs[job_id]) != ask:
+            yield f"{job_id} was accepted for ask {ask.number} and is another's"
+
+
+def _as_asked(evidence: Evidence) -> Iterator[str]:
+    for job_id, found in evidence.stored.jobs.items():
+        ask = _ask_of(evidence, found)
+        if found.job.request != expected_request(ask):
+            yield f"{job_id} is another request than ask {ask.number}"
+        elif found.job.status is Status.COMPLETED and not are_right(ask, found.pictures):
+            yield f"{job_id} of ask {ask.number} has wrong pictures"
+        elif found.job.status is Status.FAILED and not _may_have_failed(evidence, job_id, found):
+            yield f"{job_id} of ask {ask.number} failed: {found.job.error}, {found.job.attempts} attempts"
+        elif found.job.status is Status.CANCELLED and not _may_be_cancelled(evidence, job_id, ask):
+            yield f"{job_id} of ask {ask.number} was cancelled, and nobody asked for that: {found.job.error}"
+
+
+def _told_once(evidence: Evidence) -> Iterator[str]:
+    """One end for each job, in its own stream and in the common one, and no gap before it."""
+    for job_id, found in evidence.stored.jobs.items():
+        kinds = [kind for _, kind in found.events]
+        if [number for number, _ in found.events] != list(range(1, len(kinds) + 1)):
+            yield f"{job_id} has a gap among its events"
+        if found.job.status.is_final and (
+            kinds[-1:] != [found.job.status] or sum(kind in FINAL for kind in kinds) != 1
+        ):
+            yield f"{job_id} is {found.job.status}, its events end with {kinds[-3:]}"
+        if kinds.count("in_progress") != found.job.attempts:
+            yield f"{job_id} has {found.job.attempts} attempts and tells of {kinds.count('in_progress')}"
+        if any(one == other == "in_progress" for one, other in pairwise(k for k in kinds if k != "progress")):
+            yield f"{job_id} was begun twice at once"
+        ends = evidence.stories[job_id].ends if job_id in evidence.stories else []
+        if len(ends) != 1:
+            yield f"{job_id} ended {len(ends)} times: {ends}"
+
+
+def _made_once(evidence: Evidence) -> Iterator[str]:
+    jobs: Counter[Ask] = Counter(_ask_of(evidence, found) for found in evidence.stored.jobs.values())
+    for ask, count in jobs.items():
+        if ask.kind in ONCE_ONLY and count > 1:
+            yield f"ask {ask.number} ({ask.kind}) made {count} jobs"
+
+
+def _clients(evidence: Evidence) -> Iterator[str]:
+    yield from (f"500 for {sentence}" for sentence in evidence.seen.server_errors)
+    for answer in evidence.seen.answers:
+        about = f"ask {answer.ask.number} ({answer.ask.kind})"
+        if answer.outcome == "pictures" and not are_right(answer.ask, list(answer.pictures)):
+            yield f"{about} was answered with wrong pictures"
+        if answer.outcome == "failed" and answer.ask.kind is not AskKind.POISON:
+            yield f"{about} was told that its job failed"
+        if answer.outcome == "error" and not (answer.may_pass and _meets_a_fault(evidence, answer.began, answer.ended)):
+            yield f"{about} met what no fault explains: {answer.error}"
+
+
+def _left_behind(evidence: Evidence) -> Iterator[str]:
+    for key, ttl_s in evidence.stored.keys.items():
+        if not (_FOR_EVER.fullmatch(key) or (_FOR_A_WHILE.fullmatch(key) and ttl_s >= 0)):
+            yield f"the key {key} was left behind (time to live {ttl_s} s)"
+    # A message of a connection that died stays listed until the visibility timeout, then finds nothing to do.
+    if evidence.stored.unacked > 3 * len(evidence.faults):
+        yield f"{evidence.stored.unacked} messages are unacknowledged after {len(evidence.faults)} faults"
+
+
+def _workers(evidence: Evidence) -> Iterator[str]:
+    if len(evidence.stored.ready_workers) != WORKERS:
+        yield f"{len(evidence.stored.ready_workers)} of {WORKERS} workers are ready at the end"
+    if evidence.stored.messages:
+        yield f"{evidence.stored.messages} messages are left in the queue"
+
+
+_CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
+    _ended,
+    _kept,
+    _as_asked,
+    _told_once,
+    _made_once,
+    _clients,
+    _left_behind,
+    _workers,
+)
+
+
+def _ask_of(evidence: Evidence, found: StoredJob) -> Ask:
+    number = ask_number(found.job.request.prompt)
+    if number < 0:
+        return evidence.plan.poison(evidence.plan.faults[-1 - number])
+    return evidence.last.ask if number == evidence.last.ask.number else evidence.plan.ask(number)
+
+
+def _may_have_failed(evidence: Evidence, job_id: str, found: StoredJob) -> bool:
+    is_crash = found.job.error is not None and found.job.error.code == "worker_crashed"
+    is_poison = _ask_of(evidence, found).kind is AskKind.POISON
+    return is_crash and (is_poison or _is_unlucky(evidence, job_id, found))
+
+
+def _is_unlucky(evidence: Evidence, job_id: str, found: StoredJob) -> bool:
+    if found.job.status is not Status.FAILED or _ask_of(evidence, found).kind is AskKind.POISON:
+        return False
+    attempts = evidence.stories[job_id].attempts()
+    return all(_meets_a_fault(evidence, began, ended, costly=True) for began, ended in attempts)
+
+
+def _may_be_cancelled(evidence: Evidence, job_id: str, ask: Ask) -> bool:
+    """Its client said so, left, gave up, or has its pictures from a later attempt's job."""
+    if ask.kind in (AskKind.CANCEL, AskKind.LEAVE):
+        return True
+    answer = next((answer for answer in evidence.seen.answers if answer.ask == ask), None)
+    waited = ask.kind not in (AskKind.JOB, AskKind.PUT, AskKind.POISON)
+    return waited and answer is not None and job_id not in evidence.seen.accepted
+
+
+def _meets_a_fault(evidence: Evidence, began: float, ended: float, *, costly: bool = False) -> bool:
+    return any(
+        fault.began - 1.0 <= ended and began <= fault.ended + (1.0 if costly else _AFTERMATH_S)
+        for fault in evidence.faults
+        if not costly or fault.fault.kind in _COSTLY
+    )

@@ -1,0 +1,78 @@
+"""What each ask must bring: drawn here, from the request alone, by the simulated engine."""
+
+import io
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from api.schemas import ImageBody
+from graphs.bundled import load_served
+from graphs.input_images import InputPictures, read_pictures
+from graphs.model_facts import ModelFacts, Operation, read_model_facts
+from graphs.repository import Route
+from graphs.request import ResolvedRequest
+from graphs.resolve import resolve
+from tests.faults.plan import Ask, AskKind
+from workers.engine.images import decode_inputs
+from workers.engine.simulated import SimulatedEngine
+
+_SIDE = 48
+_OPERATIONS = {AskKind.EDIT: Operation.EDIT, AskKind.INPAINT: Operation.INPAINTING}
+Drawn = npt.NDArray[np.uint8]
+
+
+def input_png(ask: Ask) -> bytes:
+    """The picture that an edit is of."""
+    noise = np.random.default_rng(ask.seed).integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8)
+    return _png(Image.fromarray(noise))
+
+
+def mask_png() -> bytes:
+    """A mask that repaints the right half."""
+    mask = np.zeros((_SIDE, _SIDE), dtype=np.uint8)
+    mask[:, _SIDE // 2 :] = 255
+    return _png(Image.fromarray(mask))
+
+
+def expected_request(ask: Ask) -> ResolvedRequest:
+    """What the service must make of the ask."""
+    route, facts = _served()
+    operation = _OPERATIONS.get(ask.kind, Operation.GENERATION)
+    parameters = ImageBody.model_validate(ask.body()).parameters()
+    size = _inputs(ask).size if ask.is_edit else None
+    return resolve(parameters, operation, route, facts, image_size=size)
+
+
+def expected_pictures(ask: Ask) -> list[Drawn]:
+    """The pixels that the ask must bring."""
+    inputs = decode_inputs(_inputs(ask).image, _inputs(ask).mask) if ask.is_edit else None
+    return list(SimulatedEngine(0).generate(expected_request(ask), inputs, lambda step: False).images)
+
+
+def are_right(ask: Ask, pictures: list[bytes]) -> bool:
+    """Tell whether these encoded pictures are exactly the ask's."""
+    expected = expected_pictures(ask)
+    return len(pictures) == len(expected) and all(map(_shows, pictures, expected))
+
+
+def _shows(picture: bytes, expected: Drawn) -> bool:
+    found = np.array(Image.open(io.BytesIO(picture)).convert("RGB"))
+    return found.shape == expected.shape and bool((found == expected).all())
+
+
+def _inputs(ask: Ask) -> InputPictures:
+    return read_pictures(input_png(ask), mask_png() if ask.kind is AskKind.INPAINT else None, 10**6)
+
+
+@cache
+def _served() -> tuple[Route, ModelFacts]:
+    route = load_served().route(None)
+    return route, read_model_facts(route.graph.models_path)
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,81 @@
+"""Looks at Redis from behind, past every proxy: which job runs where, and when each job changed."""
+
+import contextlib
+from dataclasses import dataclass, field
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from tests.faults.parts import GRAPH
+from workers.jobs import keys
+from workers.jobs.connection import Client
+from workers.jobs.events import FINAL
+
+_AWAY = (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A job in a worker's hands: ``pid`` is that of the worker's main process."""
+
+    job_id: str
+    pid: int
+    attempt: int
+
+
+@dataclass
+class Story:
+    """A job's transitions as they were announced: unix seconds of Redis's clock, and the kind."""
+
+    changes: list[tuple[float, str]] = field(default_factory=list)
+
+    def count(self, kind: str) -> int:
+        return sum(found == kind for _, found in self.changes)
+
+    @property
+    def ends(self) -> list[str]:
+        return [kind for _, kind in self.changes if kind in FINAL]
+
+    def started_after(self, moment: float) -> float | None:
+        """When an attempt began after this moment."""
+        return next((at for at, kind in self.changes if kind == "in_progress" and at > moment), None)
+
+    def attempts(self) -> list[tuple[float, float]]:
+        """Each attempt's beginning, and the next change of status."""
+        kept = [(at, kind) for at, kind in self.changes if kind not in ("progress", "preview")]
+        following = [at for at, _ in kept[1:]] + [float("inf")]
+        return [(at, end) for (at, kind), end in zip(kept, following, strict=True) if kind == "in_progress"]
+
+
+class Witness:
+    """Its own connection to Redis; while Redis is away it sees nothing, and reads on later."""
+
+    def __init__(self, url: str) -> None:
+        self.client: Client = redis.asyncio.Redis.from_url(
+            url, socket_timeout=2, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0), client_name="witness"
+        )
+        self.stories: dict[str, Story] = {}
+        self._last = "-"
+
+    async def running(self) -> list[Running]:
+        """The jobs that workers hold now; none while Redis does not say."""
+        found = []
+        with contextlib.suppress(*_AWAY):
+            for raw in await self.client.zrange(keys.running(GRAPH), 0, -1):
+                worker, attempts = await self.client.hmget(keys.job(raw.decode()), "worker", "attempts")
+                if worker:
+                    found.append(Running(raw.decode(), int(worker.split(b"/")[1]), int(attempts)))
+        return found
+
+    async def read_on(self) -> None:
+        """Take in what was announced since the last time. Called often: the stream is cut to its last entries."""
+        with contextlib.suppress(*_AWAY):
+            for number, fields in await self.client.xrange(keys.EVENTS, self._last, "+"):
+                self._last = f"({number.decode()}"
+                story = self.stories.setdefault(fields[b"job_id"].decode(), Story())
+                story.changes.append((int(number.partition(b"-")[0]) / 1000, fields[b"type"].decode()))
+
+    async def close(self) -> None:
+        await self.client.aclose()
