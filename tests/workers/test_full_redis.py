@@ -131,7 +131,7 @@ def test_jobs_go_on(small: RedisSettings) -> None:
 def test_a_requeued_job_waits_again(small: RedisSettings) -> None:
     job = submit(small, b"image")
     claimed(small, job)
-    wait_until(lambda: not Upkeep(small)._redis_just_started())
+    wait_until(lambda: not Upkeep(small)._redis_just_came_back())
     _fill(small)
     upkeep = Upkeep(small)
     upkeep.end_lease(job.id)

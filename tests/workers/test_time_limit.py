@@ -23,9 +23,11 @@ from tests.workers.jobs_support import (
     waiting,
 )
 from tests.workers.worker_process import WorkerProcess, running_worker
+from workers.drain import Drain
 from workers.jobs import keys
 from workers.jobs.job import Job, JobError, Status
 from workers.jobs.presence import WorkerPresence
+from workers.orders import Orders
 from workers.report_board import ReportBoard
 from workers.supervision import PoolView, Supervision
 
@@ -107,7 +109,8 @@ def test_a_child_lost_while_redis_is_away_is_told_when_it_is_back(
     upkeep = Upkeep(redis_settings, jobs=SOON)
     there = upkeep._release
     board = ReportBoard()
-    supervision = Supervision(upkeep, PRESENCE, board, PoolView(lambda: {os.getpid()}, lambda: None))
+    pool = PoolView(lambda: {os.getpid()}, lambda: None, lambda: None)
+    supervision = Supervision(upkeep, PRESENCE, board, pool, Drain(upkeep, Orders(), pool.living, limit_s=60))
     upkeep._release = Upkeep(RedisSettings(url="redis://127.0.0.1:1/0"))._release
     board.set_running(job.id)
     supervision.start()
