@@ -47,6 +47,7 @@ class Drain:
         self._recovery, self._orders, self._living_children = recovery, orders, living_children
         self._limit_s, self._end = limit_s, end
         self._times_told = 0
+        self._seen: set[int] = set()
         self._began = self._last_busy = 0.0
         self._passed_on = self.is_forced = False
 
@@ -67,10 +68,11 @@ class Drain:
 
         Raises ServiceUnavailable.
         """
-        now = time.monotonic()
+        now, living = time.monotonic(), self._living_children()
+        self._seen |= living
         if self._times_told > 1:
             self._force("told twice to stop")
-        elif running and not self._living_children():
+        elif running and not living:
             # It died by itself: that counts as an attempt, as ever. Another one would be loaded for nothing.
             log.warning("leaving: the child has died")
             self._leave(lambda: self._recovery.end_lease(running))
@@ -115,6 +117,7 @@ class Drain:
             self._end()
 
     def _kill_children(self) -> None:
+        self._seen |= self._living_children()
         for pid in self._living_children():
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -124,6 +127,6 @@ class Drain:
         while self._living_children() and time.monotonic() < give_up_at:
             pause.wait(_LOOK_EVERY_S)
         # Celery would do it, but there is no time for Celery: whoever inherits them is to inherit no zombies.
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG) != (0, 0):
-                pass
+        for pid in self._seen:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
