@@ -1,7 +1,10 @@
 """A TCP proxy that can be told to misbehave: it cuts, stalls, falls silent, or loses answers."""
 
 import asyncio
+import contextlib
 import itertools
+import socket
+import struct
 from collections.abc import Iterator
 
 _CHUNK = 65536
@@ -17,7 +20,7 @@ class _Link:
     def cut(self) -> None:
         """Reset both ends."""
         for end in self._ends:
-            end.transport.abort()
+            _reset(end)
 
 
 class Proxy:
@@ -86,7 +89,8 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         found = None if self._refusing else await self._connected()
         if found is None:
-            writer.transport.abort()
+            _reset(writer)
+            await _close(writer)
             return
         answers, requests = found
         link = _Link(writer, requests)
@@ -102,8 +106,7 @@ class Proxy:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-            for end in (writer, requests):
-                end.close()
+            await _close(writer, requests)
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         for _ in range(self._tries):
@@ -132,3 +135,17 @@ class Proxy:
             return
         if link.silent:  # nobody is told that the other end has gone
             await asyncio.Event().wait()
+
+
+def _reset(end: asyncio.StreamWriter) -> None:
+    """End it with a TCP reset, as a peer that has died does, and not as one that says goodbye."""
+    if not end.transport.is_closing():
+        end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    end.transport.abort()
+
+
+async def _close(*ends: asyncio.StreamWriter) -> None:
+    for end in ends:
+        end.close()
+        with contextlib.suppress(OSError):
+            await end.wait_closed()
