@@ -135,7 +135,11 @@ def test_each_step_is_measured_for_itself(loaded: Loaded) -> None:
     request = make_request(loaded.facts, Operation.GENERATION, num_images_per_prompt=2)
     draw(loaded.engine, request)
 
-    drawn = draw(loaded.engine, request, lambda step: bool(seen.append(step)))
+    def on_step(step: Step) -> bool:
+        seen.append(step)
+        return False
+
+    drawn = draw(loaded.engine, request, on_step)
 
     assert len(drawn.steps_s) == len(seen) == seen[-1].total
     assert all(step_s > 0 for step_s in drawn.steps_s)
