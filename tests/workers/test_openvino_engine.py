@@ -135,11 +135,11 @@ def test_each_step_is_measured_for_itself(loaded: Loaded) -> None:
     request = make_request(loaded.facts, Operation.GENERATION, num_images_per_prompt=2)
     draw(loaded.engine, request)
 
-    def note(step: Step) -> bool:
+    def on_step(step: Step) -> bool:
         seen.append(step)
         return False
 
-    drawn = draw(loaded.engine, request, note)
+    drawn = draw(loaded.engine, request, on_step)
 
     assert len(drawn.steps_s) == len(seen) == seen[-1].total
     assert all(step_s > 0 for step_s in drawn.steps_s)
