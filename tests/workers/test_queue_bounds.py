@@ -183,7 +183,7 @@ def test_the_counts_never_drift(settled_redis: RedisSettings) -> None:
     run_state_machine_as_test(
         OnThisRedis,
         settings=settings(
-            max_examples=25,
+            max_examples=15,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
