@@ -61,10 +61,9 @@ class Api:
 
 @contextmanager
 def _api(redis: RedisSettings, folder: Path, limit_s: int = 30) -> Iterator[Api]:
-    limit = {"IMAGEGEN_HTTP__SHUTDOWN_TIMEOUT_S": str(limit_s)}
     port = free_port()
     with (
-        an_api(redis, folder, port, **limit) as process,
+        an_api(redis, folder, port, IMAGEGEN_HTTP__SHUTDOWN_TIMEOUT_S=str(limit_s)) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http,
     ):
         yield Api(process, http, redis)
