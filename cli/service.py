@@ -54,7 +54,9 @@ class Service:
             while True:
                 self._watch()
         except _Stopped:
-            self._console.print("stopping; Ctrl-C again does not wait. Jobs that are not done go on at the next start.")
+            self._console.print(
+                "stopping (Ctrl-C again does not wait); what is not done goes on at the next start", soft_wrap=True
+            )
         except ChildRefused as error:
             raise typer.Exit(2) from error
         finally:

@@ -98,7 +98,8 @@ def test_redis_is_durable_and_evicts_nothing() -> None:
 def test_redis_is_there_first_and_stopping_has_its_time(service: str) -> None:
     assert SERVICES[service]["depends_on"]["redis"]["condition"] == "service_healthy"
     assert "healthcheck" in SERVICES["redis"]
-    graceful = {"api": HttpSettings().shutdown_timeout_s, "worker": WorkerSettings().shutdown_timeout_s}[service]
+    limits_s = {"api": HttpSettings().shutdown_timeout_s, "worker": WorkerSettings().shutdown_timeout_s}
+    graceful = limits_s[service]
     assert seconds(SERVICES[service]["stop_grace_period"]) > graceful + 10
 
 
