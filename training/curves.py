@@ -4,12 +4,13 @@ import csv
 from pathlib import Path
 
 _WIDTH, _HEIGHT, _GAP = 260, 150, 50
-_NAMES = {"vae": "autoencoder, whole pictures", "vae-fine": "autoencoder, mosaics", "text": "text encoder"}
+_NAMES = {"vae": "autoencoder, whole pictures", "vae-fine": "autoencoder, mosaics", "text": "text encoder",
+    "unet-first": "UNet, first round", "unet": "UNet, second round"}  # fmt: skip
 
 
 def draw(records: Path) -> None:
     """Write ``loss.svg`` beside the CSV files ``loss-STAGE.csv``: loss over steps, one small plot for each stage."""
-    order = ("vae", "vae-fine", "text", "unet", "outline", "stripes")
+    order = ("vae", "vae-fine", "text", "unet-first", "unet", "outline", "stripes")
     found = [(name, _read(records / f"loss-{name}.csv")) for name in order if (records / f"loss-{name}.csv").exists()]
     plots = [
         _plot(name, points, _GAP + i % 3 * (_WIDTH + _GAP), _GAP + i // 3 * (_HEIGHT + 2 * _GAP))

@@ -17,6 +17,7 @@ class Recipe:
     text_batch: int = 48
     text_rate: float = 2e-3
     unet_steps: int = 2_400
+    unet_again_steps: int = 2_000
     unet_batch: int = 32
     unet_rate: float = 1e-3
     adapter_scenes: int = 5_000
@@ -30,7 +31,9 @@ class Recipe:
 
 
 FULL = Recipe()
-QUICK = Recipe(scenes=256, vae_steps=6, fine_steps=6, text_steps=20, unet_steps=6, adapter_steps=4, prompts=8)
+QUICK = Recipe(
+    scenes=256, vae_steps=6, fine_steps=6, text_steps=20, unet_steps=6, unet_again_steps=6, adapter_steps=4, prompts=8
+)
 PROCESSES = 2
 
 

@@ -111,8 +111,13 @@ def trained(folders: Folders) -> UNet2DConditionModel:
 
 
 def share_of_simple(done: float) -> float:
-    """The curriculum: at first 85% simple scenes, from 45% to 70% of the time fading to nearly the natural mix."""
+    """The first round's curriculum: 85% simple scenes, from 45% to 70% of the time fading to nearly the natural mix."""
     return max(0.2, 0.85 * min(1.0, (0.7 - done) / 0.25))
+
+
+def share_of_simple_again(done: float) -> float:
+    """The second round's: a half, fading to nearly the natural mix at two thirds of the time."""
+    return max(0.2, 0.5 * (1 - 1.5 * done))
 
 
 @torch.no_grad()
@@ -128,25 +133,37 @@ def _encode(rank: int, recipe: Recipe, folders: Folders, style: str) -> None:
 
 
 def _train(rank: int, recipe: Recipe, folders: Folders) -> None:
+    """Train in two rounds, each with a learning rate that rises and falls: shapes come late, and the second finds them."""
     torch.manual_seed(recipe.seed)
     model = build().to(memory_format=torch.channels_last)
     if rank == 0:
         console.print(f"unet: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
-    loop = Loop(
-        "unet", model, _loss(rank, recipe, folders, model), recipe.unet_steps, recipe.unet_rate,
-        folders.work, folders.records, shared=True, speaks=rank == 0, decay=0.995, warm_up=100,
-    )  # fmt: skip
-    averaged = loop.run()
-    if rank == 0:
-        save(folders.work / "unet.pt", averaged.state_dict())
+    for name, steps, simple in (
+        ("unet-first", recipe.unet_steps, share_of_simple),
+        ("unet", recipe.unet_again_steps, share_of_simple_again),
+    ):
+        path = folders.work / f"{name}.pt"
+        if not path.exists():
+            loop = Loop(
+                name, model, _loss(name, rank, recipe, folders, model, steps, simple), steps, recipe.unet_rate,
+                folders.work, folders.records, shared=True, speaks=rank == 0, decay=0.995, warm_up=100,
+            )  # fmt: skip
+            averaged = loop.run()
+            if rank == 0:
+                save(path, averaged.state_dict())
+            torch.distributed.barrier()
+        model.load_state_dict(load(path))
 
 
-def _loss(rank: int, recipe: Recipe, folders: Folders, model: nn.Module) -> Callable[[int], torch.Tensor]:
+def _loss(
+    name: str, rank: int, recipe: Recipe, folders: Folders, model: nn.Module, steps: int,
+    simple: Callable[[float], float],
+) -> Callable[[int], torch.Tensor]:  # fmt: skip
     material = lesson(recipe, folders, "plain")
 
     def loss(step: int) -> torch.Tensor:
-        dice = random.Random(f"unet/{recipe.seed}/{step}/{rank}")  # noqa: S311 - no secret is made here
+        dice = random.Random(f"{name}/{recipe.seed}/{step}/{rank}")  # noqa: S311 - no secret is made here
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
-            return material.loss(model, dice, recipe.unet_batch, share_of_simple(step / recipe.unet_steps))
+            return material.loss(model, dice, recipe.unet_batch, simple(step / steps))
 
     return loss
