@@ -35,7 +35,7 @@ from workers.jobs.store import Once, Submission
 # What stays without a time to live: one of each, or one for each graph; all of a bounded size.
 LASTING = re.compile(
     r"imagegen:(sequence|signing-key|events|workers|deliveries)"
-    r"|imagegen:(fairness|pace|queued|running|backlog):demo"
+    r"|imagegen:(fairness|pace|queued|running|backlog|waiting|metrics|crashes):demo"
     r"|imagegen\.demo|_kombu\.binding\..*"
 )
 _SMALL = JobSettings(max_queued=200, max_queued_bytes=4 * 2**20, result_ttl_s=100, record_ttl_s=100)
