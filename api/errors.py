@@ -83,7 +83,7 @@ async def _on_imagegen_error(request: Request, error: Exception) -> JSONResponse
     assert isinstance(error, errors.ImagegenError)  # noqa: S101 - what the handler is registered for
     status = status_of(error)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    if isinstance(error, errors.QueueFull | errors.RateLimited | errors.ServiceUnavailable | errors.ShuttingDown):
+    if isinstance(error, errors.QueueFull | errors.RateLimited | errors.ServiceUnavailable):
         headers["Retry-After"] = str(error.retry_after_s)
     elif isinstance(error, errors.JobFailed):
         # The job was tried as often as it makes sense; the same request would only fail again.

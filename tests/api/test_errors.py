@@ -42,13 +42,15 @@ EXPECTED = {
     "RateLimited": 429,
     "StoreFull": 503,
     "ServiceUnavailable": 503,
+    "ShuttingDown": 503,
     "JobFailed": 500,
     "EngineError": 500,
 }
 
 
 def _made(cls: type[errors.ImagegenError]) -> errors.ImagegenError:
-    more: dict[str, Any] = {"retry_after_s": 7} if cls in (errors.QueueFull, errors.RateLimited) else {}
+    timed = (errors.QueueFull, errors.RateLimited, errors.ShuttingDown)
+    more: dict[str, Any] = {"retry_after_s": 7} if cls in timed else {}
     return cls("It is so.", **more)
 
 
