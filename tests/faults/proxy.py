@@ -30,6 +30,7 @@ class Proxy:
         self._backends: Iterator[int] = itertools.cycle(backends)
         self._tries = len(backends)
         self._links: set[_Link] = set()
+        self._ends: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -46,10 +47,14 @@ class Proxy:
         """Take no more connections and end those there are."""
         if self._server is not None:
             self._server.close()
-        self._cut_links()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for end in self._ends:
+            end.transport.abort()
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                await end.wait_closed()
 
     async def cut(self, seconds: float) -> None:
         """Reset every connection, and each new one for that long."""
@@ -82,6 +87,7 @@ class Proxy:
             link.cut()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._ends.add(writer)
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -90,9 +96,10 @@ class Proxy:
         found = None if self._refusing else await self._connected()
         if found is None:
             _reset(writer)
-            await _close(writer)
+            await self._close(writer)
             return
         answers, requests = found
+        self._ends.add(requests)
         link = _Link(writer, requests)
         self._links.add(link)
         pumps = [
@@ -106,7 +113,15 @@ class Proxy:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-            await _close(writer, requests)
+            await self._close(writer, requests)
+
+    async def _close(self, *ends: asyncio.StreamWriter) -> None:
+        """Close them; what is not done when this is cancelled, ``stop`` does."""
+        for end in ends:
+            end.close()
+            with contextlib.suppress(OSError):
+                await end.wait_closed()
+            self._ends.discard(end)
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         for _ in range(self._tries):
@@ -142,10 +157,3 @@ def _reset(end: asyncio.StreamWriter) -> None:
     if not end.transport.is_closing():
         end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     end.transport.abort()
-
-
-async def _close(*ends: asyncio.StreamWriter) -> None:
-    for end in ends:
-        end.close()
-        with contextlib.suppress(OSError):
-            await end.wait_closed()

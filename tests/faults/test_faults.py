@@ -17,7 +17,7 @@ PAUSE_S = (0.3, 1.5)
 WITHOUT = ("maxmemory", "sigterm")
 
 
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(900)
 def test_no_accepted_job_is_lost_whatever_dies(tmp_path: Path) -> None:
     plan = make_plan(SEED, FAULTS, without=WITHOUT, lease_s=LEASE_S, pause_s=PAUSE_S)
     evidence = asyncio.run(run(plan, tmp_path))
