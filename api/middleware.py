@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import error_body
+from api.observing import route_of
 from config.log_context import logged_with
 
 log = logging.getLogger(__name__)
@@ -60,11 +61,11 @@ class LastResort:
         try:
             await self._app(scope, receive, send_noting_the_start)
         except ClientDisconnect:
-            log.info("%s: the client left before its body was read", scope["path"])
+            log.info("%s: the client left before its body was read", route_of(scope))
         except Exception:
             if started or scope["type"] != "http":
                 raise
-            log.exception("%s %s failed", scope["method"], scope["path"])
+            log.exception("%s %s failed", scope["method"], route_of(scope))
             body = error_body("The server failed in a way that nobody foresaw.", status=500, code="internal_error")
             await JSONResponse(body, 500)(scope, receive, send)
 
