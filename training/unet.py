@@ -133,7 +133,7 @@ def _encode(rank: int, recipe: Recipe, folders: Folders, style: str) -> None:
 
 
 def _train(rank: int, recipe: Recipe, folders: Folders) -> None:
-    """Train in two rounds, each with a learning rate that rises and falls: shapes come late, and the second finds them."""
+    """Train in two rounds, each with a learning rate that rises and falls: shapes come late."""
     torch.manual_seed(recipe.seed)
     model = build().to(memory_format=torch.channels_last)
     if rank == 0:
