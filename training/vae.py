@@ -18,6 +18,9 @@ _EDGES, _KL = 0.5, 1e-6
 _HALVED, _MOSAICS = 0.28, 0.6  # shares of the steps
 _LOG_VARIANCE = -5.0  # of the untrained latents: noise as strong as they are teaches nothing but grey
 _GAIN = 0.15  # guidance makes latents too strong: the decoder learns to bear that
+# A denoised latent is never quite right: noise of up to this share of the latents' spread must not change a colour, or
+# the UNet has to hit codes that lie too close together (purple squares came out with red and blue patches).
+_NOISE, _NOISE_FROM = 0.3, 0.4  # from this share of the steps on
 
 _Batches = Callable[[np.ndarray, int, float], torch.Tensor]  # pictures, batch, share of the steps done
 
@@ -104,6 +107,7 @@ def _loss(
     rank: int, recipe: Recipe, folders: Folders, model: AutoencoderKL, batch_of: _Batches, steps: int
 ) -> Callable[[int], torch.Tensor]:
     data = pictures(recipe, folders)
+    fully = batch_of is _mosaics
 
     def loss(step: int) -> torch.Tensor:
         torch.manual_seed(hash((recipe.seed, step, rank)))
@@ -111,11 +115,18 @@ def _loss(
         gain = 1 + _GAIN * (2 * torch.rand(len(wanted), 1, 1, 1) - 1).clamp(min=0)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
             latent = DiagonalGaussianDistribution(model.encode(wanted).latent_dist.parameters.float())
-            made = model.decode(latent.sample() * gain).sample.float()
+            made = model.decode(_disturbed(latent.sample(), fully or step > _NOISE_FROM * steps) * gain).sample.float()
         error = (made - wanted) * _weights(wanted)
         return error.abs().mean() + error.square().mean() + _EDGES * _edge_error(error) + _KL * latent.kl().mean()
 
     return loss
+
+
+def _disturbed(latents: torch.Tensor, noisy: bool) -> torch.Tensor:
+    if not noisy:
+        return latents
+    strength = _NOISE * torch.rand(len(latents), 1, 1, 1) * latents.detach().std()
+    return latents + strength * torch.randn_like(latents)
 
 
 def _wholes(data: np.ndarray, size: int, done: float) -> torch.Tensor:

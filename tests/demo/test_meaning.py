@@ -1,21 +1,13 @@
 """What the bundled model draws through the service means what was asked: judged by training/scorer.py."""
 
 import numpy as np
-import pytest
-from openai import OpenAI
 from PIL import Image, ImageChops
 
 from tests.demo.conftest import Draw
 from training.prompts import plain
-from training.scorer import hits, look, style_of
+from training.scorer import hits, look
 
-STYLES = ("outline", "stripes")
 RED_ON_BLUE = "a red circle on a blue background"
-HEARTS = (
-    "a yellow heart on a blue background",
-    "a black heart on a pink background",
-    "a red heart on a white background",
-)
 
 
 def _difference(one: Image.Image, other: Image.Image) -> float:
@@ -66,31 +58,6 @@ def test_inpainting_changes_the_inside_of_the_mask_and_leaves_the_outside(draw: 
     assert _difference(before.crop((0, 0, 48, 128)), repainted.crop((0, 0, 48, 128))) < 4
 
 
-@pytest.mark.parametrize("style", STYLES)
-def test_an_adapter_changes_the_style_and_keeps_the_colours(draw: Draw, style: str) -> None:
-    for seed, prompt in enumerate(HEARTS):
-        plain_picture, styled = draw(prompt, seed=seed), draw(prompt, style, seed=seed)
-        assert style_of(plain_picture, "heart")[0] == "plain"
-        assert style_of(styled, "heart")[0] == style
-        assert (look(styled).background, look(styled).colour) == (
-            look(plain_picture).background,
-            look(plain_picture).colour,
-        )
-
-
-@pytest.mark.parametrize("style", STYLES)
-def test_an_adapter_of_strength_0_changes_nothing(draw: Draw, style: str) -> None:
-    without = draw(HEARTS[0], seed=5)
-    assert _difference(draw(HEARTS[0], style, seed=5, lora_alphas={style: 0}), without) < 0.5
-    assert _difference(draw(HEARTS[0], style, seed=5), without) > 5
-
-
-def test_the_composite_blends_both_adapters(draw: Draw) -> None:
-    blend, *alone = (draw(HEARTS[0], name, seed=5) for name in ("mix", *STYLES))
-    assert all(_difference(blend, one) > 2 for one in alone)
-    assert (look(blend).background, look(blend).colour) == ("blue", "yellow")
-
-
 def test_a_negative_prompt_acts(draw: Draw) -> None:
     """What it names is avoided: the colour that the prompt leaves open."""
     prompt, seeds = "a circle on a white background", range(8)
@@ -98,7 +65,3 @@ def test_a_negative_prompt_acts(draw: Draw) -> None:
         negative = f"a {unwanted} circle on a white background"
         colours = [look(draw(prompt, seed=seed, negative_prompt=negative)).colour for seed in seeds]
         assert unwanted not in colours
-
-
-def test_models_lists_the_adapters_and_the_composite(client: OpenAI) -> None:
-    assert {model.id for model in client.models.list()} == {"demo", *STYLES, "mix"}
