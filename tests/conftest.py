@@ -1,11 +1,15 @@
-"""Fixtures for all tests: the real Redis."""
+"""Fixtures for all tests: the real Redis. Generated examples are the same in every run, and may take their time."""
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from config.settings import RedisSettings
 from tests.redis_support import RunningRedis, running_redis
+
+settings.register_profile("reproducible", derandomize=True, database=None, deadline=None)
+settings.load_profile("reproducible")
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,11 @@ from prometheus_client.registry import Collector
 
 from api.auth import KeyOwner
 from api.dependencies import Service
+from api.errors import documented
 from api.observing import HttpMetrics
 from api.queue_metrics import QueueMetrics
 from api.service import ImageService
-from graphs.errors import ServiceUnavailable
+from graphs.errors import AuthenticationFailed, ServiceUnavailable
 from workers.jobs.metrics_view import Snapshot
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ router = APIRouter(tags=["health"])
 _PATIENCE_S = 2.0
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
+@router.get("/metrics", response_class=PlainTextResponse, responses=documented(AuthenticationFailed))
 async def metrics(request: Request, _: KeyOwner, service: Service) -> Response:
     """Tell Prometheus how the service does. Where the server has API keys, this needs one."""
     http: HttpMetrics = request.app.state.http_metrics

@@ -17,7 +17,8 @@ _AFTERMATH_S = 20.0
 # Faults that may cost a running job its attempt.
 _COSTLY = frozenset(Kind) - {Kind.API_KILL, Kind.API_SIGTERM, Kind.MESSAGE_LOSS, Kind.MESSAGE_DOUBLE, Kind.POISON}
 _FOR_EVER = re.compile(
-    r"imagegen:(events|sequence|signing-key|workers|adapters-version|owner:[^:]+:jobs|fairness:\S+|pace:\S+)"
+    r"imagegen:(events|sequence|signing-key|workers|adapters-version|owner:[^:]+:jobs|fairness:\S+|pace:\S+"
+    r"|metrics:\S+|crashes:\S+)"
     r"|_kombu\.binding\S+|unacked(_index)?"
 )
 _FOR_A_WHILE = re.compile(r"imagegen:(job:[^:]+(:events|:artifact:\d+)?|owner:[^:]+:once:\S+)|unacked_mutex")

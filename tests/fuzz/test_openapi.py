@@ -50,6 +50,7 @@ ROUTES = [
     ("DELETE", "/v3/lora_adapters/{alias}"),
     ("GET", "/v2/health/live"),
     ("GET", "/v2/health/ready"),
+    ("GET", "/metrics"),
 ]
 # What random values of lead to a refusal nearly always.
 PARTICULAR = [
