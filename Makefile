@@ -66,7 +66,7 @@ bench: $(VENV)/.installed-dev
 demo-score: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks.demo_score $(ARGS)
 
-## make demo-model  train the bundled model from nothing into build/demo (about an hour on 2 cores; goes on if stopped)
+## make demo-model  train a demo model from nothing into build/demo (two hours on 2 cores; goes on if stopped)
 demo-model: $(TRAINING)/.installed
 	@$(TRAINING)/bin/python -W ignore -u -m training --out build/demo --work build/demo-work $(ARGS)
 
