@@ -1,14 +1,16 @@
+import asyncio
 import inspect
 import socket
 import time
 
 import pytest
 import redis.exceptions
+import uvloop
 
 from config.settings import RedisSettings
 from graphs.errors import ConfigurationError, ServiceUnavailable
 from tests.workers.jobs_support import claims_of, on_store
-from workers.jobs.connection import redis_errors, redis_url
+from workers.jobs.connection import connect_async, redis_errors, redis_url
 
 ALL = [kind for _, kind in inspect.getmembers(redis.exceptions, inspect.isclass) if issubclass(kind, Exception)]
 NOBODY = RedisSettings(url="redis://127.0.0.1:1/0")
@@ -52,3 +54,19 @@ def test_a_redis_that_never_answers_is_asked_once() -> None:
         silent.accept()[0].close()
         with pytest.raises(BlockingIOError):
             silent.accept()
+
+
+def test_a_connection_that_was_closed_under_uvloop_is_made_anew(redis_settings: RedisSettings) -> None:
+    async def ask_over_a_closed_connection() -> bytes:
+        client = connect_async(redis_settings)
+        await client.set("before", "1")
+        connection = await client.connection_pool.get_connection()
+        connection._writer.transport.abort()
+        await client.connection_pool.release(connection)
+        await asyncio.sleep(0)  # the loop closes it now
+        found: bytes = await client.get("before")
+        await client.aclose()
+        return found
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(ask_over_a_closed_connection()) == b"1"

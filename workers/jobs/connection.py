@@ -48,6 +48,17 @@ def redis_url(settings: RedisSettings) -> str:
     return settings.url
 
 
+class _ClosedIsLost:
+    """A connection whose transport was closed under it is a lost one, to be made anew, under uvloop as well."""
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Send a command; redis-py knows a lost connection by OSError, and uvloop says it by RuntimeError."""
+        try:
+            await super().send_packed_command(command, check_health)  # type: ignore[misc]  # what it is mixed into
+        except RuntimeError as error:
+            raise redis.ConnectionError(f"The connection is closed: {error}") from error
+
+
 def connect_async(settings: RedisSettings, *, block_s: float = 0) -> Client:
     """Return a client for the API: it gives up soon. ``block_s`` is how long its blocking reads wait.
 
@@ -63,6 +74,8 @@ def connect_async(settings: RedisSettings, *, block_s: float = 0) -> Client:
         # A connection that was closed is tried again; a Redis that gives no answer would only take as long again.
         retry=AsyncRetry(_LOCAL_WAIT, 1, supported_errors=(redis.ConnectionError,)),
     )
+    # TCP, TLS or a Unix socket, as the URL says.
+    pool.connection_class = type("Connection", (_ClosedIsLost, pool.connection_class), {})
     return redis.asyncio.Redis.from_pool(pool)
 
 
