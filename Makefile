@@ -29,7 +29,7 @@ serve: install
 
 ## make test        install what tests need and run them (one file: make test ARGS=tests/graphs)
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not thorough" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not thorough" $(ARGS)
 
 ## make test-thorough  every adapter mode on every model family, which takes some minutes more
 test-thorough: $(VENV)/.installed-dev
