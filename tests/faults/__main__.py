@@ -19,6 +19,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="of an earlier run, to repeat its plan")
     parser.add_argument("--without", default="", help=f"kinds to leave out, comma-separated: {', '.join(GROUPS)}")
     parser.add_argument("--lease", type=float, default=6.0, help="seconds of a worker's lease (the product's: 6)")
+    parser.add_argument(
+        "--pause", type=float, nargs=2, default=(0.5, 4.0), metavar=("LEAST", "MOST"), help="seconds between two faults"
+    )
     parser.add_argument("--folder", type=Path, default=None, help="where logs and data go")
     given = parser.parse_args()
     seed = secrets.randbelow(10**6) if given.seed is None else given.seed
@@ -27,7 +30,8 @@ def main() -> int:
     if unknown := [name for name in without if name not in GROUPS]:
         parser.error(f"--without: there is no {unknown[0]!r}")
     print(f"seed {seed}, logs in {folder}", file=sys.stderr)
-    evidence = asyncio.run(run(make_plan(seed, given.faults, without=without, lease_s=given.lease), folder))
+    plan = make_plan(seed, given.faults, without=without, lease_s=given.lease, pause_s=tuple(given.pause))
+    evidence = asyncio.run(run(plan, folder))
     text = report(evidence)
     (folder / "report.md").write_text(text)
     print(text)

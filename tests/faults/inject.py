@@ -187,10 +187,10 @@ class Injector:
             return False
 
     async def _insist(self, *command: object) -> object:
-        """Send a command until Redis takes it: it may be away for another fault's sake."""
+        """Send a command until Redis takes it: it may be away, or full, for another fault's sake."""
         while True:
             try:
                 found: object = await self._witness.client.execute_command(*command)
                 return found
-            except (redis.ConnectionError, redis.TimeoutError):
+            except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.OutOfMemoryError):
                 await asyncio.sleep(_LOOK_EVERY_S)

@@ -1,5 +1,6 @@
 """Looks at Redis from behind, past every proxy: which job runs where, and when each job changed."""
 
+import asyncio
 import contextlib
 from dataclasses import dataclass, field
 
@@ -58,6 +59,7 @@ class Witness:
         )
         self.stories: dict[str, Story] = {}
         self._last = "-"
+        self._reading = asyncio.Lock()
 
     async def running(self) -> list[Running]:
         """The jobs that workers hold now; none while Redis does not say."""
@@ -71,6 +73,11 @@ class Witness:
 
     async def read_on(self) -> None:
         """Take in what was announced since the last time. Called often: the stream is cut to its last entries."""
+        # One reader at a time: two would begin at the same entry and count it twice.
+        async with self._reading:
+            await self._read_on()
+
+    async def _read_on(self) -> None:
         with contextlib.suppress(*_AWAY):
             for number, fields in await self.client.xrange(keys.EVENTS, self._last, "+"):
                 self._last = f"({number.decode()}"
