@@ -16,6 +16,7 @@ LEASE_S = 3.0
 _WITHIN_S = 120.0
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(900)
 def test_a_worker_whose_connections_fell_silent_works_on(tmp_path: Path) -> None:
     """Celery cannot acknowledge its message then, and with one message at a time it would never take another."""
