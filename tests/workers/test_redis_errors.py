@@ -56,6 +56,26 @@ def test_a_redis_that_never_answers_is_asked_once() -> None:
             silent.accept()
 
 
+def test_who_waits_for_a_connection_to_a_silent_redis_does_not_ask_in_turn() -> None:
+    async def ask_at_once(settings: RedisSettings, times: int) -> list[BaseException]:
+        client = connect_async(settings)
+        answers = await asyncio.gather(*(client.get("key") for _ in range(times)), return_exceptions=True)
+        await client.aclose()
+        return answers
+
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as silent:
+        settings = RedisSettings(url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0", api_timeout_s=0.3)
+        answers = asyncio.run(ask_at_once(settings, 100))
+        assert {type(answer) for answer in answers} == {redis.exceptions.TimeoutError}
+        silent.setblocking(False)
+        asked = 0
+        with pytest.raises(BlockingIOError):
+            while True:
+                silent.accept()[0].close()
+                asked += 1
+        assert asked == 32, "once for each connection of the pool"
+
+
 def test_a_connection_that_was_closed_under_uvloop_is_made_anew(redis_settings: RedisSettings) -> None:
     async def ask_over_a_closed_connection() -> bytes:
         client = connect_async(redis_settings)

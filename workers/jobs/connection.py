@@ -1,7 +1,10 @@
 """Connections to Redis, and the border where redis-py's errors become ours."""
 
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import redis
@@ -48,8 +51,10 @@ def redis_url(settings: RedisSettings) -> str:
     return settings.url
 
 
-class _ClosedIsLost:
-    """A connection whose transport was closed under it is a lost one, to be made anew, under uvloop as well."""
+class _Watched:
+    """A connection of the API's that knows a lost Redis from one that is silent, under uvloop as well."""
+
+    pool: "_Pool"
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Send a command; redis-py knows a lost connection by OSError, and uvloop says it by RuntimeError."""
@@ -58,13 +63,41 @@ class _ClosedIsLost:
         except RuntimeError as error:
             raise redis.ConnectionError(f"The connection is closed: {error}") from error
 
+    async def read_response(self, *arguments: Any, **options: Any) -> Any:
+        """Read an answer; that none came in time concerns those who wait for a connection, too."""
+        try:
+            return await super().read_response(*arguments, **options)  # type: ignore[misc]
+        except redis.TimeoutError:
+            self.pool.was_silent_at = time.monotonic()
+            raise
+
+
+_waits_since: ContextVar[float] = ContextVar("when this command began to wait for a connection")
+
+
+class _Pool(redis.asyncio.BlockingConnectionPool):
+    """Who waited for a connection while Redis gave no answer does not ask in turn: it would take as long once more."""
+
+    was_silent_at = -math.inf
+
+    async def get_connection(self, *arguments: Any, **options: Any) -> Any:
+        """Return a connection, as the library does."""
+        _waits_since.set(time.monotonic())
+        return await super().get_connection(*arguments, **options)  # type: ignore[no-untyped-call]  # redis-py has none
+
+    async def ensure_connection(self, connection: Any) -> None:
+        """Connect, unless Redis was silent meanwhile; the library gives the connection to the next one then."""
+        if self.was_silent_at > _waits_since.get():
+            raise redis.TimeoutError("Timeout: no answer while this waited for a connection")
+        await super().ensure_connection(connection)
+
 
 def connect_async(settings: RedisSettings, *, block_s: float = 0) -> Client:
     """Return a client for the API: it gives up soon. ``block_s`` is how long its blocking reads wait.
 
     A thousand requests at once share a few connections; each holds one for about a millisecond.
     """
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
+    pool = _Pool.from_url(
         redis_url(settings),
         max_connections=_CONNECTIONS,
         timeout=_CONNECTION_WAIT_S,
@@ -75,7 +108,7 @@ def connect_async(settings: RedisSettings, *, block_s: float = 0) -> Client:
         retry=AsyncRetry(_LOCAL_WAIT, 1, supported_errors=(redis.ConnectionError,)),
     )
     # TCP, TLS or a Unix socket, as the URL says.
-    pool.connection_class = type("Connection", (_ClosedIsLost, pool.connection_class), {})
+    pool.connection_class = type("Connection", (_Watched, pool.connection_class), {"pool": pool})
     return redis.asyncio.Redis.from_pool(pool)
 
 
