@@ -44,7 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(metrics.router)
     describe(app)
     install_error_handlers(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.http.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.http.max_body_bytes, timeout_s=settings.http.body_timeout_s)
     app.add_middleware(LastResort)
     app.add_middleware(AccessLog, metrics=app.state.http_metrics)
     app.add_middleware(RequestId)

@@ -24,6 +24,7 @@ STATUS: dict[type[errors.ImagegenError], int] = {
     errors.JobNotFound: 404,
     errors.ArtifactExpired: 410,
     errors.RequestTooLarge: 413,
+    errors.RequestTooSlow: 408,
     errors.IdempotencyConflict: 422,
     errors.QueueFull: 429,
     errors.RateLimited: 429,
@@ -85,6 +86,8 @@ async def _on_imagegen_error(request: Request, error: Exception) -> JSONResponse
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     if isinstance(error, errors.QueueFull | errors.RateLimited | errors.ServiceUnavailable):
         headers["Retry-After"] = str(error.retry_after_s)
+    elif isinstance(error, errors.RequestTooSlow):
+        headers["Connection"] = "close"  # else the rest of the body may go on dripping in
     elif isinstance(error, errors.JobFailed):
         # The job was tried as often as it makes sense; the same request would only fail again.
         headers["x-should-retry"] = "false"

@@ -1,5 +1,6 @@
 """Around every request: an id, a last resort, a bound on the body. Plain ASGI, so that nothing is buffered."""
 
+import asyncio
 import logging
 import re
 import secrets
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import error_body
 from api.observing import route_of
 from config.log_context import logged_with
+from graphs.errors import RequestTooSlow
 
 log = logging.getLogger(__name__)
 
@@ -71,10 +73,11 @@ class LastResort:
 
 
 class BodyLimit:
-    """Refuses bodies over ``max_bytes``, by their stated length at once and by their real one while they come."""
+    """Refuses bodies over ``max_bytes``, by their stated length at once and by their real one while they come, and
+    those that are not there after ``timeout_s``."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app, self._max_bytes = app, max_bytes
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
+        self._app, self._max_bytes, self._timeout_s = app, max_bytes, timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -87,12 +90,18 @@ class BodyLimit:
             answer = JSONResponse(error_body(message, status=413, code="request_too_large"), 413)
             await answer(scope, receive, send)
             return
-        received = 0
+        received, until = 0, asyncio.get_running_loop().time() + self._timeout_s
+        complete = False
 
         async def receive_bounded() -> Message:
-            nonlocal received
-            part = await receive()
+            nonlocal received, complete
+            try:
+                async with asyncio.timeout_at(None if complete else until):
+                    part = await receive()
+            except TimeoutError:
+                raise RequestTooSlow(f"The body was not complete after {self._timeout_s:g} s.") from None
             received += len(part.get("body", b""))
+            complete = not part.get("more_body", False)
             if received > self._max_bytes:
                 raise HTTPException(413, message)
             return part

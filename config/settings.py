@@ -51,6 +51,8 @@ class HttpSettings(_Group):
     rest_port: int = Field(8000, ge=1, le=65535)
     public_url: str | None = None
     max_body_bytes: int = Field(64 * 2**20, gt=0)
+    # How long a request's body may take to come, all of it.
+    body_timeout_s: float = Field(120.0, gt=0)
     max_image_pixels: int = Field(40_000_000, gt=0)
     url_ttl_s: int = Field(3600, gt=0)
     # How long a stopping API goes on answering those who wait; and after that, about how long until the next one

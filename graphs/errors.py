@@ -7,6 +7,7 @@
     |-- InvalidRequest            what a client sent cannot be done (names the parameter)
     |   |-- InvalidImage          an input image cannot be read
     |   |-- RequestTooLarge       a body or picture over its limit
+    |   |-- RequestTooSlow        a body that did not come in time
     |   |-- OperationNotAvailable the model has no pipeline for the operation
     |   |-- ModelNotFound         no graph, adapter or composite has that name
     |   |-- JobNotCompleted       its pictures are not there yet, or never will be
@@ -82,6 +83,12 @@ class RequestTooLarge(InvalidRequest):
     """The request is larger than this server accepts."""
 
     code = "request_too_large"
+
+
+class RequestTooSlow(InvalidRequest):
+    """The request did not come in the time this server waits for one."""
+
+    code = "request_timeout"
 
 
 class OperationNotAvailable(InvalidRequest):

@@ -42,7 +42,7 @@ class AdapterRemoved(BaseModel):
     "/lora_adapters",
     status_code=201,
     response_model=ModelBody,
-    responses={**_REFUSALS, **documented(errors.RequestTooLarge)},
+    responses={**_REFUSALS, **documented(errors.RequestTooLarge, errors.RequestTooSlow)},
     openapi_extra=body_docs({"application/json": json_schema(AdapterBody)}),
 )
 async def add(request: Request, _: Administrator, service: Service) -> Response:

@@ -21,6 +21,7 @@ REFUSALS = documented(
     errors.AuthenticationFailed,
     errors.ModelNotFound,
     errors.RequestTooLarge,
+    errors.RequestTooSlow,
     errors.IdempotencyConflict,
     errors.QueueFull,
     errors.ServiceUnavailable,

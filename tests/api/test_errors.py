@@ -30,6 +30,7 @@ EXPECTED = {
     "InvalidRequest": 400,
     "InvalidImage": 400,
     "RequestTooLarge": 413,
+    "RequestTooSlow": 408,
     "OperationNotAvailable": 400,
     "ModelNotFound": 404,
     "JobNotCompleted": 400,
@@ -207,6 +208,31 @@ def test_a_body_over_the_limit_is_refused_while_it_comes(failing: Api, path: str
     with contextlib.closing(httpx.Client(base_url=failing.http.base_url)) as http:
         answer = http.post(path, content=body, headers={"Content-Type": kind})
     assert error_of(answer, 413)["code"] == "request_too_large"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), [(GENERATIONS, "application/json"), (EDITS, "multipart/form-data; boundary=b")]
+)
+def test_a_body_that_does_not_come_is_not_waited_for(redis_settings: RedisSettings, path: str, kind: str) -> None:
+    with (
+        serving(settings_for(redis_settings, {"body_timeout_s": 0.5})) as own,
+        contextlib.closing(HTTPConnection(own.http.base_url.host, own.http.base_url.port, timeout=30)) as connection,
+    ):
+        connection.putrequest("POST", path)
+        connection.putheader("Content-Type", kind)
+        connection.putheader("Content-Length", "100")
+        connection.endheaders(b"--b")
+        answered = connection.getresponse()
+        answer = httpx.Response(answered.status, headers=answered.getheaders(), content=answered.read())
+        assert error_of(answer, 408)["code"] == "request_timeout"
+        assert answer.headers["connection"] == "close"
+        assert own.http.get("/v2/health/live").status_code == 200
+
+
+def test_a_request_is_waited_for_longer_than_its_body(redis_settings: RedisSettings) -> None:
+    with serving(settings_for(redis_settings, {"body_timeout_s": 0.2})) as own:
+        answer = own.http.post(GENERATIONS, json={"prompt": "x"}, headers={"Prefer": "wait=1"})
+        assert answer.status_code == 202, "nobody draws it"
 
 
 def test_a_body_at_the_limit_is_read(failing: Api, redis_settings: RedisSettings) -> None:
