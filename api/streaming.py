@@ -4,6 +4,7 @@ OpenAI's parsers (openai-python 1.x to 3.x) fail on ``id:`` and ``retry:`` lines
 stream has neither, and its heartbeats are comments.
 """
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -16,11 +17,12 @@ from api.responses import job_body
 from api.schemas import Usage
 from api.service import ImageService
 from api.waiter import WaitingEnded
-from graphs.errors import ImagegenError
+from graphs.errors import ImagegenError, ServiceUnavailable
 from graphs.model_facts import Operation
 from workers.jobs.events import JobEvent
 from workers.jobs.job import Job
 
+_LOOKS_AT_THE_END, _LOOK_AGAIN_S = 30, 1.0
 _HEARTBEAT = b": still here\n\n"
 _GO_ON_ELSEWHERE = b": the server is shutting down; go on with starting_after\n\n"
 
@@ -58,15 +60,23 @@ def error_event(error: ImagegenError) -> bytes:
 
 
 async def _end(service: ImageService, job: Job, family: str) -> AsyncIterator[bytes]:
-    try:
-        job = await service.store.get(job.id, None)
-        pictures = await service.pictures(job)
-    except ImagegenError as error:
-        yield error_event(error)
-        return
-    usage = Usage().model_dump()
-    for index, picture in enumerate(pictures):
-        yield _picture(f"{family}.completed", job, picture, index, {"usage": usage, "seed": job.request.rng_seed})
+    """Yield what the stream ends with. An absent Redis is waited for a while, as during the job."""
+    for left in reversed(range(_LOOKS_AT_THE_END)):
+        try:
+            job = await service.store.get(job.id, None)
+            pictures = await service.pictures(job)
+        except ImagegenError as error:
+            if left == 0 or not isinstance(error, ServiceUnavailable):
+                yield error_event(error)
+                return
+            yield _HEARTBEAT
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        else:
+            usage = Usage().model_dump()
+            for index, picture in enumerate(pictures):
+                more = {"usage": usage, "seed": job.request.rng_seed}
+                yield _picture(f"{family}.completed", job, picture, index, more)
+            return
 
 
 def _picture(kind: str, job: Job, picture: bytes, index: int, more: dict[str, Any]) -> bytes:

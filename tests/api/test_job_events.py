@@ -7,10 +7,13 @@ from typing import Any
 
 import openai
 import pytest
+from fastapi import FastAPI
 
 from config.settings import RedisSettings
+from graphs.errors import ServiceUnavailable
 from tests.api.api_support import DATA_URL, PNG, Api, error_of, serving, settings_for
 from workers.jobs.claims import Preview
+from workers.jobs.job import Job
 
 JOBS, GENERATIONS, EDITS = "/v3/images/jobs", "/v3/images/generations", "/v3/images/edits"
 BODY: dict[str, Any] = {"prompt": "a red circle"}
@@ -154,6 +157,23 @@ def test_a_failure_is_an_error_event(api: Api) -> None:
     (event,) = _events(_streamed(api, lambda job_id: api.fail(job_id, "worker_crashed", "It died.")))
     error = {"message": "It died.", "type": "server_error", "param": None, "code": "worker_crashed"}
     assert (event.kind, event.data) == ("error", {"type": "error", "error": error})
+
+
+def test_a_stream_waits_for_a_redis_that_is_away_when_it_ends(redis_settings: RedisSettings) -> None:
+    def away_at_the_end(app: FastAPI) -> None:
+        look, failures = app.state.service.pictures, [ServiceUnavailable(), ServiceUnavailable()]
+
+        async def pictures(job: Job) -> list[bytes]:
+            if failures:
+                raise failures.pop()
+            found: list[bytes] = await look(job)
+            return found
+
+        app.state.service.pictures = pictures
+
+    with serving(settings_for(redis_settings), away_at_the_end) as own:
+        (event,) = _events(_streamed(own, lambda job_id: own.complete(job_id)))
+    assert event.kind == "image_generation.completed"
 
 
 def test_a_cancel_ends_the_stream_with_an_error(api: Api) -> None:
