@@ -146,6 +146,17 @@ def test_a_broken_model_is_told_in_one_sentence(tmp_path: Path, broken: str, tol
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("family", "tokenizer"), [("sd", "tokenizer"), ("sd3", "tokenizer_3"), ("flux", "tokenizer_2")]
+)
+def test_a_missing_tokenizer_is_told_before_the_first_prompt(tmp_path: Path, family: str, tokenizer: str) -> None:
+    model = copy_model(family, tmp_path)
+    (model / tokenizer / "openvino_tokenizer.xml").unlink()
+
+    with pytest.raises(EngineError, match=f"{tokenizer}/openvino_tokenizer.xml is missing. Export it again"):
+        load_engine(make_graph(model))
+
+
 def test_cut_off_weights_are_told(tmp_path: Path) -> None:
     model = copy_model("sd", tmp_path)
     (model / "unet" / "openvino_model.bin").write_bytes(b"short")

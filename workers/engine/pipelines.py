@@ -61,9 +61,10 @@ def static_batch(graph: Graph, facts: ModelFacts) -> int:
 def load_pipelines(options: LoadOptions) -> dict[Operation, Any]:
     """Load what the models directory has and return the ready pipelines by operation.
 
-    Raises EngineError with a sentence when a device does not exist or no pipeline can be made.
+    Raises EngineError with a sentence when a device or a tokenizer does not exist or no pipeline can be made.
     """
     _check_devices(options.device)
+    _check_tokenizers(options.graph.models_path)
     found: dict[Operation, Any] = {}
     missing: dict[Operation, str] = {}
     for operation, kind in _KINDS:
@@ -119,6 +120,17 @@ def _from_disk(kind: type[Any], options: LoadOptions) -> Any:
         pipeline.reshape(options.batch, size.height, size.width, guidance_scale)
     pipeline.compile(*options.device, **options.properties)
     return pipeline
+
+
+def _check_tokenizers(models_path: Path) -> None:
+    """The runtime loads a model without them, and fails at its first prompt."""
+    for encoder in sorted(models_path.glob("text_encoder*")):
+        tokenizer = models_path / encoder.name.replace("text_encoder", "tokenizer") / "openvino_tokenizer.xml"
+        if not tokenizer.is_file():
+            raise EngineError(
+                f"The model in {models_path} cannot be loaded: {tokenizer.relative_to(models_path)} is missing. "
+                "Export it again with openvino-tokenizers installed, or make it with convert_tokenizer."
+            )
 
 
 def _check_devices(devices: tuple[str, ...]) -> None:
