@@ -10,9 +10,8 @@ from starlette.requests import Request
 
 from api.schemas import ImageData, ImagesResponse, JobBody, JobErrorBody, JobUrls, Usage
 from api.signing import UrlSigner
-from workers.jobs.job import Job, Status
+from workers.jobs.job import Job, Status, status_shown
 from workers.jobs.queue_view import Outlook
-from workers.jobs.store import is_expired
 
 CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
@@ -38,13 +37,13 @@ def linked(job: Job, count: int, signer: UrlSigner, base: str) -> ImagesResponse
 def job_body(job: Job, outlook: Outlook, base: str) -> JobBody:
     """Return the job object."""
     request, home = job.request, f"{base}/images/jobs/{job.id}"
-    expired = is_expired(job, time.time())
-    contents = [f"{home}/content?index={index}" for index in range(0 if expired else job.artifacts)]
+    status = status_shown(job, time.time())
+    contents = [f"{home}/content?index={index}" for index in range(job.artifacts if status != "expired" else 0)]
     return JobBody(
         id=job.id,
         operation=request.operation.value,
         model=request.model,
-        status="expired" if expired else job.status.value,
+        status=status,
         progress=job.progress,
         step=job.step,
         total_steps=job.total_steps,

@@ -19,7 +19,7 @@ from api.streaming import stream_job
 from api.submitting import ask_for_either
 from graphs import errors
 from graphs.errors import InvalidRequest, JobNotFound
-from workers.jobs.job import Job, Status
+from workers.jobs.job import Job
 
 router = APIRouter(tags=["jobs"])
 
@@ -68,7 +68,7 @@ async def jobs(
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     order: Literal["asc", "desc"] = "desc",
-    status: Status | None = None,
+    status: Literal["queued", "in_progress", "completed", "failed", "cancelled", "expired"] | None = None,
 ) -> JobPage:
     """List your jobs, newest first unless ``order=asc``."""
     edge = await service.store.get(after, owner.id) if after else None

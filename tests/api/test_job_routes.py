@@ -168,6 +168,11 @@ def test_an_expired_job_says_so(redis_settings: RedisSettings) -> None:
         wait_until(lambda: own.job(job["id"])["status"] == "expired")
         found = own.job(job["id"])
         assert (found["progress"], found["urls"]["content"]) == (100, [])
+        listed = {
+            status: [one["id"] for one in own.http.get(JOBS, params={"status": status}).json()["data"]]
+            for status in ("completed", "expired")
+        }
+        assert listed == {"completed": [], "expired": [job["id"]]}
         for path in ("/result", "/content"):
             error = error_of(own.http.get(f"{JOBS}/{job['id']}{path}"), 410)
             assert error["code"] == "artifact_expired"

@@ -73,6 +73,15 @@ class Job:
         return min(99, 100 * (self.step or 0) // self.total_steps) if self.total_steps else 0
 
 
+def status_shown(job: Job, now: float) -> str:
+    """Return what clients see as the status: that of a completed job whose pictures are gone is "expired".
+
+    ``now`` is unix seconds.
+    """
+    is_over = job.status is Status.COMPLETED and job.expires_at is not None and now >= job.expires_at
+    return "expired" if is_over else job.status.value
+
+
 def cost_of(request: ResolvedRequest) -> float:
     """Return about how much work a request is: its denoising steps times its megapixels."""
     megapixels = request.width * request.height / 1e6

@@ -1,12 +1,13 @@
 """The queue as clients want to see it: pages of their jobs, places, and about how long it takes."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from config.settings import RedisSettings
 from workers.jobs import keys
 from workers.jobs.connection import connect_async, redis_errors
-from workers.jobs.job import Job, Status, job_from_hash
+from workers.jobs.job import Job, Status, job_from_hash, status_shown
 
 _CHUNK = 50
 
@@ -54,17 +55,19 @@ class QueueView:
         waiting = work / max(1, workers) if job.status is Status.QUEUED else 0.0
         return Outlook(position, round(float(pace) * (waiting + _left(job.cost, job.step, job.total_steps)), 1))
 
-    async def page(
-        self, owner: str, *, after: Job | None, limit: int, newest_first: bool, status: Status | None
-    ) -> Page:
-        """Return the owner's jobs that follow ``after`` in the order asked for, at most ``limit``."""
+    async def page(self, owner: str, *, after: Job | None, limit: int, newest_first: bool, status: str | None) -> Page:
+        """Return the owner's jobs that follow ``after`` in the order asked for, at most ``limit``.
+
+        ``status`` is one that clients see, or None for all of them.
+        """
         found: list[Job] = []
+        now = time.time()
         edge = after.sequence if after else None
         while len(found) <= limit:
             raws = await self._ids(owner, edge, newest_first)
             for job, sequence in await self._jobs(raws):
                 edge = sequence
-                if job is not None and status in (None, job.status):
+                if job is not None and status in (None, status_shown(job, now)):
                     found.append(job)
             if len(raws) < _CHUNK:
                 break

@@ -212,8 +212,3 @@ def _webhook_fields(options: JobOptions, model: str) -> list[object]:
     data = json.dumps({"model": model, "metadata": options.metadata})
     events = " ".join(options.webhook.events)
     return ["webhook_url", options.webhook.url, "webhook_events", events, "webhook_data", data]
-
-
-def is_expired(job: Job, now: float) -> bool:
-    """Tell whether a completed job's pictures are gone; ``now`` is unix seconds."""
-    return job.status is Status.COMPLETED and job.expires_at is not None and now >= job.expires_at
