@@ -6,7 +6,8 @@ another ratio than the first one, the difference into its numbers.
 """
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -18,6 +19,8 @@ from graphs.safetensors_file import StoredTensor
 
 _ALIGNMENT = 8  # bytes; as the safetensors library pads its headers
 _TYPES = {"F32": "<f4", "F16": "<f2"}
+_SIZES = {"F32": 4, "F16": 2, "BF16": 2}  # bytes
+_Tensor = tuple[str, str, tuple[int, ...], bytes]  # name, type, shape, content
 
 
 @dataclass(frozen=True)
@@ -33,24 +36,43 @@ def convert(fit: AdapterFit) -> Converted:
 
     Raises OSError when the file cannot be read any more.
     """
-    header: dict[str, dict[str, object]] = {}
-    data = bytearray()
     with fit.path.open("rb") as file:
         ratios = [_ratio(file, update) for update in fit.updates]
         # An adapter whose first layer is switched off is scaled layer by layer.
         strength = ratios[0] or 1.0
-        for update, ratio in zip(fit.updates, ratios, strict=True):
-            for name, dtype, shape, content in _tensors(file, update, ratio / strength):
-                start = len(data)
-                data += content
-                header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, len(data)]}
+        tensors = (
+            tensor
+            for update, ratio in zip(fit.updates, ratios, strict=True)
+            for tensor in _tensors(file, update, ratio / strength)
+        )
+        return Converted(_written(tensors), strength)
+
+
+def adapter_of_nothing(fits: Iterable[AdapterFit]) -> npt.NDArray[np.uint8]:
+    """Return an adapter of rank 1, of zeros, for every layer that one of the others changes: a safetensors file."""
+    updates = {update.target.name: update for fit in fits for update in fit.updates}
+    return _written(tensor for update in updates.values() for tensor in _zeros(update))
+
+
+def _written(tensors: Iterable[_Tensor]) -> npt.NDArray[np.uint8]:
+    header: dict[str, dict[str, object]] = {}
+    data = bytearray()
+    for name, dtype, shape, content in tensors:
+        start = len(data)
+        data += content
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, len(data)]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
-    content = b"".join((len(text).to_bytes(8, "little"), text, data))
-    return Converted(np.frombuffer(content, dtype=np.uint8), strength)
+    return np.frombuffer(b"".join((len(text).to_bytes(8, "little"), text, data)), dtype=np.uint8)
 
 
-def _tensors(file: BinaryIO, update: LayerUpdate, factor: float) -> Iterator[tuple[str, str, tuple[int, ...], bytes]]:
+def _zeros(update: LayerUpdate) -> Iterator[_Tensor]:
+    dtype, down, up = update.down.dtype, update.down.shape, update.up.shape
+    for part, shape in (("A", (1, *down[1:])), ("B", (up[0], 1, *up[2:]))):
+        yield f"{update.target.name}.lora_{part}.weight", dtype, shape, bytes(_SIZES[dtype] * math.prod(shape))
+
+
+def _tensors(file: BinaryIO, update: LayerUpdate, factor: float) -> Iterator[_Tensor]:
     for part, tensor, scale in (("A", update.down, 1.0), ("B", update.up, factor)):
         name = f"{update.target.name}.lora_{part}.weight"
         if factor == 1.0:

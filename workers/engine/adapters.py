@@ -21,7 +21,7 @@ from graphs.errors import EngineError
 from graphs.graph import Graph, LoraMode
 from graphs.model_facts import Family
 from graphs.request import AdapterSelection
-from workers.engine.adapter_files import convert
+from workers.engine.adapter_files import adapter_of_nothing, convert
 from workers.engine.pipelines import RUNTIME_ERRORS, reason
 
 _Mode = openvino_genai.AdapterConfig.Mode
@@ -44,6 +44,9 @@ class AdapterSet:
 
     GenAI 2026.4.1 does not notice a new strength of any adapter but the last of a blend: the picture stays as it
     was before. It does notice other objects, so each blend has objects of its own over the shared numbers.
+
+    Where a layer had an adapter, then none, then one of the same rank again, the CPU computing in bf16 drew a black
+    picture. So in dynamic mode no layer is ever without: one adapter more, of zeros, is part of every blend.
     """
 
     def __init__(self, graph: Graph, family: Family, *, every_encoder: bool = True) -> None:
@@ -55,6 +58,7 @@ class AdapterSet:
         self._every_encoder = every_encoder or family is not Family.SDXL
         self._fixed = graph.compiled_alphas
         self._loaded: dict[str, _Loaded] = {}
+        self._nothing: openvino.Tensor | None = None
         self._compiled: tuple[LoraMode | None, frozenset[str], frozenset[str]] = (None, frozenset(), frozenset())
         self._configs: OrderedDict[_Blend, openvino_genai.AdapterConfig] = OrderedDict()
         for adapter in graph.lora_adapters:
@@ -84,6 +88,8 @@ class AdapterSet:
             frozenset(layer for one in loaded for layer in one.fit.layers),
             frozenset(update.down.dtype for one in loaded for update in one.fit.updates),
         )
+        if mode is LoraMode.DYNAMIC:
+            self._nothing = openvino.Tensor(adapter_of_nothing(one.fit for one in loaded))
         return None if mode is None else self._config(mode, [(a, self._fixed.get(a, 1.0)) for a in self._loaded])
 
     def request_config(self, selections: Sequence[AdapterSelection]) -> openvino_genai.AdapterConfig | None:
@@ -131,6 +137,8 @@ class AdapterSet:
 
     def _config(self, mode: LoraMode, blend: Iterable[tuple[str, float]]) -> openvino_genai.AdapterConfig:
         config = openvino_genai.AdapterConfig(_MODES[mode])
+        if mode is LoraMode.DYNAMIC:
+            config.add(openvino_genai.Adapter(self._nothing), 1.0)
         for alias, alpha in blend:
             loaded = self._loaded[alias]
             config.add(openvino_genai.Adapter(loaded.tensor), alpha * loaded.strength)
