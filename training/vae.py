@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-from torch.nn.functional import avg_pool2d
+from torch import nn
+from torch.nn.functional import avg_pool2d, layer_norm
 
 from training.checkpoints import load, save
 from training.dataset import pictures
@@ -18,11 +19,34 @@ _EDGES, _KL = 0.5, 1e-6
 _HALVED, _MOSAICS = 0.28, 0.6  # shares of the steps
 _LOG_VARIANCE = -5.0  # of the untrained latents: noise as strong as they are teaches nothing but grey
 _GAIN = 0.15  # guidance makes latents too strong: the decoder learns to bear that
-# A denoised latent is never quite right: noise of up to this share of the latents' spread must not change a colour, or
-# the UNet has to hit codes that lie too close together (purple squares came out with red and blue patches).
-_NOISE, _NOISE_FROM = 0.3, 0.4  # from this share of the steps on
+# A denoised latent is never quite right: noise of up to these shares of the latents' spread must not change a colour,
+# or the codes of two colours come to lie so close that the UNet misses them (purple squares had red and blue patches).
+# Fine noise the decoder can average away; only noise that neighbours share drives the codes of plain areas apart.
+_FINE_NOISE, _COARSE_NOISE, _BLOCK = 0.4, 0.3, 4
+_NOISE_BEGINS, _NOISE_IS_FULL = 0.05, 0.5  # shares of the first stage's steps
 
 _Batches = Callable[[np.ndarray, int, float], torch.Tensor]  # pictures, batch, share of the steps done
+
+
+class LocalNorm(nn.GroupNorm):
+    """Normalises each pixel over its channels, in place of a group's statistics over the whole picture.
+
+    So a colour's code is the same on every background, and what is decoded in one place does not depend on the rest:
+    inpainting leaves what lies outside of its mask alone.
+    """
+
+    def forward(self, value: torch.Tensor) -> torch.Tensor:
+        """Take and return [n, channels, h, w]."""
+        last = layer_norm(value.permute(0, 2, 3, 1), (self.num_channels,), self.weight, self.bias, self.eps)
+        return last.permute(0, 3, 1, 2)
+
+
+def localised(model: AutoencoderKL) -> AutoencoderKL:
+    """Turn every group normalisation (the same parameters) into a local one."""
+    for module in model.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.__class__ = LocalNorm
+    return model
 
 
 def build() -> AutoencoderKL:
@@ -41,7 +65,7 @@ def build() -> AutoencoderKL:
     )
     with torch.no_grad():
         model.quant_conv.bias[model.config.latent_channels :] = _LOG_VARIANCE
-    return model
+    return localised(model)
 
 
 def train(recipe: Recipe, folders: Folders) -> None:
@@ -77,7 +101,7 @@ def trained(folders: Folders) -> AutoencoderKL:
 
 def finished(folders: Folders) -> AutoencoderKL:
     """Return the autoencoder as it is shipped."""
-    return AutoencoderKL.from_pretrained(folders.work / "vae").eval()
+    return localised(AutoencoderKL.from_pretrained(folders.work / "vae")).eval()
 
 
 def to_tensor(batch: np.ndarray) -> torch.Tensor:
@@ -112,21 +136,29 @@ def _loss(
     def loss(step: int) -> torch.Tensor:
         torch.manual_seed(hash((recipe.seed, step, rank)))
         wanted = batch_of(data, recipe.vae_batch, step / steps)
+        noise = 1.0 if fully else _share_of_noise(step / steps)
         gain = 1 + _GAIN * (2 * torch.rand(len(wanted), 1, 1, 1) - 1).clamp(min=0)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
             latent = DiagonalGaussianDistribution(model.encode(wanted).latent_dist.parameters.float())
-            made = model.decode(_disturbed(latent.sample(), fully or step > _NOISE_FROM * steps) * gain).sample.float()
+            made = model.decode(_disturbed(latent.sample(), noise) * gain).sample.float()
         error = (made - wanted) * _weights(wanted)
         return error.abs().mean() + error.square().mean() + _EDGES * _edge_error(error) + _KL * latent.kl().mean()
 
     return loss
 
 
-def _disturbed(latents: torch.Tensor, noisy: bool) -> torch.Tensor:
-    if not noisy:
-        return latents
-    strength = _NOISE * torch.rand(len(latents), 1, 1, 1) * latents.detach().std()
-    return latents + strength * torch.randn_like(latents)
+def _share_of_noise(done: float) -> float:
+    return min(1.0, max(0.0, (done - _NOISE_BEGINS) / (_NOISE_IS_FULL - _NOISE_BEGINS)))
+
+
+def _disturbed(latents: torch.Tensor, share: float) -> torch.Tensor:
+    """Add fine and blockwise noise, of a random strength for each picture, up to ``share`` of the full one."""
+    count, channels, height, width = latents.shape
+    fine = torch.randn_like(latents) * _FINE_NOISE
+    blocks = torch.randn(count, channels, height // _BLOCK, width // _BLOCK) * _COARSE_NOISE
+    coarse = blocks.repeat_interleave(_BLOCK, dim=2).repeat_interleave(_BLOCK, dim=3)
+    strengths = share * torch.rand(2, count, 1, 1, 1) * latents.detach().std()
+    return latents + strengths[0] * fine + strengths[1] * coarse
 
 
 def _wholes(data: np.ndarray, size: int, done: float) -> torch.Tensor:
