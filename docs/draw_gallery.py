@@ -5,6 +5,7 @@ Usage: python docs/draw_gallery.py [URL]   (the service must serve the bundled m
 
 import base64
 import io
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,19 @@ import httpx
 from PIL import Image, ImageDraw
 
 URL = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000"
-SIDE, GAP, TEXT = 128, 12, 34
+SIDE, GAP, TEXT, COLUMNS = 128, 12, 34, 6
 PROMPTS = (
     "a red circle on a blue background",
     "a yellow star on a purple background",
     "a white heart on a red background",
     "a green ring on a black background",
-    "a blue square on an orange background",
-    "a pink diamond on a cyan background",
+    "a blue square next to a pink diamond on a white background",
+    "a small orange triangle at the top on a cyan background",
 )
+STYLED = "a yellow heart on a blue background"
+ALPHAS = (0, 0.5, 1)
+
+Tile = tuple[Image.Image, str]
 
 
 def ask(route: str, **request: Any) -> Image.Image:
@@ -31,10 +36,16 @@ def ask(route: str, **request: Any) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(answer.json()["data"][0]["b64_json"])))
 
 
+def draw(prompt: str, **more: Any) -> Image.Image:
+    """Return the picture of a prompt."""
+    return ask("generations", json={"model": "demo", "prompt": prompt, "seed": 3, "guidance_scale": 4, **more})
+
+
 def edit(picture: Image.Image, prompt: str, mask: Image.Image | None = None, strength: float = 0.8) -> Image.Image:
     """Return the picture edited."""
     files = {name: png(image) for name, image in (("image", picture), ("mask", mask)) if image is not None}
-    return ask("edits", data={"prompt": prompt, "seed": "4", "strength": str(strength)}, files=files)
+    fields = {"model": "demo", "prompt": prompt, "seed": "7", "strength": str(strength), "guidance_scale": "4"}
+    return ask("edits", data=fields, files=files)
 
 
 def png(picture: Image.Image) -> bytes:
@@ -44,35 +55,55 @@ def png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def tiles() -> list[tuple[Image.Image, str]]:
-    """Return all pictures with their captions: six prompts, an edit at three strengths, a mask and what it repaints."""
-    drawn = [
-        (ask("generations", json={"prompt": prompt, "seed": 2, "guidance_scale": 4}), prompt) for prompt in PROMPTS
-    ]
-    before = drawn[0][0]
+def prompts() -> list[Tile]:
+    """A row of prompts."""
+    return [(draw(prompt), prompt) for prompt in PROMPTS]
+
+
+def edits(before: Image.Image) -> list[Tile]:
+    """A row of edits: another prompt at three strengths; a mask and what two prompts make of it."""
     star = "a red star on a blue background"
-    drawn += [(edit(before, star, strength=value), f"edited: a red star, strength {value}") for value in (0.4, 0.7)]
+    row = [(edit(before, star, strength=value), f'edit: "{star}", strength {value}') for value in (0.3, 0.6, 0.9)]
     mask = Image.new("L", (SIDE, SIDE), 0)
     mask.paste(255, (SIDE // 2, 0, SIDE, SIDE))
-    drawn.append((mask, "a mask: white is repainted"))
-    drawn.append((edit(before, "a plain green background", mask, 1.0), "repainted: a plain green background"))
-    return drawn
+    row.append((mask, "a mask: white is repainted"))
+    for prompt in ("a green circle on a blue background", "a red circle on a yellow background"):
+        row.append((edit(before, prompt, mask, 1.0), f'repainted: "{prompt}"'))
+    return row
+
+
+def adapters() -> list[Tile]:
+    """A row of the same picture with each style adapter at three strengths."""
+    return [
+        (draw(STYLED, model=name, lora_alphas={name: alpha}), f"{name} {json.dumps(alpha)}: {STYLED}")
+        for name in ("outline", "stripes")
+        for alpha in ALPHAS
+    ]
+
+
+def wrapped(caption: str, width: int = 24) -> str:
+    """Break a caption into lines that fit under a picture."""
+    lines = [""]
+    for word in caption.split():
+        if lines[-1] and len(lines[-1]) + len(word) >= width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Draw the sheet."""
-    pictures, columns = tiles(), 5
-    rows = -(-len(pictures) // columns)
-    sheet = Image.new("RGB", (GAP + columns * (SIDE + GAP), GAP + rows * (SIDE + TEXT + GAP)), "white")
+    first = prompts()
+    tiles = [*first, *edits(first[0][0]), *adapters()]
+    rows = len(tiles) // COLUMNS
+    sheet = Image.new("RGB", (GAP + COLUMNS * (SIDE + GAP), GAP + rows * (SIDE + TEXT + GAP)), "white")
     pen = ImageDraw.Draw(sheet)
-    for number, (picture, caption) in enumerate(pictures):
-        x = GAP + number % columns * (SIDE + GAP)
-        y = GAP + number // columns * (SIDE + TEXT + GAP)
+    for number, (picture, caption) in enumerate(tiles):
+        x = GAP + number % COLUMNS * (SIDE + GAP)
+        y = GAP + number // COLUMNS * (SIDE + TEXT + GAP)
         sheet.paste(picture.convert("RGB"), (x, y))
         pen.rectangle((x - 1, y - 1, x + SIDE, y + SIDE), outline="silver")
-        words = caption.split()
-        middle = len(words) // 2 + 1 if len(caption) > 22 else len(words)
-        pen.text((x, y + SIDE + 3), " ".join(words[:middle]) + "\n" + " ".join(words[middle:]), fill="black")
+        pen.text((x, y + SIDE + 3), wrapped(caption), fill="black", font_size=10)
     sheet.save(Path(__file__).parent / "gallery.png", optimize=True)
 
 
