@@ -318,8 +318,10 @@ def test_an_operation_that_no_worker_can_do_is_refused(redis_settings: RedisSett
 @pytest.mark.parametrize("prefix", ["/v1", "/v3"])
 def test_the_models_are_listed(api: Api, prefix: str) -> None:
     listed = api.http.get(f"{prefix}/models").json()
-    assert (listed["object"], len(listed["data"])) == ("list", 1)
-    model = listed["data"][0]
+    found = {model["id"]: model for model in listed["data"]}
+    assert (listed["object"], set(found)) == ("list", {"demo", "outline", "stripes", "mix"})
+    assert found["mix"]["adapters"] == {"outline": 0.5, "stripes": 0.5}
+    model = found["demo"]
     assert (model["id"], model["object"], model["kind"], model["base"]) == ("demo", "model", "base", "demo")
     assert type(model["created"]) is int
     assert api.http.get(f"{prefix}/models/demo").json() == model
