@@ -57,8 +57,8 @@ def test_inpainting_changes_the_inside_of_the_mask_and_leaves_the_outside(draw: 
     repainted = edit(before, "a green background", right_half, strength=1.0, seed=2)
     untouched = edit(before, "a green background", Image.new("L", before.size, 0), strength=1.0, seed=2)
     change = np.asarray(ImageChops.difference(repainted, untouched)).max(axis=2)
-    # The autoencoder sees some pixels around each latent; further away nothing moves but by rounding.
-    assert change[:, :16].max() <= 2 and change[:, :32].max() <= 10, "outside of the mask"
+    # The autoencoder sees some pixels around each latent; 48 pixels away nothing moves but by rounding.
+    assert change[:, :16].max() <= 2 and change[:, :32].mean() < 1, "outside of the mask"
     assert change[:, 80:].mean() > 40, "inside of it"
     assert _difference(before.crop((0, 0, 48, 128)), repainted.crop((0, 0, 48, 128))) < 4
 
