@@ -80,9 +80,9 @@ lock: $(VENV)/.installed-dev
 	sh docker/lock.sh $(BIN)/uv
 	sh tests/sdk/lock.sh $(BIN)/uv
 
-## make proto       generate the protobuf module from graphs/image_gen_calculator.proto
+## make proto       generate the protobuf module from graphs/definition/image_gen_calculator.proto
 proto: $(VENV)/.installed-dev
-	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. graphs/image_gen_calculator.proto
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. graphs/definition/image_gen_calculator.proto
 
 ## make clean       remove the virtual environment and caches
 clean:

@@ -16,7 +16,7 @@ from api.observing import PREFIXES, AccessLog, HttpMetrics
 from api.routers import adapters, health, images, jobs, metrics, models
 from api.service import ImageService
 from config.settings import Settings, prometheus_folder
-from graphs.owners import read_keys
+from graphs.api_keys import read_keys
 from workers.jobs.broker import make_celery, wake_worker
 
 _DESCRIPTION = "OpenAI-compatible image generation on OpenVINO GenAI, behind a durable job queue."

@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.dependencies import Service
+from graphs.api_keys import ANYONE, KeyRing, Owner
 from graphs.errors import AuthenticationFailed, NotAllowed
-from graphs.owners import ANYONE, KeyRing, Owner
 
 
 def _owner(request: Request) -> Owner:

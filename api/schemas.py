@@ -6,9 +6,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from graphs.api_keys import Priority
 from graphs.errors import InvalidRequest
-from graphs.owners import Priority
-from graphs.request import GenerationParameters
+from graphs.requests.request import GenerationParameters
 from graphs.resolution import Resolution
 from workers.jobs.options import Metadata, Webhook
 

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from config.settings import Settings
-from graphs.adapter_fit import AdapterFit, AdapterMisfit, fit_adapter
-from graphs.bundled import bundled_model_path
+from graphs.adapters.fit import AdapterFit, AdapterMisfit, fit_adapter
+from graphs.adapters.sources import LoraSource, mode_for, parse_source_loras
+from graphs.definition.graph import Graph, LoraAdapter, LoraMode
 from graphs.errors import (
     ConfigurationError,
     GraphError,
@@ -19,10 +20,9 @@ from graphs.errors import (
     RepositoryError,
     ServiceUnavailable,
 )
-from graphs.graph import Graph, LoraAdapter, LoraMode
-from graphs.lora_sources import LoraSource, mode_for, parse_source_loras
-from graphs.model_facts import Family, ModelFacts
-from graphs.repository import Repository
+from graphs.families.model_facts import Family, ModelFacts
+from graphs.repository.bundled import bundled_model_path
+from graphs.repository.repository import Repository
 from workers.jobs.adapter_registry import AdapterRegistry, AddedAdapter
 from workers.sources.fetch import fetch
 

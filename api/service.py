@@ -11,13 +11,13 @@ from api.served import Served
 from api.waiter import JobWaiter, WaitingEnded
 from config.log_context import log_from_here_with
 from config.settings import Settings
-from graphs.bundled import load_served
 from graphs.errors import JobFailed, JobNotCompleted, OperationNotAvailable, ServiceUnavailable, ShuttingDown
-from graphs.input_images import InputPictures, read_pictures
-from graphs.model_facts import Operation, read_model_facts
-from graphs.repository import Route
-from graphs.request import GenerationParameters
-from graphs.resolve import resolve
+from graphs.families.model_facts import Operation, read_model_facts
+from graphs.repository.bundled import load_served
+from graphs.repository.repository import Route
+from graphs.requests.input_images import InputPictures, read_pictures
+from graphs.requests.request import GenerationParameters
+from graphs.requests.resolve import resolve
 from workers.jobs.events import EventReader, JobEvent, JobEvents
 from workers.jobs.job import Job, Status
 from workers.jobs.metrics_view import MetricsView

@@ -18,7 +18,7 @@ from api.schemas import Usage
 from api.service import ImageService
 from api.waiter import WaitingEnded
 from graphs.errors import ImagegenError, ServiceUnavailable
-from graphs.model_facts import Operation
+from graphs.families.model_facts import Operation
 from workers.jobs.events import JobEvent
 from workers.jobs.job import Job
 

@@ -11,7 +11,7 @@ from api.schemas import ImageBody
 from api.service import ImageService
 from api.webhooks import check_webhook
 from api.wishes import RETRY_PAUSE_S, Wishes, read_wishes
-from graphs.owners import Owner, Priority
+from graphs.api_keys import Owner, Priority
 from workers.jobs.job import Job
 from workers.jobs.options import JobOptions
 from workers.jobs.store import Submission

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from graphs.adapter_fit import fit_adapter
-from graphs.bundled import bundled_model_path
-from graphs.model_facts import read_model_facts
-from graphs.model_layers import read_layers
+from graphs.adapters.fit import fit_adapter
+from graphs.adapters.layers import read_layers
+from graphs.families.model_facts import read_model_facts
+from graphs.repository.bundled import bundled_model_path
 from tests.stack.support import Service, serving, write_graph
 
 _GENERATE = re.compile(r"generate;dur=([\d.]+)")

@@ -18,14 +18,14 @@ from rich.progress import (
 
 from cli.errors import UserError
 from config.settings import DownloadSettings, Settings
-from graphs.bundled import bundled_model_path
-from graphs.configure import with_adapters
+from graphs.adapters.sources import SourceLoras, parse_source_loras
+from graphs.definition.configure import with_adapters
+from graphs.definition.graph import Graph
+from graphs.definition.pbtxt import format_graph, read_graph
 from graphs.errors import GraphError
-from graphs.graph import Graph
-from graphs.lora_sources import SourceLoras, parse_source_loras
-from graphs.pbtxt import format_graph, read_graph
-from graphs.repository import Repository
-from graphs.servables import GRAPH_FILE
+from graphs.repository.bundled import bundled_model_path
+from graphs.repository.repository import Repository
+from graphs.repository.servables import GRAPH_FILE
 
 SourceLorasOption = Annotated[
     str | None,

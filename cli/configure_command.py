@@ -8,9 +8,9 @@ import typer
 from cli.adapters import SourceLorasOption, fetch_all, write_graph
 from cli.errors import UserError
 from cli.options import settings_from
-from graphs.configure import configured, with_adapters
-from graphs.lora_sources import parse_source_loras
-from graphs.servables import GRAPH_FILE, WHAT_IS_SERVABLE, servable_in
+from graphs.adapters.sources import parse_source_loras
+from graphs.definition.configure import configured, with_adapters
+from graphs.repository.servables import GRAPH_FILE, WHAT_IS_SERVABLE, servable_in
 
 _MOST = 2**64 - 1
 _Text = str | None

@@ -12,8 +12,8 @@ import typer
 from pydantic import BaseModel
 
 from config.settings import Settings, load_settings
-from graphs.bundled import load_served
-from graphs.repository import Repository
+from graphs.repository.bundled import load_served
+from graphs.repository.repository import Repository
 
 RestPort = Annotated[int | None, typer.Option("--rest_port", help="Port of the HTTP API (8000).")]
 RestBindAddress = Annotated[

@@ -8,9 +8,9 @@ import typer
 
 from cli.errors import UserError
 from cli.options import TargetDevice
-from graphs.pbtxt import read_graph
-from graphs.repository import load_repository
-from graphs.servables import servable_in
+from graphs.definition.pbtxt import read_graph
+from graphs.repository.repository import load_repository
+from graphs.repository.servables import servable_in
 
 
 def validate(

@@ -25,7 +25,7 @@ from cli.options import (
     settings_from,
 )
 from config.settings import Settings, settings_environment
-from graphs.repository import Repository
+from graphs.repository.repository import Repository
 from workers.jobs.keys import WEBHOOK_QUEUE, queue_name
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent

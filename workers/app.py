@@ -17,10 +17,10 @@ from celery import signals
 from config.log_context import log_always_with
 from config.log_setup import configure_logging
 from config.settings import load_settings
-from graphs.bundled import load_served
+from graphs.definition.graph import Graph
 from graphs.errors import ConfigurationError, EngineError
-from graphs.graph import Graph
-from graphs.model_facts import read_model_facts
+from graphs.families.model_facts import read_model_facts
+from graphs.repository.bundled import load_served
 from workers.drain import Drain, end_process
 from workers.engine.factory import make_engine
 from workers.engine_adapters import EngineAdapters

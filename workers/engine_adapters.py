@@ -4,10 +4,10 @@ import hashlib
 from pathlib import Path
 
 from config.settings import DownloadSettings
+from graphs.adapters.sources import parse_source_loras
+from graphs.definition.graph import Graph
 from graphs.errors import ConfigurationError, EngineError
-from graphs.graph import Graph
-from graphs.lora_sources import parse_source_loras
-from graphs.request import ResolvedRequest
+from graphs.requests.request import ResolvedRequest
 from workers.engine.protocol import Engine
 from workers.jobs.adapter_registry import AddedAdapter, AddedAdapters
 from workers.sources.fetch import fetch

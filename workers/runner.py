@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from config.log_context import logged_with
 from graphs.errors import EngineError, ServiceUnavailable, StoreFull
-from graphs.request import AdapterSelection, ResolvedRequest
+from graphs.requests.request import AdapterSelection, ResolvedRequest
 from workers.engine.images import decode_inputs, encode
 from workers.engine.protocol import Engine, GenerationCancelled, Step
 from workers.jobs.claims import Claim, Claims, Preview

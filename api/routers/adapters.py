@@ -11,7 +11,7 @@ from api.documentation import body_docs, json_schema
 from api.errors import documented
 from api.schemas import ModelBody
 from graphs import errors
-from graphs.request import FiniteFloat
+from graphs.requests.request import FiniteFloat
 
 router = APIRouter(tags=["adapters"])
 

@@ -7,7 +7,7 @@ from api.dependencies import Service
 from api.errors import documented
 from api.schemas import ModelBody, ModelList
 from graphs.errors import AuthenticationFailed, ModelNotFound
-from graphs.repository import Route
+from graphs.repository.repository import Route
 
 router = APIRouter(tags=["models"])
 

@@ -18,9 +18,9 @@ from cli.errors import UserError
 from cli.options import repository_from
 from cli.worker_command import child_environment
 from config.settings import HttpSettings, Settings
+from graphs.definition.graph import Graph
 from graphs.errors import ConfigurationError
-from graphs.graph import Graph
-from graphs.model_facts import read_model_facts
+from graphs.families.model_facts import read_model_facts
 
 LEAST_FREE_BYTES = 2**30
 _DEVICES_WITHIN_S = 60

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from cli.checks.finding import Finding, note, ok, wrong
 from config.settings import HttpSettings, Settings
+from graphs.api_keys import read_keys
 from graphs.errors import ConfigurationError
-from graphs.owners import read_keys
 
 
 def check_settings(settings: Settings) -> list[Finding]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from graphs.graph import Graph, LoraMode
-from graphs.pbtxt import read_graph
+from graphs.definition.graph import Graph, LoraMode
+from graphs.definition.pbtxt import read_graph
 from graphs.resolution import Resolution
 from tests.cli.cli_support import ROOT, imagegen, imagegen_here
 from tests.graphs.graph_files import EXAMPLE, graph_text, write_graph

@@ -12,9 +12,9 @@ import pytest
 from cli import service
 from cli.options import repository_from
 from config.settings import Settings
-from graphs.bundled import bundled_model_path
-from graphs.graph import LoraMode
-from graphs.pbtxt import read_graph
+from graphs.definition.graph import LoraMode
+from graphs.definition.pbtxt import read_graph
+from graphs.repository.bundled import bundled_model_path
 from tests.cli.cli_support import imagegen_here
 from tests.graphs.graph_files import EXAMPLE, graph_text, write_graph
 from tests.workers.sources_support import FileServer, Page, adapter_bytes, file_server

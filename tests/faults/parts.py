@@ -18,7 +18,7 @@ import cli.child
 from cli.redis_server import has_answered, prepare
 from cli.worker_command import PROJECT_ROOT, celery_command, child_environment, worker_environment
 from config.settings import Settings, load_settings
-from graphs.bundled import BUNDLED_MODEL_NAME
+from graphs.repository.bundled import BUNDLED_MODEL_NAME
 from tests.faults.plan import APIS, FATAL_WORDS, WORKERS
 from tests.faults.proxy import Proxy
 from tests.stack.support import free_port

@@ -8,12 +8,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from api.schemas import ImageBody
-from graphs.bundled import load_served
-from graphs.input_images import InputPictures, read_pictures
-from graphs.model_facts import ModelFacts, Operation, read_model_facts
-from graphs.repository import Route
-from graphs.request import ResolvedRequest
-from graphs.resolve import resolve
+from graphs.families.model_facts import ModelFacts, Operation, read_model_facts
+from graphs.repository.bundled import load_served
+from graphs.repository.repository import Route
+from graphs.requests.input_images import InputPictures, read_pictures
+from graphs.requests.request import ResolvedRequest
+from graphs.requests.resolve import resolve
 from tests.faults.plan import Ask, AskKind
 from workers.engine.images import decode_inputs
 from workers.engine.simulated import SimulatedEngine

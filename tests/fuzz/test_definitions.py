@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from graphs.definition.graph import Graph
+from graphs.definition.pbtxt import format_graph, read_graph
 from graphs.errors import ConfigurationError
-from graphs.graph import Graph
-from graphs.model_facts import read_model_facts
-from graphs.pbtxt import format_graph, read_graph
-from graphs.repository import Repository, load_repository
+from graphs.families.model_facts import read_model_facts
+from graphs.repository.repository import Repository, load_repository
 from tests.cli.cli_support import imagegen_here
 from tests.fuzz.fuzz_support import examples, explore
 from tests.graphs.graph_files import EXAMPLE, FUSE_AND_DYNAMIC, MODELS, graph_text

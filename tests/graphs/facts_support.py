@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from graphs.graph import Graph
-from graphs.model_facts import Family, ModelFacts, Operation
-from graphs.repository import Repository, Route
-from graphs.request import GenerationParameters, ResolvedRequest
+from graphs.definition.graph import Graph
+from graphs.families.model_facts import Family, ModelFacts, Operation
+from graphs.repository.repository import Repository, Route
+from graphs.requests.request import GenerationParameters, ResolvedRequest
+from graphs.requests.resolve import resolve
 from graphs.resolution import Resolution
-from graphs.resolve import resolve
 
 _SCHEDULERS = {
     Family.LCM: "LCMScheduler",

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from graphs.definition.pbtxt import read_graph
 from graphs.errors import GraphError
-from graphs.pbtxt import read_graph
 from tests.graphs.graph_files import EXAMPLE, HERE, graph_text, marked_line, write_graph
 
 MODELS_PATH = 'models_path: "./"\n'

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from graphs.errors import InvalidImage, InvalidRequest, RequestTooLarge
-from graphs.input_images import InputPictures, read_pictures
+from graphs.requests.input_images import InputPictures, read_pictures
 from graphs.resolution import Resolution
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from graphs.definition.graph import CompositeComponent, CompositeLoraAdapter, LoraAdapter, LoraMode
 from graphs.errors import InvalidRequest
-from graphs.graph import CompositeComponent, CompositeLoraAdapter, LoraAdapter, LoraMode
-from graphs.repository import Route
+from graphs.repository.repository import Route
 from tests.graphs.facts_support import resolved, route_of
 
 

@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphs.errors import GraphError
-from graphs.graph import LoraMode
-from graphs.lora_sources import (
+from graphs.adapters.source_files import is_plain_path, url_file_name
+from graphs.adapters.sources import (
     CompositeSource,
     LoraSource,
     SourceLoras,
     mode_for,
     parse_source_loras,
 )
-from graphs.source_files import is_plain_path, url_file_name
+from graphs.definition.graph import LoraMode
+from graphs.errors import GraphError
 
 XRAY, XRAY_FILE = "DoctorDiffusion/doctor-diffusion-s-xray-xl-lora", "DD-xray-v1.safetensors"
 UKIYO, UKIYO_FILE = "KappaNeuro/ukiyo-e-art", "Ukiyo-e Art.safetensors"

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from graphs.bundled import bundled_model_path
 from graphs.errors import RepositoryError
-from graphs.model_facts import FAMILY_RULES, Family, Operation, read_model_facts
+from graphs.families.model_facts import FAMILY_RULES, Family, Operation, read_model_facts
+from graphs.repository.bundled import bundled_model_path
 from graphs.resolution import Resolution
 from tests.graphs.graph_files import MODELS
 

@@ -4,8 +4,8 @@ from unittest.mock import patch
 
 import pytest
 
+from graphs.api_keys import KeyRing, Owner, Priority, read_keys
 from graphs.errors import ConfigurationError
-from graphs.owners import KeyRing, Owner, Priority, read_keys
 
 
 def _ring(tmp_path: Path, text: str | bytes) -> KeyRing:

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from graphs.definition.graph import Graph, LoraMode
+from graphs.definition.pbtxt import graph_with_defaults, read_graph
 from graphs.errors import GraphError
-from graphs.graph import Graph, LoraMode
-from graphs.pbtxt import graph_with_defaults, read_graph
 from graphs.resolution import Resolution
 from tests.graphs.graph_files import EXAMPLE, FUSE_AND_DYNAMIC, MODELS, graph_text, write_graph
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphs.graph import CompositeComponent, CompositeLoraAdapter, Graph, LoraAdapter, LoraMode
-from graphs.pbtxt import format_graph, graph_with_defaults, read_graph
+from graphs.definition.graph import CompositeComponent, CompositeLoraAdapter, Graph, LoraAdapter, LoraMode
+from graphs.definition.pbtxt import format_graph, graph_with_defaults, read_graph
 from graphs.resolution import Resolution
 from tests.graphs.graph_files import EXAMPLE, MODELS, write_graph
 

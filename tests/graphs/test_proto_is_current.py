@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PROTO = "graphs/image_gen_calculator.proto"
+PROTO = "graphs/definition/image_gen_calculator.proto"
 
 
 @pytest.fixture(scope="module")
@@ -18,4 +18,4 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", ["image_gen_calculator_pb2.py", "image_gen_calculator_pb2.pyi"])
 def test_the_generated_module_is_that_of_the_proto(generated: Path, name: str) -> None:
-    assert (ROOT / "graphs" / name).read_text() == (generated / "graphs" / name).read_text()
+    assert (ROOT / "graphs/definition" / name).read_text() == (generated / "graphs/definition" / name).read_text()

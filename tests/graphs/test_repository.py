@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from graphs.errors import GraphError, RepositoryError
-from graphs.repository import Repository, load_repository
-from graphs.servables import Servable, servables_below
+from graphs.repository.repository import Repository, load_repository
+from graphs.repository.servables import Servable, servables_below
 from tests.graphs.graph_files import EXAMPLE, MODELS, graph_text, write_graph
 
 

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from graphs.errors import InvalidRequest
-from graphs.model_facts import Family, Operation
-from graphs.request import DISTINCT_SEEDS
+from graphs.families.model_facts import Family, Operation
+from graphs.requests.request import DISTINCT_SEEDS
 from graphs.resolution import Resolution
 from tests.graphs.facts_support import facts_of, resolved, route_of
 

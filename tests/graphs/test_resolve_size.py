@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from graphs.errors import InvalidRequest
-from graphs.model_facts import Family, Operation
+from graphs.families.model_facts import Family, Operation
 from graphs.resolution import Resolution
 from tests.graphs.facts_support import facts_of, resolved, route_of
 

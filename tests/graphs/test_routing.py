@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from graphs.definition.graph import CompositeComponent, CompositeLoraAdapter, Graph, LoraAdapter, LoraMode
 from graphs.errors import InvalidRequest, ModelNotFound
-from graphs.graph import CompositeComponent, CompositeLoraAdapter, Graph, LoraAdapter, LoraMode
-from graphs.repository import Repository
+from graphs.repository.repository import Repository
 
 Adapters = tuple[tuple[str, float], ...]
 

@@ -1,7 +1,7 @@
 import pytest
 
-from graphs.model_facts import Family
-from graphs.schedules import draws_noise, nearest_good_steps, single
+from graphs.families.model_facts import Family
+from graphs.families.schedules import draws_noise, nearest_good_steps, single
 from tests.graphs.facts_support import facts_of
 
 TRAILING = facts_of(Family.SDXL, scheduler="EulerDiscreteScheduler", timestep_spacing="trailing")

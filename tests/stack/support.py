@@ -17,7 +17,7 @@ import numpy.typing as npt
 from openai import OpenAI
 from PIL import Image
 
-from graphs.bundled import bundled_model_path
+from graphs.repository.bundled import bundled_model_path
 
 GRAPH = """
 input_stream: "HTTP_REQUEST_PAYLOAD:input"

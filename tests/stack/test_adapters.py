@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from graphs.model_facts import Operation
-from graphs.pbtxt import read_graph
+from graphs.definition.pbtxt import read_graph
+from graphs.families.model_facts import Operation
 from tests.stack.adapter_service import (
     OPERATIONS,
     adapter_entry,

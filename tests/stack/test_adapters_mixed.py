@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from graphs.model_facts import Operation
+from graphs.families.model_facts import Operation
 from tests.stack.adapter_service import adapter_entry, ask, composite_entry, content, tiny
 from tests.stack.support import Service, serving
 from tests.workers.adapter_support import write_native

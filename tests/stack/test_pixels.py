@@ -12,7 +12,7 @@ import openvino_genai as genai
 import pytest
 from PIL import Image
 
-from graphs.bundled import bundled_model_path
+from graphs.repository.bundled import bundled_model_path
 from tests.stack.support import Service, pixels, png
 
 PROMPT = "a yellow star on a purple background"

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from graphs.model_facts import Operation, read_model_facts
-from graphs.pbtxt import read_graph
+from graphs.definition.pbtxt import read_graph
+from graphs.families.model_facts import Operation, read_model_facts
 from graphs.resolution import Resolution
 from tests.stack.adapter_service import ASKED, OPERATIONS, ask, picture, refused, tiny
 from tests.stack.support import Service, pixels, serving

@@ -12,8 +12,8 @@ import openvino
 import openvino_genai
 from safetensors.numpy import load_file, save_file
 
-from graphs.model_facts import Operation, read_model_facts
-from graphs.request import AdapterSelection
+from graphs.families.model_facts import Operation, read_model_facts
+from graphs.requests.request import AdapterSelection
 from tests.workers.engine_support import CLASSES, F32, MODELS, copy_model, draw, draw_raw, make_request
 from workers.engine.openvino_engine import OpenVinoEngine
 from workers.engine.protocol import Pixels

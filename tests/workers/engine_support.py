@@ -9,9 +9,9 @@ import numpy as np
 import openvino
 import openvino_genai
 
-from graphs.graph import Graph
-from graphs.model_facts import ModelFacts, Operation, read_model_facts
-from graphs.request import ResolvedRequest
+from graphs.definition.graph import Graph
+from graphs.families.model_facts import ModelFacts, Operation, read_model_facts
+from graphs.requests.request import ResolvedRequest
 from workers.engine.openvino_engine import OpenVinoEngine
 from workers.engine.protocol import Generated, InputImages, OnStep, Pixels, Step
 

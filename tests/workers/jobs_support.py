@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import redis
 
 from config.settings import JobSettings, RedisSettings
-from graphs.model_facts import Operation
-from graphs.request import ResolvedRequest
+from graphs.families.model_facts import Operation
+from graphs.requests.request import ResolvedRequest
 from workers.jobs import keys
 from workers.jobs.claims import Claim, Claims
 from workers.jobs.events import JobEvent, JobEvents

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, load_file, save_file
 
-from graphs.adapter_fit import AdapterMisfit, fit_adapter
+from graphs.adapters.fit import AdapterMisfit, fit_adapter
+from graphs.adapters.layers import read_layers
+from graphs.definition.graph import LoraAdapter
 from graphs.errors import EngineError
-from graphs.graph import LoraAdapter
-from graphs.model_facts import read_model_facts
-from graphs.model_layers import read_layers
+from graphs.families.model_facts import read_model_facts
 from tests.workers.adapter_support import (
     LAYERS,
     RANK,

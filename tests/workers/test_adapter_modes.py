@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graphs.definition.graph import CompositeComponent, CompositeLoraAdapter, LoraAdapter, LoraMode
 from graphs.errors import EngineError
-from graphs.graph import CompositeComponent, CompositeLoraAdapter, LoraAdapter, LoraMode
-from graphs.model_facts import Operation
+from graphs.families.model_facts import Operation
 from graphs.resolution import Resolution
 from tests.workers.adapter_support import (
     LAYERS,

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from graphs.model_facts import read_model_facts
+from graphs.families.model_facts import read_model_facts
 from tests.workers.engine_support import MODELS, make_graph
 from workers.engine.factory import make_engine
 from workers.engine.openvino_engine import OpenVinoEngine

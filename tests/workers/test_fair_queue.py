@@ -3,7 +3,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config.settings import RedisSettings
-from graphs.owners import Priority
+from graphs.api_keys import Priority
 from tests.workers.jobs_support import (
     GRAPH,
     Upkeep,

@@ -1,4 +1,4 @@
-"""The tables of graphs/model_facts.py and graphs/schedules.py, asked of the installed runtime itself."""
+"""The tables of graphs/families, asked of the installed runtime itself."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 import openvino_genai
 import pytest
 
-from graphs.model_facts import Family, FamilyRules, ModelFacts, Operation, read_model_facts
-from graphs.schedules import draws_noise, single
+from graphs.families.model_facts import Family, FamilyRules, ModelFacts, Operation, read_model_facts
+from graphs.families.schedules import draws_noise, single
 from tests.workers.engine_support import CLASSES, F32, FAMILIES, MODELS, SIDE, copy_model, edit_json
 
 PROMPTS = ("prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3")

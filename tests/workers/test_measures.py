@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from config.settings import RedisSettings
-from graphs.request import AdapterSelection
+from graphs.requests.request import AdapterSelection
 from tests.workers.jobs_support import GRAPH, a_request, claims_of, client, ended, on_metrics, put_in, submit
 from tests.workers.test_lost_answers import LossyProxy
 from workers.engine.simulated import SimulatedEngine

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from graphs.errors import EngineError
-from graphs.model_facts import ModelFacts, Operation, read_model_facts
+from graphs.families.model_facts import ModelFacts, Operation, read_model_facts
 from tests.workers.engine_support import (
     CLASSES,
     F32,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from graphs.errors import EngineError
-from graphs.model_facts import Operation, read_model_facts
+from graphs.families.model_facts import Operation, read_model_facts
 from graphs.resolution import Resolution
 from tests.workers.engine_support import (
     MODELS,

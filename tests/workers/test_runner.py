@@ -8,8 +8,8 @@ import pytest
 
 from config.settings import RedisSettings
 from graphs.errors import EngineError
-from graphs.model_facts import Operation
-from graphs.request import ResolvedRequest
+from graphs.families.model_facts import Operation
+from graphs.requests.request import ResolvedRequest
 from tests.redis_support import running_redis
 from tests.workers.jobs_support import GRAPH, a_request, cancel, claims_of, erase, follow, look, put_in, submit
 from workers.engine.protocol import Generated, GenerationCancelled, InputImages, OnStep, Step

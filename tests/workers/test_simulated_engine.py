@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphs.model_facts import Operation
-from graphs.request import AdapterSelection, ResolvedRequest
+from graphs.families.model_facts import Operation
+from graphs.requests.request import AdapterSelection, ResolvedRequest
 from workers.engine.protocol import GenerationCancelled, InputImages, Pixels, Step
 from workers.engine.simulated import SimulatedEngine
 

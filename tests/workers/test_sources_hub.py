@@ -8,8 +8,8 @@ import huggingface_hub
 import pytest
 
 from config.settings import DownloadSettings, load_settings
+from graphs.adapters.sources import parse_source_loras
 from graphs.errors import ConfigurationError
-from graphs.lora_sources import parse_source_loras
 from tests.workers.sources_support import COMMIT, REPOSITORY, FileServer, Page, adapter_bytes, file_server
 from workers.sources.fetch import fetch
 

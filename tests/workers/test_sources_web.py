@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from config.settings import DownloadSettings
+from graphs.adapters.sources import parse_source_loras
 from graphs.errors import ConfigurationError
-from graphs.lora_sources import parse_source_loras
 from tests.workers.sources_support import TLS_CERTIFICATE, TLS_NAME, FileServer, Page, adapter_bytes, file_server
 from workers.net import public_address
 from workers.net.public_address import is_public

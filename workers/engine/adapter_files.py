@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from graphs.adapter_fit import AdapterFit, LayerUpdate
-from graphs.safetensors_file import StoredTensor
+from graphs.adapters.fit import AdapterFit, LayerUpdate
+from graphs.adapters.safetensors_file import StoredTensor
 
 _ALIGNMENT = 8  # bytes; as the safetensors library pads its headers
 _TYPES = {"F32": "<f4", "F16": "<f2"}

@@ -16,11 +16,11 @@ from pathlib import Path
 import openvino
 import openvino_genai
 
-from graphs.adapter_fit import AdapterFit, fit_adapter
+from graphs.adapters.fit import AdapterFit, fit_adapter
+from graphs.definition.graph import Graph, LoraMode
 from graphs.errors import EngineError
-from graphs.graph import Graph, LoraMode
-from graphs.model_facts import Family
-from graphs.request import AdapterSelection
+from graphs.families.model_facts import Family
+from graphs.requests.request import AdapterSelection
 from workers.engine.adapter_files import adapter_of_nothing, convert
 from workers.engine.pipelines import RUNTIME_ERRORS, reason
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from graphs.graph import Graph
-from graphs.model_facts import ModelFacts
+from graphs.definition.graph import Graph
+from graphs.families.model_facts import ModelFacts
 from workers.engine.protocol import Engine
 from workers.engine.simulated import SimulatedEngine
 

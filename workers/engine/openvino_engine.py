@@ -16,10 +16,10 @@ import numpy as np
 import openvino
 import openvino_genai
 
+from graphs.definition.graph import Graph
 from graphs.errors import EngineError
-from graphs.graph import Graph
-from graphs.model_facts import ModelFacts, Operation
-from graphs.request import ResolvedRequest
+from graphs.families.model_facts import ModelFacts, Operation
+from graphs.requests.request import ResolvedRequest
 from workers.engine.adapters import AdapterSet
 from workers.engine.pipelines import RUNTIME_ERRORS, LoadOptions, load_pipelines, reason, static_batch
 from workers.engine.protocol import Generated, InputImages, OnStep, Pixels

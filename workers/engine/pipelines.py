@@ -13,9 +13,9 @@ from typing import Any
 import openvino
 import openvino_genai
 
+from graphs.definition.graph import Graph
 from graphs.errors import EngineError
-from graphs.graph import Graph
-from graphs.model_facts import Family, ModelFacts, Operation
+from graphs.families.model_facts import Family, ModelFacts, Operation
 from workers.engine.devices import device_exists
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from graphs.model_facts import Operation
-from graphs.request import ResolvedRequest
+from graphs.families.model_facts import Operation
+from graphs.requests.request import ResolvedRequest
 
 Pixels = npt.NDArray[np.uint8]
 

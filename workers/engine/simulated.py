@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from graphs.model_facts import Operation
-from graphs.request import ResolvedRequest
+from graphs.families.model_facts import Operation
+from graphs.requests.request import ResolvedRequest
 from workers.engine.protocol import Generated, GenerationCancelled, InputImages, OnStep, Pixels, Step
 
 _NOT_IN_THE_PICTURE = {"graph", "model", "num_images_per_prompt", "output_format", "output_compression"}

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from config.settings import RedisSettings
-from graphs.graph import LoraAdapter, LoraMode
+from graphs.definition.graph import LoraAdapter, LoraMode
 from workers.jobs import keys
 from workers.jobs.connection import connect, connect_async, redis_errors
 

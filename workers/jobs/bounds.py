@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from config.settings import JobSettings
-from graphs.owners import ANYONE
+from graphs.api_keys import ANYONE
 
 Bound = Literal["jobs", "bytes", "owner_jobs", "owner_bytes"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from graphs.request import ResolvedRequest
+from graphs.requests.request import ResolvedRequest
 from workers.jobs.options import JobOptions
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from graphs.owners import ANYONE, Priority
+from graphs.api_keys import ANYONE, Priority
 
 WebhookEvent = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
 FINAL_EVENTS: tuple[WebhookEvent, ...] = ("completed", "failed", "cancelled")

@@ -10,7 +10,7 @@ from typing import Literal
 
 from config.settings import JobSettings, RedisSettings
 from graphs.errors import ArtifactExpired, IdempotencyConflict, JobNotFound, QueueFull, RequestTooLarge, StoreFull
-from graphs.request import ResolvedRequest
+from graphs.requests.request import ResolvedRequest
 from workers.jobs import keys
 from workers.jobs.bounds import Bound, QueueBounds, queue_bounds
 from workers.jobs.connection import connect_async, redis_errors

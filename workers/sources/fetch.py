@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from config.settings import DownloadSettings
+from graphs.adapters.source_files import url_file_name
+from graphs.adapters.sources import LoraSource
 from graphs.errors import ConfigurationError
-from graphs.lora_sources import LoraSource
-from graphs.source_files import url_file_name
 from workers.sources.hub import fetch_from_hub
 from workers.sources.partial_file import PartialFile
 from workers.sources.web import OnProgress, Remote, download

@@ -20,9 +20,9 @@ from huggingface_hub.errors import (
 )
 
 from config.settings import DownloadSettings
+from graphs.adapters.source_files import SUFFIX, is_plain_path
+from graphs.adapters.sources import LoraSource
 from graphs.errors import ConfigurationError
-from graphs.lora_sources import LoraSource
-from graphs.source_files import SUFFIX, is_plain_path
 from workers.sources.partial_file import PartialFile
 from workers.sources.web import OnProgress, Remote, download
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from graphs.errors import RepositoryError
+from graphs.operator_files import read_text
 from graphs.resolution import Resolution
-from graphs.text_files import read_text
 
 
 class Operation(StrEnum):

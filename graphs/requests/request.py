@@ -1,14 +1,14 @@
 """A request as the domain sees it, before and after its gaps are closed.
 
 ``GenerationParameters`` declares every parameter that can change a picture, once: the HTTP schemas inherit from
-it, ``graphs/resolve.py`` turns it into a ``ResolvedRequest``, and the engine reads that.
+it, ``graphs/requests/resolve.py`` turns it into a ``ResolvedRequest``, and the engine reads that.
 """
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.model_facts import Operation
+from graphs.families.model_facts import Operation
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 # OpenAI's own limit for a prompt; the text encoders cut at 77 (CLIP) or max_sequence_length (T5) tokens.

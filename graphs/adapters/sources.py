@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
+from graphs.adapters.source_files import SUFFIX, is_plain_path, url_problem
+from graphs.definition.graph import LoraMode
 from graphs.errors import GraphError
-from graphs.graph import LoraMode
-from graphs.source_files import SUFFIX, is_plain_path, url_problem
 
 SourceKind = Literal["hugging_face", "url", "local"]
 FIELD = "source_loras"

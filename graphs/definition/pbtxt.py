@@ -9,7 +9,7 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
-from graphs.calculator_graph import (
+from graphs.definition.calculator_graph import (
     CALCULATOR,
     OPTIONS_TYPE,
     REQUEST_TAG,
@@ -17,12 +17,12 @@ from graphs.calculator_graph import (
     SIDE_PACKET,
     unpack_options,
 )
+from graphs.definition.graph import CompositeComponent, CompositeLoraAdapter, Graph, LoraAdapter
+from graphs.definition.image_gen_calculator_pb2 import CalculatorGraphConfig, ImageGenCalculatorOptions
+from graphs.definition.options import resolve_options
+from graphs.definition.source_lines import Source
 from graphs.errors import GraphError
-from graphs.graph import CompositeComponent, CompositeLoraAdapter, Graph, LoraAdapter
-from graphs.image_gen_calculator_pb2 import CalculatorGraphConfig, ImageGenCalculatorOptions
-from graphs.options import resolve_options
-from graphs.source_lines import Source
-from graphs.text_files import read_text
+from graphs.operator_files import read_text
 
 _POSITION = re.compile(r"^\d+:\d+ : ")
 _QUOTED_LINE = re.compile(r"^'.*': (?=[A-Z])", re.DOTALL)

@@ -4,10 +4,10 @@ import math
 import re
 from pathlib import Path
 
-from graphs.graph import CompositeComponent, CompositeLoraAdapter, LoraAdapter, LoraMode
-from graphs.image_gen_calculator_pb2 import ImageGenCalculatorOptions
-from graphs.source_lines import Source, Step
-from graphs.text_files import is_file
+from graphs.definition.graph import CompositeComponent, CompositeLoraAdapter, LoraAdapter, LoraMode
+from graphs.definition.image_gen_calculator_pb2 import ImageGenCalculatorOptions
+from graphs.definition.source_lines import Source, Step
+from graphs.operator_files import is_file
 
 _ALIAS = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 _Composite = ImageGenCalculatorOptions.CompositeLoraAdapterEntry

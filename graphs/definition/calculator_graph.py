@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from google.protobuf.message import DecodeError
 
-from graphs.image_gen_calculator_pb2 import CalculatorGraphConfig, ImageGenCalculatorOptions
-from graphs.source_lines import Source, Step
+from graphs.definition.image_gen_calculator_pb2 import CalculatorGraphConfig, ImageGenCalculatorOptions
+from graphs.definition.source_lines import Source, Step
 
 CALCULATOR = "ImageGenCalculator"
 OPTIONS_TYPE = "[type.googleapis.com / mediapipe.ImageGenCalculatorOptions]"

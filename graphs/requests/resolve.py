@@ -2,25 +2,25 @@
 
 What OpenVINO GenAI refuses late, ignores silently or dies of is refused here with the parameter's name: step
 count 0 and a strength that leaves no step end the process, for instance. Sources of the rules: the options of
-graph.pbtxt and ``graphs/model_facts.py``.
+graph.pbtxt and ``graphs/families/model_facts.py``.
 """
 
 import secrets
 
+from graphs.definition.graph import Graph, LoraMode
 from graphs.errors import InvalidRequest
-from graphs.graph import Graph, LoraMode
-from graphs.model_facts import Family, ModelFacts, Operation
-from graphs.repository import Route
-from graphs.request import (
+from graphs.families.model_facts import Family, ModelFacts, Operation
+from graphs.families.schedules import draws_noise, nearest_good_steps, single
+from graphs.repository.repository import Route
+from graphs.requests.request import (
     DISTINCT_SEEDS,
     MAX_SEED,
     AdapterSelection,
     GenerationParameters,
     ResolvedRequest,
 )
+from graphs.requests.resolve_size import resolve_size
 from graphs.resolution import Resolution
-from graphs.resolve_size import resolve_size
-from graphs.schedules import draws_noise, nearest_good_steps, single
 
 _MAX_GUIDANCE_SCALE = 100.0
 _MAX_ALPHA = 1000.0

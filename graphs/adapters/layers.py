@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from graphs.text_files import is_file
+from graphs.operator_files import is_file
 
 _NAME = re.compile(r"__module\.([^/]+)/")
 _FLOATS = ("f32", "f16", "bf16")

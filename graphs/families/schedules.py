@@ -8,7 +8,7 @@ precision tells these counts exactly (36 of 1..100 for T = 1000; a test asks the
 
 import struct
 
-from graphs.model_facts import ModelFacts
+from graphs.families.model_facts import ModelFacts
 
 _WITHOUT_SPACING = ("FlowMatchEulerDiscreteScheduler", "LCMScheduler")
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from graphs.adapter_keys import AdapterKey, module_names
+from graphs.adapters.keys import AdapterKey, module_names
+from graphs.adapters.layers import Layer, read_layers
 from graphs.errors import EngineError
-from graphs.model_facts import Family
-from graphs.model_layers import Layer, read_layers
+from graphs.families.model_facts import Family
 
 _UNET = {"denoiser": ("unet", "")}
 _TRANSFORMER = {"denoiser": ("transformer", "transformer.")}

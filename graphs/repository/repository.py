@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from graphs.definition.graph import CompositeLoraAdapter, Graph, LoraAdapter, LoraMode
+from graphs.definition.pbtxt import graph_with_defaults, read_graph
 from graphs.errors import InvalidRequest, ModelNotFound, RepositoryError
-from graphs.graph import CompositeLoraAdapter, Graph, LoraAdapter, LoraMode
-from graphs.pbtxt import graph_with_defaults, read_graph
-from graphs.servables import WHAT_IS_SERVABLE, Servable, servable_in, servables_below, servables_in_config
+from graphs.repository.servables import WHAT_IS_SERVABLE, Servable, servable_in, servables_below, servables_in_config
 
 _MOST_NAMES_LISTED = 10
 

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from graphs.repository import Repository, load_repository
+from graphs.repository.repository import Repository, load_repository
 
 BUNDLED_MODEL_NAME = "demo"
 
 
 def bundled_model_path() -> Path:
     """Return the folder of the bundled demo model (absolute; it holds a graph.pbtxt)."""
-    return Path(__file__).resolve().parent / BUNDLED_MODEL_NAME
+    return Path(__file__).resolve().parents[1] / BUNDLED_MODEL_NAME
 
 
 def load_served(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageOps
 
 from graphs.errors import InvalidImage, RequestTooLarge
-from graphs.picture_parts import excess
+from graphs.requests.picture_parts import excess
 from graphs.resolution import Resolution
 
 _FORMATS = ("PNG", "JPEG", "WEBP")

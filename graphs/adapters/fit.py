@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from graphs.adapter_keys import Part, read_key
-from graphs.adapter_targets import AdapterMisfit, AdapterTargets, Target
-from graphs.model_facts import Family
-from graphs.safetensors_file import NotSafetensors, StoredTensor, read_header
+from graphs.adapters.keys import Part, read_key
+from graphs.adapters.safetensors_file import NotSafetensors, StoredTensor, read_header
+from graphs.adapters.targets import AdapterMisfit, AdapterTargets, Target
+from graphs.families.model_facts import Family
 
 __all__ = ["AdapterFit", "AdapterMisfit", "LayerUpdate", "fit_adapter"]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from graphs.adapter_options import read_adapters, read_composites
-from graphs.graph import Graph
-from graphs.image_gen_calculator_pb2 import ImageGenCalculatorOptions
+from graphs.definition.adapter_options import read_adapters, read_composites
+from graphs.definition.graph import Graph
+from graphs.definition.image_gen_calculator_pb2 import ImageGenCalculatorOptions
+from graphs.definition.source_lines import Source
+from graphs.operator_files import is_folder
 from graphs.resolution import Resolution
-from graphs.source_lines import Source
 from graphs.strict_json import parse_object
-from graphs.text_files import is_folder
 
 _DEVICE = re.compile(r"[A-Z][A-Z0-9_.]*(:[A-Z0-9_.,()-]+)?", re.ASCII)
 _DEFAULT_LIMIT = Resolution(4096, 4096)

@@ -5,16 +5,16 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
-from graphs.adapter_options import read_adapters, read_composites
-from graphs.calculator_graph import unpack_options
+from graphs.adapters.sources import FIELD, SourceLoras, mode_for
+from graphs.definition.adapter_options import read_adapters, read_composites
+from graphs.definition.calculator_graph import unpack_options
+from graphs.definition.graph import Graph, LoraMode
+from graphs.definition.image_gen_calculator_pb2 import CalculatorGraphConfig, ImageGenCalculatorOptions
+from graphs.definition.options import resolve_options
+from graphs.definition.pbtxt import format_graph, read_graph
+from graphs.definition.source_lines import Source
 from graphs.errors import GraphError
-from graphs.graph import Graph, LoraMode
-from graphs.image_gen_calculator_pb2 import CalculatorGraphConfig, ImageGenCalculatorOptions
-from graphs.lora_sources import FIELD, SourceLoras, mode_for
-from graphs.options import resolve_options
-from graphs.pbtxt import format_graph, read_graph
-from graphs.source_lines import Source
-from graphs.text_files import is_file, read_text
+from graphs.operator_files import is_file, read_text
 
 _FUSE = ImageGenCalculatorOptions.LoraLoadMode.Value(LoraMode.FUSE)
 

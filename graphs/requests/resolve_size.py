@@ -1,9 +1,9 @@
 """Which size a picture gets, and which sizes are refused."""
 
+from graphs.definition.graph import Graph
 from graphs.errors import InvalidRequest
-from graphs.graph import Graph
-from graphs.model_facts import ModelFacts
-from graphs.request import GenerationParameters
+from graphs.families.model_facts import ModelFacts
+from graphs.requests.request import GenerationParameters
 from graphs.resolution import Resolution
 
 
