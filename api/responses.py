@@ -11,7 +11,7 @@ from starlette.requests import Request
 from api.schemas import ImageData, ImagesResponse, JobBody, JobErrorBody, JobUrls, Usage
 from api.signing import UrlSigner
 from workers.jobs.job import Job, Status, status_shown
-from workers.jobs.queue_view import Outlook
+from workers.jobs.observe.queue_view import Outlook
 
 CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 

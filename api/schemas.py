@@ -10,7 +10,7 @@ from graphs.api_keys import Priority
 from graphs.errors import InvalidRequest
 from graphs.requests.request import GenerationParameters
 from graphs.resolution import Resolution
-from workers.jobs.options import Metadata, Webhook
+from workers.jobs.job_options import Metadata, Webhook
 
 # Other names that clients use for a parameter: theirs -> ours.
 _ALIASES = {"n": "num_images_per_prompt", "seed": "rng_seed"}

@@ -20,9 +20,9 @@ from graphs.requests.request import GenerationParameters
 from graphs.requests.resolve import resolve
 from workers.jobs.events import EventReader, JobEvent, JobEvents
 from workers.jobs.job import Job, Status
-from workers.jobs.metrics_view import MetricsView
-from workers.jobs.presence import WorkerPresence
-from workers.jobs.queue_view import Outlook, QueueView
+from workers.jobs.observe.metrics_view import MetricsView
+from workers.jobs.observe.presence import WorkerPresence
+from workers.jobs.observe.queue_view import Outlook, QueueView
 from workers.jobs.request_rates import RequestRates
 from workers.jobs.store import JobStore, Submission
 

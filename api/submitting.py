@@ -13,7 +13,7 @@ from api.webhooks import check_webhook
 from api.wishes import RETRY_PAUSE_S, Wishes, read_wishes
 from graphs.api_keys import Owner, Priority
 from workers.jobs.job import Job
-from workers.jobs.options import JobOptions
+from workers.jobs.job_options import JobOptions
 from workers.jobs.store import Submission
 
 

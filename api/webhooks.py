@@ -2,8 +2,8 @@
 
 from config.settings import WebhookSettings
 from graphs.errors import InvalidRequest
-from workers.jobs.options import Webhook
-from workers.webhooks.target import TargetRefused, check_url
+from workers.jobs.job_options import Webhook
+from workers.webhooks.url_check import TargetRefused, check_url
 
 
 def check_webhook(webhook: Webhook | None, settings: WebhookSettings) -> None:

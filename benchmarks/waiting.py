@@ -25,8 +25,8 @@ import redis
 
 from benchmarks.wire import allow_many_connections, ask
 from tests.stack.support import Service, serving, wait_until
-from workers.jobs import keys
-from workers.jobs.presence import live_workers
+from workers.jobs.observe.presence import live_workers
+from workers.jobs.redis import keys
 
 _CLIENTS, _WORKERS = 1000, 8
 _STEPS, _STEP_S = 2, 0.05

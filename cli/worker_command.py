@@ -26,7 +26,7 @@ from cli.options import (
 )
 from config.settings import Settings, settings_environment
 from graphs.repository.repository import Repository
-from workers.jobs.keys import WEBHOOK_QUEUE, queue_name
+from workers.jobs.redis.keys import WEBHOOK_QUEUE, queue_name
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -118,7 +118,7 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     """Return the environment of a Celery worker.
 
     SIGTERM is Celery's warm shutdown, which waits for running tasks: right for deliveries, whose time is limited; the
-    workers of graphs bound it themselves (workers/drain.py).
+    workers of graphs bound it themselves (workers/process/drain.py).
     """
     environment = child_environment(settings)
     # Celery warns root of unpickling strangers' messages; ours are JSON and nothing else is accepted.

@@ -21,18 +21,18 @@ from graphs.definition.graph import Graph
 from graphs.errors import ConfigurationError, EngineError
 from graphs.families.model_facts import read_model_facts
 from graphs.repository.bundled import load_served
-from workers.drain import Drain, end_process
 from workers.engine.factory import make_engine
-from workers.engine_adapters import EngineAdapters
 from workers.jobs.adapter_registry import AddedAdapters
 from workers.jobs.broker import make_celery, wake_worker
 from workers.jobs.claims import Claims
-from workers.jobs.presence import WorkerPresence
+from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.recovery import Recovery
-from workers.orders import Orders
-from workers.report_board import LoadReport, ReportBoard
-from workers.runner import Runner
-from workers.supervision import PoolView, Supervision
+from workers.process.adapter_sync import EngineAdapters
+from workers.process.drain import Drain, end_process
+from workers.process.orders import Orders
+from workers.process.report_board import LoadReport, ReportBoard
+from workers.process.runner import Runner
+from workers.process.supervision import PoolView, Supervision
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from config.settings import load_settings
 from graphs.errors import ServiceUnavailable
 from workers.jobs.broker import DELIVER_WEBHOOK, make_celery, send_delivery
 from workers.jobs.deliveries import Deliveries
-from workers.webhooks.courier import Courier
-from workers.webhooks.dispatch import Dispatch
+from workers.webhooks.delivery import Courier
+from workers.webhooks.poller import Dispatch
 from workers.webhooks.sender import Sender
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from api.observing import HttpMetrics
 from api.queue_metrics import QueueMetrics
 from api.service import ImageService
 from graphs.errors import AuthenticationFailed, ServiceUnavailable
-from workers.jobs.metrics_view import Snapshot
+from workers.jobs.observe.metrics_view import Snapshot
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from cli.errors import UserError
 from cli.redis_server import check_url, find_binary, prepared_url
 from config.settings import RedisSettings, Settings
 from graphs.errors import ServiceUnavailable
-from workers.jobs.checkup import Checkup, RedisFacts, look_at
+from workers.jobs.observe.diagnostics import Checkup, RedisFacts, look_at
 
 _REDIS = "redis"
 _NEARLY_FULL = 0.9

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from cli.checks.finding import Finding, note, ok, wrong
 from cli.checks.redis_check import CLOCKS_AGREE_S
-from workers.jobs.checkup import Checkup
-from workers.jobs.presence import WorkerPresence
+from workers.jobs.observe.diagnostics import Checkup
+from workers.jobs.observe.presence import WorkerPresence
 
 _LATELY_S = 600.0
 _TOO_OFTEN = 3

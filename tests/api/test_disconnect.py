@@ -11,7 +11,7 @@ from config.settings import RedisSettings
 from tests.api.api_support import Api, serving, settings_for
 from tests.redis_support import pause, wait_until
 from tests.workers.jobs_support import client, waiting
-from workers.jobs import keys
+from workers.jobs.redis import keys
 
 GENERATIONS, JOBS = "/v3/images/generations", "/v3/images/jobs"
 BODY: dict[str, Any] = {"prompt": "a red circle"}

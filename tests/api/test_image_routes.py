@@ -12,8 +12,8 @@ from config.settings import RedisSettings
 from tests.api.api_support import AT_ONCE, DATA_URL, PNG, Api, error_of, picture, serving, settings_for
 from tests.redis_support import pause, running_redis, wait_until
 from tests.workers.jobs_support import GRAPH, Upkeep, client
-from workers.jobs import keys
-from workers.jobs.presence import WorkerPresence
+from workers.jobs.observe.presence import WorkerPresence
+from workers.jobs.redis import keys
 
 GENERATIONS, EDITS, JOBS = "/v3/images/generations", "/v3/images/edits", "/v3/images/jobs"
 BODY = {"prompt": "a red circle"}

@@ -10,7 +10,7 @@ from config.settings import RedisSettings
 from tests.api.api_support import DATA_URL, PNG, Api, error_of, serving, settings_for
 from tests.redis_support import wait_until
 from tests.workers.jobs_support import GRAPH, client
-from workers.jobs import keys
+from workers.jobs.redis import keys
 
 JOBS = "/v3/images/jobs"
 BODY: dict[str, Any] = {"prompt": "a red circle"}

@@ -17,9 +17,9 @@ from tests.api.api_support import PNG, Api, error_of, serving, settings_for
 from tests.redis_support import RunningRedis, running_redis, wait_until
 from tests.stack.support import free_port
 from tests.workers.jobs_support import GRAPH, SHORT, Upkeep, claims_of, client
-from workers.jobs import keys
 from workers.jobs.claims import Claims
-from workers.jobs.presence import WorkerPresence
+from workers.jobs.observe.presence import WorkerPresence
+from workers.jobs.redis import keys
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "metrics.md").read_text()

@@ -7,7 +7,7 @@ import pytest
 from config.settings import RedisSettings
 from tests.api.api_support import error_of, serving, settings_for
 from tests.workers.jobs_support import client
-from workers.jobs import keys
+from workers.jobs.redis import keys
 
 GENERATIONS, JOBS = "/v3/images/generations", "/v3/images/jobs"
 BODY = {"prompt": "a red circle"}

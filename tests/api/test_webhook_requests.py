@@ -10,7 +10,7 @@ from tests.api.api_support import PNG, Api, error_of, serving
 from tests.redis_support import RunningRedis
 from tests.workers.jobs_support import client
 from tests.workers.webhook_support import SECRET
-from workers.jobs import keys
+from workers.jobs.redis import keys
 
 PATHS = ("/v3/images/jobs", "/v3/images/generations")
 HOOK = {"url": "https://hooks.example/x"}

@@ -21,9 +21,9 @@ from tests.cli.cli_support import ROOT, imagegen
 from tests.redis_support import RunningRedis, running_redis
 from tests.stack.support import serving
 from tests.workers.jobs_support import GRAPH, Upkeep, claims_of, client, submit
-from workers.jobs import keys
-from workers.jobs.checkup import look_at
-from workers.jobs.presence import WorkerPresence
+from workers.jobs.observe.diagnostics import look_at
+from workers.jobs.observe.presence import WorkerPresence
+from workers.jobs.redis import keys
 
 
 def settings_for(tmp_path: Path, url: str | None = None, **groups: Any) -> Settings:

@@ -15,7 +15,7 @@ from tests.faults.parts import GRAPH, Part, Parts, children
 from tests.faults.plan import APIS, WORKERS, Fault, Kind
 from tests.faults.proxy import Proxy
 from tests.faults.witness import Running, Witness
-from workers.jobs.keys import queue_name
+from workers.jobs.redis.keys import queue_name
 
 _AIM_S = 3.0
 _LOOK_EVERY_S = 0.05

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import redis
 
 from tests.faults.parts import GRAPH
-from workers.jobs import keys
-from workers.jobs.connection import Client
 from workers.jobs.job import Job, job_from_hash
-from workers.jobs.presence import live_workers
+from workers.jobs.observe.presence import live_workers
+from workers.jobs.redis import keys
+from workers.jobs.redis.connection import Client
 
 _JOB = keys.job("")
 

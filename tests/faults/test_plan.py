@@ -17,7 +17,7 @@ from tests.faults.store import Stored, StoredJob
 from tests.faults.witness import Story
 from workers.engine.images import encode
 from workers.jobs.job import Job, JobError, Status
-from workers.jobs.options import JobOptions
+from workers.jobs.job_options import JobOptions
 
 PLAN = make_plan(5, 3)
 NOW = time.time()

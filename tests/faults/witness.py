@@ -10,9 +10,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from tests.faults.parts import GRAPH
-from workers.jobs import keys
-from workers.jobs.connection import Client
 from workers.jobs.events import FINAL
+from workers.jobs.redis import keys
+from workers.jobs.redis.connection import Client
 
 _AWAY = (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError)
 

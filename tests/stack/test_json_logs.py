@@ -124,7 +124,7 @@ def test_a_child_that_dies_is_told_with_its_job(parts: Parts) -> None:
     (child,) = Path(f"/proc/{parts.worker.pid}/task/{parts.worker.pid}/children").read_text().split()
     os.kill(int(child), signal.SIGKILL)
     wait_until(lambda: bool(parts.of("worker", job_id=job_id, request_id="mine-2", attempt=2)), "its second attempt")
-    assert parts.of("worker", job_id=job_id, graph="demo", level="ERROR", logger="workers.supervision")
+    assert parts.of("worker", job_id=job_id, graph="demo", level="ERROR", logger="workers.process.supervision")
     parts.http.post(f"/v3/images/jobs/{job_id}/cancel")
 
 

@@ -20,7 +20,7 @@ from config.settings import HttpSettings, RedisSettings
 from tests.redis_support import wait_until
 from tests.stack.support import free_port
 from tests.stack.worker_support import a_worker, an_api
-from workers.jobs import keys
+from workers.jobs.redis import keys
 
 CLIENTS = 6
 

@@ -38,8 +38,8 @@ from tests.workers.adapter_support import UNET, write_diffusers, write_kohya, wr
 from tests.workers.engine_support import MODELS, make_graph, make_request
 from tests.workers.test_runtime_adapters import OTHER
 from workers.engine.simulated import SimulatedEngine
-from workers.engine_adapters import EngineAdapters
 from workers.jobs.adapter_registry import AdapterRegistry, AddedAdapter, AddedAdapters
+from workers.process.adapter_sync import EngineAdapters
 
 ADMINISTRATOR, CLIENT = "first-key-0123456789", "other-key-0123456789"
 

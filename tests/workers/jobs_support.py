@@ -9,13 +9,13 @@ import redis
 from config.settings import JobSettings, RedisSettings
 from graphs.families.model_facts import Operation
 from graphs.requests.request import ResolvedRequest
-from workers.jobs import keys
 from workers.jobs.claims import Claim, Claims
 from workers.jobs.events import JobEvent, JobEvents
 from workers.jobs.job import Job, JobError, Status
-from workers.jobs.metrics_view import MetricsView, Snapshot
-from workers.jobs.queue_view import Outlook, QueueView
+from workers.jobs.observe.metrics_view import MetricsView, Snapshot
+from workers.jobs.observe.queue_view import Outlook, QueueView
 from workers.jobs.recovery import Recovery
+from workers.jobs.redis import keys
 from workers.jobs.store import JobStore, Submission
 
 T = TypeVar("T")

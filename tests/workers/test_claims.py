@@ -25,9 +25,9 @@ from tests.workers.jobs_support import (
     submit,
     waiting,
 )
-from workers.jobs import keys
 from workers.jobs.claims import Claim, Claims
 from workers.jobs.job import TRANSITIONS, Job, JobError, Status
+from workers.jobs.redis import keys
 from workers.jobs.store import Submission
 
 FINAL = [status for status in Status if status.is_final]

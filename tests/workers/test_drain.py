@@ -22,12 +22,12 @@ from tests.workers.jobs_support import (
     waiting,
 )
 from tests.workers.test_runner import TinyEngine
-from workers import drain as drain_module
-from workers.drain import Drain
 from workers.jobs.job import Status
-from workers.orders import Order, Orders
-from workers.runner import Runner
-from workers.supervision import is_running
+from workers.process import drain as drain_module
+from workers.process.drain import Drain
+from workers.process.orders import Order, Orders
+from workers.process.runner import Runner
+from workers.process.supervision import is_running
 
 
 @pytest.fixture

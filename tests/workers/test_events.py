@@ -17,10 +17,10 @@ from tests.workers.jobs_support import (
     follow,
     submit,
 )
-from workers.jobs import keys
 from workers.jobs.claims import Preview
 from workers.jobs.events import EventReader, JobEvent, JobEvents
 from workers.jobs.job import Job, Status
+from workers.jobs.redis import keys
 from workers.jobs.store import JobStore
 
 ALL = ["queued", "in_progress", "progress", "progress", "preview", "completed"]

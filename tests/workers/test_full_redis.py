@@ -32,9 +32,9 @@ from tests.workers.worker_process import WorkerProcess, running_worker
 from workers.engine.simulated import SimulatedEngine
 from workers.jobs.claims import Preview
 from workers.jobs.job import Job, JobError, Status
-from workers.jobs.presence import WorkerPresence
+from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.store import Once, Submission
-from workers.runner import Runner
+from workers.process.runner import Runner
 
 _MAX_MEMORY = 32 * 2**20
 _LONG_S = 60

@@ -5,7 +5,7 @@ import pytest
 from config.settings import RedisSettings
 from tests.workers.jobs_support import a_request, look, submit
 from workers.jobs.job import TRANSITIONS, Job, Status, cost_of, job_from_hash, new_job_id
-from workers.jobs.options import JobOptions
+from workers.jobs.job_options import JobOptions
 
 FINAL = {Status.COMPLETED, Status.FAILED, Status.CANCELLED}
 

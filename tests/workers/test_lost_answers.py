@@ -20,10 +20,10 @@ from tests.workers.jobs_support import (
     submit,
     waiting,
 )
-from workers.jobs import keys
 from workers.jobs.claims import Claim
 from workers.jobs.job import Job, Status
-from workers.jobs.scripts import script_arguments, script_keys
+from workers.jobs.redis import keys
+from workers.jobs.redis.scripts import script_arguments, script_keys
 from workers.jobs.store import JobStore, Once, Submission
 
 T = TypeVar("T")

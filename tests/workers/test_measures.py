@@ -9,11 +9,11 @@ from graphs.requests.request import AdapterSelection
 from tests.workers.jobs_support import GRAPH, a_request, claims_of, client, ended, on_metrics, put_in, submit
 from tests.workers.test_lost_answers import LossyProxy
 from workers.engine.simulated import SimulatedEngine
-from workers.jobs import keys
 from workers.jobs.job import JobError
-from workers.jobs.measures import STAGE_BOUNDS_S, STAGES, histogram, observation, stages_measured
+from workers.jobs.observe.measures import STAGE_BOUNDS_S, STAGES, histogram, observation, stages_measured
+from workers.jobs.redis import keys
 from workers.jobs.store import Submission
-from workers.runner import Runner
+from workers.process.runner import Runner
 
 
 def test_each_value_falls_into_the_bucket_whose_bound_it_does_not_exceed() -> None:

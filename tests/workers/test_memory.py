@@ -23,12 +23,12 @@ from tests.workers.jobs_support import (
     submit,
 )
 from tests.workers.webhook_support import job_with_webhook
-from workers.jobs import keys
 from workers.jobs.bounds import kept_memory_bytes, queue_memory_bytes
 from workers.jobs.broker import make_celery, wake_worker
 from workers.jobs.claims import Preview
 from workers.jobs.job import JobError, Status
-from workers.jobs.presence import WorkerPresence
+from workers.jobs.observe.presence import WorkerPresence
+from workers.jobs.redis import keys
 from workers.jobs.request_rates import RequestRates
 from workers.jobs.store import Once, Submission
 

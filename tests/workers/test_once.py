@@ -18,9 +18,9 @@ from tests.workers.jobs_support import (
     put_in,
     waiting,
 )
-from workers.jobs import keys
 from workers.jobs.job import Job, Status
-from workers.jobs.options import JobOptions
+from workers.jobs.job_options import JobOptions
+from workers.jobs.redis import keys
 from workers.jobs.store import Once, Submission
 
 KEYED = Once("key:mine", "digest", 100, "always")

@@ -23,10 +23,10 @@ from tests.workers.jobs_support import (
     submit,
     waiting,
 )
-from workers.jobs import keys
 from workers.jobs.claims import Claim
 from workers.jobs.job import Job, JobError
-from workers.jobs.options import JobOptions
+from workers.jobs.job_options import JobOptions
+from workers.jobs.redis import keys
 from workers.jobs.store import Once, Submission
 
 # A request without a picture has a few hundred bytes.

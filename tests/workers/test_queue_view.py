@@ -15,10 +15,10 @@ from tests.workers.jobs_support import (
     put_in,
     submit,
 )
-from workers.jobs import keys
 from workers.jobs.job import Job, Status
-from workers.jobs.options import JobOptions
-from workers.jobs.queue_view import Page
+from workers.jobs.job_options import JobOptions
+from workers.jobs.observe.queue_view import Page
+from workers.jobs.redis import keys
 from workers.jobs.store import Submission
 
 

@@ -23,11 +23,11 @@ from tests.workers.jobs_support import (
     submit,
     waiting,
 )
-from workers.jobs import keys
 from workers.jobs.broker import make_celery, wake_worker
 from workers.jobs.job import Job, JobError, Status
-from workers.jobs.presence import ALIVE_S, WorkerPresence
+from workers.jobs.observe.presence import ALIVE_S, WorkerPresence
 from workers.jobs.recovery import Recovery
+from workers.jobs.redis import keys
 
 PRESENCE = WorkerPresence("w1", GRAPH, "CPU", ready=True, operations=("generation",), seen_at=0.0)
 

@@ -10,7 +10,7 @@ import uvloop
 from config.settings import RedisSettings
 from graphs.errors import ConfigurationError, ServiceUnavailable
 from tests.workers.jobs_support import claims_of, on_store
-from workers.jobs.connection import connect_async, redis_errors, redis_url
+from workers.jobs.redis.connection import connect_async, redis_errors, redis_url
 
 ALL = [kind for _, kind in inspect.getmembers(redis.exceptions, inspect.isclass) if issubclass(kind, Exception)]
 NOBODY = RedisSettings(url="redis://127.0.0.1:1/0")

@@ -15,9 +15,9 @@ from tests.workers.jobs_support import GRAPH, a_request, cancel, claims_of, eras
 from workers.engine.protocol import Generated, GenerationCancelled, InputImages, OnStep, Step
 from workers.engine.simulated import SimulatedEngine
 from workers.jobs.job import Job, JobError, Status
-from workers.jobs.options import JobOptions
+from workers.jobs.job_options import JobOptions
 from workers.jobs.store import Submission
-from workers.runner import Runner
+from workers.process.runner import Runner
 
 
 class TinyEngine:

@@ -9,12 +9,12 @@ import pytest
 from config.settings import RedisSettings
 from tests.redis_support import wait_until
 from tests.workers.jobs_support import GRAPH, Upkeep, claimed, client, look, on_store, submit, waiting
-from workers.drain import Drain
-from workers.jobs import keys
-from workers.jobs.presence import WorkerPresence
-from workers.orders import Orders
-from workers.report_board import LoadReport, ReportBoard
-from workers.supervision import PoolView, Supervision, is_running
+from workers.jobs.observe.presence import WorkerPresence
+from workers.jobs.redis import keys
+from workers.process.drain import Drain
+from workers.process.orders import Orders
+from workers.process.report_board import LoadReport, ReportBoard
+from workers.process.supervision import PoolView, Supervision, is_running
 
 PRESENCE = WorkerPresence(name="w", graph=GRAPH, device="CPU", ready=False, operations=(), seen_at=0.0)
 

@@ -23,13 +23,13 @@ from tests.workers.jobs_support import (
     waiting,
 )
 from tests.workers.worker_process import WorkerProcess, running_worker
-from workers.drain import Drain
-from workers.jobs import keys
 from workers.jobs.job import Job, JobError, Status
-from workers.jobs.presence import WorkerPresence
-from workers.orders import Orders
-from workers.report_board import ReportBoard
-from workers.supervision import PoolView, Supervision
+from workers.jobs.observe.presence import WorkerPresence
+from workers.jobs.redis import keys
+from workers.process.drain import Drain
+from workers.process.orders import Orders
+from workers.process.report_board import ReportBoard
+from workers.process.supervision import PoolView, Supervision
 
 SOON = JobSettings(time_limit_s=2, time_limit_grace_s=1, lease_s=1.5)
 SENTENCE = "The job was stopped: it ran longer than the 2 s of IMAGEGEN_JOBS__TIME_LIMIT_S."

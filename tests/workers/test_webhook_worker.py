@@ -13,7 +13,7 @@ from config.settings import RedisSettings, Settings, WebhookSettings
 from tests.redis_support import pause, wait_until
 from tests.workers.jobs_support import client, ended
 from tests.workers.webhook_support import SECRET, Post, job_with_webhook, receiving
-from workers.jobs import keys
+from workers.jobs.redis import keys
 
 WEBHOOKS = WebhookSettings(secret=SECRET, allow_private=True, first_retry_s=0.3)
 

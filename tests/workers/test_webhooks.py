@@ -20,13 +20,13 @@ from graphs.errors import InvalidRequest
 from tests.redis_support import wait_until
 from tests.workers.jobs_support import GRAPH, cancel, claimed, claims_of, client, ended, erase, submit
 from tests.workers.webhook_support import LOCAL, OTHER_SECRET, SECRET, Post, Received, job_with_webhook, receiving
-from workers.jobs import keys
 from workers.jobs.deliveries import Deliveries
 from workers.jobs.job import Job, Status
-from workers.jobs.options import Webhook
+from workers.jobs.job_options import Webhook
+from workers.jobs.redis import keys
 from workers.webhooks.event import signature_headers
 from workers.webhooks.sender import Sender, Verdict
-from workers.webhooks.target import TargetRefused, check_url
+from workers.webhooks.url_check import TargetRefused, check_url
 
 PUBLIC = "93.184.216.34"
 

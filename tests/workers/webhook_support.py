@@ -11,13 +11,13 @@ from typing import Any
 
 from config.settings import RedisSettings, WebhookSettings
 from tests.workers.jobs_support import a_request, client, put_in
-from workers.jobs import keys
 from workers.jobs.deliveries import Deliveries
 from workers.jobs.job import Job
-from workers.jobs.options import JobOptions, Webhook
+from workers.jobs.job_options import JobOptions, Webhook
+from workers.jobs.redis import keys
 from workers.jobs.store import Submission
 from workers.net.public_address import Resolver
-from workers.webhooks.courier import Courier
+from workers.webhooks.delivery import Courier
 from workers.webhooks.sender import Sender
 
 SECRET = "whsec_c2VjcmV0IG9mIHRoaXMgdGVzdCwgMzIgYnl0ZXM="

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from config.settings import RedisSettings
 from graphs.definition.graph import LoraAdapter, LoraMode
-from workers.jobs import keys
-from workers.jobs.connection import connect, connect_async, redis_errors
+from workers.jobs.redis import keys
+from workers.jobs.redis.connection import connect, connect_async, redis_errors
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from kombu.exceptions import OperationalError
 
 from config.settings import Settings
 from graphs.errors import ServiceUnavailable
-from workers.jobs.connection import redis_url
-from workers.jobs.keys import WEBHOOK_QUEUE, queue_name
+from workers.jobs.redis.connection import redis_url
+from workers.jobs.redis.keys import WEBHOOK_QUEUE, queue_name
 
 RUN_JOB = "imagegen.run_job"
 DELIVER_WEBHOOK = "imagegen.deliver_webhook"

@@ -15,10 +15,10 @@ from typing import Any
 
 from config.settings import JobSettings, RedisSettings
 from graphs.errors import ServiceUnavailable, StoreFull
-from workers.jobs import keys
-from workers.jobs.connection import connect, redis_errors
 from workers.jobs.job import Job, JobError, Status, job_from_hash
-from workers.jobs.scripts import script, script_arguments, script_keys
+from workers.jobs.redis import keys
+from workers.jobs.redis.connection import connect, redis_errors
+from workers.jobs.redis.scripts import script, script_arguments, script_keys
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from config.settings import RedisSettings
-from workers.jobs import keys
-from workers.jobs.connection import connect, redis_errors
-from workers.jobs.scripts import script
+from workers.jobs.redis import keys
+from workers.jobs.redis.connection import connect, redis_errors
+from workers.jobs.redis.scripts import script
 
 # Longer than an attempt takes, with the wait for a free worker.
 _HOLD_S = 60.0

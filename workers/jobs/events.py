@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from config.settings import RedisSettings
-from workers.jobs import keys
-from workers.jobs.connection import connect_async, redis_errors
+from workers.jobs.redis import keys
+from workers.jobs.redis.connection import connect_async, redis_errors
 
 _BLOCK_S = 5.0
 FINAL = frozenset({"completed", "failed", "cancelled"})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from graphs.requests.request import ResolvedRequest
-from workers.jobs.options import JobOptions
+from workers.jobs.job_options import JobOptions
 
 
 class Status(StrEnum):
@@ -25,7 +25,7 @@ class Status(StrEnum):
         return not TRANSITIONS[self]
 
 
-# The only changes there are; each is one Lua script's compare-and-set (workers/jobs/lua).
+# The only changes there are; each is one Lua script's compare-and-set (workers/jobs/redis/lua).
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.IN_PROGRESS, Status.CANCELLED, Status.FAILED}),
     Status.IN_PROGRESS: frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.QUEUED}),

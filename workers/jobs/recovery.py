@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from config.settings import JobSettings, RedisSettings
-from workers.jobs import keys
-from workers.jobs.connection import connect, redis_errors
 from workers.jobs.job import overdue_error
-from workers.jobs.presence import WorkerPresence, live_workers, stale_names
-from workers.jobs.scripts import script, script_arguments, script_keys
+from workers.jobs.observe.presence import WorkerPresence, live_workers, stale_names
+from workers.jobs.redis import keys
+from workers.jobs.redis.connection import connect, redis_errors
+from workers.jobs.redis.scripts import script, script_arguments, script_keys
 
 _RESEND_AFTER_S = 5.0
 # The message of the job that a worker runs, and one that it got while it was told to stop.

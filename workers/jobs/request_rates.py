@@ -12,8 +12,8 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from config.settings import RedisSettings
 from graphs.errors import RateLimited
-from workers.jobs import keys
-from workers.jobs.connection import connect_async, redis_errors
+from workers.jobs.redis import keys
+from workers.jobs.redis.connection import connect_async, redis_errors
 
 _LONGEST_WAIT_S = 60
 

@@ -11,13 +11,13 @@ from typing import Literal
 from config.settings import JobSettings, RedisSettings
 from graphs.errors import ArtifactExpired, IdempotencyConflict, JobNotFound, QueueFull, RequestTooLarge, StoreFull
 from graphs.requests.request import ResolvedRequest
-from workers.jobs import keys
 from workers.jobs.bounds import Bound, QueueBounds, queue_bounds
-from workers.jobs.connection import connect_async, redis_errors
 from workers.jobs.job import Job, Status, cost_of, job_from_hash, new_job_id
-from workers.jobs.options import JobOptions
-from workers.jobs.presence import WorkerPresence, live_workers
-from workers.jobs.scripts import script, script_arguments, script_keys
+from workers.jobs.job_options import JobOptions
+from workers.jobs.observe.presence import WorkerPresence, live_workers
+from workers.jobs.redis import keys
+from workers.jobs.redis.connection import connect_async, redis_errors
+from workers.jobs.redis.scripts import script, script_arguments, script_keys
 
 
 @dataclass(frozen=True)

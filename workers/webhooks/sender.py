@@ -12,7 +12,7 @@ import httpx
 
 from config.settings import WebhookSettings
 from workers.net.public_address import PrivateAddress, Resolver
-from workers.webhooks.target import TargetRefused, check_url, checked_addresses
+from workers.webhooks.url_check import TargetRefused, check_url, checked_addresses
 
 _MOST_BODY_BYTES = 64 * 1024
 _TRY_AGAIN = frozenset({408, 429})

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from graphs.errors import ServiceUnavailable
 from workers.jobs.recovery import Recovery
-from workers.orders import Order, Orders
+from workers.process.orders import Order, Orders
 
 log = logging.getLogger(__name__)
 

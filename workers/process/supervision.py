@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 
 from graphs.errors import ServiceUnavailable
-from workers.drain import Drain
-from workers.jobs.presence import WorkerPresence
+from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.recovery import Recovery
-from workers.report_board import LoadReport, ReportBoard
+from workers.process.drain import Drain
+from workers.process.report_board import LoadReport, ReportBoard
 
 log = logging.getLogger(__name__)
 

@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from config.settings import RedisSettings
-from workers.jobs import keys
-from workers.jobs.connection import connect_async, redis_errors
-from workers.jobs.presence import WorkerPresence, live_workers
+from workers.jobs.observe.presence import WorkerPresence, live_workers
+from workers.jobs.redis import keys
+from workers.jobs.redis.connection import connect_async, redis_errors
 
 _PER_GRAPH = 4
 
 
 @dataclass(frozen=True)
 class GraphFigures:
-    """A graph's queue at this moment, and all that was counted of its jobs (``workers/jobs/measures.py``)."""
+    """A graph's queue at this moment, and all that was counted of its jobs (``workers/jobs/observe/measures.py``)."""
 
     queued: int
     running: int

@@ -12,8 +12,8 @@ from workers.engine.images import decode_inputs, encode
 from workers.engine.protocol import Engine, GenerationCancelled, Step
 from workers.jobs.claims import Claim, Claims, Preview
 from workers.jobs.job import JobError, overdue_error
-from workers.jobs.measures import stages_measured
-from workers.orders import Order
+from workers.jobs.observe.measures import stages_measured
+from workers.process.orders import Order
 
 log = logging.getLogger(__name__)
 

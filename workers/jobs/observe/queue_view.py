@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from config.settings import RedisSettings
-from workers.jobs import keys
-from workers.jobs.connection import connect_async, redis_errors
 from workers.jobs.job import Job, Status, job_from_hash, status_shown
+from workers.jobs.redis import keys
+from workers.jobs.redis.connection import connect_async, redis_errors
 
 _CHUNK = 50
 

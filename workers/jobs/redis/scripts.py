@@ -2,7 +2,7 @@
 
 Every script gets a graph's queued and running, the common events and the graph's backlog as its first keys, and the
 beginning of a job's key and the two times to live as its first arguments; ``prelude.lua`` names them. The keys of a job
-follow from its id (workers/jobs/keys.py spells them; a test holds both spellings together).
+follow from its id (workers/jobs/redis/keys.py spells them; a test holds both spellings together).
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from config.settings import JobSettings
-from workers.jobs import keys
-from workers.jobs.measures import DURATION_BOUNDS_S, bound_text
+from workers.jobs.observe.measures import DURATION_BOUNDS_S, bound_text
+from workers.jobs.redis import keys
 
 _FOLDER = Path(__file__).parent / "lua"
 # Deliveries are kept as long as OpenAI and Standard Webhooks say that one is tried: three days.

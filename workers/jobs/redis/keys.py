@@ -72,7 +72,7 @@ def pace(graph: str) -> str:
 
 
 def metrics(graph: str) -> str:
-    """Hash: what /metrics tells of a graph; workers/jobs/measures.py names its fields."""
+    """Hash: what /metrics tells of a graph; workers/jobs/observe/measures.py names its fields."""
     return f"{_PREFIX}:metrics:{graph}"
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import redis
 
 from config.settings import RedisSettings
-from workers.jobs import keys
-from workers.jobs.connection import Client, connect, redis_errors
-from workers.jobs.presence import WorkerPresence, live_workers
+from workers.jobs.observe.presence import WorkerPresence, live_workers
+from workers.jobs.redis import keys
+from workers.jobs.redis.connection import Client, connect, redis_errors
 
 _DELIVERED_WITHIN_S = 120
 
