@@ -8,11 +8,11 @@ from functools import partial
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from api.documentation import describe
 from api.drain import Leaving
-from api.errors import install_error_handlers
-from api.middleware import BodyLimit, LastResort, RequestId
-from api.observing import PREFIXES, AccessLog, HttpMetrics
+from api.http.access_log import PREFIXES, AccessLog, HttpMetrics
+from api.http.errors import install_error_handlers
+from api.http.middleware import BodyLimit, LastResort, RequestId
+from api.http.openapi import describe
 from api.routers import adapters, health, images, jobs, metrics, models
 from api.service import ImageService
 from config.settings import Settings, prometheus_folder

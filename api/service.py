@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from api.drain import Drain
-from api.served import Served
+from api.live_models import Served
 from api.waiter import JobWaiter, WaitingEnded
 from config.log_context import log_from_here_with
 from config.settings import Settings

@@ -24,7 +24,7 @@
     `-- EngineError               the runtime could not load or generate
 
 A class's docstring is its default message and ``code`` its machine-readable name. Nothing here knows
-of HTTP: ``api/errors.py`` is the only place where an error becomes a status.
+of HTTP: ``api/http/errors.py`` is the only place where an error becomes a status.
 """
 
 from pathlib import Path

@@ -4,12 +4,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.auth import Administrator
-from api.bodies import read_json
-from api.dependencies import Service
-from api.documentation import body_docs, json_schema
-from api.errors import documented
-from api.schemas import ModelBody
+from api.http.auth import Administrator
+from api.http.dependencies import Service
+from api.http.errors import documented
+from api.http.openapi import body_docs, json_schema
+from api.request.bodies import read_json
+from api.request.schemas import ModelBody
 from graphs import errors
 from graphs.requests.request import FiniteFloat
 

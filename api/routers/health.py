@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
-from api.dependencies import Service
-from api.documentation import OPEN
-from api.errors import NOT_READY, documented
+from api.http.dependencies import Service
+from api.http.errors import NOT_READY, documented
+from api.http.openapi import OPEN
 from graphs.errors import ServiceUnavailable
 
 router = APIRouter(tags=["health"])

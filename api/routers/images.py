@@ -5,13 +5,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from api.answering import answer
-from api.auth import AskingOwner
-from api.dependencies import Service, Signer
-from api.documentation import EVENT_STREAM, body_docs, form_schema, json_schema
-from api.errors import documented
-from api.schemas import EditBody, ImageBody, ImagesResponse, JobBody
-from api.submitting import ask_for_edit, ask_for_generation, ask_for_variation
+from api.answer.answers import answer
+from api.http.auth import AskingOwner
+from api.http.dependencies import Service, Signer
+from api.http.errors import documented
+from api.http.openapi import EVENT_STREAM, body_docs, form_schema, json_schema
+from api.request.schemas import EditBody, ImageBody, ImagesResponse, JobBody
+from api.request.submission import ask_for_edit, ask_for_generation, ask_for_variation
 from graphs import errors
 
 router = APIRouter(tags=["images"])

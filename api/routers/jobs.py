@@ -6,17 +6,17 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from api.answering import SSE_HEADERS, accepted
-from api.auth import AskingOwner, KeyOwner
-from api.dependencies import Service, Signer
-from api.documentation import EVENT_STREAM, OPEN, PICTURES, body_docs
-from api.errors import documented
-from api.responses import CONTENT_TYPES, base_url, embedded, job_body, poll_headers
+from api.answer.answers import SSE_HEADERS, accepted
+from api.answer.responses import CONTENT_TYPES, base_url, embedded, job_body, poll_headers
+from api.answer.streaming import stream_job
+from api.http.auth import AskingOwner, KeyOwner
+from api.http.dependencies import Service, Signer
+from api.http.errors import documented
+from api.http.openapi import EVENT_STREAM, OPEN, PICTURES, body_docs
+from api.request.schemas import ImagesResponse, JobBody, JobDeleted, JobPage
+from api.request.submission import ask_for_either
 from api.routers.images import EDIT_DOCS, GENERATION_DOCS, REFUSALS
-from api.schemas import ImagesResponse, JobBody, JobDeleted, JobPage
 from api.service import ImageService
-from api.streaming import stream_job
-from api.submitting import ask_for_either
 from graphs import errors
 from graphs.errors import InvalidRequest, JobNotFound
 from workers.jobs.job import Job

@@ -11,11 +11,11 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from api.auth import KeyOwner
-from api.dependencies import Service
-from api.errors import documented
-from api.observing import HttpMetrics
-from api.queue_metrics import QueueMetrics
+from api.http.access_log import HttpMetrics
+from api.http.auth import KeyOwner
+from api.http.dependencies import Service
+from api.http.errors import documented
+from api.http.metrics import QueueMetrics
 from api.service import ImageService
 from graphs.errors import AuthenticationFailed, ServiceUnavailable
 from workers.jobs.observe.metrics_view import Snapshot

@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter, Request
 
-from api.auth import KeyOwner
-from api.dependencies import Service
-from api.errors import documented
-from api.schemas import ModelBody, ModelList
+from api.http.auth import KeyOwner
+from api.http.dependencies import Service
+from api.http.errors import documented
+from api.request.schemas import ModelBody, ModelList
 from graphs.errors import AuthenticationFailed, ModelNotFound
 from graphs.repository.repository import Route
 

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.schemas import EditBody, ImageBody
+from api.request.schemas import EditBody, ImageBody
 from tests.api.api_support import AT_ONCE, DATA_URL, PNG, Api, error_of, picture
 
 GENERATIONS, EDITS = "/v3/images/generations", "/v3/images/edits"

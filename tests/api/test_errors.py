@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from api.errors import STATUS, status_of
+from api.http.errors import STATUS, status_of
 from config.settings import RedisSettings
 from graphs import errors
 from tests.api.api_support import AT_ONCE, Api, error_of, picture, serving, settings_for

@@ -1,6 +1,6 @@
 import pytest
 
-from api.preferences import read_preference
+from api.request.preferences import read_preference
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 from itsdangerous import URLSafeTimedSerializer
 
-from api.signing import UrlSigner
+from api.answer.signed_urls import UrlSigner
 from graphs.errors import ArtifactExpired, JobNotFound
 
 SIGNER = UrlSigner("key", 60)

@@ -1,7 +1,7 @@
 import pytest
 from starlette.requests import Request
 
-from api.wishes import Wishes, read_wishes
+from api.request.headers import Wishes, read_wishes
 from graphs.errors import InvalidRequest
 from workers.jobs.store import Once
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from api.schemas import ImageBody
+from api.request.schemas import ImageBody
 from graphs.families.model_facts import ModelFacts, Operation, read_model_facts
 from graphs.repository.bundled import load_served
 from graphs.repository.repository import Route

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import strategies as st
 
-from api.schemas import ImageBody
+from api.request.schemas import ImageBody
 from tests.api.api_support import PNG
 from tests.fuzz.fuzz_support import check_answer, examples, explore
 from tests.fuzz.raw_http import KEY, Answer, ask

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 from itsdangerous import URLSafeTimedSerializer
 
-from api.signing import UrlSigner
+from api.answer.signed_urls import UrlSigner
 from config.settings import RedisSettings
 from tests.api.api_support import PNG, Api, error_of, serving, settings_for
 from tests.fuzz.fuzz_support import check_answer, examples, explore

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import strategies as st
 
-from api.schemas import EditBody
+from api.request.schemas import EditBody
 from tests.api.api_support import DATA_URL
 from tests.fuzz.fuzz_support import check_answer, examples, explore
 from tests.fuzz.raw_http import KEY, Answer, ask

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from openai import InvalidWebhookSignatureError, OpenAI
 
-from api.webhooks import check_webhook
+from api.request.webhooks import check_webhook
 from config.settings import RedisSettings, Settings, SettingsError, WebhookSettings, load_settings
 from graphs.errors import InvalidRequest
 from tests.redis_support import wait_until

@@ -11,8 +11,8 @@ from pydantic_core import from_json
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
-from api.schemas import EditBody, ImageBody, ImageReference, JobObjects
-from api.validation import invalid_request
+from api.request.schemas import EditBody, ImageBody, ImageReference, JobObjects
+from api.request.validation import invalid_request
 from graphs.errors import InvalidImage, InvalidRequest
 
 Body = TypeVar("Body", bound=BaseModel)

@@ -12,9 +12,9 @@ from typing import Any
 
 from fastapi.sse import format_sse_event
 
-from api.errors import error_body, status_of
-from api.responses import job_body
-from api.schemas import Usage
+from api.answer.responses import job_body
+from api.http.errors import error_body, status_of
+from api.request.schemas import Usage
 from api.service import ImageService
 from api.waiter import WaitingEnded
 from graphs.errors import ImagegenError, ServiceUnavailable

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from starlette.requests import Request
 
-from api.schemas import ImageData, ImagesResponse, JobBody, JobErrorBody, JobUrls, Usage
-from api.signing import UrlSigner
+from api.answer.signed_urls import UrlSigner
+from api.request.schemas import ImageData, ImagesResponse, JobBody, JobErrorBody, JobUrls, Usage
 from workers.jobs.job import Job, Status, status_shown
 from workers.jobs.observe.queue_view import Outlook
 

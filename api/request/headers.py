@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from api.preferences import read_preference
+from api.request.preferences import read_preference
 from graphs.errors import InvalidRequest
 from workers.jobs.store import Once
 

@@ -9,8 +9,8 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from api.schemas import ErrorBody
-from api.validation import invalid_request
+from api.request.schemas import ErrorBody
+from api.request.validation import invalid_request
 from graphs import errors
 
 log = logging.getLogger(__name__)

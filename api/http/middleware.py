@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import error_body
-from api.observing import route_of
+from api.http.access_log import route_of
+from api.http.errors import error_body
 from config.log_context import logged_with
 from graphs.errors import RequestTooSlow
 

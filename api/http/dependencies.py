@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from api.answer.signed_urls import UrlSigner
 from api.service import ImageService
-from api.signing import UrlSigner
 
 
 def _service(request: Request) -> ImageService:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api.dependencies import Service
+from api.http.dependencies import Service
 from graphs.api_keys import ANYONE, KeyRing, Owner
 from graphs.errors import AuthenticationFailed, NotAllowed
 

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.requests import Request
 
-from api.responses import base_url, embedded, job_body, linked, poll_headers, server_timing
+from api.answer.responses import base_url, embedded, job_body, linked, poll_headers, server_timing
+from api.answer.signed_urls import UrlSigner
+from api.answer.streaming import error_event, stream_pictures
+from api.request.headers import RETRY_PAUSE_S
+from api.request.submission import Ask
 from api.service import ImageService
-from api.signing import UrlSigner
-from api.streaming import error_event, stream_pictures
-from api.submitting import Ask
 from api.waiter import WaitingEnded
-from api.wishes import RETRY_PAUSE_S
 from graphs.errors import ImagegenError, ShuttingDown
 from workers.jobs.job import Job
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from starlette.requests import Request
 
-from api.bodies import EditRequest, brings_images, read_edit, read_json
-from api.schemas import ImageBody
+from api.request.bodies import EditRequest, brings_images, read_edit, read_json
+from api.request.headers import RETRY_PAUSE_S, Wishes, read_wishes
+from api.request.schemas import ImageBody
+from api.request.webhooks import check_webhook
 from api.service import ImageService
-from api.webhooks import check_webhook
-from api.wishes import RETRY_PAUSE_S, Wishes, read_wishes
 from graphs.api_keys import Owner, Priority
 from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions
