@@ -4,15 +4,15 @@ import sys
 
 import typer
 
-from cli.api_command import api
-from cli.configure_command import configure
-from cli.doctor_command import doctor
+from cli.commands.api import api
+from cli.commands.configure import configure
+from cli.commands.doctor import doctor
+from cli.commands.generate import generate
+from cli.commands.jobs import jobs
+from cli.commands.serve import serve
+from cli.commands.validate import validate
+from cli.commands.worker import worker
 from cli.errors import UserError
-from cli.generate_command import generate
-from cli.jobs_command import jobs
-from cli.serve import serve
-from cli.validate_command import validate
-from cli.worker_command import worker
 from config.settings import SettingsError
 from graphs.errors import ConfigurationError
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import redis
 
-import cli.child
-from cli.redis_server import prepare, wait_until_answering
+import cli.local.tied_process
+from cli.local.redis_server import prepare, wait_until_answering
 from config.settings import RedisSettings
 
 _DEADLINE_S = 20.0
@@ -40,7 +40,7 @@ class RunningRedis:
 def running_redis(data_dir: Path, max_memory_bytes: int = 0) -> Iterator[RunningRedis]:
     """Start a server that keeps its data in ``data_dir``; it is killed at the end, and with this process."""
     server = prepare(data_dir, max_memory_bytes)
-    tied = [sys.executable, "-I", "-S", cli.child.__file__, str(os.getpid()), *server.command]
+    tied = [sys.executable, "-I", "-S", cli.local.tied_process.__file__, str(os.getpid()), *server.command]
     process = subprocess.Popen(tied, stdout=subprocess.DEVNULL)
     running = RunningRedis(RedisSettings(url=server.url), process)
     try:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import httpx
 
-from cli.announcement import base_url
-from cli.api_command import listen
 from cli.checks.finding import Finding, note, ok, wrong
+from cli.commands.api import listen
+from cli.commands.worker import child_environment
 from cli.errors import UserError
+from cli.local.announcement import base_url
 from cli.options import repository_from
-from cli.worker_command import child_environment
 from config.settings import HttpSettings, Settings
 from graphs.definition.graph import Graph
 from graphs.errors import ConfigurationError

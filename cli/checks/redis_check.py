@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.checks.finding import Finding, note, ok, wrong
-from cli.data_folder import is_in_use
 from cli.errors import UserError
-from cli.redis_server import check_url, find_binary, prepared_url
+from cli.local.data_folder import is_in_use
+from cli.local.redis_server import check_url, find_binary, prepared_url
 from config.settings import RedisSettings, Settings
 from graphs.errors import ServiceUnavailable
 from workers.jobs.observe.diagnostics import Checkup, RedisFacts, look_at

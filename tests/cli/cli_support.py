@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from cli.local.redis_server import OwnServer, prepare, wait_until_answering
+from cli.local.supervisor import ChildSpec, Supervisor
 from cli.main import run
-from cli.redis_server import OwnServer, prepare, wait_until_answering
-from cli.supervisor import ChildSpec, Supervisor
 
 ROOT = Path(__file__).resolve().parents[2]
 

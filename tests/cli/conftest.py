@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cli.supervisor import Backoff, Supervisor
+from cli.local.supervisor import Backoff, Supervisor
 
 
 @pytest.fixture

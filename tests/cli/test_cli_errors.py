@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.data_folder import locked_data_folder
+from cli.local.data_folder import locked_data_folder
 from tests.cli.cli_support import imagegen, imagegen_here
 
 Here = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -174,7 +174,7 @@ def test_a_folder_that_cannot_be_written(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cli.adapters.os.replace", full)
+    monkeypatch.setattr("cli.local.source_adapters.os.replace", full)
     assert "graph.pbtxt cannot be written: No space left" in refused(capsys, "--model_path", str(model))
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from cli import jobs_client
-from cli.jobs_client import JobsClient
+from cli.client import jobs_client
+from cli.client.jobs_client import JobsClient
 from config.settings import RedisSettings
 from tests.api.api_support import Api, serving, settings_for
 from tests.cli.cli_support import imagegen_here

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from cli.errors import UserError
-from cli.redis_server import (
+from cli.local.redis_server import (
     check_url,
     find_binary,
     has_answered,
@@ -17,7 +17,7 @@ from cli.redis_server import (
     prepare,
     wait_until_answering,
 )
-from cli.supervisor import ChildSpec, Supervisor
+from cli.local.supervisor import ChildSpec, Supervisor
 from config.settings import JobSettings, RedisSettings, Settings
 from tests.cli.cli_support import clean_environment, pause, start_redis, wait_for
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.announcement import announcement, base_url, curl_line
+from cli.local.announcement import announcement, base_url, curl_line
 from config.settings import HttpSettings
 from tests.cli.cli_support import clean_environment, imagegen, is_gone, wait_for
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli.errors import ChildRefused
-from cli.supervisor import Backoff, ChildSpec, Supervisor
+from cli.local.supervisor import Backoff, ChildSpec, Supervisor
 from tests.cli.cli_support import ROOT, clean_environment, is_gone, pause, wait_for
 
 SLEEPS = "import time; time.sleep(600)"
@@ -141,7 +141,7 @@ def test_a_killed_supervisor_leaves_no_child(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     code = f"""
 import pathlib, threading
-from cli.supervisor import ChildSpec, Supervisor
+from cli.local.supervisor import ChildSpec, Supervisor
 from tests.cli.test_supervisor import STUBBORN, spec
 supervisor = Supervisor()
 supervisor.start(spec("a", STUBBORN))

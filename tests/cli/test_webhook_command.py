@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from cli.commands.worker import webhook_command
 from cli.errors import UserError
+from cli.local.local_service import Service
+from cli.local.stop_signals import StopSignals
+from cli.local.supervisor import ChildSpec, Supervisor
 from cli.main import app
-from cli.service import Service
-from cli.stop_signals import StopSignals
-from cli.supervisor import ChildSpec, Supervisor
-from cli.worker_command import webhook_command
 from config.settings import RedisSettings, Settings, WebhookSettings
 
 

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
-import cli.child
-from cli.redis_server import has_answered, prepare
-from cli.worker_command import PROJECT_ROOT, celery_command, child_environment, worker_environment
+import cli.local.tied_process
+from cli.commands.worker import PROJECT_ROOT, celery_command, child_environment, worker_environment
+from cli.local.redis_server import has_answered, prepare
 from config.settings import Settings, load_settings
 from graphs.repository.bundled import BUNDLED_MODEL_NAME
 from tests.faults.plan import APIS, FATAL_WORDS, WORKERS
@@ -51,7 +51,7 @@ class Part:
 
     def start(self) -> None:
         """Start it, tied to this process: it never outlives the harness."""
-        tied = [sys.executable, "-I", "-S", cli.child.__file__, str(os.getpid()), *self._command]
+        tied = [sys.executable, "-I", "-S", cli.local.tied_process.__file__, str(os.getpid()), *self._command]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 tied, stdout=output, stderr=subprocess.STDOUT, env=self._environment, cwd=PROJECT_ROOT

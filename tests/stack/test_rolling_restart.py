@@ -15,7 +15,7 @@ from pathlib import Path
 import openai
 import redis
 
-from cli.api_command import listen
+from cli.commands.api import listen
 from config.settings import HttpSettings, RedisSettings
 from tests.redis_support import wait_until
 from tests.stack.support import free_port

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from celery import Celery
 
-from cli.worker_command import PROJECT_ROOT, child_environment
+from cli.commands.worker import PROJECT_ROOT, child_environment
 from config.settings import JobSettings, RedisSettings, Settings, WorkerSettings
 from tests.redis_support import wait_until
 from tests.workers.jobs_support import GRAPH, on_store

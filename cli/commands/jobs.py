@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from cli.generate_command import ApiKey, Url
+from cli.commands.generate import ApiKey, Url
 from workers.jobs.job import Status
 
 jobs = typer.Typer(name="jobs", help="List, show, watch and cancel the jobs of a running server.", no_args_is_help=True)
@@ -26,7 +26,7 @@ _NO_END = 1_000_000
 @jobs.command("list")
 def list_jobs(status: _Status = None, limit: _Limit = 20, url: Url = _HERE, api_key: ApiKey = None) -> None:
     """List the newest jobs."""
-    from cli.jobs_client import JobsClient  # an HTTP client, which the other commands need not load
+    from cli.client.jobs_client import JobsClient  # an HTTP client, which the other commands need not load
 
     with JobsClient(url, api_key, _TIMEOUT_S) as client:
         found = client.jobs(status.value if status else None, limit)
@@ -39,7 +39,7 @@ def list_jobs(status: _Status = None, limit: _Limit = 20, url: Url = _HERE, api_
 @jobs.command()
 def show(job_id: JobId, url: Url = _HERE, api_key: ApiKey = None) -> None:
     """Show all that is known of a job, one thing a line."""
-    from cli.jobs_client import JobsClient
+    from cli.client.jobs_client import JobsClient
 
     with JobsClient(url, api_key, _TIMEOUT_S) as client:
         job = client.job(job_id)
@@ -50,7 +50,7 @@ def show(job_id: JobId, url: Url = _HERE, api_key: ApiKey = None) -> None:
 @jobs.command()
 def watch(job_id: JobId, url: Url = _HERE, api_key: ApiKey = None) -> None:
     """Follow a job to its end. Exits with 0 when it is completed, else with 1."""
-    from cli.jobs_client import JobsClient
+    from cli.client.jobs_client import JobsClient
 
     event: dict[str, Any] = {}
     with JobsClient(url, api_key, _TIMEOUT_S) as client, _progress() as progress:
@@ -66,7 +66,7 @@ def watch(job_id: JobId, url: Url = _HERE, api_key: ApiKey = None) -> None:
 @jobs.command()
 def cancel(job_id: JobId, url: Url = _HERE, api_key: ApiKey = None) -> None:
     """Cancel a job: at once while it waits, at its next step while it runs."""
-    from cli.jobs_client import JobsClient
+    from cli.client.jobs_client import JobsClient
 
     with JobsClient(url, api_key, _TIMEOUT_S) as client:
         status = client.cancel(job_id)["status"]

@@ -9,7 +9,7 @@ from typing import Any, Self
 import httpx
 
 from cli.errors import UserError
-from cli.readiness import error_message
+from cli.local.readiness_probe import error_message
 
 _POLL_S = 0.2
 # A server that restarts is back within seconds, and has lost no job.

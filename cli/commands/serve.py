@@ -2,9 +2,10 @@
 
 import typer
 
-from cli.adapters import SourceLorasOption, serve_adapters
-from cli.api_command import listen
-from cli.data_folder import locked_data_folder
+from cli.commands.api import listen
+from cli.local.data_folder import locked_data_folder
+from cli.local.source_adapters import SourceLorasOption, serve_adapters
+from cli.local.stop_signals import StopSignals
 from cli.options import (
     ApiKeyFile,
     CacheDir,
@@ -22,7 +23,6 @@ from cli.options import (
     repository_from,
     settings_from,
 )
-from cli.stop_signals import StopSignals
 from config.log_setup import configure_logging
 
 
@@ -53,7 +53,7 @@ def serve(
             repository_from(settings)
         with StopSignals() as signals:
             # Imported here: it brings clients for Redis and HTTP, which the processes it starts would load in vain.
-            from cli.service import Service
+            from cli.local.local_service import Service
 
             configure_logging(settings.log, quiet=("httpx", "httpcore"))
             Service(settings, sorted(repository.graphs), lock, signals).run()

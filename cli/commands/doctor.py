@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.checks.finding import Finding, Verdict
+from cli.commands.worker import Device
 from cli.options import (
     ApiKeyFile,
     ConfigPath,
@@ -24,7 +25,6 @@ from cli.options import (
     TargetDevice,
     settings_from,
 )
-from cli.worker_command import Device
 from config.settings import Settings
 
 _MARKS = {Verdict.OK: ("✓", "green"), Verdict.NOTE: ("!", "yellow"), Verdict.WRONG: ("✗", "bold red")}

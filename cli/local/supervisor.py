@@ -19,7 +19,7 @@ from pathlib import Path
 from cli.errors import ChildRefused
 
 _logger = logging.getLogger(__name__)
-_SHIM = Path(__file__).resolve().parent / "child.py"
+_SHIM = Path(__file__).resolve().parent / "tied_process.py"
 _REFUSED = 2
 _POLL_S = 0.05
 _STDERR = 2

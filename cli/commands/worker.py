@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cli.api_command import require_redis_url
+from cli.commands.api import require_redis_url
 from cli.errors import UserError
 from cli.options import (
     CacheDir,
@@ -28,7 +28,7 @@ from config.settings import Settings, settings_environment
 from graphs.repository.repository import Repository
 from workers.jobs.redis.keys import WEBHOOK_QUEUE, queue_name
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 Graph = Annotated[str | None, typer.Option("--graph", help="Which graph to serve; not needed where there is only one.")]
 Device = Annotated[

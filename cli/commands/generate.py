@@ -7,10 +7,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cli.picture_files import output_format, read_picture, save_pictures
+from cli.client.image_files import output_format, read_picture, save_pictures
 
 if TYPE_CHECKING:
-    from cli.image_client import ImageClient
+    from cli.client.http_client import ImageClient
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="File to write: .png, .jpg, .jpeg or .webp.")]
 Size = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT in pixels.")]
@@ -48,7 +48,7 @@ def generate(
     is_async: Async = False,
 ) -> None:
     """Draw PROMPT on a running server and save the picture; with --image, change that picture."""
-    from cli.image_client import ImageClient  # an HTTP client, which the other commands need not load
+    from cli.client.http_client import ImageClient  # an HTTP client, which the other commands need not load
 
     if mask is not None and image is None:
         raise typer.BadParameter("it marks a part of a picture; give --image as well", param_hint="--mask")

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import httpx
 
+from cli.client.http_client import AWAY_S, ENDED, ImageClient, JobJson
 from cli.errors import UserError
-from cli.image_client import AWAY_S, ENDED, ImageClient, JobJson
 
 _PAGE = 100
 _PAUSE_S = 0.5

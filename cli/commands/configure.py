@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from cli.adapters import SourceLorasOption, fetch_all, write_graph
 from cli.errors import UserError
+from cli.local.source_adapters import SourceLorasOption, fetch_all, write_graph
 from cli.options import settings_from
 from graphs.adapters.sources import parse_source_loras
 from graphs.definition.configure import configured, with_adapters

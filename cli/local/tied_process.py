@@ -1,6 +1,6 @@
 """Run as a script: becomes a command that the kernel kills when the process that started it is gone.
 
-``python -I -S child.py PARENT_PID COMMAND [ARGUMENT ...]``, with COMMAND an absolute path. A killed
+``python -I -S tied_process.py PARENT_PID COMMAND [ARGUMENT ...]``, with COMMAND an absolute path. A killed
 ``imagegen serve`` so leaves no process behind that still holds its data. (prctl(2), PR_SET_PDEATHSIG; Linux
 only, elsewhere the command simply runs.) Being a program of its own, this needs no code between fork and exec.
 """

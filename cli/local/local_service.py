@@ -9,13 +9,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from cli.announcement import announcement, base_url
+from cli.commands.worker import child_environment
 from cli.errors import ChildRefused
-from cli.readiness import ReadinessProbe
-from cli.redis_server import check_url, own_memory_bytes, prepare, wait_until_answering
-from cli.stop_signals import StopSignals
-from cli.supervisor import ChildSpec, Supervisor
-from cli.worker_command import child_environment
+from cli.local.announcement import announcement, base_url
+from cli.local.readiness_probe import ReadinessProbe
+from cli.local.redis_server import check_url, own_memory_bytes, prepare, wait_until_answering
+from cli.local.stop_signals import StopSignals
+from cli.local.supervisor import ChildSpec, Supervisor
 from config.settings import Settings
 
 _TICK_S = 0.1
