@@ -55,7 +55,7 @@ faults: $(VENV)/.installed-dev
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy $(SOURCES) tests benchmarks
+	$(BIN)/mypy $(SOURCES) tests benchmarks tools
 	$(BIN)/lint-imports
 
 ## make bench       measure added latency, start-up and more (prints a table)
@@ -64,11 +64,11 @@ bench: $(VENV)/.installed-dev
 
 ## make demo-score  let the running demo model draw random prompts and count what it gets right (prints tables)
 demo-score: $(VENV)/.installed-dev
-	@$(BIN)/python -m benchmarks.demo_score $(ARGS)
+	@$(BIN)/python -m benchmarks.demo.score $(ARGS)
 
 ## make demo-model  train a demo model from nothing into build/demo (two hours on 2 cores; goes on if stopped)
 demo-model: $(TRAINING)/.installed
-	@$(TRAINING)/bin/python -W ignore -u -m training --out build/demo --work build/demo-work $(ARGS)
+	@$(TRAINING)/bin/python -W ignore -u -m tools.demo_model --out build/demo --work build/demo-work $(ARGS)
 
 ## make format      let ruff order and lay out the code
 format: $(VENV)/.installed-dev
@@ -105,7 +105,7 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@$(INSTALL) --require-hashes -r requirements-dev.lock
 	@touch $@
 
-$(TRAINING)/.installed: training/requirements.txt
+$(TRAINING)/.installed: tools/demo_model/requirements.txt
 	@echo "Installing what the training needs into $(TRAINING) (PyTorch: large) ..."
 	@$(PYTHON) -m venv --clear $(TRAINING)
 	@$(TRAINING)/bin/python -m pip install --quiet --disable-pip-version-check -r $<

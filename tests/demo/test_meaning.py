@@ -1,13 +1,13 @@
-"""What the bundled model draws through the service means what was asked: judged by training/scorer.py."""
+"""What the bundled model draws through the service means what was asked: judged by benchmarks/demo/scorer.py."""
 
 import numpy as np
 import pytest
 from openai import OpenAI
 from PIL import Image, ImageChops
 
+from benchmarks.demo.prompts import plain
+from benchmarks.demo.scorer import hits, look, style_of
 from tests.demo.conftest import Draw
-from training.prompts import plain
-from training.scorer import hits, look, style_of
 
 RED_ON_BLUE = "a red circle on a blue background"
 STYLES = ("outline", "stripes")

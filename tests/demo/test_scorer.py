@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from training.drawing import draw
-from training.prompts import Asked, pairs, placed, plain, sized
-from training.scorer import hits, look, style_of
-from training.world import COLOURS, SHAPES, STYLES, Scene, scene_of
+from benchmarks.demo.drawing import draw
+from benchmarks.demo.prompts import Asked, pairs, placed, plain, sized
+from benchmarks.demo.scorer import hits, look, style_of
+from benchmarks.demo.world import COLOURS, SHAPES, STYLES, Scene, scene_of
 
 SCENES = [scene_of(5, number) for number in range(160)]
 ALONE = [scene for scene in SCENES if len(scene.things) == 1]

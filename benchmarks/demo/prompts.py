@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from training.world import COLOURS, PLACES, SHAPES, SIZES
+from benchmarks.demo.world import COLOURS, PLACES, SHAPES, SIZES
 
 _WHERE = {
     "centre": "in the centre", "left": "on the left", "right": "on the right", "top": "at the top",
@@ -56,7 +56,7 @@ FORMS: dict[str, Callable[[int], list[Asked]]] = {"plain": plain, "sized": sized
 
 def _dice(name: str, count: int, seed: int) -> list[random.Random]:
     """Every prompt has dice of its own: more prompts leave the first ones as they are."""
-    return [random.Random(f"{name}/{seed}/{number}") for number in range(count)]  # noqa: S311 - no secret is made here
+    return [random.Random(f"{name}/{seed}/{number}") for number in range(count)]
 
 
 def _plain(dice: random.Random, size: str = "", place: str = "") -> Asked:

@@ -3,8 +3,8 @@
 import random
 from dataclasses import dataclass
 
-from training.prompts import with_article
-from training.world import COLOURS, PLACES, SHAPES, SIZES, Scene, Thing
+from benchmarks.demo.prompts import with_article
+from benchmarks.demo.world import COLOURS, PLACES, SHAPES, SIZES, Scene, Thing
 
 _WHERE = {
     "centre": ("in the centre", "in the center", "in the middle"),

@@ -1,4 +1,4 @@
-"""Runs the stages in order: ``python -m training [stage ...] --out DIR --work DIR [--quick]``."""
+"""Runs the stages in order: ``python -m tools.demo_model [stage ...] --out DIR --work DIR [--quick]``."""
 
 import argparse
 import importlib
@@ -9,25 +9,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from training.loop import console
-from training.recipe import FULL, QUICK, Folders, Recipe
+from tools.demo_model.loop import console
+from tools.demo_model.recipe import FULL, QUICK, Folders, Recipe
 
 # Each stage is a module and its function; modules are imported when their turn comes.
 _STAGES = {
-    "tokenizer": ("training.tokenizer", "make"),
-    "vae": ("training.vae", "train"),
-    "text": ("training.text_encoder", "train"),
-    "unet": ("training.unet", "train"),
-    "adapters": ("training.adapters", "train"),
-    "export": ("training.export", "run"),
-    "evaluate": ("training.evaluate", "run"),
-    "styles": ("training.styles", "run"),
+    "tokenizer": ("tools.demo_model.tokenizer", "make"),
+    "vae": ("tools.demo_model.vae", "train"),
+    "text": ("tools.demo_model.text_encoder", "train"),
+    "unet": ("tools.demo_model.unet", "train"),
+    "adapters": ("tools.demo_model.adapters", "train"),
+    "export": ("tools.demo_model.export", "run"),
+    "evaluate": ("tools.demo_model.evaluate", "run"),
+    "styles": ("tools.demo_model.styles", "run"),
 }
 
 
 def main() -> None:
     """Run what the command line asks for; stages that are done are skipped."""
-    parser = argparse.ArgumentParser(prog="python -m training", description="Make the demo model from nothing.")
+    parser = argparse.ArgumentParser(prog="python -m tools.demo_model", description="Make the demo model from nothing.")
     parser.add_argument("stages", nargs="*", metavar="stage", help=f"one of {', '.join(_STAGES)}; all when left out")
     parser.add_argument("--out", type=Path, required=True, help="where the finished model and adapters go")
     parser.add_argument("--work", type=Path, required=True, help="where checkpoints and training pictures are kept")

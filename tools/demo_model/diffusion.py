@@ -7,10 +7,11 @@ believes that the mean of pure noise is the picture's, and backgrounds that no c
 import torch
 
 STEPS = 1000
+_BETA_END = 0.028
 CONFIG = {
     "_class_name": "DDIMScheduler",
     "_diffusers_version": "0.39.0",
-    "beta_end": 0.028,
+    "beta_end": _BETA_END,
     "beta_schedule": "scaled_linear",
     "beta_start": 0.00085,
     "clip_sample": False,
@@ -26,7 +27,7 @@ CONFIG = {
     "timestep_spacing": "leading",
     "trained_betas": None,
 }
-_BETAS = torch.linspace(0.00085**0.5, CONFIG["beta_end"] ** 0.5, STEPS, dtype=torch.float64) ** 2
+_BETAS = torch.linspace(0.00085**0.5, _BETA_END**0.5, STEPS, dtype=torch.float64) ** 2
 _SIGNAL = torch.cumprod(1 - _BETAS, dim=0).float()
 
 

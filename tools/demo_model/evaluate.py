@@ -10,11 +10,11 @@ import openvino_genai
 from PIL import Image
 from rich.table import Table
 
-from training import curves
-from training.loop import console
-from training.prompts import pairs, plain
-from training.recipe import Folders, Recipe
-from training.scorer import hits
+from benchmarks.demo.prompts import pairs, plain
+from benchmarks.demo.scorer import hits
+from tools.demo_model import curves
+from tools.demo_model.loop import console
+from tools.demo_model.recipe import Folders, Recipe
 
 SETTINGS = ((12, 4.0), (20, 4.0), (20, 7.5))  # steps and guidance
 _FACTS = ("background", "colour", "shape")

@@ -10,10 +10,10 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import nn
 from torch.nn.functional import avg_pool2d, layer_norm
 
-from training.checkpoints import load, save
-from training.dataset import pictures
-from training.loop import Loop, console, in_processes
-from training.recipe import PROCESSES, Folders, Recipe
+from tools.demo_model.checkpoints import load, save
+from tools.demo_model.dataset import pictures
+from tools.demo_model.loop import Loop, console, in_processes
+from tools.demo_model.recipe import PROCESSES, Folders, Recipe
 
 _EDGES, _KL = 0.5, 1e-6
 _HALVED, _MOSAICS = 0.28, 0.6  # shares of the steps

@@ -66,7 +66,7 @@ def random_scene(dice: random.Random) -> Scene:
 
 def scene_of(seed: int, index: int) -> Scene:
     """Return the scene with that number of the endless series ``seed``."""
-    return random_scene(random.Random(f"{seed}/{index}"))  # noqa: S311 - no secret is made here
+    return random_scene(random.Random(f"{seed}/{index}"))
 
 
 def radius_of(size: str, place: str) -> float:

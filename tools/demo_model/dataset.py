@@ -4,10 +4,11 @@ import multiprocessing
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from training.drawing import SIDE, draw
-from training.recipe import PROCESSES, Folders, Recipe
-from training.world import Scene, scene_of
+from benchmarks.demo.drawing import SIDE, draw
+from benchmarks.demo.world import Scene, scene_of
+from tools.demo_model.recipe import PROCESSES, Folders, Recipe
 
 _PIECE = 500
 
@@ -27,12 +28,12 @@ def numbers(recipe: Recipe, style: str) -> list[int]:
     return [index for index in range(recipe.scenes) if style != "plain" or style_of(index) == "plain"]
 
 
-def drawn(recipe: Recipe, folders: Folders, style: str) -> np.ndarray:
+def drawn(recipe: Recipe, folders: Folders, style: str) -> NDArray[np.uint8]:
     """Return pictures by scene number; those in ``numbers`` are in the style (plain ones were drawn for the VAE)."""
     return pictures(recipe, folders, "" if style == "plain" else style)
 
 
-def pictures(recipe: Recipe, folders: Folders, style: str = "") -> np.ndarray:
+def pictures(recipe: Recipe, folders: Folders, style: str = "") -> NDArray[np.uint8]:
     """Return the pictures, uint8 [n, 128, 128, 3], mapped from a file that is drawn on first use.
 
     ``style`` draws all of them in one style; without it, styles are mixed by ``style_of``.
@@ -40,7 +41,8 @@ def pictures(recipe: Recipe, folders: Folders, style: str = "") -> np.ndarray:
     path = folders.work / f"pictures-{style or 'mixed'}.npy"
     if not path.exists():
         _draw_all(recipe, path, style)
-    return np.load(path, mmap_mode="r")
+    pictures: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return pictures
 
 
 def _draw_all(recipe: Recipe, path: Path, style: str) -> None:
@@ -56,6 +58,6 @@ def _draw_all(recipe: Recipe, path: Path, style: str) -> None:
     part.replace(path)
 
 
-def _draw_piece(piece: tuple[int, int, int, str]) -> np.ndarray:
+def _draw_piece(piece: tuple[int, int, int, str]) -> NDArray[np.uint8]:
     seed, start, end, style = piece
     return np.stack([np.asarray(draw(scene_of(seed, i), style or style_of(i))) for i in range(start, end)])

@@ -1,6 +1,6 @@
 """Draws docs/gallery.png: pictures of a running service, with the prompts that made them.
 
-Usage: python docs/draw_gallery.py [URL]   (the service must serve the bundled model as ``demo``)
+Usage: python tools/draw_gallery.py [URL]   (the service must serve the bundled model as ``demo``)
 """
 
 import base64
@@ -104,7 +104,7 @@ def main() -> None:
         sheet.paste(picture.convert("RGB"), (x, y))
         pen.rectangle((x - 1, y - 1, x + SIDE, y + SIDE), outline="silver")
         pen.text((x, y + SIDE + 3), wrapped(caption), fill="black", font_size=10)
-    sheet.save(Path(__file__).parent / "gallery.png", optimize=True)
+    sheet.save(Path(__file__).parents[1] / "docs" / "gallery.png", optimize=True)
 
 
 if __name__ == "__main__":

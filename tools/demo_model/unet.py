@@ -9,15 +9,15 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 
-from training import text_encoder, vae
-from training import tokenizer as tokens
-from training.captions import caption
-from training.checkpoints import load, save
-from training.dataset import drawn, numbers, scenes
-from training.diffusion import noised, timesteps
-from training.loop import Loop, console, in_processes
-from training.recipe import PROCESSES, Folders, Recipe
-from training.world import Scene
+from benchmarks.demo.world import Scene
+from tools.demo_model import text_encoder, vae
+from tools.demo_model import tokenizer as tokens
+from tools.demo_model.captions import caption
+from tools.demo_model.checkpoints import load, save
+from tools.demo_model.dataset import drawn, numbers, scenes
+from tools.demo_model.diffusion import noised, timesteps
+from tools.demo_model.loop import Loop, console, in_processes
+from tools.demo_model.recipe import PROCESSES, Folders, Recipe
 
 _EMPTY_CAPTIONS = 0.12  # for classifier-free guidance
 _TERSE_CAPTIONS = 0.25
@@ -162,7 +162,7 @@ def _loss(
     material = lesson(recipe, folders, "plain")
 
     def loss(step: int) -> torch.Tensor:
-        dice = random.Random(f"{name}/{recipe.seed}/{step}/{rank}")  # noqa: S311 - no secret is made here
+        dice = random.Random(f"{name}/{recipe.seed}/{step}/{rank}")
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
             return material.loss(model, dice, recipe.unet_batch, simple(step / steps))
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.drawing import FINE, LINE, SIDE, cover, extent, template
-from training.prompts import Asked
-from training.world import COLOURS, SHAPES, SIZES, STYLES, Thing, radius_of
+from benchmarks.demo.drawing import FINE, LINE, SIDE, cover, extent, template
+from benchmarks.demo.prompts import Asked
+from benchmarks.demo.world import COLOURS, SHAPES, SIZES, STYLES, Thing, radius_of
 
 _GRID = 48  # templates and cut-outs are compared at this size
 _MARGIN = 6  # width of the border that tells the background

@@ -1,7 +1,7 @@
 """``make demo-score``: how often the bundled model, through the running service, draws what it is asked.
 
-Random prompts of four forms, each picture judged by training/scorer.py; prints tables in Markdown. Starts a service of
-its own unless ``--url`` names a running one that serves the bundled model as ``demo``.
+Random prompts of four forms; ``benchmarks/demo/scorer.py`` judges each picture. Prints tables in Markdown. Starts a
+service of its own unless ``--url`` names a running one that serves the bundled model as ``demo``.
 """
 
 import argparse
@@ -21,10 +21,10 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from benchmarks.demo.prompts import FORMS, Asked
+from benchmarks.demo.scorer import hits, look
+from benchmarks.demo.world import SHAPES
 from tests.stack.support import serving
-from training.prompts import FORMS, Asked
-from training.scorer import hits, look
-from training.world import SHAPES
 
 FACTS = ("background", "colour", "shape", "size", "place", "second_colour")
 SETTINGS = ((12, 4.0), (20, 7.5))  # steps and guidance; the second pair is what a request without them gets
@@ -44,7 +44,7 @@ class Drawn:
 
 def main() -> None:
     """Draw, judge, print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.demo_score", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.demo.score", description=__doc__)
     parser.add_argument("--url", help="a running service; one is started when left out")
     parser.add_argument("--prompts", type=int, default=300, help="prompts of the plain form (default: 300)")
     arguments = parser.parse_args()

@@ -7,11 +7,11 @@ from typing import Any
 import openvino_genai
 from PIL import Image
 
-from training.evaluate import generate
-from training.loop import console
-from training.prompts import plain
-from training.recipe import Folders, Recipe
-from training.scorer import look, style_of
+from benchmarks.demo.prompts import plain
+from benchmarks.demo.scorer import look, style_of
+from tools.demo_model.evaluate import generate
+from tools.demo_model.loop import console
+from tools.demo_model.recipe import Folders, Recipe
 
 ALPHAS = (0.0, 0.5, 1.0)
 _COUNT = 24

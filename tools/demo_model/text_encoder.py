@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from training import tokenizer as tokens
-from training.captions import QUESTIONS, Caption, caption
-from training.checkpoints import load, save
-from training.loop import Loop, console, in_processes
-from training.recipe import PROCESSES, Folders, Recipe
-from training.world import random_scene
+from benchmarks.demo.world import random_scene
+from tools.demo_model import tokenizer as tokens
+from tools.demo_model.captions import QUESTIONS, Caption, caption
+from tools.demo_model.checkpoints import load, save
+from tools.demo_model.loop import Loop, console, in_processes
+from tools.demo_model.recipe import PROCESSES, Folders, Recipe
 
 WIDTH = 128
 
@@ -94,7 +94,7 @@ def _report(reader: nn.Module, tokenizer: Tokenizer, recipe: Recipe) -> None:
 
 
 def _captions(recipe: Recipe, number: str, count: int) -> list[Caption]:
-    dice = random.Random(f"text/{recipe.seed}/{number}")  # noqa: S311 - no secret is made here
+    dice = random.Random(f"text/{recipe.seed}/{number}")
     return [caption(random_scene(dice), dice, plain=0.2) for _ in range(count)]
 
 

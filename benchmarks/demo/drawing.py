@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from training.world import COLOURS, Scene, Thing
+from benchmarks.demo.world import COLOURS, Scene, Thing
 
 SIDE = 128
 FINE = 4  # drawn this many times as large

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import openvino
 import torch
+from diffusers import UNet2DConditionModel
 from openvino_tokenizers import convert_tokenizer
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from training import text_encoder, tokenizer, unet, vae
-from training.diffusion import CONFIG
-from training.loop import console
-from training.recipe import Folders, Recipe
+from tools.demo_model import text_encoder, tokenizer, unet, vae
+from tools.demo_model.diffusion import CONFIG
+from tools.demo_model.loop import console
+from tools.demo_model.recipe import Folders, Recipe
 
 _TOLERANCE = 0.03  # largest difference, relative to the largest value: weights are rounded to fp16
 _INDEX = {
@@ -48,7 +49,7 @@ class _Text(nn.Module):
         return found.last_hidden_state, found.pooler_output
 
 
-class _Unet(unet.UNet2DConditionModel):
+class _Unet(UNet2DConditionModel):
     """The UNet itself, so that its layers keep the names adapters ask for, returning a plain tensor."""
 
     def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:

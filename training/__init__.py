@@ -1,1 +1,0 @@
-"""Makes the bundled demo model and its style adapters from nothing: ``python -m training --help``."""
