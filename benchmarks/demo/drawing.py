@@ -36,7 +36,7 @@ def template(shape: str, side: int) -> NDArray[np.float32]:
 
     mask = Image.new("L", (fine, fine), 0)
     _fill(ImageDraw.Draw(mask), [[fit(point) for point in contour] for contour in contours(shape)])
-    return np.asarray(mask.reduce(FINE), dtype=np.float32) / 255
+    return np.asarray(mask.reduce(FINE), dtype=np.float32) / np.float32(255)
 
 
 @cache

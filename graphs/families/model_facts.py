@@ -1,6 +1,6 @@
 """What a model's own JSON files say about it, and what follows for requests.
 
-The family rules are what OpenVINO GenAI 2026.4 was measured to accept (``tests/workers/test_genai_contract.py``
+The family rules are what OpenVINO GenAI 2026.4 was measured to accept (``tests/workers/engine/test_genai_contract.py``
 asks the runtime itself); the rest is read from the files that a diffusers export carries.
 """
 

@@ -17,7 +17,7 @@ from PIL import Image
 from api.app import create_app
 from config.settings import HttpSettings, JobSettings, RedisSettings, Settings
 from tests.redis_support import wait_until
-from tests.workers.jobs_support import GRAPH, waiting
+from tests.workers.jobs.jobs_support import GRAPH, waiting
 from workers.jobs.claims import Claim, Claims
 from workers.jobs.job import JobError
 

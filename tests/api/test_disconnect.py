@@ -10,7 +10,7 @@ import pytest
 from config.settings import RedisSettings
 from tests.api.api_support import Api, serving, settings_for
 from tests.redis_support import pause, wait_until
-from tests.workers.jobs_support import client, waiting
+from tests.workers.jobs.jobs_support import client, waiting
 from workers.jobs.redis import keys
 
 GENERATIONS, JOBS = "/v3/images/generations", "/v3/images/jobs"

@@ -17,7 +17,7 @@ from graphs.families.model_facts import read_model_facts
 from graphs.repository.repository import Repository, load_repository
 from tests.cli.cli_support import imagegen_here
 from tests.fuzz.fuzz_support import examples, explore
-from tests.graphs.graph_files import EXAMPLE, FUSE_AND_DYNAMIC, MODELS, graph_text
+from tests.graphs.definition.graph_files import EXAMPLE, FUSE_AND_DYNAMIC, MODELS, graph_text
 
 FULL_GRAPH = graph_text(
     'models_path: "./"\ndevice: "CPU"\nmax_resolution: "512x512"\ndefault_resolution: "64x64"\n'

@@ -16,7 +16,7 @@ from tests.stack.support import Service, wait_until
 
 load_all_checks()
 # Not asked for: positive_data_acceptance (whether a size suits a model is more than a schema can say), what needs
-# several requests in a row (schemathesis' stateful phase), and keys (tests/api/test_keys.py).
+# several requests in a row (schemathesis' stateful phase), and keys (tests/api/http/test_keys.py).
 CONFORMANCE = CHECKS.get_by_names(
     [
         "not_a_server_error",

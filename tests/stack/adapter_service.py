@@ -11,8 +11,8 @@ from PIL import Image
 
 from graphs.families.model_facts import Operation
 from tests.stack.support import Service, pixels, png, write_graph
-from tests.workers.adapter_support import MODES, Blend, raw_picture
-from tests.workers.engine_support import MODELS, SIDE, make_inputs
+from tests.workers.engine.adapter_support import MODES, Blend, raw_picture
+from tests.workers.engine.engine_support import MODELS, SIDE, make_inputs
 from workers.engine.protocol import Pixels
 
 # What tests/workers/engine_support.make_request asks of GenAI itself.

@@ -21,7 +21,7 @@ from tests.stack.adapter_service import (
     tiny,
 )
 from tests.stack.support import Service, serving
-from tests.workers.adapter_support import (
+from tests.workers.engine.adapter_support import (
     LAYERS,
     MODES,
     Blend,
@@ -32,7 +32,7 @@ from tests.workers.adapter_support import (
     write_native,
 )
 
-MERGED = 0.01  # as in tests/workers/test_adapter_modes.py
+MERGED = 0.01  # as in tests/workers/engine/test_adapter_modes.py
 
 
 @dataclass(frozen=True)

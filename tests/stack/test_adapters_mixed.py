@@ -10,7 +10,7 @@ import pytest
 from graphs.families.model_facts import Operation
 from tests.stack.adapter_service import adapter_entry, ask, composite_entry, content, tiny
 from tests.stack.support import Service, serving
-from tests.workers.adapter_support import write_native
+from tests.workers.engine.adapter_support import write_native
 
 REQUESTS, CLIENTS = 200, 4
 Choice = tuple[str, Operation, tuple[tuple[str, float], ...]]

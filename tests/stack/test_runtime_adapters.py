@@ -34,9 +34,9 @@ from tests.stack.adapter_service import (
     tiny,
 )
 from tests.stack.support import Service, serving, wait_until, write_graph
-from tests.workers.adapter_support import UNET, write_diffusers, write_kohya, write_native
-from tests.workers.engine_support import MODELS, make_graph, make_request
-from tests.workers.test_runtime_adapters import OTHER
+from tests.workers.engine.adapter_support import UNET, write_diffusers, write_kohya, write_native
+from tests.workers.engine.engine_support import MODELS, make_graph, make_request
+from tests.workers.engine.test_runtime_adapters import OTHER
 from workers.engine.simulated import SimulatedEngine
 from workers.jobs.adapter_registry import AdapterRegistry, AddedAdapter, AddedAdapters
 from workers.process.adapter_sync import EngineAdapters

@@ -14,7 +14,7 @@ from graphs.families.model_facts import Operation, read_model_facts
 from graphs.resolution import Resolution
 from tests.stack.adapter_service import ASKED, OPERATIONS, ask, picture, refused, tiny
 from tests.stack.support import Service, pixels, serving
-from tests.workers.engine_support import CLASSES, F32, MODELS, SIDE, draw_raw, make_request
+from tests.workers.engine.engine_support import CLASSES, F32, MODELS, SIDE, draw_raw, make_request
 
 GUIDANCE = 5.0
 SHAPES = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from config.settings import RedisSettings
 from tests.redis_support import wait_until
 from tests.stack.worker_support import Process, a_worker, ready_workers, wake
-from tests.workers.jobs_support import follow, look, submit, waiting
+from tests.workers.jobs.jobs_support import follow, look, submit, waiting
 from workers.jobs.job import Job, Status
 
 

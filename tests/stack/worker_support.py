@@ -10,7 +10,7 @@ from pathlib import Path
 
 from config.settings import RedisSettings, Settings
 from tests.redis_support import wait_until
-from tests.workers.jobs_support import GRAPH, on_store
+from tests.workers.jobs.jobs_support import GRAPH, on_store
 from workers.jobs.broker import make_celery, wake_worker
 
 _DEADLINE_S = 60.0

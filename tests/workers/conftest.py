@@ -6,7 +6,7 @@ import pytest
 
 from config.settings import RedisSettings
 from tests.redis_support import RunningRedis, wait_until
-from tests.workers.jobs_support import SHORT
+from tests.workers.jobs.jobs_support import SHORT
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,184 @@
+"""`imagegen configure`."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graphs.definition.graph import Graph, LoraMode
+from graphs.definition.pbtxt import read_graph
+from graphs.resolution import Resolution
+from tests.cli.cli_support import ROOT, imagegen, imagegen_here
+from tests.graphs.definition.graph_files import EXAMPLE, graph_text, write_graph
+
+DEMO = ROOT / "graphs" / "demo"
+FUSED = 'lora_adapters { alias: "base" path: "base.safetensors" mode: FUSE }'
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model_index.json").write_text("{}")
+    for name in ("a", "b", "base"):
+        (folder / f"{name}.safetensors").write_bytes(b"")
+    return folder
+
+
+def configure(model: Path, *args: str) -> Graph:
+    assert imagegen_here("configure", "--model_path", str(model), *args) == 0
+    return read_graph(model / "graph.pbtxt", model.name)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    assert imagegen_here("configure", *args) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1 and err.startswith("imagegen: ")
+    return err
+
+
+def test_a_folder_without_a_graph(model: Path) -> None:
+    done = imagegen("configure", "--model_path", ".", cwd=model)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (model / "graph.pbtxt").read_text() == EXAMPLE
+
+
+def test_every_option(model: Path) -> None:
+    graph = configure(
+        model,
+        *("--target_device", "GPU", "--max_resolution", "1024x768", "--default_resolution", "512x512"),
+        *("--max_num_images_per_prompt", "4", "--default_num_inference_steps", "20"),
+        *("--max_num_inference_steps", "30", "--plugin_config", '{"NUM_STREAMS": 2}'),
+    )
+    assert (graph.device, graph.max_resolution) == (("GPU",), Resolution(1024, 768))
+    assert graph.default_resolution == Resolution(512, 512)
+    assert (graph.max_num_images_per_prompt, graph.default_num_inference_steps) == (4, 20)
+    assert (graph.max_num_inference_steps, graph.plugin_config) == (30, {"NUM_STREAMS": 2})
+
+
+def test_a_static_shape_on_three_devices(model: Path) -> None:
+    graph = configure(
+        model,
+        *("--target_device", "CPU GPU NPU", "--resolution", "512x512"),
+        *("--num_images_per_prompt", "2", "--guidance_scale", "7.5"),
+    )
+    assert (graph.device, graph.resolution) == (("CPU", "GPU", "NPU"), (Resolution(512, 512),))
+    assert (graph.num_images_per_prompt, graph.guidance_scale) == (2, 7.5)
+    # What is not given stays, also where it was derived from something that changes.
+    assert configure(model, "--resolution", "768x768").default_resolution == Resolution(768, 768)
+
+
+def test_what_is_not_given_stays_and_an_empty_text_removes(model: Path) -> None:
+    write_graph(model, graph_text('models_path: "./" device: "GPU" max_resolution: "640x640"'))
+    graph = configure(model, "--default_resolution", "512x512")
+    assert (graph.device, graph.max_resolution) == (("GPU",), Resolution(640, 640))
+    graph = configure(model, "--max_resolution", "", "--resolution", "512x512 768x768")
+    assert graph.resolution == (Resolution(512, 512), Resolution(768, 768))
+
+
+def test_adapters_replace_adapters_and_only_fused_ones_stay(model: Path) -> None:
+    old = 'lora_adapters { alias: "old" path: "a.safetensors" }'
+    write_graph(model, graph_text(f'models_path: "./" max_num_inference_steps: 30\n{FUSED}\n{old}'))
+    graph = configure(model, "--source_loras", f"a={model}/a.safetensors:0.5,b={model}/b.safetensors,m=@a+@b:-2")
+    assert [(a.alias, a.mode) for a in graph.lora_adapters] == [
+        ("base", LoraMode.FUSE),
+        ("a", LoraMode.DYNAMIC),
+        ("b", LoraMode.DYNAMIC),
+    ]
+    assert [(c.adapter_alias, c.alpha) for c in graph.composite_lora_adapters[0].components] == [("a", 0.5), ("b", -2)]
+    assert graph.max_num_inference_steps == 30
+    assert 'path: "a.safetensors" alpha: 0.5 mode: DYNAMIC' in (model / "graph.pbtxt").read_text()
+    assert configure(model, "--max_resolution", "640x640").lora_adapters == graph.lora_adapters
+    assert [a.alias for a in configure(model, "--source_loras", "").lora_adapters] == ["base"]
+
+
+def test_a_fused_adapter_that_is_given_again_is_not_fused(model: Path) -> None:
+    write_graph(model, graph_text(f'models_path: "./"\n{FUSED}'))
+    (adapter,) = configure(model, "--source_loras", f"base={model}/a.safetensors").lora_adapters
+    assert (adapter.mode, adapter.path.name) == (LoraMode.DYNAMIC, "a.safetensors")
+
+
+def test_adapters_whose_files_are_gone_can_be_replaced(model: Path) -> None:
+    write_graph(model, graph_text('models_path: "./" lora_adapters { alias: "old" path: "gone.safetensors" }'))
+    assert len(configure(model, "--source_loras", f"a={model}/a.safetensors").lora_adapters) == 1
+
+
+def test_on_the_npu_adapters_are_static(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    npu = ("--target_device", "NPU", "--resolution", "512x512")
+    two = f"a={model}/a.safetensors:0.5,b={model}/b.safetensors"
+    err = refused(capsys, "--model_path", str(model), *npu, "--source_loras", two)
+    assert "source_loras: 2 STATIC adapters (a, b)" in err and "composite" in err
+    assert not (model / "graph.pbtxt").exists()
+    graph = configure(model, *npu, "--source_loras", f"{two},m=@a+@b:0.7")
+    assert {adapter.mode for adapter in graph.lora_adapters} == {LoraMode.STATIC}
+    assert graph.compiled_alphas == {"a": 0.5, "b": 0.7}
+
+
+def test_what_means_the_same_is_left_as_it_was_written(model: Path) -> None:
+    written = f"# by hand\n{EXAMPLE}"
+    (model / "graph.pbtxt").write_text(written)
+    configure(model, "--max_resolution", "4096x4096")
+    assert (model / "graph.pbtxt").read_text() == written
+
+
+def test_nothing_is_left_beside_it(model: Path) -> None:
+    before = {path.name for path in model.iterdir()}
+    configure(model)
+    assert {path.name for path in model.iterdir()} == before | {"graph.pbtxt"}
+
+
+@pytest.mark.parametrize(
+    ("args", "part"),
+    [
+        (["--max_resolution", "(4096x4096)"], "max_resolution: '(4096x4096)' is not a resolution"),
+        (["--resolution", "512x512", "--max_resolution", "512x512"], "cannot be used together"),
+        (["--default_resolution", "4097x256"], "exceeds max_resolution"),
+        (["--num_images_per_prompt", "2"], "needs exactly one resolution"),
+        (["--guidance_scale", "nan", "--resolution", "512x512"], "guidance_scale must be"),
+        (["--target_device", "NPU"], "needs exactly one resolution"),
+        (["--target_device", "CPU GPU"], "names 2 devices"),
+        (["--plugin_config", "NUM_STREAMS=2"], "plugin_config: This is not JSON"),
+        (["--max_num_images_per_prompt", "0"], "--max_num_images_per_prompt"),
+        (["--default_num_inference_steps", "-1"], "--default_num_inference_steps"),
+        (["--max_num_inference_steps", "18446744073709551616"], "--max_num_inference_steps"),
+        (["--default_num_inference_steps", "101"], "exceeds max_num_inference_steps"),
+        (["--source_loras", "a"], "source_loras: entry 1, 'a'"),
+        (["--source_loras", "model=./a.safetensors"], "source_loras: 'model' is already the name"),
+        (["--source_loras", "a=./missing.safetensors"], "adapter 'a': there is no file"),
+    ],
+)
+def test_what_cannot_be(
+    args: list[str], part: str, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model)
+    assert part in refused(capsys, "--model_path", str(model), *args)
+    assert not (model / "graph.pbtxt").exists()
+
+
+def test_a_folder_that_is_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "model_index.json" in refused(capsys, "--model_path", str(tmp_path))
+    assert "--model_path" in refused(capsys)
+
+
+def test_a_graph_that_cannot_be_read(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (model / "graph.pbtxt").write_text("nonsense {")
+    assert f"{model / 'graph.pbtxt'}:1: nonsense" in refused(capsys, "--model_path", str(model))
+    assert (model / "graph.pbtxt").read_text() == "nonsense {"
+
+
+def test_a_folder_that_cannot_be_written(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cli.local.source_adapters.os.replace", full)
+    assert "graph.pbtxt cannot be written: No space left" in refused(capsys, "--model_path", str(model))
+
+
+def test_the_bundled_model_can_be_configured_in_a_copy(tmp_path: Path) -> None:
+    shutil.copytree(DEMO, tmp_path / "demo")
+    graph = configure(tmp_path / "demo", "--default_num_inference_steps", "5")
+    assert (graph.default_num_inference_steps, graph.default_resolution) == (5, Resolution(128, 128))

@@ -1,0 +1,192 @@
+"""`imagegen serve --source_loras`, up to the graph.pbtxt and the settings that the service is started with."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.local import local_service as service
+from cli.options import repository_from
+from config.settings import Settings
+from graphs.definition.graph import LoraMode
+from graphs.definition.pbtxt import read_graph
+from graphs.repository.bundled import bundled_model_path
+from tests.cli.cli_support import imagegen_here
+from tests.graphs.definition.graph_files import EXAMPLE, graph_text, write_graph
+from tests.workers.sources.sources_support import FileServer, Page, adapter_bytes, file_server
+
+BODY = adapter_bytes()
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free_port: int) -> list[Settings]:
+    """The settings of every service that would have been started, in nobody's environment."""
+    found: list[Settings] = []
+
+    class NotStarted:
+        def __init__(self, settings: Settings, *_: Any) -> None:
+            found.append(settings)
+
+        def run(self) -> None:
+            """Start nothing."""
+
+    for name in [n for n in os.environ if n.startswith(("IMAGEGEN_", "HF_", "REDIS_URL"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("IMAGEGEN_HTTP__REST_PORT", str(free_port))
+    monkeypatch.setenv("IMAGEGEN_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr(service, "Service", NotStarted)
+    monkeypatch.setattr("cli.commands.serve.configure_logging", lambda *_, **__: None)
+    return found
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, started: list[Settings]) -> Iterator[FileServer]:
+    with file_server() as running:
+        monkeypatch.setenv("IMAGEGEN_DOWNLOADS__ALLOW_HTTP", "true")
+        monkeypatch.setenv("IMAGEGEN_DOWNLOADS__ALLOW_PRIVATE", "true")
+        running.pages["/a.safetensors"] = Page(BODY)
+        yield running
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    write_graph(folder)
+    return folder
+
+
+def serve(*args: str) -> int:
+    return imagegen_here("serve", *args)
+
+
+def test_hub_url_local_and_a_blend(
+    model: Path, server: FileServer, started: list[Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setenv("NO_PROXY", "*")
+    server.add_repository({"style.safetensors": BODY})
+    (tmp_path / "own.safetensors").write_bytes(BODY)
+    sources = f"hub=org/repo:0.8,web={server.url}/a.safetensors,own={tmp_path}/own.safetensors,mix=@hub+@web:0.5"
+    for _ in range(2):  # the second time nothing is downloaded
+        assert serve("--model_path", str(model), "--source_loras", sources) == 0
+    assert server.paths().count("/a.safetensors") == 1
+    written = (model / "graph.pbtxt").read_text()
+    lines = [line.strip() for line in written.splitlines() if "lora" in line]
+    assert lines == [
+        'lora_adapters { alias: "hub" path: "loras/org/repo/style.safetensors" alpha: 0.8 mode: DYNAMIC }',
+        'lora_adapters { alias: "web" path: "loras/web/a.safetensors" mode: DYNAMIC }',
+        f'lora_adapters {{ alias: "own" path: "{tmp_path}/own.safetensors" mode: DYNAMIC }}',
+        'composite_lora_adapters { alias: "mix" components { adapter_alias: "hub" }'
+        ' components { adapter_alias: "web" alpha: 0.5 } }',
+    ]
+    routes = [route.model for route in repository_from(started[-1]).routes()]
+    assert routes == ["model", "hub", "web", "own", "mix"]
+    assert started[-1].repository.model_path == model
+
+
+def test_the_rest_of_a_hand_written_graph_stays(model: Path, server: FileServer, started: list[Settings]) -> None:
+    options = 'models_path: "./" resolution: "512x512" device: "NPU" plugin_config: \'{"NUM_STREAMS": 2}\''
+    (model / "graph.pbtxt").write_text(graph_text(options))
+    before = read_graph(model / "graph.pbtxt", "model")
+    assert serve("--model_path", str(model), "--source_loras", f"web={server.url}/a.safetensors") == 0
+    after = read_graph(model / "graph.pbtxt", "model")
+    assert after.model_copy(update={"lora_adapters": ()}) == before
+    assert [adapter.mode for adapter in after.lora_adapters] == [LoraMode.STATIC]
+
+
+def test_a_folder_without_a_graph_gets_one(model: Path, server: FileServer, started: list[Settings]) -> None:
+    (model / "graph.pbtxt").unlink()
+    sources = f"web={server.url}/a.safetensors"
+    assert serve("--model_repository_path", str(model), "--target_device", "GPU", "--source_loras", sources) == 0
+    graph = read_graph(model / "graph.pbtxt", "model")
+    assert graph.device == ("GPU",) and graph.lora_adapters[0].alias == "web"
+    assert started[-1].repository.model_repository_path == model
+
+
+def test_the_only_model_of_a_config(model: Path, server: FileServer, started: list[Settings], tmp_path: Path) -> None:
+    config = {"mediapipe_config_list": [{"name": "m", "base_path": str(model)}]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    path = str(tmp_path / "config.json")
+    assert serve("--config_path", path, "--source_loras", f"web={server.url}/a.safetensors") == 0
+    assert [route.model for route in repository_from(started[-1]).routes()] == ["m", "web"]
+
+
+def test_the_bundled_model_is_not_written_to(server: FileServer, started: list[Settings], tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in bundled_model_path().rglob("*")}
+    assert serve("--source_loras", f"web={server.url}/a.safetensors") == 0
+    assert {path: path.stat().st_mtime_ns for path in bundled_model_path().rglob("*")} == before
+    (graph,) = repository_from(started[-1]).graphs.values()
+    folder = tmp_path / "data" / "graphs" / "demo"
+    assert (graph.name, graph.path, graph.models_path) == ("demo", folder / "graph.pbtxt", bundled_model_path())
+    assert graph.lora_adapters[0].path == folder / "loras" / "web" / "a.safetensors"
+    assert str(graph.default_resolution) == "128x128"
+
+
+def test_a_folder_that_may_not_be_written_to(
+    model: Path, server: FileServer, started: list[Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode, **_: not (path == model and mode & os.W_OK) and real(path, mode)
+    )
+    repository = ("--model_repository_path", str(model), "--model_name", "org/style")
+    assert serve(*repository, "--source_loras", f"web={server.url}/a.safetensors") == 0
+    assert (model / "graph.pbtxt").read_text() == EXAMPLE
+    assert not (model / "loras").exists()
+    (graph,) = repository_from(started[-1]).graphs.values()
+    assert (graph.name, graph.models_path) == ("org/style", model)
+    assert graph.path == tmp_path / "data" / "graphs" / "org" / "style" / "graph.pbtxt"
+
+
+@pytest.mark.parametrize(
+    ("sources", "part"),
+    [
+        ("", "source_loras: entry 1 is empty"),
+        ("a=o/r@x.bin", "must end in .safetensors"),
+        ("a=./missing.safetensors", "adapter 'a': there is no file"),
+        ("a=http://127.0.0.1:1/a.safetensors", "ALLOW_HTTP"),
+        ("model=/dev/null.safetensors", "there is no file"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_and_nothing_starts(
+    sources: str, part: str, model: Path, started: list[Settings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert serve("--model_path", str(model), "--source_loras", sources) == 2
+    out, err = capsys.readouterr()
+    assert part in err and err.startswith("imagegen: ") and len(err.splitlines()) == 1 and out == ""
+    assert started == []
+    assert (model / "graph.pbtxt").read_text() == EXAMPLE
+
+
+def test_several_models(
+    model: Path, started: list[Settings], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(model, tmp_path / "other")
+    assert serve("--model_repository_path", str(tmp_path), "--source_loras", "a=/x.safetensors") == 2
+    err = capsys.readouterr().err
+    assert "for a single model" in err and "model, other" in err and "--model_path" in err
+    assert started == []
+
+
+def test_offline_with_what_is_there(
+    model: Path, started: list[Settings], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    arguments = ("--model_path", str(model), "--source_loras", "style=org/repo")
+    assert serve(*arguments) == 2
+    assert "HF_HUB_OFFLINE" in capsys.readouterr().err
+    present = model / "loras" / "org" / "repo" / "style.safetensors"
+    present.parent.mkdir(parents=True)
+    present.write_bytes(BODY)
+    assert serve(*arguments) == 0
+    assert read_graph(model / "graph.pbtxt", "model").lora_adapters[0].path == present
+
+
+def test_without_the_option_nothing_is_written(model: Path, started: list[Settings], tmp_path: Path) -> None:
+    assert serve("--model_path", str(model)) == 0
+    assert (model / "graph.pbtxt").read_text() == EXAMPLE
+    assert not (tmp_path / "data" / "graphs").exists()

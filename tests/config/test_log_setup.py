@@ -1,0 +1,80 @@
+"""Lines of the log: for people, or one JSON object each."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+_BEGINNING = """
+import contextvars, logging, os, threading, warnings
+from config.log_context import log_always_with, log_from_here_with, logged_with
+from config.log_setup import configure_logging
+from config.settings import LogSettings
+configure_logging(LogSettings(format={format!r}), quiet=("noisy",))
+log = logging.getLogger("here")
+"""
+
+
+def written(code: str, log_format: str = "json") -> str:
+    """What a process that does this writes to standard error."""
+    source = _BEGINNING.format(format=log_format) + code
+    done = subprocess.run(
+        [sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == ""
+    return done.stderr
+
+
+def lines(code: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in written(code).splitlines()]
+
+
+def test_a_line_for_people() -> None:
+    (line,) = written("with logged_with(request_id='r'): log.info('hello %s', 'world')", "text").splitlines()
+    assert line.endswith("INFO    here: hello world")
+
+
+def test_a_line_for_machines() -> None:
+    (line,) = lines("log.warning('hello %s\\n\"quoted\" \\u00e9', 'world')")
+    assert list(line)[:4] == ["time", "level", "logger", "message"]
+    assert line == {"time": line["time"], "level": "WARNING", "logger": "here", "message": 'hello world\n"quoted" é'}
+    assert line["time"].endswith("+00:00")
+
+
+def test_what_is_known_is_in_every_line_of_the_block() -> None:
+    code = """
+log_always_with(graph="demo")
+with logged_with(request_id="r1", job_id=None):
+    log.info("begins")
+    log_from_here_with(job_id="j1")
+    with logged_with(attempt=2):
+        log.info("deep", extra={"job_id": "its own"})
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(log.info, "elsewhere"))
+    thread.start(); thread.join()
+log.info("outside")
+"""
+    found = [{k: v for k, v in line.items() if k not in ("time", "level", "logger")} for line in lines(code)]
+    assert found == [
+        {"message": "begins", "graph": "demo", "request_id": "r1"},
+        {"message": "deep", "graph": "demo", "request_id": "r1", "attempt": 2, "job_id": "its own"},
+        {"message": "elsewhere", "graph": "demo", "request_id": "r1", "job_id": "j1"},
+        {"message": "outside", "graph": "demo"},
+    ]
+
+
+def test_what_others_would_print_is_a_line_as_well() -> None:
+    code = """
+logging.getLogger("noisy").info("left out")
+warnings.warn("old", stacklevel=1)
+thread = threading.Thread(target=lambda: 1 / 0, name="worker-1")
+thread.start(); thread.join()
+raise ValueError("the end")
+"""
+    warned, thread, end = lines(code)
+    assert (warned["logger"], warned["level"]) == ("py.warnings", "WARNING")
+    assert thread["message"] == "thread worker-1 ends: ZeroDivisionError"
+    assert "ZeroDivisionError: division by zero" in thread["exception"]
+    assert end["message"] == "the process ends: ValueError"
+    assert end["exception"].startswith("Traceback")

@@ -1,0 +1,111 @@
+"""What the engine tests share: the tiny models, requests for them, and pipelines loaded without our engine."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import openvino_genai
+
+from graphs.definition.graph import Graph
+from graphs.families.model_facts import ModelFacts, Operation, read_model_facts
+from graphs.requests.request import ResolvedRequest
+from workers.engine.openvino_engine import OpenVinoEngine
+from workers.engine.protocol import Generated, InputImages, OnStep, Pixels, Step
+
+MODELS = Path(__file__).parents[2] / "models"
+FAMILIES = ("sd", "lcm", "sdxl", "sd3", "flux")
+F32 = {"INFERENCE_PRECISION_HINT": "f32"}  # bf16 is not bit-identical between otherwise equal graphs
+SIDE = 64
+STEPS = 2
+CLASSES: dict[Operation, type[Any]] = {
+    Operation.GENERATION: openvino_genai.Text2ImagePipeline,
+    Operation.EDIT: openvino_genai.Image2ImagePipeline,
+    Operation.INPAINTING: openvino_genai.InpaintingPipeline,
+}
+
+
+def make_graph(models_path: Path, **options: Any) -> Graph:
+    return Graph(name="tiny", models_path=models_path, plugin_config=F32, **options)
+
+
+def load_engine(graph: Graph, *, device: tuple[str, ...] = ("CPU",), cache_dir: Path | None = None) -> OpenVinoEngine:
+    engine = OpenVinoEngine(graph, read_model_facts(graph.models_path), device=device, cache_dir=cache_dir)
+    engine.load()
+    return engine
+
+
+def make_request(facts: ModelFacts, operation: Operation, **changes: Any) -> ResolvedRequest:
+    fields: dict[str, Any] = {
+        "operation": operation,
+        "graph": "tiny",
+        "model": "tiny",
+        "prompt": "a red fox",
+        "width": SIDE,
+        "height": SIDE,
+        "num_images_per_prompt": 1,
+        "num_inference_steps": STEPS,
+        "guidance_scale": facts.rules.guidance_scale[operation],
+        "strength": None if operation is Operation.GENERATION else 0.9,
+        "rng_seed": 7,
+        "max_sequence_length": facts.rules.max_sequence_length,
+    }
+    return ResolvedRequest(**{**fields, **changes})
+
+
+def make_inputs(operation: Operation, side: int = SIDE) -> InputImages | None:
+    """A picture, and for inpainting a mask that repaints its right half."""
+    if operation is Operation.GENERATION:
+        return None
+    image = np.random.default_rng(1).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    mask = np.zeros((side, side), dtype=np.uint8)
+    mask[:, side // 2 :] = 255
+    return InputImages(image=image, mask=mask if operation is Operation.INPAINTING else None)
+
+
+def go_on(step: Step) -> bool:
+    return False
+
+
+def draw(engine: OpenVinoEngine, request: ResolvedRequest, on_step: OnStep = go_on) -> Generated:
+    return engine.generate(request, make_inputs(request.operation, request.width), on_step)
+
+
+def draw_raw(pipeline: Any, request: ResolvedRequest, **more: Any) -> list[Pixels]:
+    """What OpenVINO GenAI itself draws, called as its documentation says."""
+    inputs = make_inputs(request.operation)
+    arguments = []
+    if inputs is not None:
+        arguments.append(openvino.Tensor(inputs.image[np.newaxis]))
+        if inputs.mask is not None:
+            arguments.append(openvino.Tensor(np.stack([inputs.mask] * 3, axis=-1)[np.newaxis]))
+    options: dict[str, Any] = more if request.strength is None else {**more, "strength": request.strength}
+    if request.max_sequence_length is not None:
+        options["max_sequence_length"] = request.max_sequence_length
+    tensor = pipeline.generate(
+        request.prompt,
+        *arguments,
+        width=request.width,
+        height=request.height,
+        num_inference_steps=request.num_inference_steps,
+        num_images_per_prompt=request.num_images_per_prompt,
+        guidance_scale=request.guidance_scale,
+        rng_seed=request.rng_seed,
+        **options,
+    )
+    return list(np.array(tensor.data))
+
+
+def copy_model(name: str, folder: Path) -> Path:
+    """A copy of a tiny model that may be changed: the original's files are read-only."""
+    target = folder / name
+    shutil.copytree(MODELS / name, target)
+    for path in (target, *target.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return target
+
+
+def edit_json(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))

@@ -1,0 +1,160 @@
+"""The tables of graphs/families, asked of the installed runtime itself."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import openvino_genai
+import pytest
+
+from graphs.families.model_facts import Family, FamilyRules, ModelFacts, Operation, read_model_facts
+from graphs.families.schedules import draws_noise, single
+from tests.workers.engine.engine_support import CLASSES, F32, FAMILIES, MODELS, SIDE, copy_model, edit_json
+
+PROMPTS = ("prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3")
+
+
+@dataclass
+class Asked:
+    facts: ModelFacts
+    pipeline: Any
+
+    @property
+    def rules(self) -> FamilyRules:
+        return self.facts.rules
+
+    def accepts(self, **options: Any) -> bool:
+        fields = {"width": SIDE, "height": SIDE, "num_inference_steps": 1, "guidance_scale": 5.0, **options}
+        try:
+            self.pipeline.generate("a red fox", **fields)
+        except RuntimeError:
+            return False
+        return True
+
+
+def text_to_image(models_path: Path, cache_dir: Path) -> Any:
+    return openvino_genai.Text2ImagePipeline(str(models_path), "CPU", CACHE_DIR=str(cache_dir), **F32)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def asked(request: pytest.FixtureRequest, cache_dir: Path) -> Asked:
+    return Asked(read_model_facts(MODELS / request.param), text_to_image(MODELS / request.param, cache_dir))
+
+
+def reported(config: Any, operation: Operation) -> tuple[float, float | None, int | None]:
+    """What a pipeline's own configuration says: guidance scale, strength, tokens (none is -1 there)."""
+    strength = None if operation is Operation.GENERATION else config.strength
+    length = config.max_sequence_length
+    return config.guidance_scale, strength, None if length == -1 else length
+
+
+def expected(rules: FamilyRules, operation: Operation) -> tuple[float, float | None, int | None]:
+    strength = rules.strength.get(operation)
+    return (
+        single(rules.guidance_scale[operation]),
+        None if strength is None else single(strength),
+        rules.max_sequence_length,
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_defaults(family: str) -> None:
+    rules = read_model_facts(MODELS / family).rules
+    inpainting = openvino_genai.InpaintingPipeline(str(MODELS / family))
+
+    for operation, kind in CLASSES.items():
+        pipeline = inpainting if operation is Operation.INPAINTING else kind(inpainting)
+        assert reported(pipeline.get_generation_config(), operation) == expected(rules, operation), operation
+
+
+def test_defaults_of_flux_fill(tmp_path: Path) -> None:
+    model = copy_model("flux", tmp_path)
+    edit_json(model / "model_index.json", _class_name="FluxFillPipeline")
+    facts = read_model_facts(model)
+    config = openvino_genai.InpaintingPipeline(str(model)).get_generation_config()
+
+    assert facts.family is Family.FLUX_FILL
+    assert reported(config, Operation.INPAINTING) == expected(facts.rules, Operation.INPAINTING)
+
+
+def test_size_multiple(asked: Asked) -> None:
+    multiple = asked.rules.size_multiple
+
+    for side in ("width", "height"):
+        assert asked.accepts(**{side: SIDE + multiple})
+        assert not asked.accepts(**{side: SIDE + multiple // 2})
+
+
+def test_prompts(asked: Asked) -> None:
+    taken = {f"prompt_{number}" for number in range(2, asked.rules.prompts + 1)}
+    taken |= set(PROMPTS[2 : 2 + asked.rules.negative_prompts])
+
+    assert {name for name in PROMPTS if asked.accepts(**{name: "blue"})} == taken
+
+
+def test_guidance(asked: Asked) -> None:
+    for guidance_scale in (0.0, 1.0):
+        assert asked.accepts(guidance_scale=guidance_scale) is not asked.rules.guidance_above_one
+        assert not asked.accepts(guidance_scale=guidance_scale, negative_prompt="blue")
+    assert asked.accepts(guidance_scale=1.01)
+
+
+def test_sequence_length_stays_that_of_the_first_generation(asked: Asked) -> None:
+    length = asked.rules.max_sequence_length
+
+    assert asked.accepts()
+    if length is None:  # not looked at
+        assert asked.accepts(max_sequence_length=600)
+    else:
+        assert asked.accepts(max_sequence_length=length)
+        assert not asked.accepts(max_sequence_length=length // 2)
+        assert not asked.accepts(max_sequence_length=513)
+
+
+@pytest.fixture(scope="module")
+def trailing(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Asked:
+    model = copy_model("sd", tmp_path_factory.mktemp("trailing"))
+    edit_json(model / "scheduler" / "scheduler_config.json", timestep_spacing="trailing")
+    return Asked(read_model_facts(model), text_to_image(model, cache_dir))
+
+
+def steps_made(pipeline: Any, steps: int) -> int:
+    """How many steps a call would make: the callback tells at the first one, and stops there."""
+    told: list[int] = []
+
+    def callback(step: int, num_steps: int, latent: object) -> bool:
+        told.append(num_steps)
+        return True
+
+    pipeline.generate("", width=16, height=16, num_inference_steps=steps, callback=callback)
+    return told[0]
+
+
+def test_trailing_spacing_makes_a_step_too_many_where_schedules_says(trailing: Asked) -> None:
+    counts = range(1, 101)
+    noise = [steps for steps in counts if steps_made(trailing.pipeline, steps) != steps]
+
+    assert noise == [steps for steps in counts if draws_noise(trailing.facts, steps)]
+    assert len(noise) == 36
+
+
+def test_the_number_told_at_the_first_step_is_the_number_made(trailing: Asked) -> None:
+    for steps in (8, 9):
+        made: list[int] = []
+
+        def callback(step: int, num_steps: int, latent: object, made: list[int] = made) -> bool:
+            made.append(num_steps)
+            return False
+
+        trailing.pipeline.generate("", width=16, height=16, num_inference_steps=steps, callback=callback)
+        assert made == [steps + draws_noise(trailing.facts, steps)] * len(made)
+        assert len(made) == made[0]
+
+
+def test_leading_spacing_makes_the_steps_it_was_asked_for(asked: Asked) -> None:
+    facts = replace(asked.facts, timestep_spacing="leading")
+
+    for steps in (1, 9, 11, 21):
+        assert not draws_noise(facts, steps)
+        if facts.family is not Family.LCM or steps <= 50:
+            assert steps_made(asked.pipeline, steps) == steps

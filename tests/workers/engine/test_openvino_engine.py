@@ -1,0 +1,168 @@
+"""The engine on real pipelines with random weights: what it draws is what OpenVINO GenAI draws."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from graphs.errors import EngineError
+from graphs.families.model_facts import ModelFacts, Operation, read_model_facts
+from tests.workers.engine.engine_support import (
+    CLASSES,
+    F32,
+    FAMILIES,
+    MODELS,
+    SIDE,
+    STEPS,
+    draw,
+    draw_raw,
+    go_on,
+    load_engine,
+    make_graph,
+    make_inputs,
+    make_request,
+)
+from workers.engine.openvino_engine import OpenVinoEngine
+from workers.engine.protocol import GenerationCancelled, Step
+
+OPERATIONS = tuple(Operation)
+
+
+@dataclass
+class Loaded:
+    family: str
+    facts: ModelFacts
+    engine: OpenVinoEngine
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def loaded(request: pytest.FixtureRequest, cache_dir: Path) -> Iterator[Loaded]:
+    facts = read_model_facts(MODELS / request.param)
+    engine = load_engine(make_graph(MODELS / request.param), cache_dir=cache_dir)
+    yield Loaded(request.param, facts, engine)
+    engine.unload()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_draws_what_a_pipeline_of_its_own_draws(loaded: Loaded, operation: Operation, cache_dir: Path) -> None:
+    request = make_request(loaded.facts, operation)
+    raw = CLASSES[operation](str(MODELS / loaded.family), "CPU", CACHE_DIR=str(cache_dir), **F32)
+
+    result = draw(loaded.engine, request)
+
+    assert [image.shape for image in result.images] == [(SIDE, SIDE, 3)]
+    assert result.images[0].dtype == np.uint8
+    np.testing.assert_array_equal(result.images, draw_raw(raw, request))
+    if operation is Operation.GENERATION and loaded.family != "lcm":  # whose noise comes in another order
+        two = request.model_copy(update={"num_images_per_prompt": 2})
+        np.testing.assert_array_equal(draw(loaded.engine, two).images, draw_raw(raw, two))
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_several_images_start_with_the_single_one(loaded: Loaded, operation: Operation) -> None:
+    single = draw(loaded.engine, make_request(loaded.facts, operation)).images
+    steps: list[Step] = []
+
+    def on_step(step: Step) -> bool:
+        steps.append(step)
+        return False
+
+    images = draw(loaded.engine, make_request(loaded.facts, operation, num_images_per_prompt=2), on_step).images
+
+    assert len(images) == 2
+    np.testing.assert_array_equal(images[0], single[0])
+    assert (images[1] != images[0]).any()
+    assert [step.number for step in steps] == list(range(1, len(steps) + 1))
+    assert {step.total for step in steps} == {len(steps)}
+
+
+def test_operations_do_not_disturb_each_other(loaded: Loaded) -> None:
+    requests = {operation: make_request(loaded.facts, operation) for operation in OPERATIONS}
+    first = {operation: draw(loaded.engine, request).images for operation, request in requests.items()}
+
+    for operation in reversed(OPERATIONS):
+        np.testing.assert_array_equal(draw(loaded.engine, requests[operation]).images, first[operation])
+
+
+@pytest.mark.parametrize("loaded", ["sd", "flux"], indirect=True)
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("stop_at", [1, STEPS, STEPS + 1])
+def test_cancel_stops_after_that_step(loaded: Loaded, operation: Operation, stop_at: int) -> None:
+    request = make_request(loaded.facts, operation, strength=None if operation is Operation.GENERATION else 1.0)
+    before = draw(loaded.engine, request).images
+    steps: list[int] = []
+
+    def on_step(step: Step) -> bool:
+        steps.append(step.number)
+        return step.number == stop_at
+
+    with pytest.raises(GenerationCancelled):
+        draw(loaded.engine, request.model_copy(update={"num_images_per_prompt": 2}), on_step)
+
+    assert steps == list(range(1, stop_at + 1))
+    np.testing.assert_array_equal(draw(loaded.engine, request).images, before)
+
+
+@pytest.mark.parametrize("loaded", ["sd"], indirect=True)
+@pytest.mark.parametrize("error", [ZeroDivisionError("x"), KeyboardInterrupt(), SystemExit(3)])
+def test_an_exception_of_on_step_comes_out_of_generate(loaded: Loaded, error: BaseException) -> None:
+    request = make_request(loaded.facts, Operation.GENERATION)
+    before = draw(loaded.engine, request).images
+
+    def on_step(step: Step) -> bool:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        draw(loaded.engine, request, on_step)
+
+    assert caught.value is error
+    np.testing.assert_array_equal(draw(loaded.engine, request).images, before)
+
+
+def test_seconds_tell_the_stages(loaded: Loaded) -> None:
+    seconds = draw(loaded.engine, make_request(loaded.facts, Operation.EDIT)).seconds
+
+    assert set(seconds) == {"text_encode", "denoise", "vae_encode", "vae_decode", "generate"}
+    assert all(0 < value < 60 for name, value in seconds.items() if name in ("denoise", "generate"))
+    assert seconds["generate"] >= seconds["denoise"] + seconds["vae_decode"]
+
+
+def test_each_step_is_measured_for_itself(loaded: Loaded) -> None:
+    """Those of all pictures, and not those of the generation before."""
+    seen: list[Step] = []
+    request = make_request(loaded.facts, Operation.GENERATION, num_images_per_prompt=2)
+    draw(loaded.engine, request)
+
+    def on_step(step: Step) -> bool:
+        seen.append(step)
+        return False
+
+    drawn = draw(loaded.engine, request, on_step)
+
+    assert len(drawn.steps_s) == len(seen) == seen[-1].total
+    assert all(step_s > 0 for step_s in drawn.steps_s)
+    assert sum(drawn.steps_s) == pytest.approx(drawn.seconds["denoise"])
+
+
+def test_every_prompt_of_the_family_takes_effect(loaded: Loaded) -> None:
+    plain = make_request(loaded.facts, Operation.GENERATION, guidance_scale=8.0)
+    base = draw(loaded.engine, plain).images
+    names = [f"prompt_{number}" for number in range(2, loaded.facts.rules.prompts + 1)]
+    names += ["negative_prompt", "negative_prompt_2", "negative_prompt_3"][: loaded.facts.rules.negative_prompts]
+
+    for name in names:
+        changed = draw(loaded.engine, plain.model_copy(update={name: "blue whale, water, sky"})).images
+        assert (changed[0] != base[0]).any(), name
+
+
+@pytest.mark.parametrize("loaded", ["sd"], indirect=True)
+def test_what_cannot_be_drawn_is_told(loaded: Loaded) -> None:
+    with pytest.raises(EngineError, match=r"^The runtime failed: Both 'width' and 'height' must be divisible by 8$"):
+        draw(loaded.engine, make_request(loaded.facts, Operation.GENERATION, width=60))
+    with pytest.raises(EngineError, match="There is no image for edit"):
+        loaded.engine.generate(make_request(loaded.facts, Operation.EDIT), None, go_on)
+    image = make_inputs(Operation.EDIT)
+    with pytest.raises(EngineError, match="There is no mask"):
+        loaded.engine.generate(make_request(loaded.facts, Operation.INPAINTING), image, go_on)

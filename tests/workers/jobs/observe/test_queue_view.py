@@ -1,0 +1,157 @@
+import pytest
+
+from config.settings import RedisSettings
+from tests.workers.jobs.jobs_support import (
+    GRAPH,
+    a_request,
+    cancel,
+    claimed,
+    claims_of,
+    client,
+    ended,
+    look,
+    on_queue,
+    outlook,
+    put_in,
+    submit,
+)
+from workers.jobs.job import Job, Status
+from workers.jobs.job_options import JobOptions
+from workers.jobs.observe.queue_view import Page
+from workers.jobs.redis import keys
+from workers.jobs.store import Submission
+
+
+def _page(
+    settings: RedisSettings,
+    limit: int = 100,
+    after: Job | None = None,
+    status: Status | None = None,
+    *,
+    newest_first: bool = True,
+    owner: str = "anyone",
+) -> Page:
+    return on_queue(
+        settings,
+        lambda view: view.page(owner, after=after, limit=limit, newest_first=newest_first, status=status),
+    )
+
+
+def _ids(page: Page) -> list[str]:
+    return [job.id for job in page.jobs]
+
+
+def _submitted(settings: RedisSettings, count: int) -> list[str]:
+    return [submit(settings).id for _ in range(count)]
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("limit", [1, 2, 5, 7, 8])
+def test_pages_together_are_all_jobs_in_order(redis_settings: RedisSettings, limit: int, newest_first: bool) -> None:
+    ids, walked, more = _submitted(redis_settings, 7), [], True
+    edge: Job | None = None
+    while more:
+        page = _page(redis_settings, limit, edge, newest_first=newest_first)
+        walked += _ids(page)
+        edge, more = page.jobs[-1], page.has_more
+        assert len(page.jobs) == limit or not more
+    assert walked == (ids[::-1] if newest_first else ids)
+
+
+def test_an_owner_without_jobs_has_an_empty_page(redis_settings: RedisSettings) -> None:
+    submit(redis_settings)
+    assert _page(redis_settings, owner="nobody") == Page([], has_more=False)
+
+
+def test_only_the_owners_jobs_are_listed(redis_settings: RedisSettings) -> None:
+    options = JobOptions(owner="other")
+    other, _ = put_in(redis_settings, Submission(a_request(), options=options))
+    own = submit(redis_settings)
+    assert _ids(_page(redis_settings)) == [own.id]
+    assert _ids(_page(redis_settings, owner="other")) == [other.id]
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_expired_records_leave_no_hole(redis_settings: RedisSettings, newest_first: bool) -> None:
+    ids = _submitted(redis_settings, 120)
+    kept = [ids[0], ids[57], ids[119]]
+    with client(redis_settings) as behind:
+        behind.delete(*[keys.job(job_id) for job_id in ids if job_id not in kept])
+    page = _page(redis_settings, 2, newest_first=newest_first)
+    order = kept[::-1] if newest_first else kept
+    assert (_ids(page), page.has_more) == (order[:2], True)
+    last = _page(redis_settings, 2, page.jobs[-1], newest_first=newest_first)
+    assert (_ids(last), last.has_more) == (order[2:], False)
+
+
+def test_the_names_of_expired_records_are_tidied_up(redis_settings: RedisSettings) -> None:
+    ids = _submitted(redis_settings, 4)
+    with client(redis_settings) as behind:
+        behind.delete(*[keys.job(job_id) for job_id in ids])
+        latest = _submitted(redis_settings, 2)
+        assert behind.zrange(keys.owner_jobs("anyone"), 0, -1) == latest
+
+
+def test_a_status_filters_before_pages_are_cut(redis_settings: RedisSettings) -> None:
+    jobs = [submit(redis_settings) for _ in range(6)]
+    for job in jobs[::2]:
+        cancel(redis_settings, job)
+    page = _page(redis_settings, 2, status=Status.CANCELLED)
+    assert (_ids(page), page.has_more) == ([jobs[4].id, jobs[2].id], True)
+    last = _page(redis_settings, 2, page.jobs[-1], Status.CANCELLED)
+    assert (_ids(last), last.has_more) == ([jobs[0].id], False)
+    assert _page(redis_settings, status=Status.FAILED).jobs == []
+
+
+def _with_pace(settings: RedisSettings, pace: float) -> None:
+    with client(settings) as behind:
+        behind.set(keys.pace(GRAPH), pace)
+
+
+def _costing(settings: RedisSettings, steps: int) -> Job:
+    return submit(settings, width=1000, height=1000, num_inference_steps=steps)
+
+
+def test_before_any_job_ended_nobody_knows_how_long_it_takes(redis_settings: RedisSettings) -> None:
+    assert outlook(redis_settings, submit(redis_settings)).eta_s is None
+
+
+@pytest.mark.parametrize(("workers", "eta_s"), [(0, 22.0), (1, 22.0), (2, 14.0)])
+def test_the_estimate_is_the_work_ahead_shared_by_workers_and_its_own(
+    redis_settings: RedisSettings, workers: int, eta_s: float
+) -> None:
+    _with_pace(redis_settings, 2.0)
+    running, _, job = (_costing(redis_settings, steps) for steps in (4, 6, 3))
+    claims, claim = claims_of(redis_settings), claimed(redis_settings, running)
+    claims.progress(claim, 2, 4)
+    assert outlook(redis_settings, job, workers).eta_s == eta_s
+
+
+def test_of_a_running_job_what_is_left_counts(redis_settings: RedisSettings) -> None:
+    _with_pace(redis_settings, 2.0)
+    job, _ = _costing(redis_settings, 10), _costing(redis_settings, 10)
+    claims_of(redis_settings).progress(claimed(redis_settings, job), 4, 10)
+    found = outlook(redis_settings, look(redis_settings, job))
+    assert (found.queue_position, found.eta_s) == (None, 12.0)
+
+
+def test_an_ended_job_has_no_outlook(redis_settings: RedisSettings) -> None:
+    found = outlook(redis_settings, ended(redis_settings, submit(redis_settings)))
+    assert (found.queue_position, found.eta_s) == (None, None)
+
+
+def test_the_pace_is_an_average_that_forgets(redis_settings: RedisSettings) -> None:
+    _with_pace(redis_settings, 8.0)
+    job = _costing(redis_settings, 10)
+    claim = claimed(redis_settings, job)
+    with client(redis_settings) as behind:
+        behind.hincrbyfloat(keys.job(job.id), "started_at", -40)
+        claims_of(redis_settings).complete(claim, [b"x"], {})
+        assert float(str(behind.get(keys.pace(GRAPH)))) == pytest.approx(7.0, abs=0.1)
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED])
+def test_a_job_without_a_picture_tells_no_pace(redis_settings: RedisSettings, status: Status) -> None:
+    ended(redis_settings, submit(redis_settings), status)
+    with client(redis_settings) as behind:
+        assert behind.get(keys.pace(GRAPH)) is None

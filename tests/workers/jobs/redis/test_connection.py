@@ -1,0 +1,92 @@
+import asyncio
+import inspect
+import socket
+import time
+
+import pytest
+import redis.exceptions
+import uvloop
+
+from config.settings import RedisSettings
+from graphs.errors import ConfigurationError, ServiceUnavailable
+from tests.workers.jobs.jobs_support import claims_of, on_store
+from workers.jobs.redis.connection import connect_async, redis_errors, redis_url
+
+ALL = [kind for _, kind in inspect.getmembers(redis.exceptions, inspect.isclass) if issubclass(kind, Exception)]
+NOBODY = RedisSettings(url="redis://127.0.0.1:1/0")
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: str(kind.__name__))
+def test_every_error_of_redis_is_unavailability(kind: type[Exception]) -> None:
+    with pytest.raises(ServiceUnavailable, match="job store") as refusal, redis_errors():
+        raise kind("1 127.0.0.1:6379")
+    assert isinstance(refusal.value.__cause__, kind)
+
+
+def test_there_are_errors_to_try() -> None:
+    assert {redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, redis.exceptions.ReadOnlyError} <= set(ALL)
+
+
+def test_other_errors_pass() -> None:
+    with pytest.raises(KeyError), redis_errors():
+        raise KeyError("x")
+
+
+def test_a_missing_url_is_the_operators_fault() -> None:
+    with pytest.raises(ConfigurationError, match="REDIS_URL"):
+        redis_url(RedisSettings())
+
+
+def test_an_absent_redis_is_told_soon() -> None:
+    began = time.monotonic()
+    with pytest.raises(ServiceUnavailable):
+        on_store(NOBODY, lambda store: store.get("imgjob_1", None))
+    assert time.monotonic() - began < 1
+    claims_of(NOBODY)  # connects to nobody before it is asked
+
+
+def test_a_redis_that_never_answers_is_asked_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = RedisSettings(url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0", api_timeout_s=0.3)
+        with pytest.raises(ServiceUnavailable, match="Timeout"):
+            on_store(settings, lambda store: store.get("imgjob_1", None))
+        silent.setblocking(False)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+
+
+def test_who_waits_for_a_connection_to_a_silent_redis_does_not_ask_in_turn() -> None:
+    async def ask_at_once(settings: RedisSettings, times: int) -> list[BaseException]:
+        client = connect_async(settings)
+        answers = await asyncio.gather(*(client.get("key") for _ in range(times)), return_exceptions=True)
+        await client.aclose()
+        return answers
+
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as silent:
+        settings = RedisSettings(url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0", api_timeout_s=0.3)
+        answers = asyncio.run(ask_at_once(settings, 100))
+        assert {type(answer) for answer in answers} == {redis.exceptions.TimeoutError}
+        silent.setblocking(False)
+        asked = 0
+        with pytest.raises(BlockingIOError):
+            while True:
+                silent.accept()[0].close()
+                asked += 1
+        assert asked == 32, "once for each connection of the pool"
+
+
+def test_a_connection_that_was_closed_under_uvloop_is_made_anew(redis_settings: RedisSettings) -> None:
+    async def ask_over_a_closed_connection() -> bytes:
+        client = connect_async(redis_settings)
+        await client.set("before", "1")
+        connection = await client.connection_pool.get_connection()
+        connection._writer.transport.abort()
+        await client.connection_pool.release(connection)
+        await asyncio.sleep(0)  # the loop closes it now
+        found: bytes = await client.get("before")
+        await client.aclose()
+        return found
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(ask_over_a_closed_connection()) == b"1"

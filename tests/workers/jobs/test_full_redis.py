@@ -1,0 +1,239 @@
+"""A Redis at its maxmemory: new jobs are refused, everything that is under way goes on, nothing drawn is lost."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from config.settings import JobSettings, RedisSettings
+from graphs.errors import StoreFull
+from tests.api.api_support import error_of, serving, settings_for
+from tests.redis_support import RunningRedis, running_redis, wait_until
+from tests.workers.jobs.jobs_support import (
+    GRAPH,
+    Upkeep,
+    a_request,
+    cancel,
+    claimed,
+    claims_of,
+    client,
+    erase,
+    follow,
+    look,
+    on_store,
+    put_in,
+    submit,
+    waiting,
+)
+from tests.workers.process.worker_process import WorkerProcess, running_worker
+from workers.engine.simulated import SimulatedEngine
+from workers.jobs.claims import Preview
+from workers.jobs.job import Job, JobError, Status
+from workers.jobs.observe.presence import WorkerPresence
+from workers.jobs.store import Once, Submission
+from workers.process.runner import Runner
+
+_MAX_MEMORY = 32 * 2**20
+_LONG_S = 60
+PICTURE = b"p" * 100_000
+
+
+@pytest.fixture(scope="module")
+def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRedis]:
+    with running_redis(tmp_path_factory.mktemp("small"), _MAX_MEMORY) as running:
+        yield running
+
+
+@pytest.fixture
+def small(small_server: RunningRedis) -> RedisSettings:
+    """The small server, emptied of all but some megabytes."""
+    with small_server.client() as behind:
+        # Valkey frees in the background unless told: what is measured afterwards would shrink by itself.
+        behind.execute_command("FLUSHALL", "SYNC")
+        behind.config_set("maxmemory", _MAX_MEMORY)
+        behind.set("ballast", b"x" * 8 * 2**20)
+    return small_server.settings
+
+
+def _fill(settings: RedisSettings) -> None:
+    """Bring it a megabyte over its limit: connections that come and go give and take some kilobytes."""
+    with client(settings) as behind:
+        memory = behind.info("memory")
+        # What is on its way to the append-only file takes memory for a moment, and does not count.
+        counted = int(memory["used_memory"]) - int(memory["mem_not_counted_for_evict"])
+        behind.config_set("maxmemory", counted - 2**20)
+
+
+def _make_room(settings: RedisSettings) -> None:
+    with client(settings) as behind:
+        behind.config_set("maxmemory", _MAX_MEMORY)
+
+
+def _pictures(settings: RedisSettings, job: Job) -> list[bytes]:
+    found = look(settings, job)
+    return on_store(settings, lambda store: store.artifacts(found))
+
+
+def test_a_submission_is_refused_and_leaves_nothing(small: RedisSettings) -> None:
+    submit(small)
+    _fill(small)
+    with client(small) as behind:
+        before = set(behind.keys())
+    for submission in (Submission(a_request()), Submission(a_request(), image=b"x" * 10**6)):
+        with pytest.raises(StoreFull, match="maxmemory"):
+            put_in(small, submission)
+    with client(small) as behind:
+        assert set(behind.keys()) == before
+    assert len(waiting(small)) == 1
+
+
+def test_a_submission_to_an_idle_graph_is_refused_as_well(small: RedisSettings) -> None:
+    """Where nothing waits the script clears up first, which a full Redis allows."""
+    _fill(small)
+    with pytest.raises(StoreFull):
+        submit(small)
+    _make_room(small)
+    assert submit(small).status is Status.QUEUED
+
+
+def test_the_same_request_again_joins_its_job(small: RedisSettings) -> None:
+    once = Submission(a_request(), once=Once("key:x", "digest", 100, "always"))
+    job, _ = put_in(small, once)
+    _fill(small)
+    assert put_in(small, once) == (job, False)
+
+
+def test_jobs_go_on(small: RedisSettings) -> None:
+    cancelled, erased, failed, completed, edited = (submit(small, image) for image in (b"", b"", b"", b"", PICTURE))
+    waits = submit(small)
+    _fill(small)
+    claims = claims_of(small)
+    assert cancel(small, cancelled).status is Status.CANCELLED
+    erase(small, erased)
+    assert claims.fail(claimed(small, failed), JobError("generation_failed", "It went wrong."))
+    claim = claimed(small, completed)
+    assert claims.progress(claim, 1, 4, Preview(0, 0, PICTURE)) == "go on"
+    assert [event.kind for event in follow(small, completed)] == ["queued", "in_progress", "progress"]
+    upkeep = Upkeep(small)
+    upkeep.renew_lease(completed.id)
+    upkeep.heartbeat(WorkerPresence("w", GRAPH, "CPU", ready=True, operations=(), seen_at=0.0))
+    assert [worker.name for worker in on_store(small, lambda store: store.workers())] == ["w"]
+    # An edit gives back more than its picture takes.
+    assert claims.complete(claimed(small, edited), [PICTURE[:-1]], {})
+    assert _pictures(small, edited) == [PICTURE[:-1]]
+    assert on_store(small, lambda store: store.add_waiter(waits, 1)) == 2
+    claimed(small, waits)
+    upkeep.end_lease(waits.id)
+    cancel(small, completed)
+    assert claims.progress(claim, 2, 4) == "cancel"
+
+
+def test_a_requeued_job_waits_again(small: RedisSettings) -> None:
+    job = submit(small, b"image")
+    claimed(small, job)
+    wait_until(lambda: not Upkeep(small)._redis_just_came_back())
+    _fill(small)
+    upkeep = Upkeep(small)
+    upkeep.end_lease(job.id)
+    assert upkeep.reap() == [job.id]
+    assert claimed(small, job).job.attempts == 2
+
+
+def test_a_picture_waits_for_room(small: RedisSettings) -> None:
+    job = submit(small)
+    claim, claims = claimed(small, job), claims_of(small)
+    _fill(small)
+    stored: list[bool] = []
+    storing = threading.Thread(target=lambda: stored.append(claims.complete(claim, [PICTURE], {})))
+    storing.start()
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() > began + 1.5)
+    assert (stored, look(small, job).status) == ([], Status.IN_PROGRESS)
+    _make_room(small)
+    storing.join(20)
+    assert stored == [True]
+    assert _pictures(small, job) == [PICTURE]
+
+
+def test_a_picture_that_nobody_wants_any_more_waits_no_longer(small: RedisSettings) -> None:
+    job = submit(small)
+    claim = claimed(small, job)
+    cancel(small, job)
+    _fill(small)
+    assert claims_of(small).complete(claim, [PICTURE], {})
+    assert look(small, job).status is Status.CANCELLED
+    _make_room(small)
+
+
+def test_the_api_says_so_at_once(small: RedisSettings) -> None:
+    with serving(settings_for(small)) as api:
+        job = api.submitted()
+        _fill(small)
+        for path in ("/v3/images/generations", "/v1/images/jobs"):
+            began = time.monotonic()
+            answer = api.http.post(path, json={"prompt": "a red circle"})
+            assert time.monotonic() - began < 3
+            error = error_of(answer, 503)
+            assert error["code"] == "store_full"
+            assert answer.headers["retry-after"] == "30"
+        assert api.http.post(f"/v3/images/jobs/{job['id']}/cancel").json()["status"] == "cancelled"
+        assert api.http.get("/v3/images/jobs").status_code == 200
+        assert api.http.get("/v3/models").status_code == 200
+        _make_room(small)
+        assert api.submitted()["status"] == "queued"
+
+
+@pytest.fixture(scope="module")
+def worker(small_server: RunningRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
+    _make_room(small_server.settings)
+    log = tmp_path_factory.mktemp("worker") / "log"
+    with running_worker(small_server.settings, log, JobSettings(lease_s=1.5)) as running:
+        yield running
+
+
+def test_a_worker_keeps_what_it_drew(small_server: RunningRedis, worker: WorkerProcess) -> None:
+    settings = small_server.settings
+    job, following = submit(settings, num_inference_steps=40), submit(settings)
+    worker.wake()
+    worker.wake()
+    wait_until(lambda: (look(settings, job).step or 0) >= 1, _LONG_S)
+    _fill(settings)
+    wait_until(lambda: "wait for room" in worker.log.read_text(), _LONG_S)
+    assert (look(settings, job).step, look(settings, job).status) == (40, Status.IN_PROGRESS)
+    _make_room(settings)
+    wait_until(lambda: look(settings, following).status is Status.COMPLETED, _LONG_S)
+    assert (look(settings, job).status, look(settings, job).attempts) == (Status.COMPLETED, 1)
+    assert _pictures(settings, job)
+    assert worker.is_ready()
+
+
+def test_a_message_that_finds_redis_full_ends_no_worker(small_server: RunningRedis, worker: WorkerProcess) -> None:
+    """Celery writes down what it takes out of its list; refused that, it would exit."""
+    settings = small_server.settings
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    job = submit(settings)
+    worker.wake()
+    _fill(settings)
+    os.kill(worker.process.pid, signal.SIGCONT)
+    wait_until(lambda: "OutOfMemoryError" in worker.log.read_text(), _LONG_S)
+    assert look(settings, job).status is Status.QUEUED
+    _make_room(settings)
+    wait_until(lambda: look(settings, job).status is Status.COMPLETED, _LONG_S)
+    assert worker.is_ready()
+
+
+def test_a_picture_that_finds_no_room_for_too_long_fails_its_job(
+    small: RedisSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.jobs.claims._ROOM_MARGIN_S", 0.0)
+    job = submit(small)
+    _fill(small)
+    Runner(claims_of(small, jobs=JobSettings(result_ttl_s=1)), SimulatedEngine(0), GRAPH).run_next()
+    error = look(small, job).error
+    assert error
+    assert error.code == "store_full"
+    assert error.message.startswith("The picture could not be kept. The job store (Redis) is full")
+    _make_room(small)

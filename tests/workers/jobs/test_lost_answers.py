@@ -1,0 +1,140 @@
+"""The connection breaks after Redis did what it was asked and before it could say so."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import pytest
+
+from config.settings import RedisSettings
+from tests.workers.jobs.jobs_support import (
+    GRAPH,
+    JOBS,
+    Upkeep,
+    a_request,
+    claimed,
+    claims_of,
+    ended,
+    submit,
+    waiting,
+)
+from workers.jobs.claims import Claim
+from workers.jobs.job import Job, Status
+from workers.jobs.redis import keys
+from workers.jobs.redis.scripts import script_arguments, script_keys
+from workers.jobs.store import JobStore, Once, Submission
+
+T = TypeVar("T")
+
+
+class LossyProxy:
+    """Passes everything on, but the answer to the first script: there it hangs up."""
+
+    def __init__(self, behind: RedisSettings) -> None:
+        self._url = urlsplit(behind.url or "")
+        self.lost = 0
+
+    async def run(self, act: Callable[[RedisSettings], Awaitable[T]]) -> T:
+        """Do something through the proxy."""
+        served: list[asyncio.Task[None]] = []
+
+        def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            served.append(asyncio.create_task(self._serve(reader, writer)))
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server:
+            done = await act(RedisSettings(url=f"redis://:{self._url.password}@127.0.0.1:{port}/0"))
+            await asyncio.gather(*served)
+        return done
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, requests = await asyncio.open_connection(self._url.hostname, self._url.port)
+        back = asyncio.create_task(_pass_on(answers, writer))
+        hung_up = False
+        while not hung_up and (data := await reader.read(65536)):
+            if hung_up := b"EVALSHA" in data and not self.lost:
+                back.cancel()
+                await asyncio.wait([back])
+            requests.write(data)
+        if hung_up:
+            self.lost += 1
+            await answers.read(65536)
+        for end in (writer, requests):
+            end.close()
+            await end.wait_closed()
+        await asyncio.wait([back])
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+
+
+def _submitting(submission: Submission) -> Callable[[RedisSettings], Awaitable[tuple[Job, bool]]]:
+    async def act(settings: RedisSettings) -> tuple[Job, bool]:
+        store = JobStore(settings, JOBS)
+        try:
+            return await store.submit(submission)
+        finally:
+            await store.close()
+
+    return act
+
+
+ONCE = Once("key:x", "digest", 100, "always")
+SUBMISSIONS = {
+    "plain": Submission(a_request()),
+    "keyed": Submission(a_request(), once=ONCE),
+    "retried": Submission(a_request(), once=replace(ONCE, join="never")),
+}
+
+
+@pytest.mark.parametrize("kind", list(SUBMISSIONS))
+def test_a_submission_whose_answer_is_lost_is_accepted_once_and_new(redis_settings: RedisSettings, kind: str) -> None:
+    first = submit(redis_settings)  # the script is known to Redis from here on
+    proxy = LossyProxy(redis_settings)
+    job, is_new = asyncio.run(proxy.run(_submitting(SUBMISSIONS[kind])))
+    assert proxy.lost == 1
+    assert (job.status, is_new) == (Status.QUEUED, True)
+    assert waiting(redis_settings) == [first.id, job.id]
+
+
+def test_a_job_of_ones_own_id_whose_answer_is_lost_is_accepted_once(redis_settings: RedisSettings) -> None:
+    first = submit(redis_settings)
+    proxy = LossyProxy(redis_settings)
+    job, _ = asyncio.run(proxy.run(_submitting(Submission(a_request(), job_id="mine"))))
+    assert (proxy.lost, job.id, waiting(redis_settings)) == (1, "mine", [first.id, "mine"])
+
+
+async def _claim(settings: RedisSettings) -> Claim | None:
+    return await asyncio.to_thread(claims_of(settings).claim_next, GRAPH)
+
+
+def test_a_claim_whose_answer_is_lost_is_the_same_claim(settled_redis: RedisSettings) -> None:
+    ended(settled_redis, submit(settled_redis))  # the script is known to Redis from here on
+    first, other = submit(settled_redis, b"image"), submit(settled_redis)
+    proxy = LossyProxy(settled_redis)
+    claim = asyncio.run(proxy.run(_claim))
+    assert proxy.lost == 1
+    assert claim is not None
+    assert (claim.job.id, claim.job.attempts, claim.image) == (first.id, 1, b"image")
+    assert waiting(settled_redis) == [other.id]
+    assert claims_of(settled_redis).complete(claim, [b"picture"], {})
+    assert claimed(settled_redis, other).job.attempts == 1
+
+
+def test_a_claim_that_was_lost_meanwhile_is_not_given_again(settled_redis: RedisSettings) -> None:
+    """Between the answer that was lost and the next try, its lease ran out."""
+    job = submit(settled_redis)
+    claims = claims_of(settled_redis)
+    asked = {"keys": script_keys(GRAPH, [keys.fairness(GRAPH)]), "args": script_arguments(JOBS, "one", 6000, 3, "n")}
+    first = claims._claim(**asked)
+    assert claims._claim(**asked) == first
+    upkeep = Upkeep(settled_redis)
+    upkeep.end_lease(job.id)
+    assert upkeep.reap() == [job.id]
+    again = claims._claim(**asked)
+    assert (again[0], again[1]) == (job.id.encode(), b"one/2")

@@ -1,0 +1,162 @@
+"""The memory of Redis is bounded: by the queue's bounds, and by the time that everything else is kept."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from config.settings import JobSettings, RedisSettings, Settings
+from graphs.errors import QueueFull
+from tests.redis_support import RunningRedis, running_redis, wait_until
+from tests.workers.jobs.jobs_support import (
+    GRAPH,
+    Upkeep,
+    a_request,
+    cancel,
+    claims_of,
+    client,
+    erase,
+    look,
+    on_store,
+    put_in,
+    submit,
+)
+from tests.workers.webhooks.webhook_support import job_with_webhook
+from workers.jobs.bounds import kept_memory_bytes, queue_memory_bytes
+from workers.jobs.broker import make_celery, wake_worker
+from workers.jobs.claims import Preview
+from workers.jobs.job import JobError, Status
+from workers.jobs.observe.presence import WorkerPresence
+from workers.jobs.redis import keys
+from workers.jobs.request_rates import RequestRates
+from workers.jobs.store import Once, Submission
+
+# What stays without a time to live: one of each, or one for each graph; all of a bounded size.
+LASTING = re.compile(
+    r"imagegen:(sequence|signing-key|events|workers|deliveries)"
+    r"|imagegen:(fairness|pace|queued|running|backlog|waiting|metrics|crashes):demo"
+    r"|imagegen\.demo|_kombu\.binding\..*"
+)
+_SMALL = JobSettings(max_queued=200, max_queued_bytes=4 * 2**20, result_ttl_s=100, record_ttl_s=100)
+
+
+@pytest.fixture(scope="module")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRedis]:
+    with running_redis(tmp_path_factory.mktemp("memory")) as running:
+        yield running
+
+
+@pytest.fixture
+def own(own_server: RunningRedis) -> RedisSettings:
+    """A server whose memory is the jobs' alone, emptied, with all scripts known."""
+    with own_server.client() as behind:
+        behind.flushall()
+    job = submit(own_server.settings)
+    claims = claims_of(own_server.settings)
+    claim = claims.claim_next(GRAPH)
+    assert claim
+    claims.progress(claim, 1, 4)
+    claims.complete(claim, [b"picture"], {})
+    erase(own_server.settings, job)
+    return own_server.settings
+
+
+def _used(settings: RedisSettings) -> int:
+    with client(settings) as behind:
+        return int(behind.info("memory")["used_memory_dataset"])
+
+
+def _fill_queue(settings: RedisSettings, image_bytes: int) -> int:
+    """Submit until the queue is full; return how many jobs wait."""
+    request, count = a_request(prompt="p" * 1000), 0
+    with pytest.raises(QueueFull):
+        while True:
+            put_in(settings, Submission(request, image=b"i" * image_bytes), _SMALL)
+            count += 1
+    return count
+
+
+@pytest.mark.parametrize(("image_bytes", "jobs"), [(0, 200), (15_000, 200), (100_000, 41), (4_000_000, 1)])
+def test_a_full_queue_stays_below_its_bound(own: RedisSettings, image_bytes: int, jobs: int) -> None:
+    before = _used(own)
+    assert _fill_queue(own, image_bytes) == jobs
+    celery = make_celery(Settings(redis=own))
+    for _ in range(jobs):
+        wake_worker(celery, GRAPH)
+    grown = _used(own) - before
+    assert jobs * image_bytes < grown < queue_memory_bytes(_SMALL, graphs=1, workers=0)
+
+
+def test_what_ended_stays_below_its_bound(own: RedisSettings) -> None:
+    picture, jobs, steps = b"p" * 50_000, 30, 100
+    before, claims = _used(own), claims_of(own, jobs=_SMALL)
+    for _ in range(jobs):
+        job, _ = put_in(own, Submission(a_request(num_inference_steps=steps)), _SMALL)
+        claim = claims.claim_next(GRAPH)
+        assert claim
+        for step in range(1, steps + 1):
+            claims.progress(claim, step, steps, Preview(0, 0, picture) if step == steps else None)
+        claims.complete(claim, [picture], {"generate": 1.0})
+        assert look(own, job).status is Status.COMPLETED
+    grown = _used(own) - before
+    bound = kept_memory_bytes(
+        _SMALL, jobs_per_s=jobs / _SMALL.result_ttl_s, steps=steps, picture_bytes=2 * len(picture), request_bytes=500
+    )
+    assert jobs * 2 * len(picture) < grown < bound
+
+
+def test_all_of_it_goes_with_time(own: RedisSettings) -> None:
+    before, soon = _used(own), JobSettings(result_ttl_s=1, record_ttl_s=1)
+    claims = claims_of(own, jobs=soon)
+    for _ in range(20):
+        put_in(own, Submission(a_request()), soon)
+        claim = claims.claim_next(GRAPH)
+        assert claim
+        claims.complete(claim, [b"p" * 100_000], {})
+    assert _used(own) - before > 20 * 100_000
+    wait_until(lambda: _used(own) - before < 200_000)
+
+
+def test_everything_has_a_time_to_live_or_is_one_of_a_few(own: RedisSettings) -> None:
+    """Jobs of every kind and end, webhooks, keys of once only, rates, signs of life, messages."""
+    claims, upkeep, celery = claims_of(own), Upkeep(own), make_celery(Settings(redis=own))
+    for number in range(40):
+        once = Once(f"key:{number}", "digest", 100, "always")
+        job, _ = put_in(own, Submission(a_request(), image=b"image", mask=b"mask", once=once))
+        if number % 8 == 0:
+            cancel(own, job)
+            continue
+        if number % 8 == 1:
+            erase(own, job)
+            continue
+        claim = claims.claim_next(GRAPH)
+        assert claim
+        claims.progress(claim, 1, 4, Preview(0, 0, b"preview"))
+        if number % 8 == 2:
+            claims.fail(claim, JobError("x", "y"))
+        elif number % 8 == 3:
+            cancel(own, job)
+            claims.cancelled(claim)
+        elif number % 8 == 4:
+            upkeep.end_lease(job.id)
+            cancel(own, job)
+        else:
+            claims.complete(claim, [b"picture"] * 3, {})
+        wake_worker(celery, GRAPH)
+    cancel(own, job_with_webhook(own, "http://127.0.0.1:1/"))
+    upkeep.heartbeat(WorkerPresence("w", GRAPH, "CPU", ready=True, operations=(), seen_at=0.0))
+    on_store(own, lambda store: store.signing_key())
+    asyncio.run(_count_requests(own))
+    with client(own) as behind:
+        lasting = sorted(str(key) for key in behind.scan_iter() if behind.ttl(key) == -1)
+        assert [key for key in lasting if not LASTING.fullmatch(key)] == []
+        assert keys.pace(GRAPH) in lasting
+        assert [behind.exists(key(GRAPH)) for key in (keys.queued, keys.running, keys.backlog)] == [0, 0, 0]
+
+
+async def _count_requests(settings: RedisSettings) -> None:
+    rates = RequestRates(settings)
+    for owner in "ab":
+        await rates.count(owner, 10)
+    await rates.close()

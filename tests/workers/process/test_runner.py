@@ -1,0 +1,181 @@
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from config.settings import RedisSettings
+from graphs.errors import EngineError
+from graphs.families.model_facts import Operation
+from graphs.requests.request import ResolvedRequest
+from tests.redis_support import running_redis
+from tests.workers.jobs.jobs_support import GRAPH, a_request, cancel, claims_of, erase, follow, look, put_in, submit
+from workers.engine.protocol import Generated, GenerationCancelled, InputImages, OnStep, Step
+from workers.engine.simulated import SimulatedEngine
+from workers.jobs.job import Job, JobError, Status
+from workers.jobs.job_options import JobOptions
+from workers.jobs.store import Submission
+from workers.process.runner import Runner
+
+
+class TinyEngine:
+    """Does something of the test's before each step, and can preview."""
+
+    def __init__(self, before: Callable[[int], object] = lambda _: None) -> None:
+        self.before, self.steps = before, 0
+
+    def load(self) -> frozenset[Operation]:
+        return frozenset(Operation)
+
+    def generate(self, request: ResolvedRequest, inputs: InputImages | None, on_step: OnStep) -> Generated:
+        total = request.num_inference_steps * request.num_images_per_prompt
+        for number in range(1, total + 1):
+            self.before(number)
+            self.steps = number
+            if on_step(Step(number, total, lambda: np.zeros((8, 8, 3), np.uint8))):
+                raise GenerationCancelled
+        images = [np.zeros((8, 8, 3), np.uint8)] * request.num_images_per_prompt
+        return Generated(images, {"generate": 0.0})
+
+    def add_adapter(self, alias: str, path: Path) -> None:
+        raise AssertionError("no adapter is added here")
+
+    def remove_adapter(self, alias: str) -> None:
+        raise AssertionError("no adapter is removed here")
+
+    def unload(self) -> None:
+        pass
+
+
+def _run(settings: RedisSettings, engine: TinyEngine | SimulatedEngine | None = None) -> None:
+    Runner(claims_of(settings), engine or TinyEngine(), GRAPH).run_next()
+
+
+def _job(settings: RedisSettings, deadline: float | None = None, previews: int = 0, **changed: Any) -> Job:
+    options = JobOptions(deadline=deadline, previews=previews)
+    return put_in(settings, Submission(a_request(**changed), options=options))[0]
+
+
+def test_a_job_is_drawn_step_by_step(redis_settings: RedisSettings) -> None:
+    job = submit(redis_settings, num_images_per_prompt=2)
+    _run(redis_settings, SimulatedEngine(0))
+    done = look(redis_settings, job)
+    assert (done.status, done.artifacts, done.step, done.total_steps) == (Status.COMPLETED, 2, 8, 8)
+    kinds = [event.kind for event in follow(redis_settings, job)]
+    assert kinds == ["queued", "in_progress", *["progress"] * 8, "completed"]
+
+
+def test_without_a_job_nothing_happens(redis_settings: RedisSettings) -> None:
+    told: list[str | None] = []
+    Runner(claims_of(redis_settings), TinyEngine(), GRAPH, told.append).run_next()
+    assert told == []
+
+
+def test_it_is_told_which_job_runs(redis_settings: RedisSettings) -> None:
+    told: list[str | None] = []
+    jobs = [submit(redis_settings) for _ in range(2)]
+    runner = Runner(claims_of(redis_settings), TinyEngine(), GRAPH, told.append)
+    for _ in range(3):
+        runner.run_next()
+    assert told == [jobs[0].id, None, jobs[1].id, None]
+
+
+@pytest.mark.parametrize(
+    ("steps", "wanted", "at"),
+    [
+        (20, 3, [5, 10, 15]),
+        (20, 1, [10]),
+        (4, 3, [1, 2, 3]),
+        (3, 3, [1, 2]),
+        (2, 3, [1]),
+        (1, 3, []),
+        (4, 0, []),
+        (10, 2, [3, 7]),
+    ],
+)
+def test_previews_are_evenly_spaced_and_none_is_the_picture(
+    redis_settings: RedisSettings, steps: int, wanted: int, at: list[int]
+) -> None:
+    job = _job(redis_settings, previews=wanted, num_inference_steps=steps)
+    _run(redis_settings)
+    events, step, found = follow(redis_settings, job), 0, []
+    for event in events:
+        step = event.values["step"] if event.kind == "progress" else step
+        if event.kind == "preview":
+            assert event.picture is not None
+            assert event.picture.startswith(b"\x89PNG")
+            found.append((step, event.values["partial_image_index"]))
+    assert found == list(zip(at, range(len(at)), strict=True))
+
+
+def test_every_picture_has_its_previews(redis_settings: RedisSettings) -> None:
+    job = _job(redis_settings, previews=2, num_images_per_prompt=3, num_inference_steps=6)
+    _run(redis_settings)
+    previews = [event.values for event in follow(redis_settings, job) if event.kind == "preview"]
+    found = [(values["image_index"], values["partial_image_index"]) for values in previews]
+    assert found == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]
+
+
+def test_an_engine_that_cannot_preview_draws_all_the_same(redis_settings: RedisSettings) -> None:
+    job = _job(redis_settings, previews=3)
+    _run(redis_settings, SimulatedEngine(0))
+    assert look(redis_settings, job).status is Status.COMPLETED
+
+
+def test_a_running_job_is_cancelled_within_a_step(redis_settings: RedisSettings) -> None:
+    job = submit(redis_settings)
+    engine = TinyEngine(lambda number: number == 2 and cancel(redis_settings, job))
+    _run(redis_settings, engine)
+    over = look(redis_settings, job)
+    assert (over.status, over.error, engine.steps) == (Status.CANCELLED, None, 2)
+
+
+def test_a_deadline_ends_a_running_job(redis_settings: RedisSettings) -> None:
+    job = _job(redis_settings, deadline=time.time() + 0.5, num_inference_steps=1000)
+    _run(redis_settings, SimulatedEngine(0.02))
+    over = look(redis_settings, job)
+    assert (over.status, over.error and over.error.code) == (Status.CANCELLED, "deadline_exceeded")
+    assert 0 < (over.step or 0) < 1000
+
+
+def test_a_job_erased_while_it_runs_leaves_nothing(redis_settings: RedisSettings) -> None:
+    job = submit(redis_settings)
+    engine = TinyEngine(lambda number: erase(redis_settings, job) if number == 2 else None)
+    _run(redis_settings, engine)
+    assert engine.steps == 2
+    assert follow(redis_settings, job) == []
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"), [(EngineError("No memory."), "generation_failed"), (KeyError("x"), "internal_error")]
+)
+def test_what_goes_wrong_ends_the_job(redis_settings: RedisSettings, raised: Exception, code: str) -> None:
+    def fail(_: int) -> None:
+        raise raised
+
+    job = submit(redis_settings)
+    _run(redis_settings, TinyEngine(fail))
+    over = look(redis_settings, job)
+    assert over.status is Status.FAILED
+    assert over.error in (
+        JobError(code, "No memory."),
+        JobError(code, "The server failed while it drew the picture."),
+    )
+
+
+def test_redis_may_be_away_during_a_step(tmp_path: Path) -> None:
+    with running_redis(tmp_path) as own:
+        job = submit(own.settings)
+
+        def pause_redis(number: int) -> None:
+            if number == 2:
+                with own.client() as behind:
+                    behind.execute_command("CLIENT", "PAUSE", 1500)
+
+        quick = own.settings.model_copy(update={"timeout_s": 0.3})
+        Runner(claims_of(quick), TinyEngine(pause_redis), GRAPH).run_next()
+        done = look(own.settings, job)
+    assert done.status is Status.COMPLETED
+    assert [done.artifacts, done.attempts] == [1, 1]

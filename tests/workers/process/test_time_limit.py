@@ -1,0 +1,195 @@
+"""A job that ran for all of its time fails, whatever happens to those who run it, and is not run again."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from config.settings import JobSettings, RedisSettings
+from tests.redis_support import RunningRedis, wait_until
+from tests.workers.jobs.jobs_support import (
+    GRAPH,
+    Upkeep,
+    cancel,
+    claimed,
+    claims_of,
+    client,
+    follow,
+    look,
+    submit,
+    waiting,
+)
+from tests.workers.process.worker_process import WorkerProcess, running_worker
+from workers.jobs.job import Job, JobError, Status
+from workers.jobs.observe.presence import WorkerPresence
+from workers.jobs.redis import keys
+from workers.process.drain import Drain
+from workers.process.orders import Orders
+from workers.process.report_board import ReportBoard
+from workers.process.supervision import PoolView, Supervision
+
+SOON = JobSettings(time_limit_s=2, time_limit_grace_s=1, lease_s=1.5)
+SENTENCE = "The job was stopped: it ran longer than the 2 s of IMAGEGEN_JOBS__TIME_LIMIT_S."
+OVERDUE = JobError("timeout", SENTENCE)
+PRESENCE = WorkerPresence(name="w", graph=GRAPH, device="CPU", ready=False, operations=(), seen_at=0.0)
+_LONG_S = 60
+
+
+def _timed_out(settings: RedisSettings, job: Job) -> bool:
+    found = look(settings, job)
+    return (found.status, found.error, found.attempts) == (Status.FAILED, OVERDUE, 1)
+
+
+def _age(settings: RedisSettings, job: Job, seconds: float) -> None:
+    """Have the job claimed so many seconds earlier than it was."""
+    with client(settings) as behind:
+        started_at = float(str(behind.hget(keys.job(job.id), "started_at")))
+        behind.hset(keys.job(job.id), "started_at", started_at - seconds)
+
+
+class TestTheStoreDecides:
+    """Whoever says that a job runs no longer, and however."""
+
+    @pytest.mark.parametrize("ran_s", [0, 1.5, 2, 100])
+    def test_a_child_that_is_gone(self, settled_redis: RedisSettings, ran_s: float) -> None:
+        job = submit(settled_redis, b"image")
+        claimed(settled_redis, job)
+        _age(settled_redis, job, ran_s)
+        upkeep = Upkeep(settled_redis, jobs=SOON)
+        upkeep.end_lease(job.id)
+        if ran_s >= 2:
+            assert _timed_out(settled_redis, job)
+            assert upkeep.reap() == []
+            assert [event.kind for event in follow(settled_redis, job)] == ["queued", "in_progress", "failed"]
+        else:
+            assert upkeep.reap() == [job.id]
+
+    @pytest.mark.parametrize("ran_s", [0, 1, 2, 100])
+    def test_a_whole_worker_that_is_gone(self, settled_redis: RedisSettings, ran_s: float) -> None:
+        """Its lease runs out by itself; what counts is how long it ran before, not how long nobody looked."""
+        job = submit(settled_redis)
+        claimed(settled_redis, job, jobs=SOON)
+        with client(settled_redis) as behind:
+            wait_until(lambda: behind.time()[0] * 1000 > float(str(behind.zscore(keys.running(GRAPH), job.id))) + 1000)
+        _age(settled_redis, job, ran_s)
+        requeued = Upkeep(settled_redis, jobs=SOON).reap()
+        assert requeued == ([] if ran_s >= 2 else [job.id])
+        assert _timed_out(settled_redis, job) == (ran_s >= 2)
+
+    def test_a_job_that_was_to_be_cancelled_is(self, settled_redis: RedisSettings) -> None:
+        job = submit(settled_redis)
+        claimed(settled_redis, job)
+        _age(settled_redis, job, 100)
+        cancel(settled_redis, job)
+        upkeep = Upkeep(settled_redis, jobs=SOON)
+        upkeep.end_lease(job.id)
+        upkeep.reap()
+        assert look(settled_redis, job).status is Status.CANCELLED
+
+    def test_anothers_job_and_one_that_ended_are_left_alone(self, settled_redis: RedisSettings) -> None:
+        job = submit(settled_redis)
+        claim = claimed(settled_redis, job, "other")
+        _age(settled_redis, job, 100)
+        upkeep = Upkeep(settled_redis, jobs=SOON)
+        upkeep.end_lease(job.id)
+        assert claims_of(settled_redis).complete(claim, [b"picture"], {})
+        Upkeep(settled_redis, "other", jobs=SOON).end_lease(job.id)
+        assert look(settled_redis, job).status is Status.COMPLETED
+
+
+def test_a_child_lost_while_redis_is_away_is_told_when_it_is_back(
+    redis_server: RunningRedis, redis_settings: RedisSettings
+) -> None:
+    job = submit(redis_settings)
+    claimed(redis_settings, job, jobs=JobSettings())
+    _age(redis_settings, job, 100)
+    upkeep = Upkeep(redis_settings, jobs=SOON)
+    there = upkeep._release
+    board = ReportBoard()
+    pool = PoolView(lambda: {os.getpid()}, lambda: None, lambda: None)
+    supervision = Supervision(upkeep, PRESENCE, board, pool, Drain(upkeep, Orders(), pool.living, limit_s=60))
+    upkeep._release = Upkeep(RedisSettings(url="redis://127.0.0.1:1/0"))._release
+    board.set_running(job.id)
+    supervision.start()
+    supervision.child_lost()
+    assert look(redis_settings, job).status is Status.IN_PROGRESS
+    upkeep._release = there
+    wait_until(lambda: _timed_out(redis_settings, job))
+    supervision.stop()
+    supervision.join(5)
+
+
+def test_a_picture_that_waits_to_be_stored_is_on_no_time() -> None:
+    board = ReportBoard()
+    assert board.running_for_s() == 0
+    board.set_running("imgjob_1")
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() > began + 0.05)
+    assert 0.05 <= board.running_for_s() < 60
+    board.set_storing("imgjob_1")
+    assert board.running() == "imgjob_1"
+    assert board.running_for_s() < 0
+
+
+@pytest.fixture(scope="module")
+def worker(redis_server: RunningRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
+    with redis_server.client() as behind:
+        behind.flushall()
+    with running_worker(redis_server.settings, tmp_path_factory.mktemp("worker") / "log", SOON) as running:
+        yield running
+
+
+def _drawn(settings: RedisSettings, worker: WorkerProcess) -> bool:
+    job = submit(settings)
+    worker.wake()
+    wait_until(lambda: look(settings, job).status.is_final, _LONG_S)
+    return look(settings, job).status is Status.COMPLETED
+
+
+def _runs(settings: RedisSettings, job: Job) -> bool:
+    return (look(settings, job).step or 0) >= 1
+
+
+def test_a_job_stops_at_the_step_after_its_time(redis_server: RunningRedis, worker: WorkerProcess) -> None:
+    settings, child = redis_server.settings, worker.child()
+    job = submit(settings, num_inference_steps=1000)
+    worker.wake()
+    wait_until(lambda: look(settings, job).status.is_final, _LONG_S)
+    assert _timed_out(settings, job)
+    assert _drawn(settings, worker)
+    assert worker.child() == child
+
+
+def test_a_job_that_hangs_ends_with_the_process_that_runs_it(redis_server: RunningRedis, worker: WorkerProcess) -> None:
+    """Stopped by a signal, it does what a call into C++ does that never returns: nothing, whoever asks."""
+    settings, child = redis_server.settings, worker.child()
+    job, behind = submit(settings, num_inference_steps=1000), submit(settings)
+    worker.wake()
+    wait_until(lambda: _runs(settings, job), _LONG_S)
+    os.kill(child, signal.SIGSTOP)
+    wait_until(lambda: look(settings, job).status.is_final, _LONG_S)
+    assert _timed_out(settings, job)
+    wait_until(lambda: not Path(f"/proc/{child}").exists(), _LONG_S)
+    worker.wake()
+    wait_until(lambda: look(settings, behind).status is Status.COMPLETED, _LONG_S)
+    assert _timed_out(settings, job)
+    assert waiting(settings) == []
+
+
+def test_a_child_that_dies_when_its_time_is_up_has_not_crashed(
+    redis_server: RunningRedis, worker: WorkerProcess
+) -> None:
+    """As by Celery's own limit: the main process has not said anything yet."""
+    settings, child = redis_server.settings, worker.child()
+    job = submit(settings, num_inference_steps=1000)
+    worker.wake()
+    wait_until(lambda: _runs(settings, job), _LONG_S)
+    os.kill(child, signal.SIGSTOP)
+    _age(settings, job, 2)
+    os.kill(child, signal.SIGKILL)
+    wait_until(lambda: look(settings, job).status.is_final, _LONG_S)
+    assert _timed_out(settings, job)
+    assert _drawn(settings, worker)

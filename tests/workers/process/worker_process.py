@@ -1,0 +1,57 @@
+"""A real worker process with the simulated engine, as ``imagegen worker`` starts it, without the API."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from celery import Celery
+
+from cli.commands.worker import PROJECT_ROOT, child_environment
+from config.settings import JobSettings, RedisSettings, Settings, WorkerSettings
+from tests.redis_support import wait_until
+from tests.workers.jobs.jobs_support import GRAPH, on_store
+from workers.jobs.broker import make_celery, wake_worker
+
+_START_S = 60
+
+
+class WorkerProcess:
+    """A running worker."""
+
+    def __init__(self, redis: RedisSettings, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self.process, self.log, self._redis = process, log, redis
+        self._celery: Celery = make_celery(Settings(redis=redis))
+
+    def is_ready(self) -> bool:
+        """Whether its child has loaded."""
+        assert self.process.poll() is None, self.log.read_text()
+        return any(worker.ready for worker in on_store(self._redis, lambda store: store.workers()))
+
+    def wake(self) -> None:
+        """Have it take the next job."""
+        wake_worker(self._celery, GRAPH)
+
+    def child(self) -> int:
+        """The process that draws."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return max(int(pid) for pid in children)
+
+
+@contextmanager
+def running_worker(redis: RedisSettings, log: Path, jobs: JobSettings, step_s: float = 0.05) -> Iterator[WorkerProcess]:
+    """Run the process, ready to draw; it is killed at the end."""
+    worker = WorkerSettings(engine="simulated", simulated_step_s=step_s, graph=GRAPH)
+    environment = child_environment(Settings(redis=redis, jobs=jobs, worker=worker))
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli", "worker"], env=environment, cwd=PROJECT_ROOT, stdout=output, stderr=output
+        )
+    try:
+        running = WorkerProcess(redis, process, log)
+        wait_until(running.is_ready, _START_S)
+        yield running
+    finally:
+        process.kill()
+        process.wait()
