@@ -13,7 +13,7 @@ from typing import Any
 from fastapi.sse import format_sse_event
 
 from api.answer.responses import job_body
-from api.http.errors import error_body, status_of
+from api.http.errors import error_body
 from api.request.schemas import Usage
 from api.service import ImageService
 from api.waiter import WaitingEnded
@@ -55,8 +55,7 @@ async def stream_job(service: ImageService, job: Job, after: int, base: str) -> 
 
 def error_event(error: ImagegenError) -> bytes:
     """Return the event with which a stream ends that has no pictures."""
-    body = error_body(error.message, status=status_of(error), param=error.param, code=error.code)
-    return _sse("error", {"type": "error", **body})
+    return _sse("error", {"type": "error", **error_body(error)})
 
 
 async def _end(service: ImageService, job: Job, family: str) -> AsyncIterator[bytes]:

@@ -1,4 +1,9 @@
-"""The only place where an error becomes an HTTP answer: OpenAI's error object, always."""
+"""The only place where an error becomes an HTTP answer, with OpenAI's error object as its body.
+
+``error_response`` makes every error answer, those of the middleware too, and counts it in
+``imagegen_http_errors_total``. The error event of a stream takes its body from ``error_body``; a stream has begun with
+status 200 by then, so it is not counted.
+"""
 
 import logging
 from typing import Any
@@ -8,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from api.request.schemas import ErrorBody
 from api.request.validation import invalid_request
@@ -15,12 +21,38 @@ from graphs import errors
 
 log = logging.getLogger(__name__)
 
-# The nearest class up an error's family decides.
+
+class RouteNotFound(errors.ImagegenError):
+    """There is no such route; see /docs for those that exist."""
+
+    code = "not_found"
+
+
+class MethodNotAllowed(errors.ImagegenError):
+    """This route does not take that method; see /docs."""
+
+    code = "method_not_allowed"
+
+
+class HttpRefusal(errors.ImagegenError):
+    """Starlette refused the request, such as a form that it cannot parse. It brings its own status, and no code."""
+
+    code = "http_refusal"
+    status = 400
+
+
+class UnexpectedError(errors.ImagegenError):
+    """The server failed unexpectedly."""
+
+
+# Looked up along the MRO: the most specific class wins.
 STATUS: dict[type[errors.ImagegenError], int] = {
     errors.InvalidRequest: 400,
     errors.AuthenticationFailed: 401,
     errors.NotAllowed: 403,
+    RouteNotFound: 404,
     errors.ModelNotFound: 404,
+    MethodNotAllowed: 405,
     errors.JobNotFound: 404,
     errors.ArtifactExpired: 410,
     errors.RequestTooLarge: 413,
@@ -35,25 +67,47 @@ STATUS: dict[type[errors.ImagegenError], int] = {
     errors.ImagegenError: 500,
 }
 
-# What an answer repeats of a request is bounded.
+# Texts of the client that an answer repeats are cut to so many characters.
 _LONGEST_MESSAGE, _LONGEST_PARAM = 1000, 200
 NOT_READY = "not_ready"
-_HTTP_MESSAGES = {
-    404: "There is no such route; see /docs for those that exist.",
-    405: "This route does not take that method; see /docs.",
-}
 
 
 def status_of(error: errors.ImagegenError) -> int:
     """Return the HTTP status of an error."""
+    if isinstance(error, HttpRefusal):
+        return error.status
     return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
 
 
-def error_body(message: str, *, status: int, param: str | None = None, code: str | None = None) -> dict[str, Any]:
-    """Return OpenAI's error object, all four keys. Long texts are cut, and what is no Unicode is escaped."""
+def error_body(error: errors.ImagegenError) -> dict[str, Any]:
+    """Return OpenAI's error object, all four keys. Long texts are cut, and lone surrogates are escaped."""
+    status = status_of(error)
     kind = {429: "rate_limit_error"}.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    param = None if param is None else _shown(param, _LONGEST_PARAM)
-    return {"error": {"message": _shown(message, _LONGEST_MESSAGE), "type": kind, "param": param, "code": code}}
+    param = None if error.param is None else _shown(error.param, _LONGEST_PARAM)
+    message = _shown(error.message, _LONGEST_MESSAGE)
+    return {"error": {"message": message, "type": kind, "param": param, "code": error.code or None}}
+
+
+def error_response(error: errors.ImagegenError, scope: Scope) -> JSONResponse:
+    """Return the answer of a request (``scope``: its ASGI scope) that ended with this error, and count it."""
+    status = status_of(error)
+    # Do not log failing readiness probes and refusals of a shutdown; the middleware logs an unexpected error itself.
+    if status >= 500 and error.code != NOT_READY and not isinstance(error, errors.ShuttingDown | UnexpectedError):
+        log.warning("answering %d: %s", status, error.message)
+    scope["app"].state.http_metrics.errors.labels(error.code or "none").inc()
+    return JSONResponse(error_body(error), status, _headers(error, status))
+
+
+def _headers(error: errors.ImagegenError, status: int) -> dict[str, str]:
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    if isinstance(error, errors.QueueFull | errors.RateLimited | errors.ServiceUnavailable):
+        headers["Retry-After"] = str(error.retry_after_s)
+    elif isinstance(error, errors.RequestTooSlow):
+        headers["Connection"] = "close"  # else the client may go on sending the rest of its body
+    elif isinstance(error, errors.JobFailed):
+        # The job has used up its attempts; the same request would only fail again.
+        headers["x-should-retry"] = "false"
+    return headers
 
 
 def _shown(text: str, longest: int) -> str:
@@ -82,39 +136,33 @@ def install_error_handlers(app: FastAPI) -> None:
 
 async def _on_imagegen_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.ImagegenError)  # noqa: S101 - what the handler is registered for
-    status = status_of(error)
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    if isinstance(error, errors.QueueFull | errors.RateLimited | errors.ServiceUnavailable):
-        headers["Retry-After"] = str(error.retry_after_s)
-    elif isinstance(error, errors.RequestTooSlow):
-        headers["Connection"] = "close"  # else the rest of the body may go on dripping in
-    elif isinstance(error, errors.JobFailed):
-        # The job was tried as often as it makes sense; the same request would only fail again.
-        headers["x-should-retry"] = "false"
-    # A probe that asks again and again is no news, nor is a server that ends.
-    if status >= 500 and error.code not in (NOT_READY, errors.ShuttingDown.code):
-        log.warning("answering %d: %s", status, error.message)
-    request.app.state.http_metrics.errors.labels(error.code).inc()
-    body = error_body(error.message, status=status, param=error.param, code=error.code)
-    return JSONResponse(body, status, headers)
+    return error_response(error, request.scope)
 
 
 async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ValidationError)  # noqa: S101 - what the handler is registered for
-    return await _on_imagegen_error(request, invalid_request(error))
+    return error_response(invalid_request(error), request.scope)
 
 
 async def _on_request_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - what the handler is registered for
     problem = error.errors()[0]
     param = str(problem["loc"][-1])
-    return await _on_imagegen_error(request, errors.InvalidRequest(f"{param}: {problem['msg']}.", param=param))
+    return error_response(errors.InvalidRequest(f"{param}: {problem['msg']}.", param=param), request.scope)
 
 
-async def _on_http_exception(_: Request, error: Exception) -> JSONResponse:
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - what the handler is registered for
-    message = _HTTP_MESSAGES.get(error.status_code, str(error.detail))
-    code = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}.get(error.status_code)
-    return JSONResponse(
-        error_body(message, status=error.status_code, code=code), error.status_code, dict(error.headers or {})
-    )
+    response = error_response(_from_starlette(error), request.scope)
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _from_starlette(error: HTTPException) -> errors.ImagegenError:
+    if error.status_code == 404:
+        return RouteNotFound()
+    if error.status_code == 405:
+        return MethodNotAllowed()
+    refusal = HttpRefusal(str(error.detail))
+    refusal.status, refusal.code = error.status_code, ""
+    return refusal

@@ -5,15 +5,13 @@ import logging
 import re
 import secrets
 
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.access_log import route_of
-from api.http.errors import error_body
+from api.http.errors import UnexpectedError, error_response
 from config.log_context import logged_with
-from graphs.errors import RequestTooSlow
+from graphs.errors import RequestTooLarge, RequestTooSlow
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +43,8 @@ class RequestId:
 
 
 class LastResort:
-    """Answers what nobody foresaw, without its text. Starlette's own would answer it too, but outside of every
-    middleware (so without an id), and end the connection under clients that send their next request on it."""
+    """Answers an unexpected error, without its text. Starlette's own middleware would answer it too, but outside of all
+    other middleware (so without a request id), and it would close a connection that clients may already reuse."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -68,8 +66,7 @@ class LastResort:
             if started or scope["type"] != "http":
                 raise
             log.exception("%s %s failed", scope["method"], route_of(scope))
-            body = error_body("The server failed in a way that nobody foresaw.", status=500, code="internal_error")
-            await JSONResponse(body, 500)(scope, receive, send)
+            await error_response(UnexpectedError(), scope)(scope, receive, send)
 
 
 class BodyLimit:
@@ -87,8 +84,7 @@ class BodyLimit:
         message = f"The body is larger than {self._max_bytes} bytes."
         stated = dict(scope["headers"]).get(b"content-length", b"")
         if stated.isdigit() and int(stated) > self._max_bytes:
-            answer = JSONResponse(error_body(message, status=413, code="request_too_large"), 413)
-            await answer(scope, receive, send)
+            await error_response(RequestTooLarge(message), scope)(scope, receive, send)
             return
         received, until = 0, asyncio.get_running_loop().time() + self._timeout_s
         complete = False
@@ -103,7 +99,7 @@ class BodyLimit:
             received += len(part.get("body", b""))
             complete = not part.get("more_body", False)
             if received > self._max_bytes:
-                raise HTTPException(413, message)
+                raise RequestTooLarge(message)
             return part
 
         await self._app(scope, receive_bounded, send)

@@ -124,7 +124,7 @@ def test_clients_are_told_when_to_try_again(failing: Api, path: str, header: str
     assert failing.http.get(f"/raise/{path}").headers.get(header) == value
 
 
-def test_what_nobody_foresaw_does_not_leak(failing: Api) -> None:
+def test_an_unexpected_error_does_not_leak(failing: Api) -> None:
     answer = failing.http.get("/raise/unforeseen", headers={"x-request-id": "mine"})
     error = error_of(answer, 500)
     assert error["code"] == "internal_error"
@@ -133,7 +133,7 @@ def test_what_nobody_foresaw_does_not_leak(failing: Api) -> None:
     assert answer.headers["x-request-id"] == "mine"
 
 
-def test_a_connection_survives_what_nobody_foresaw(failing: Api) -> None:
+def test_a_connection_survives_an_unexpected_error(failing: Api) -> None:
     for _ in range(3):
         answer = failing.http.get("/raise/unforeseen")
         error_of(answer, 500)
