@@ -15,7 +15,7 @@ SOURCES := api cli config graphs workers
 # hatchling and editables come from the lock as well, so the project's own build fetches nothing unpinned.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help install serve test test-thorough test-sdk fuzz faults sdk-venvs check format lock proto bench demo-score demo-model clean
+.PHONY: help install serve test test-thorough test-sdk fuzz faults sdk-venvs check format lock proto reference bench demo-score demo-model clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -83,6 +83,10 @@ lock: $(VENV)/.installed-dev
 ## make proto       generate the protobuf module from graphs/definition/image_gen_calculator.proto
 proto: $(VENV)/.installed-dev
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. graphs/definition/image_gen_calculator.proto
+
+## make reference   write docs/settings.md and docs/cli.md from the code
+reference: $(VENV)/.installed-dev
+	$(BIN)/python -m tools.write_reference $(ARGS)
 
 ## make clean       remove the virtual environment and caches
 clean:

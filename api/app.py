@@ -15,7 +15,8 @@ from api.http.middleware import BodyLimit, LastResort, RequestId
 from api.http.openapi import describe
 from api.routers import adapters, health, images, jobs, metrics, models
 from api.service import ImageService
-from config.settings import Settings, prometheus_folder
+from config.environment import prometheus_folder
+from config.settings import Settings
 from graphs.api_keys import read_keys
 from workers.jobs.broker import make_celery, wake_worker
 

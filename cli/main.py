@@ -13,7 +13,7 @@ from cli.commands.serve import serve
 from cli.commands.validate import validate
 from cli.commands.worker import worker
 from cli.errors import UserError
-from config.settings import SettingsError
+from config.environment import SettingsError
 from graphs.errors import ConfigurationError
 
 app = typer.Typer(

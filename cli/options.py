@@ -1,99 +1,133 @@
-"""The options that several commands share, and how they become settings.
+"""The options that several commands share. Each is declared once, here.
 
 Names are those of OpenVINO Model Server where it has one. An option that is not given is None, so that the
-environment and then the defaults rule.
+environment and then the default decide.
 """
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from types import NoneType
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from config.settings import Settings, load_settings
+from config.environment import load_settings
+from config.settings import Settings
 from graphs.repository.bundled import load_served
 from graphs.repository.repository import Repository
 
-RestPort = Annotated[int | None, typer.Option("--rest_port", help="Port of the HTTP API (8000).")]
-RestBindAddress = Annotated[
-    str | None, typer.Option("--rest_bind_address", help="Address the HTTP API listens on (127.0.0.1).")
-]
-ApiKeyFile = Annotated[
-    Path | None,
-    typer.Option("--api_key_file", help="File with an API key a line; the first is an administrator's (open to all)."),
-]
-ModelRepositoryPath = Annotated[
-    Path | None,
-    typer.Option("--model_repository_path", help="Folder with one servable, or with one folder for each."),
-]
-ConfigPath = Annotated[Path | None, typer.Option("--config_path", help="A config.json that lists what is served.")]
-ModelPath = Annotated[Path | None, typer.Option("--model_path", help="Folder of a single model.")]
-ModelName = Annotated[str | None, typer.Option("--model_name", help="Name of the single model.")]
-TargetDevice = Annotated[
-    str | None,
-    typer.Option("--target_device", help="Device of graphs that name none: CPU, GPU, GPU.1, NPU, ... (CPU)."),
-]
-CacheDir = Annotated[
-    Path | None, typer.Option("--cache_dir", help="Folder for compiled models; later starts are faster.")
-]
-DataDir = Annotated[Path | None, typer.Option("--data_dir", help="Folder for the data of the Redis that serve starts.")]
-RedisUrl = Annotated[
-    str | None, typer.Option("--redis_url", help="Redis to use, as redis://HOST:PORT/0 (also REDIS_URL).")
-]
-LogLevel = Annotated[str | None, typer.Option("--log_level", help="DEBUG, INFO, WARNING or ERROR (INFO).")]
-LogFormat = Annotated[str | None, typer.Option("--log_format", help="text, or json: one object a line (text).")]
+_Group = TypeVar("_Group", bound=BaseModel)
 
-# Option -> (group of settings, its name there).
-_SETTINGS = {
-    "rest_port": ("http", "rest_port"),
-    "rest_bind_address": ("http", "rest_bind_address"),
-    "reuse_port": ("http", "reuse_port"),
-    "api_key_file": ("http", "api_key_file"),
-    "model_repository_path": ("repository", "model_repository_path"),
-    "config_path": ("repository", "config_path"),
-    "model_path": ("repository", "model_path"),
-    "model_name": ("repository", "model_name"),
-    "target_device": ("repository", "target_device"),
-    "cache_dir": ("worker", "cache_dir"),
-    "graph": ("worker", "graph"),
-    "device": ("worker", "device"),
-    "redis_url": ("redis", "url"),
-    "log_level": ("log", "level"),
-    "log_format": ("log", "format"),
+# Option -> (its setting, the commands that take it). Commands list their options in this order.
+SETTING_OPTIONS = {
+    "graph": ("worker.graph", "worker"),
+    "rest_port": ("http.rest_port", "serve api doctor"),
+    "rest_bind_address": ("http.rest_bind_address", "serve api doctor"),
+    "reuse_port": ("http.reuse_port", "api"),
+    "api_key_file": ("http.api_key_file", "serve api doctor"),
+    "model_repository_path": ("repository.model_repository_path", "serve api worker doctor"),
+    "config_path": ("repository.config_path", "serve api worker doctor"),
+    "model_path": ("repository.model_path", "serve api worker doctor"),
+    "model_name": ("repository.model_name", "serve api worker doctor"),
+    "target_device": ("repository.target_device", "serve api worker doctor"),
+    "device": ("worker.device", "worker doctor"),
+    "cache_dir": ("worker.cache_dir", "serve api worker"),
+    "data_dir": ("data_dir", "serve doctor"),
+    "redis_url": ("redis.url", "serve api worker doctor"),
+    "log_level": ("log.level", "serve api worker"),
+    "log_format": ("log.format", "serve api worker"),
 }
 
+SourceLoras = Annotated[
+    str | None,
+    typer.Option(
+        "--source_loras",
+        help="LoRA adapters, as alias=source[:alpha],...: a URL, a path, org/repo or org/repo@file.safetensors; "
+        "and blends of them, as alias=@alias:alpha+@alias:alpha.",
+    ),
+]
+ServerUrl = Annotated[str, typer.Option("--url", help="Address of the server.")]
+ServerApiKey = Annotated[str | None, typer.Option("--api_key", help="Sent as a bearer token.")]
+DEFAULT_SERVER_URL = "http://127.0.0.1:8000"
 
-def settings_from(params: Mapping[str, Any]) -> Settings:
-    """Return the settings with a command's options (typer's ``ctx.params``) on top.
 
-    Paths come back absolute, as child processes run elsewhere. Raises SettingsError.
+def with_setting_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that SETTING_OPTIONS lists for its name, before the options of its own.
+
+    The command receives the settings, with the given options applied, as its first argument.
     """
-    overrides: dict[str, Any] = {"data_dir": params.get("data_dir")}
-    for option, (group, name) in _SETTINGS.items():
-        overrides.setdefault(group, {})[name] = params.get(option)
-    if overrides["log"]["level"]:
-        overrides["log"]["level"] = overrides["log"]["level"].upper()
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(name))
+        for name, (_, commands) in SETTING_OPTIONS.items()
+        if command.__name__ in commands.split()
+    ]
+    own = list(inspect.signature(command).parameters.values())[1:]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        options = {option.name: given.pop(option.name) for option in shared}
+        command(settings_from(options), **given)
+
+    # typer builds the command line from the signature and the annotations.
+    signature = inspect.Signature([*shared, *(option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in own)])
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {name: option.annotation for name, option in signature.parameters.items()}
+    return run
+
+
+def setting_option(name: str) -> Any:
+    """Return the typer option for one of SETTING_OPTIONS; its help is the description of the setting."""
+    field = setting_field(SETTING_OPTIONS[name][0])
+    has_default = field.default_factory is None and field.default not in (None, False)
+    default = f" Default: {field.default}." if has_default else ""
+    return typer.Option(f"--{name}", help=f"{field.description}{default}")
+
+
+def setting_field(path: str) -> FieldInfo:
+    """Return the field of a setting, given as ``group.name`` or as the name of a setting without a group."""
+    group, _, name = path.rpartition(".")
+    model: type[BaseModel] = Settings
+    if group:
+        model = Settings.model_fields[group].annotation  # type: ignore[assignment]  # every group is a model
+    return model.model_fields[name]
+
+
+def settings_from(options: Mapping[str, Any]) -> Settings:
+    """Return the settings with these options (by name; None for one that was not given) on top.
+
+    Paths come back absolute, as child processes run in another folder. Raises SettingsError.
+    """
+    overrides: dict[str, Any] = {}
+    for name, value in options.items():
+        group, _, setting = SETTING_OPTIONS[name][0].rpartition(".")
+        target = overrides.setdefault(group, {}) if group else overrides
+        target[setting] = value.upper() if name == "log_level" and value else value
     return _absolute(load_settings(**overrides))
 
 
 def repository_from(settings: Settings) -> Repository:
-    """Load what these settings say is served. Raises ConfigurationError."""
+    """Load the graphs that these settings name. Raises ConfigurationError."""
     return load_served(**settings.repository.model_dump())
 
 
-def _absolute(settings: Settings) -> Settings:
-    paths = ("model_repository_path", "config_path", "model_path")
-    return settings.model_copy(
-        update={
-            "data_dir": settings.data_dir.expanduser().absolute(),
-            "http": _with_absolute(settings.http, "api_key_file"),
-            "repository": _with_absolute(settings.repository, *paths),
-            "worker": _with_absolute(settings.worker, "cache_dir"),
-        }
-    )
+def _annotation(name: str) -> Any:
+    """Return the type of an option, with its declaration for typer: the setting's own type, or text for a choice."""
+    annotation = setting_field(SETTING_OPTIONS[name][0]).annotation
+    kinds = [kind for kind in get_args(annotation) or (annotation,) if kind is not NoneType]
+    kind = kinds[0] if isinstance(kinds[0], type) else str
+    return Annotated[kind | None, setting_option(name)]
 
 
-def _with_absolute(group: BaseModel, *names: str) -> BaseModel:
-    paths: dict[str, Path | None] = {name: getattr(group, name) for name in names}
-    return group.model_copy(update={n: p.expanduser().absolute() for n, p in paths.items() if p is not None})
+def _absolute(group: _Group) -> _Group:
+    """Return the settings with every path absolute, also those of inner groups."""
+    changed: dict[str, Any] = {}
+    for name, value in group:
+        if isinstance(value, Path):
+            changed[name] = value.expanduser().absolute()
+        elif isinstance(value, BaseModel):
+            changed[name] = _absolute(value)
+    return group.model_copy(update=changed)

@@ -1,29 +1,21 @@
-"""Every setting, and the only place that reads the environment.
+"""Every setting, with its type, default and description.
 
-A setting is ``IMAGEGEN_<GROUP>__<NAME>``, for example ``IMAGEGEN_HTTP__REST_PORT=9000``; ``REDIS_URL``, ``HF_TOKEN``,
-``HF_ENDPOINT`` and ``HF_HUB_OFFLINE`` are read as well, as everyone expects. Names that end in ``_s`` are seconds,
-``_bytes`` bytes, ``_pixels`` pixels.
+A setting is read from the environment variable ``IMAGEGEN_<GROUP>__<NAME>``, for example
+``IMAGEGEN_HTTP__REST_PORT=9000``. Names that end in ``_s`` are seconds, ``_bytes`` bytes, ``_pixels`` pixels. The
+descriptions are written for users: docs/settings.md and the help of the command line's options are made from them.
 """
 
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "IMAGEGEN_"
 DELIMITER = "__"
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})", re.ASCII)
-# Variables of other tools that set the same thing here; our own names win over them.
-_KNOWN_EVERYWHERE = {
-    "REDIS_URL": ("redis", "url"),
-    "HF_TOKEN": ("downloads", "hf_token"),
-    "HF_ENDPOINT": ("downloads", "hf_endpoint"),
-    "HF_HUB_OFFLINE": ("downloads", "offline"),
-    "API_KEY": ("http", "api_key"),  # Model Server's name for it
-}
 
 
 class _Group(BaseModel):
@@ -31,106 +23,169 @@ class _Group(BaseModel):
 
 
 class RedisSettings(_Group):
-    """Where the truth about jobs is kept. Without a URL, ``imagegen serve`` starts a server of its own."""
+    """The Redis that holds all jobs and images. Without a URL, ``imagegen serve`` starts a server of its own."""
 
-    url: str | None = None
-    connect_timeout_s: float = 2.0
-    # An answer takes milliseconds; a picture of 30 MB some hundreds of them.
-    timeout_s: float = 5.0
-    # The maxmemory of the server that ``imagegen serve`` starts: 0 for none; not given, what the queues may hold and a
-    # half of this machine's memory, whichever is more.
-    max_memory_bytes: int | None = Field(None, ge=0)
-    # The same for the API, whose clients wait: then they are told 503.
-    api_timeout_s: float = 2.5
+    url: str | None = Field(None, description="Redis to use, as `redis://HOST:PORT/0` (also `REDIS_URL`).")
+    connect_timeout_s: float = Field(2.0, description="How long connecting to Redis may take.")
+    timeout_s: float = Field(
+        5.0,
+        description="How long a worker waits for an answer of Redis. Most answers take milliseconds, one with an image "
+        "of 30 MB some hundreds of milliseconds.",
+    )
+    max_memory_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="The maxmemory of the Redis that `imagegen serve` starts; 0 sets no limit. If not set, it is what "
+        "full queues need or half of this machine's memory, whichever is more.",
+    )
+    api_timeout_s: float = Field(
+        2.5,
+        description="How long the API waits for an answer of Redis before its client gets status 503.",
+    )
 
 
+# 15 fields, more than a class should have. A second group would rename environment variables that users have set, and
+# one class built from several mixins would have as many.
 class HttpSettings(_Group):
-    """The HTTP process."""
+    """The HTTP API."""
 
-    rest_bind_address: str = "127.0.0.1"
-    rest_port: int = Field(8000, ge=1, le=65535)
-    public_url: str | None = None
-    max_body_bytes: int = Field(64 * 2**20, gt=0)
-    # How long a request's body may take to come, all of it.
-    body_timeout_s: float = Field(120.0, gt=0)
-    max_image_pixels: int = Field(40_000_000, gt=0)
-    url_ttl_s: int = Field(3600, gt=0)
-    # How long a stopping API goes on answering those who wait; and after that, about how long until the next one
-    # listens: so clients are told when to ask again. 0 where others answer meanwhile (behind a balancer).
-    shutdown_timeout_s: int = Field(30, gt=0)
-    restart_s: int = Field(5, ge=0, le=60)
-    # Let several API processes listen on one port: the new one starts before the old one is stopped.
-    reuse_port: bool = False
-    heartbeat_s: float = Field(15.0, gt=0)
-    # A client that goes away cancels the job it waited for; jobs submitted to be polled live on.
-    cancel_on_disconnect: bool = True
-    # How many requests for pictures an API key may send in a minute, none for any number; a line of the key file may
-    # say its own. Without keys all clients share it.
-    requests_per_minute: int | None = Field(None, ge=1)
-    # One key a line; the first is an administrator. Without a file, API_KEY from the environment, else open.
-    api_key_file: Path | None = None
-    api_key: str | None = None
+    rest_bind_address: str = Field("127.0.0.1", description="Address the HTTP API listens on.")
+    rest_port: int = Field(8000, ge=1, le=65535, description="Port of the HTTP API.")
+    public_url: str | None = Field(
+        None,
+        description="URL under which clients reach the API, such as `https://images.example.com`; links in answers "
+        "begin with it. If not set, links begin with the scheme and host of the request.",
+    )
+    max_body_bytes: int = Field(64 * 2**20, gt=0, description="Largest request body; a larger one gets status 413.")
+    body_timeout_s: float = Field(
+        120.0,
+        gt=0,
+        description="How long receiving a whole request body may take; after that the client gets status 408.",
+    )
+    max_image_pixels: int = Field(40_000_000, gt=0, description="Largest input image, as width times height.")
+    url_ttl_s: int = Field(3600, gt=0, description="How long the URL of an image (`response_format=url`) is valid.")
+    shutdown_timeout_s: int = Field(
+        30, gt=0, description="How long an API that was asked to stop goes on answering requests that already wait."
+    )
+    restart_s: int = Field(
+        5,
+        ge=0,
+        le=60,
+        description="About how long it takes from the end of one API process until the next one listens; added to the "
+        "Retry-After of a stopping API. Set 0 where other API processes answer meanwhile (behind a load balancer).",
+    )
+    reuse_port: bool = Field(
+        False,
+        description="Let several API processes listen on one port (SO_REUSEPORT): a new one can replace an old one.",
+    )
+    heartbeat_s: float = Field(
+        15.0, gt=0, description="Pause between the comments that keep an idle event stream open."
+    )
+    cancel_on_disconnect: bool = Field(
+        True,
+        description="Whether a client that closes its connection cancels the job it waits for. Jobs submitted with "
+        "`Prefer: respond-async` go on in any case.",
+    )
+    requests_per_minute: int | None = Field(
+        None,
+        ge=1,
+        description="Image requests that an API key may send in a minute; if not set, there is no limit. A line of the "
+        "key file may set another limit for its key. Without keys, all clients share the limit.",
+    )
+    api_key_file: Path | None = Field(
+        None,
+        description="File with one API key a line; the first key is an administrator's. Without it `API_KEY` is the "
+        "only key, and without either the API is open to everyone.",
+    )
+    api_key: str | None = Field(None, description="The only API key, where there is no key file.")
 
 
 class RepositorySettings(_Group):
     """Which graphs are served; without any of the paths, the bundled demo model."""
 
-    model_repository_path: Path | None = None
-    config_path: Path | None = None
-    model_path: Path | None = None
-    model_name: str | None = None
-    target_device: str = "CPU"
+    model_repository_path: Path | None = Field(
+        None, description="Folder with one servable, or with one folder for each servable."
+    )
+    config_path: Path | None = Field(None, description="A `config.json` that lists what is served.")
+    model_path: Path | None = Field(None, description="Folder of a single model.")
+    model_name: str | None = Field(None, description="Name of the single model; if not set, its folder's name.")
+    target_device: str = Field("CPU", description="Device of graphs that name none: CPU, GPU, GPU.1, NPU, ...")
 
 
 class WorkerSettings(_Group):
-    """One worker process: one graph on one device."""
+    """A worker process: one graph on one device."""
 
-    graph: str | None = None
-    device: str | None = None
-    engine: Literal["openvino", "simulated"] = "openvino"
-    cache_dir: Path | None = None
-    simulated_step_s: float = Field(0.02, ge=0)
-    # A prompt with these words in it ends the simulated engine's process, as a crash in native code would.
-    simulated_fatal_words: str | None = Field(None, min_length=1)
-    # How long a stopping worker may go on with the job it runs; then it hands it back.
-    shutdown_timeout_s: int = Field(30, gt=0)
+    graph: str | None = Field(None, description="Graph to serve; not needed where only one is defined.")
+    device: str | None = Field(None, description="Device to use in place of the graph's own, such as GPU.0.")
+    engine: Literal["openvino", "simulated"] = Field(
+        "openvino", description="What draws: OpenVINO, or a simulation without a model, for tests."
+    )
+    cache_dir: Path | None = Field(None, description="Folder for compiled models; later starts are faster.")
+    simulated_step_s: float = Field(0.02, ge=0, description="How long a denoising step of the simulated engine takes.")
+    simulated_fatal_words: str | None = Field(
+        None,
+        min_length=1,
+        description="The simulated engine ends its process on a prompt that contains this text, as a crash in native "
+        "code would.",
+    )
+    shutdown_timeout_s: int = Field(
+        30, gt=0, description="How long a worker that was asked to stop may go on with its job before it hands it back."
+    )
 
 
 class JobSettings(_Group):
-    """A job's life."""
+    """The life of a job."""
 
-    result_ttl_s: int = Field(3600, gt=0)
-    record_ttl_s: int = Field(86_400, gt=0)
-    lease_s: float = Field(6.0, gt=1)
-    max_attempts: int = Field(3, ge=1)
-    # What may wait for a graph, and of it for one API key: jobs, and bytes of requests and their pictures (as PNG).
-    # Together with maxmemory of Redis these bound its memory; docs/jobs.md has the sum.
-    max_queued: int = Field(1000, ge=1)
-    max_queued_bytes: int = Field(512 * 2**20, gt=0)
-    max_queued_per_key: int = Field(500, ge=1)
-    max_queued_bytes_per_key: int = Field(256 * 2**20, gt=0)
-    # A job that ran this long fails: it stops at its next step, or after the grace with the process that runs it.
-    time_limit_s: int = Field(3600, gt=0)
-    time_limit_grace_s: float = Field(10.0, ge=0)
+    result_ttl_s: int = Field(3600, gt=0, description="How long the images and events of a job are kept after its end.")
+    record_ttl_s: int = Field(86_400, gt=0, description="How long the record of a job is kept after its end.")
+    lease_s: float = Field(
+        6.0,
+        gt=1,
+        description="How long a worker's claim on a job is valid without being renewed; then another worker takes the "
+        "job. Workers renew their claims once a second, so it must be more than 1.",
+    )
+    max_attempts: int = Field(
+        3, ge=1, description="How often a job is tried when its workers die; after that it fails as `worker_crashed`."
+    )
+    # Together with maxmemory of Redis, these four bound its memory (workers/jobs/bounds.py).
+    max_queued: int = Field(1000, ge=1, description="Jobs that may wait for a graph.")
+    max_queued_bytes: int = Field(
+        512 * 2**20, gt=0, description="Size of the jobs that may wait for a graph: requests with their images as PNG."
+    )
+    max_queued_per_key: int = Field(500, ge=1, description="Jobs of one API key that may wait for a graph.")
+    max_queued_bytes_per_key: int = Field(
+        256 * 2**20, gt=0, description="Size of the jobs of one API key that may wait for a graph."
+    )
+    time_limit_s: int = Field(3600, gt=0, description="How long a job may run; then it fails at its next step.")
+    time_limit_grace_s: float = Field(
+        10.0,
+        ge=0,
+        description="How long a job may go on after its time limit without a step; then its process is killed.",
+    )
 
 
 class WebhookSettings(_Group):
-    """Telling clients' servers about their jobs; without a secret, no job may ask for that."""
+    """Webhooks: HTTP requests about a job's events to a URL that its client gave."""
 
-    # What deliveries are signed with: whsec_ and base64, or any text. Several, space-separated, while a new one takes
-    # over: each signs.
-    secret: str | None = Field(None, repr=False)
-    # Whether servers on this machine and in its own network may be told, and over plain HTTP.
-    allow_private: bool = False
-    timeout_s: float = Field(10.0, gt=0)
-    max_attempts: int = Field(12, ge=1)
-    # The wait doubles from the first to the longest; a delivery is given up after three days in any case.
-    first_retry_s: float = Field(5.0, gt=0)
-    longest_retry_s: float = Field(3600.0, gt=0)
+    secret: str | None = Field(
+        None,
+        repr=False,
+        description="Secret that signs deliveries: `whsec_` and base64, or any text. Give several, separated by "
+        "spaces, while a new one replaces an old one: each of them signs. Without a secret, no job may have a webhook.",
+    )
+    allow_private: bool = Field(
+        False, description="Whether webhooks may go to this machine and its private networks, and over plain HTTP."
+    )
+    timeout_s: float = Field(10.0, gt=0, description="How long one delivery attempt may take.")
+    max_attempts: int = Field(
+        12, ge=1, description="How often a delivery is tried; it is given up after three days in any case."
+    )
+    first_retry_s: float = Field(5.0, gt=0, description="Wait after the first failed attempt; each later wait doubles.")
+    longest_retry_s: float = Field(3600.0, gt=0, description="Longest wait between two attempts.")
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The secrets, each for itself."""
+        """The secrets, one by one."""
         return tuple((self.secret or "").split())
 
     @field_validator("secret")
@@ -143,25 +198,34 @@ class WebhookSettings(_Group):
 
 
 class DownloadSettings(_Group):
-    """Where adapters may be downloaded from, and how much."""
+    """Downloads of LoRA adapters."""
 
-    hf_token: str | None = Field(None, repr=False)
-    hf_endpoint: str = Field("https://huggingface.co", pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")
-    # No request to Hugging Face at all; what is already there is served.
-    offline: bool = False
-    allow_http: bool = False
-    # Whether URLs may lead to this machine and its private networks.
-    allow_private: bool = False
-    max_bytes: int = Field(4 * 2**30, gt=0)
-    timeout_s: float = Field(30.0, gt=0)
+    hf_token: str | None = Field(None, repr=False, description="Access token for Hugging Face.")
+    hf_endpoint: str = Field(
+        "https://huggingface.co",
+        pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
+        description="URL of Hugging Face, or of a mirror of it.",
+    )
+    offline: bool = Field(
+        False, description="Send no request to Hugging Face at all; adapters that are already there are served."
+    )
+    allow_http: bool = Field(False, description="Whether adapters may be downloaded over plain HTTP.")
+    allow_private: bool = Field(
+        False, description="Whether adapters may be downloaded from this machine and its private networks."
+    )
+    max_bytes: int = Field(4 * 2**30, gt=0, description="Largest file to download.")
+    timeout_s: float = Field(30.0, gt=0, description="How long a download waits for the next bytes.")
 
 
 class LogSettings(_Group):
     """What is logged, to standard error."""
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    # Lines for people, or one JSON object a line, with the ids of request and job.
-    format: Literal["text", "json"] = "text"
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least level to log: DEBUG, INFO, WARNING or ERROR."
+    )
+    format: Literal["text", "json"] = Field(
+        "text", description="text: lines for people; json: one object a line, with the ids of request and job."
+    )
 
 
 class Settings(BaseSettings):
@@ -179,73 +243,14 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings = WebhookSettings()
     downloads: DownloadSettings = DownloadSettings()
     log: LogSettings = LogSettings()
-    data_dir: Path = Field(default_factory=lambda: default_data_dir())
-
-
-class SettingsError(Exception):
-    """A setting cannot be used."""
-
-
-def load_settings(**overrides: Any) -> Settings:
-    """Read the settings from the environment, with ``overrides`` (nested dicts by group) on top.
-
-    Overrides that are None count as not given. Raises SettingsError with one sentence a wrong setting.
-    """
-    given = _without_none(overrides)
-    for variable, (group, name) in _KNOWN_EVERYWHERE.items():
-        own = f"{PREFIX}{group}{DELIMITER}{name}".upper()
-        if os.environ.get(variable) and name not in given.get(group, {}) and own not in os.environ:
-            given.setdefault(group, {})[name] = os.environ[variable]
-    if unknown := _unknown_groups():
-        raise SettingsError(f"setting {unknown[0]}: there is no such group of settings")
-    try:
-        return Settings(**given)
-    except ValidationError as error:
-        raise SettingsError(_sentences(error)) from error
-
-
-def settings_environment(settings: Settings) -> dict[str, str]:
-    """Return the whole environment for a child process that is to see exactly these settings."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) and k != "REDIS_URL"}
-    return inherited | dict(_flatten(settings.model_dump(mode="json"), PREFIX))
-
-
-def prometheus_folder() -> Path | None:
-    """Return the folder in which prometheus-client lets several processes count together, None for each by itself."""
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    return Path(folder) if folder else None
+    data_dir: Path = Field(
+        default_factory=lambda: default_data_dir(),
+        description="Folder for the data of the Redis that `imagegen serve` starts; if not set, "
+        "`$XDG_DATA_HOME/imagegen` or `~/.local/share/imagegen`.",
+    )
 
 
 def default_data_dir() -> Path:
     """Return the user's data directory for this service (XDG base directory specification)."""
     base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(base) / "imagegen"
-
-
-def _unknown_groups() -> list[str]:
-    """Names that begin like ours and lead nowhere: pydantic-settings would pass over a misspelt group in silence."""
-    known = {name.upper() for name in Settings.model_fields}
-    ours = (name for name in os.environ if name.startswith(PREFIX))
-    return sorted(name for name in ours if name.removeprefix(PREFIX).partition(DELIMITER)[0] not in known)
-
-
-def _flatten(values: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
-    flat: list[tuple[str, str]] = []
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat += _flatten(value, f"{prefix}{name.upper()}{DELIMITER}")
-        elif value is not None:
-            flat.append((f"{prefix}{name.upper()}", str(value)))
-    return flat
-
-
-def _without_none(values: dict[str, Any]) -> dict[str, Any]:
-    cleaned = {k: _without_none(v) if isinstance(v, dict) else v for k, v in values.items() if v is not None}
-    return {k: v for k, v in cleaned.items() if v != {}}
-
-
-def _sentences(error: ValidationError) -> str:
-    return "; ".join(
-        f"setting {PREFIX}{DELIMITER.join(str(part).upper() for part in problem['loc'])}: {problem['msg']}"
-        for problem in error.errors()
-    )

@@ -14,9 +14,9 @@ from typing import Any
 
 from celery import signals
 
+from config.environment import load_settings
 from config.log_context import log_always_with
 from config.log_setup import configure_logging
-from config.settings import load_settings
 from graphs.definition.graph import Graph
 from graphs.errors import ConfigurationError, EngineError
 from graphs.families.model_facts import read_model_facts

@@ -10,8 +10,8 @@ from typing import Any
 
 from celery import signals
 
+from config.environment import load_settings
 from config.log_setup import configure_logging
-from config.settings import load_settings
 from graphs.errors import ServiceUnavailable
 from workers.jobs.broker import DELIVER_WEBHOOK, make_celery, send_delivery
 from workers.jobs.deliveries import Deliveries

@@ -9,24 +9,9 @@ from typing import Annotated
 import typer
 
 from cli.errors import UserError
-from cli.options import (
-    ApiKeyFile,
-    CacheDir,
-    ConfigPath,
-    LogFormat,
-    LogLevel,
-    ModelName,
-    ModelPath,
-    ModelRepositoryPath,
-    RedisUrl,
-    RestBindAddress,
-    RestPort,
-    TargetDevice,
-    repository_from,
-    settings_from,
-)
+from cli.options import repository_from, with_setting_options
 from config.log_setup import configure_logging
-from config.settings import HttpSettings
+from config.settings import HttpSettings, Settings
 
 _logger = logging.getLogger(__name__)
 
@@ -35,35 +20,15 @@ _KEEP_ALIVE_S = 75
 # What the last answers may take to leave, after the time to wait for jobs is up.
 _CLOSE_S = 5
 
-ReusePort = Annotated[
-    bool | None,
-    typer.Option("--reuse_port", help="Listen although another API process does: start the new one, stop the old one."),
-]
 Descriptor = Annotated[
     int | None,
-    typer.Option("--fd", help="Listen on the socket with this file descriptor, which whoever started this keeps open."),
+    typer.Option("--fd", help="Listen on the inherited socket with this file descriptor, as systemd passes it."),
 ]
 
 
-def api(
-    ctx: typer.Context,
-    rest_port: RestPort = None,
-    rest_bind_address: RestBindAddress = None,
-    reuse_port: ReusePort = None,
-    fd: Descriptor = None,
-    api_key_file: ApiKeyFile = None,
-    model_repository_path: ModelRepositoryPath = None,
-    config_path: ConfigPath = None,
-    model_path: ModelPath = None,
-    model_name: ModelName = None,
-    target_device: TargetDevice = None,
-    cache_dir: CacheDir = None,
-    redis_url: RedisUrl = None,
-    log_level: LogLevel = None,
-    log_format: LogFormat = None,
-) -> None:
+@with_setting_options
+def api(settings: Settings, fd: Descriptor = None) -> None:
     """Run the HTTP API (needs a Redis, and workers that draw)."""
-    settings = settings_from(ctx.params)
     require_redis_url(settings.redis.url, "api")
     repository_from(settings)
     listening = listen(settings.http) if fd is None else inherited(fd)

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from cli.errors import UserError
-from cli.local.source_adapters import SourceLorasOption, fetch_all, write_graph
-from cli.options import settings_from
+from cli.local.source_adapters import fetch_all, write_graph
+from cli.options import SourceLoras, settings_from
 from graphs.adapters.sources import parse_source_loras
 from graphs.definition.configure import configured, with_adapters
 from graphs.repository.servables import GRAPH_FILE, WHAT_IS_SERVABLE, servable_in
@@ -23,7 +23,7 @@ _FIELD_NAMES = {"target_device": "device"}
 def configure(
     ctx: typer.Context,
     model_path: Annotated[Path, typer.Option("--model_path", help="Folder of the model.")],
-    source_loras: SourceLorasOption = None,
+    source_loras: SourceLoras = None,
     target_device: Annotated[
         _Text, typer.Option("--target_device", help="One device, or three: text encoders, denoising, VAE.")
     ] = None,

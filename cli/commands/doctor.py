@@ -11,45 +11,22 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.checks.finding import Finding, Verdict
-from cli.commands.worker import Device
-from cli.options import (
-    ApiKeyFile,
-    ConfigPath,
-    DataDir,
-    ModelName,
-    ModelPath,
-    ModelRepositoryPath,
-    RedisUrl,
-    RestBindAddress,
-    RestPort,
-    TargetDevice,
-    settings_from,
-)
+from cli.options import with_setting_options
 from config.settings import Settings
 
 _MARKS = {Verdict.OK: ("✓", "green"), Verdict.NOTE: ("!", "yellow"), Verdict.WRONG: ("✗", "bold red")}
 
 
+@with_setting_options
 def doctor(
-    ctx: typer.Context,
-    rest_port: RestPort = None,
-    rest_bind_address: RestBindAddress = None,
-    api_key_file: ApiKeyFile = None,
-    model_repository_path: ModelRepositoryPath = None,
-    config_path: ConfigPath = None,
-    model_path: ModelPath = None,
-    model_name: ModelName = None,
-    target_device: TargetDevice = None,
-    device: Device = None,
-    data_dir: DataDir = None,
-    redis_url: RedisUrl = None,
+    settings: Settings,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Look at Redis, workers, models, devices and settings; give it the options of the service it is to look at.
 
     Exits with 0 when nothing is wrong, else with 1.
     """
-    findings = examine(settings_from(ctx.params))
+    findings = examine(settings)
     is_well = all(finding.verdict is not Verdict.WRONG for finding in findings)
     if as_json:
         told = {"ok": is_well, "findings": [asdict(finding) for finding in findings]}

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli.client.image_files import output_format, read_picture, save_pictures
+from cli.options import DEFAULT_SERVER_URL, ServerApiKey, ServerUrl
 
 if TYPE_CHECKING:
     from cli.client.http_client import ImageClient
@@ -23,8 +24,6 @@ Guidance = Annotated[float | None, typer.Option("--guidance_scale", help="How cl
 Strength = Annotated[float | None, typer.Option("--strength", help="How much of --image to change, 0 to 1.")]
 Image = Annotated[Path | None, typer.Option("--image", help="Picture to change.")]
 Mask = Annotated[Path | None, typer.Option("--mask", help="Picture that marks the part to repaint.")]
-Url = Annotated[str, typer.Option("--url", help="Address of the server.")]
-ApiKey = Annotated[str | None, typer.Option("--api_key", help="Sent as a bearer token.")]
 Timeout = Annotated[float, typer.Option("--timeout_s", min=1, help="Seconds to wait for the picture.")]
 Async = Annotated[bool, typer.Option("--async", help="Print the job's id and do not wait for the picture.")]
 
@@ -42,8 +41,8 @@ def generate(
     strength: Strength = None,
     image: Image = None,
     mask: Mask = None,
-    url: Url = "http://127.0.0.1:8000",
-    api_key: ApiKey = None,
+    url: ServerUrl = DEFAULT_SERVER_URL,
+    api_key: ServerApiKey = None,
     timeout_s: Timeout = 600.0,
     is_async: Async = False,
 ) -> None:

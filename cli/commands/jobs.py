@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from cli.commands.generate import ApiKey, Url
+from cli.options import DEFAULT_SERVER_URL, ServerApiKey, ServerUrl
 from workers.jobs.job import Status
 
 jobs = typer.Typer(name="jobs", help="List, show, watch and cancel the jobs of a running server.", no_args_is_help=True)
@@ -18,13 +18,14 @@ jobs = typer.Typer(name="jobs", help="List, show, watch and cancel the jobs of a
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as `imagegen jobs list` shows it.")]
 _Status = Annotated[Status | None, typer.Option("--status", help="Only jobs with this status.")]
 _Limit = Annotated[int, typer.Option("--limit", min=1, help="How many, the newest first.")]
-_HERE = "http://127.0.0.1:8000"
 _TIMEOUT_S = 30.0
 _NO_END = 1_000_000
 
 
 @jobs.command("list")
-def list_jobs(status: _Status = None, limit: _Limit = 20, url: Url = _HERE, api_key: ApiKey = None) -> None:
+def list_jobs(
+    status: _Status = None, limit: _Limit = 20, url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = None
+) -> None:
     """List the newest jobs."""
     from cli.client.jobs_client import JobsClient  # an HTTP client, which the other commands need not load
 
@@ -37,7 +38,7 @@ def list_jobs(status: _Status = None, limit: _Limit = 20, url: Url = _HERE, api_
 
 
 @jobs.command()
-def show(job_id: JobId, url: Url = _HERE, api_key: ApiKey = None) -> None:
+def show(job_id: JobId, url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = None) -> None:
     """Show all that is known of a job, one thing a line."""
     from cli.client.jobs_client import JobsClient
 
@@ -48,7 +49,7 @@ def show(job_id: JobId, url: Url = _HERE, api_key: ApiKey = None) -> None:
 
 
 @jobs.command()
-def watch(job_id: JobId, url: Url = _HERE, api_key: ApiKey = None) -> None:
+def watch(job_id: JobId, url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = None) -> None:
     """Follow a job to its end. Exits with 0 when it is completed, else with 1."""
     from cli.client.jobs_client import JobsClient
 
@@ -64,7 +65,7 @@ def watch(job_id: JobId, url: Url = _HERE, api_key: ApiKey = None) -> None:
 
 
 @jobs.command()
-def cancel(job_id: JobId, url: Url = _HERE, api_key: ApiKey = None) -> None:
+def cancel(job_id: JobId, url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = None) -> None:
     """Cancel a job: at once while it waits, at its next step while it runs."""
     from cli.client.jobs_client import JobsClient
 

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from cli.errors import UserError
-from cli.options import TargetDevice
+from cli.options import setting_option
+from config.settings import RepositorySettings
 from graphs.definition.pbtxt import read_graph
 from graphs.repository.repository import load_repository
 from graphs.repository.servables import servable_in
@@ -15,13 +16,13 @@ from graphs.repository.servables import servable_in
 
 def validate(
     path: Annotated[Path, typer.Argument(help="A folder, a graph.pbtxt or a config.json.")],
-    target_device: TargetDevice = None,
+    target_device: Annotated[str | None, setting_option("target_device")] = None,
 ) -> None:
     """Check what PATH defines, and print the resolved options as JSON: of the one servable, or by name."""
     given = path.expanduser().absolute()
     if not given.exists():
         raise UserError(f"{path} does not exist.")
-    options = _options(given, target_device or "CPU")
+    options = _options(given, target_device or RepositorySettings().target_device)
     typer.echo(json.dumps(options, indent=2, ensure_ascii=False))
 
 

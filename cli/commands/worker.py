@@ -11,29 +11,14 @@ import typer
 
 from cli.commands.api import require_redis_url
 from cli.errors import UserError
-from cli.options import (
-    CacheDir,
-    ConfigPath,
-    LogFormat,
-    LogLevel,
-    ModelName,
-    ModelPath,
-    ModelRepositoryPath,
-    RedisUrl,
-    TargetDevice,
-    repository_from,
-    settings_from,
-)
-from config.settings import Settings, settings_environment
+from cli.options import repository_from, with_setting_options
+from config.environment import settings_environment
+from config.settings import Settings
 from graphs.repository.repository import Repository
 from workers.jobs.redis.keys import WEBHOOK_QUEUE, queue_name
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
-Graph = Annotated[str | None, typer.Option("--graph", help="Which graph to serve; not needed where there is only one.")]
-Device = Annotated[
-    str | None, typer.Option("--device", help="Device to use in place of the graph's own, such as GPU.0.")
-]
 Webhooks = Annotated[
     bool, typer.Option("--webhooks", help="Deliver webhooks, in place of serving a graph (IMAGEGEN_WEBHOOKS__SECRET).")
 ]
@@ -41,23 +26,9 @@ Webhooks = Annotated[
 _WEBHOOK_THREADS = 8
 
 
-def worker(
-    ctx: typer.Context,
-    graph: Graph = None,
-    device: Device = None,
-    webhooks: Webhooks = False,
-    model_repository_path: ModelRepositoryPath = None,
-    config_path: ConfigPath = None,
-    model_path: ModelPath = None,
-    model_name: ModelName = None,
-    target_device: TargetDevice = None,
-    cache_dir: CacheDir = None,
-    redis_url: RedisUrl = None,
-    log_level: LogLevel = None,
-    log_format: LogFormat = None,
-) -> None:
+@with_setting_options
+def worker(settings: Settings, webhooks: Webhooks = False) -> None:
     """Run a worker: one graph on one device. Start as many as there are devices."""
-    settings = settings_from(ctx.params)
     require_redis_url(settings.redis.url, "worker")
     if webhooks:
         if not settings.webhooks.secrets:

@@ -2,9 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -26,15 +24,6 @@ from graphs.errors import GraphError
 from graphs.repository.bundled import bundled_model_path
 from graphs.repository.repository import Repository
 from graphs.repository.servables import GRAPH_FILE
-
-SourceLorasOption = Annotated[
-    str | None,
-    typer.Option(
-        "--source_loras",
-        help="LoRA adapters, as alias=source[:alpha],...: a URL, a path, org/repo or org/repo@file.safetensors; "
-        "and blends of them, as alias=@alias:alpha+@alias:alpha.",
-    ),
-]
 
 
 def serve_adapters(settings: Settings, repository: Repository, text: str) -> Settings:

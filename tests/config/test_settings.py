@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from config.settings import Settings, SettingsError, default_data_dir, load_settings, settings_environment
+from config.environment import SettingsError, load_settings, settings_environment
+from config.settings import Settings, default_data_dir
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,8 @@ import httpx
 import cli.local.tied_process
 from cli.commands.worker import PROJECT_ROOT, celery_command, child_environment, worker_environment
 from cli.local.redis_server import has_answered, prepare
-from config.settings import Settings, load_settings
+from config.environment import load_settings
+from config.settings import Settings
 from graphs.repository.bundled import BUNDLED_MODEL_NAME
 from tests.faults.plan import APIS, FATAL_WORDS, WORKERS
 from tests.faults.proxy import Proxy

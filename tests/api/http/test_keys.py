@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from config.settings import RedisSettings, load_settings
+from config.environment import load_settings
+from config.settings import RedisSettings
 from graphs.errors import ConfigurationError
 from tests.api.api_support import Api, error_of, serving, settings_for
 from tests.redis_support import RunningRedis

@@ -7,7 +7,8 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from config.settings import DownloadSettings, load_settings
+from config.environment import load_settings
+from config.settings import DownloadSettings
 from graphs.adapters.sources import parse_source_loras
 from graphs.errors import ConfigurationError
 from tests.workers.sources.sources_support import COMMIT, REPOSITORY, FileServer, Page, adapter_bytes, file_server

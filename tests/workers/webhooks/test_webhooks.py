@@ -15,7 +15,8 @@ import pytest
 from openai import InvalidWebhookSignatureError, OpenAI
 
 from api.request.webhooks import check_webhook
-from config.settings import RedisSettings, Settings, SettingsError, WebhookSettings, load_settings
+from config.environment import SettingsError, load_settings
+from config.settings import RedisSettings, Settings, WebhookSettings
 from graphs.errors import InvalidRequest
 from tests.redis_support import wait_until
 from tests.workers.jobs.jobs_support import GRAPH, cancel, claimed, claims_of, client, ended, erase, submit

@@ -1,0 +1,85 @@
+"""Reads the settings from the environment, and writes them into the environment of a child process."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from config.settings import DELIMITER, PREFIX, Settings
+
+# Variables of other tools that set the same thing here: variable -> (group, name). Our own variables win over them.
+OTHER_VARIABLES = {
+    "REDIS_URL": ("redis", "url"),
+    "HF_TOKEN": ("downloads", "hf_token"),
+    "HF_ENDPOINT": ("downloads", "hf_endpoint"),
+    "HF_HUB_OFFLINE": ("downloads", "offline"),
+    "API_KEY": ("http", "api_key"),  # Model Server's name for it
+}
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message names its environment variable."""
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from the environment, with ``overrides`` (nested dicts by group) on top.
+
+    Overrides that are None count as not given. Raises SettingsError with one sentence for each wrong setting.
+    """
+    given = _without_none(overrides)
+    for variable, (group, name) in OTHER_VARIABLES.items():
+        own = variable_name(group, name)
+        if os.environ.get(variable) and name not in given.get(group, {}) and own not in os.environ:
+            given.setdefault(group, {})[name] = os.environ[variable]
+    if unknown := _unknown_variables():
+        raise SettingsError(f"setting {unknown[0]}: there is no such group of settings")
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise SettingsError(_sentences(error)) from error
+
+
+def variable_name(*path: str) -> str:
+    """Return the environment variable of a setting, given as its group and name, or as its name alone."""
+    return PREFIX + DELIMITER.join(path).upper()
+
+
+def settings_environment(settings: Settings) -> dict[str, str]:
+    """Return the whole environment of a child process that must read exactly these settings."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) and k != "REDIS_URL"}
+    return inherited | dict(_flatten(settings.model_dump(mode="json")))
+
+
+def prometheus_folder() -> Path | None:
+    """Return the folder in which prometheus-client adds up the counts of several processes; None if it is not set."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    return Path(folder) if folder else None
+
+
+def _unknown_variables() -> list[str]:
+    """Return variables that begin with our prefix but name no group; pydantic-settings would ignore them silently."""
+    known = {name.upper() for name in Settings.model_fields}
+    ours = (name for name in os.environ if name.startswith(PREFIX))
+    return sorted(name for name in ours if name.removeprefix(PREFIX).partition(DELIMITER)[0] not in known)
+
+
+def _flatten(values: dict[str, Any], *path: str) -> list[tuple[str, str]]:
+    flat: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat += _flatten(value, *path, name)
+        elif value is not None:
+            flat.append((variable_name(*path, name), str(value)))
+    return flat
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    cleaned = {k: _without_none(v) if isinstance(v, dict) else v for k, v in values.items() if v is not None}
+    return {k: v for k, v in cleaned.items() if v != {}}
+
+
+def _sentences(error: ValidationError) -> str:
+    return "; ".join(
+        f"setting {variable_name(*map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+    )

@@ -1,0 +1,19 @@
+"""The table of the options that set a setting."""
+
+import typer.main
+
+from cli.main import app
+from cli.options import SETTING_OPTIONS, setting_field
+
+
+def test_every_option_has_a_setting() -> None:
+    assert all(setting_field(setting).description for setting, _ in SETTING_OPTIONS.values())
+
+
+def test_every_command_has_exactly_the_options_that_name_it() -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    for command in ("serve", "api", "worker", "doctor"):
+        listed = {name for name, (_, commands) in SETTING_OPTIONS.items() if command in commands.split()}
+        assert {parameter.name for parameter in group.commands[command].params} & set(SETTING_OPTIONS) == listed
+    assert {name for _, commands in SETTING_OPTIONS.values() for name in commands.split()} <= set(group.commands)
