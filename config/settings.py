@@ -140,7 +140,7 @@ class JobSettings(_Group):
     record_ttl_s: int = Field(86_400, gt=0, description="How long the record of a job is kept after its end.")
     lease_s: float = Field(
         6.0,
-        gt=1,
+        gt=1,  # _CYCLE_S of workers/process/supervision.py
         description="How long a worker's claim on a job is valid without being renewed; then another worker takes the "
         "job. Workers renew their claims once a second, so it must be more than 1.",
     )

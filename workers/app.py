@@ -1,7 +1,7 @@
-"""A worker process as Celery starts it: ``celery -A workers.app worker`` (``imagegen worker`` types it for you).
+"""The Celery application of a worker; ``imagegen worker`` starts it.
 
-The main process supervises; its one child imports OpenVINO, loads the pipelines once and draws. Nothing with
-threads of its own may exist before the fork, so the engine is imported in the child only.
+The main process supervises. Its one child imports OpenVINO, loads the pipelines once and draws. No library with
+threads of its own may be loaded before the fork, so only the child imports the engine.
 """
 
 import logging
@@ -27,11 +27,10 @@ from workers.jobs.broker import make_celery, wake_worker
 from workers.jobs.claims import Claims
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.recovery import Recovery
-from workers.process.adapter_sync import EngineAdapters
-from workers.process.drain import Drain, end_process
-from workers.process.orders import Orders
-from workers.process.report_board import LoadReport, ReportBoard
+from workers.process.adapter_sync import AdapterSync
+from workers.process.drain import WorkerDrain, end_process
 from workers.process.runner import Runner
+from workers.process.shared_memory import LoadReport, SharedMemory
 from workers.process.supervision import PoolView, Supervision
 
 log = logging.getLogger(__name__)
@@ -39,16 +38,19 @@ log = logging.getLogger(__name__)
 settings = load_settings()
 app = make_celery(settings)
 app.conf.imports = ("workers.tasks",)
-# One name for this worker process and all children it will have: who holds a claim.
+# The owner of this worker's claims, shared by this process and its children.
 OWNER = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-_board = ReportBoard()
-_orders = Orders()
+_shared = SharedMemory()
+# Empty until Celery is connected to the broker.
 _supervision: list[Supervision] = []
 
 
 @cache
 def served_graph() -> Graph:
-    """Return the graph this worker serves: the configured one, or the repository's only one."""
+    """Return the graph that this worker serves: the configured one, or the only one of the repository.
+
+    Raises ConfigurationError where none is configured and the repository has several.
+    """
     repository = load_served(**settings.repository.model_dump())
     graph = repository.graphs.get(settings.worker.graph) if settings.worker.graph else repository.base_graph
     if graph is None:
@@ -57,7 +59,7 @@ def served_graph() -> Graph:
 
 
 def device() -> tuple[str, ...]:
-    """Return the device of this worker: its own setting, else the graph's."""
+    """Return the device of this worker, as ``make_engine`` takes it: its own setting, or the graph's device."""
     return tuple(settings.worker.device.split()) if settings.worker.device else served_graph().device
 
 
@@ -75,19 +77,10 @@ def runner() -> Runner:
         simulated_fatal_words=settings.worker.simulated_fatal_words,
     )
     operations = engine.load()
-    _board.write(LoadReport(os.getpid(), tuple(sorted(operation.value for operation in operations))))
-    added = EngineAdapters(engine, graph, AddedAdapters(settings.redis, graph.name), settings.downloads)
+    _shared.load_reports.write(LoadReport(os.getpid(), tuple(sorted(operation.value for operation in operations))))
+    adapters = AdapterSync(engine, graph, AddedAdapters(settings.redis, graph.name), settings.downloads)
     claims = Claims(settings.redis, settings.jobs, OWNER)
-    return Runner(
-        claims,
-        engine,
-        graph.name,
-        _board.set_running,
-        added.prepare,
-        _orders.now,
-        now_storing=_board.set_storing,
-        time_limit_s=settings.jobs.time_limit_s,
-    )
+    return Runner(claims, engine, graph.name, _shared, time_limit_s=settings.jobs.time_limit_s, adapters=adapters)
 
 
 @signals.setup_logging.connect
@@ -98,12 +91,12 @@ def _configure_logging(**_: Any) -> None:
 
 @signals.worker_process_init.connect
 def _load_in_child(**_: Any) -> None:
-    # Stopping is the main process's affair, also where the signal goes to all of a group (systemd's default).
+    # The main process decides how its child stops. systemd, for one, sends the signal to every process of the group.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         runner()
     except (ConfigurationError, EngineError) as error:
-        _board.write(LoadReport(os.getpid(), error=error.message))
+        _shared.load_reports.write(LoadReport(os.getpid(), error=error.message))
 
 
 @signals.worker_ready.connect
@@ -119,11 +112,11 @@ def _supervise(sender: Any, **_: Any) -> None:
         seen_at=0.0,
     )
     pool = _pool_view(sender)
-    drain = Drain(recovery, _orders, pool.living, settings.worker.shutdown_timeout_s)
-    supervision = Supervision(recovery, presence, _board, pool, drain)
+    drain = WorkerDrain(recovery, _shared.commands, pool.living, settings.worker.shutdown_timeout_s)
+    supervision = Supervision(recovery, presence, _shared, pool, drain)
     supervision.start()
     _supervision.append(supervision)
-    # However it is told to stop, it drains: Celery's cold shutdown would cost the running job an attempt.
+    # Every stop signal drains the worker: Celery's cold shutdown would cost the running job an attempt.
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.getsignal(signal.SIGTERM))
     log.info("worker for %r on %s, loading the model", graph, presence.device)
@@ -131,14 +124,14 @@ def _supervise(sender: Any, **_: Any) -> None:
 
 @signals.task_failure.connect
 def _child_lost(**_: Any) -> None:
-    """Sent in the main process when the child died with the task, or Celery's own limit ends both."""
+    """Celery sends this in the main process when the child died during the task, or exceeded Celery's time limit."""
     for supervision in _supervision:
         supervision.child_lost()
 
 
 @signals.worker_shutting_down.connect
 def _drain(**_: Any) -> None:
-    if not _supervision:  # not connected yet, so nothing runs; Celery would wait until the model is loaded
+    if not _supervision:  # no job can run before the connection, and Celery would wait until the model is loaded
         end_process()
     for supervision in _supervision:
         supervision.drain()
@@ -159,5 +152,5 @@ def _pool_view(consumer: Any) -> PoolView:
 
 
 def _lose_connection() -> None:
-    """Raised in Celery's event loop: it makes its connection, and its count of open messages, anew."""
+    """Raise, in Celery's event loop, what makes it open a new connection and reset its count of open messages."""
     raise ConnectionResetError("the connection to the broker is dead")

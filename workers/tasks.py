@@ -1,4 +1,4 @@
-"""The Celery tasks: names and nothing more."""
+"""The Celery task of a worker."""
 
 from workers.app import app, runner
 from workers.jobs.broker import RUN_JOB
@@ -6,5 +6,5 @@ from workers.jobs.broker import RUN_JOB
 
 @app.task(name=RUN_JOB)
 def run_job() -> None:
-    """Run the job that is next."""
+    """Run the next job of this worker's graph."""
     runner().run_next()

@@ -1,7 +1,7 @@
-"""A webhook worker as Celery starts it: ``celery -A workers.webhook_app worker`` (``imagegen worker --webhooks``).
+"""The Celery application of a webhook worker; ``imagegen worker --webhooks`` starts it.
 
-A process of its own, so that a slow receiver never keeps a device waiting. It knows neither graphs nor OpenVINO, and
-its threads spend their time waiting for other servers.
+It is a process of its own, so that a slow receiver never delays a device. It loads neither graphs nor OpenVINO. It uses
+threads, because a delivery mostly waits for the other server.
 """
 
 import logging
@@ -15,28 +15,28 @@ from config.log_setup import configure_logging
 from graphs.errors import ServiceUnavailable
 from workers.jobs.broker import DELIVER_WEBHOOK, make_celery, send_delivery
 from workers.jobs.deliveries import Deliveries
-from workers.webhooks.delivery import Courier
-from workers.webhooks.poller import Dispatch
-from workers.webhooks.sender import Sender
+from workers.webhooks.delivery import DeliveryAttempts
+from workers.webhooks.poller import DeliveryPoller
+from workers.webhooks.sender import WebhookSender
 
 log = logging.getLogger(__name__)
 
 settings = load_settings()
 app = make_celery(settings)
-_dispatch: list[Dispatch] = []
+_pollers: list[DeliveryPoller] = []
 
 
 @cache
-def courier() -> Courier:
-    """Return this process's courier."""
-    return Courier(settings.webhooks, Deliveries(settings.redis), Sender(settings.webhooks))
+def delivery_attempts() -> DeliveryAttempts:
+    """Return this process's only instance; its threads share it."""
+    return DeliveryAttempts(settings.webhooks, Deliveries(settings.redis), WebhookSender(settings.webhooks))
 
 
 @app.task(name=DELIVER_WEBHOOK)
 def deliver_webhook(event_id: str, token: str) -> None:
-    """Make a delivery."""
+    """Make one attempt at a delivery that the poller has claimed."""
     try:
-        courier().deliver(event_id, token)
+        delivery_attempts().make(event_id, token)
     except ServiceUnavailable as error:
         log.warning("webhook %s: %s; it will be due again", event_id, error)
 
@@ -47,15 +47,15 @@ def _configure_logging(**_: Any) -> None:
 
 
 @signals.worker_ready.connect
-def _start_dispatch(**_: Any) -> None:
-    courier()
-    dispatch = Dispatch(Deliveries(settings.redis), partial(send_delivery, app))
-    dispatch.start()
-    _dispatch.append(dispatch)
+def _start_poller(**_: Any) -> None:
+    delivery_attempts()  # made before the threads need it
+    poller = DeliveryPoller(Deliveries(settings.redis), partial(send_delivery, app))
+    poller.start()
+    _pollers.append(poller)
     log.info("webhook worker, signing with %d secrets", len(settings.webhooks.secrets))
 
 
 @signals.worker_shutting_down.connect
-def _stop_dispatch(**_: Any) -> None:
-    for dispatch in _dispatch:
-        dispatch.stop()
+def _stop_poller(**_: Any) -> None:
+    for poller in _pollers:
+        poller.stop()

@@ -3,7 +3,7 @@
 from config.settings import WebhookSettings
 from graphs.errors import InvalidRequest
 from workers.jobs.job_options import Webhook
-from workers.webhooks.url_check import TargetRefused, check_url
+from workers.webhooks.url_check import UrlRefused, check_url
 
 
 def check_webhook(webhook: Webhook | None, settings: WebhookSettings) -> None:
@@ -17,5 +17,5 @@ def check_webhook(webhook: Webhook | None, settings: WebhookSettings) -> None:
         )
     try:
         check_url(webhook.url, allow_private=settings.allow_private)
-    except TargetRefused as error:
+    except UrlRefused as error:
         raise InvalidRequest(str(error), param="webhook.url") from error

@@ -39,7 +39,7 @@ from tests.workers.engine.engine_support import MODELS, make_graph, make_request
 from tests.workers.engine.test_runtime_adapters import OTHER
 from workers.engine.simulated import SimulatedEngine
 from workers.jobs.adapter_registry import AdapterRegistry, AddedAdapter, AddedAdapters
-from workers.process.adapter_sync import EngineAdapters
+from workers.process.adapter_sync import AdapterSync
 
 ADMINISTRATOR, CLIENT = "first-key-0123456789", "other-key-0123456789"
 
@@ -339,7 +339,7 @@ def test_what_no_worker_could_load_is_refused(redis_settings: RedisSettings, tmp
     assert "to_out.0.lora_A" in error["message"]
 
 
-def prepared(redis_settings: RedisSettings, *added: AddedAdapter) -> EngineAdapters:
+def prepared(redis_settings: RedisSettings, *added: AddedAdapter) -> AdapterSync:
     """A worker's adapters, with these added by the API."""
 
     async def add_all() -> None:
@@ -350,7 +350,7 @@ def prepared(redis_settings: RedisSettings, *added: AddedAdapter) -> EngineAdapt
 
     asyncio.run(add_all())
     graph = make_graph(MODELS / "sd")
-    return EngineAdapters(SimulatedEngine(0), graph, AddedAdapters(redis_settings, "tiny"), DownloadSettings())
+    return AdapterSync(SimulatedEngine(0), graph, AddedAdapters(redis_settings, "tiny"), DownloadSettings())
 
 
 def asking_for(alias: str) -> ResolvedRequest:

@@ -1,1 +1,1 @@
-"""Connections to strangers' servers."""
+"""Checks of addresses that clients or redirects name."""

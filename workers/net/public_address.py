@@ -1,6 +1,6 @@
-"""Which addresses a connection on a stranger's behalf may go to: hosts on the internet, not our own network.
+"""Which addresses a URL from a client may lead to: hosts on the internet, not this machine's own network.
 
-The caller connects to one of the addresses that ``public_addresses`` returns and does not resolve the name again: a
+The caller must connect to one of the addresses that ``public_addresses`` returns, without resolving the name again: a
 second answer could differ from the checked one (DNS rebinding).
 """
 
@@ -9,29 +9,30 @@ import socket
 from collections.abc import Callable
 
 Resolver = Callable[[str, int], list[str]]
-"""From a name and a port to all addresses; raises OSError where there is none."""
+"""Returns all addresses of a name and a port; raises OSError where there is none."""
 
-# IPv6 hosts on the internet are in here, except those that stand for an IPv4 address.
+# All public IPv6 addresses are in this range, except those that carry an IPv4 address.
 _IPV6_GLOBAL = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Set aside as well, and not known to be by every version of ``ipaddress``.
+# Reserved by IANA as well, but not in the tables of every version of ``ipaddress``.
 _SPECIAL = tuple(
     ipaddress.ip_network(network) for network in ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "3fff::/20")
 )
 
 
 class PrivateAddress(Exception):
-    """A name leads to an address that is not on the internet."""
+    """A name resolves to an address that is not public."""
 
     def __init__(self, host: str, address: str) -> None:
-        self.host, self.address = host, address
+        self.host = host
+        self.address = address
         super().__init__(f"{host} is at {address}, which is no public address")
 
 
 def public_addresses(host: str, port: int, *, allow_private: bool, resolver: Resolver | None = None) -> list[str]:
-    """Resolve a name, once, and return its addresses. ``host`` is ASCII, or an address without brackets.
+    """Resolve a name once and return its addresses. ``host`` is an ASCII name, or an address without brackets.
 
-    Raises PrivateAddress where any of them is not public, unless ``allow_private``; OSError where there is none.
+    Raises PrivateAddress where any of them is not public, unless ``allow_private``, and OSError where there is none.
     """
     addresses = (resolver or resolve)(host, port)
     if not addresses:
@@ -43,7 +44,7 @@ def public_addresses(host: str, port: int, *, allow_private: bool, resolver: Res
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """Return all addresses of a name, as the system finds them. Raises OSError."""
+    """Return all addresses of a name from the system's resolver. Raises OSError."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError, OverflowError) as error:
@@ -52,7 +53,7 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 def is_public(text: str) -> bool:
-    """Tell whether an address is a host's on the internet: not loopback, private, shared, link-local, multicast..."""
+    """Return whether an address is public: not loopback, private, shared, link-local, multicast or reserved."""
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         carried = _carried(address)
@@ -65,7 +66,7 @@ def is_public(text: str) -> bool:
 
 
 def literal_address(host: str) -> str | None:
-    """Return the address that a host is written as, or None for a name; 127.1 and 0x7f000001 are addresses too."""
+    """Return the address that a URL's host denotes, or None for a name; 127.1 and 0x7f000001 are addresses too."""
     plain = host.rstrip(".")
     try:
         return str(ipaddress.ip_address(plain.partition("%")[0]))
@@ -78,7 +79,7 @@ def literal_address(host: str) -> str | None:
 
 
 def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 one stands for: mapped, 6to4 or NAT64."""
+    """Return the IPv4 address inside a mapped, 6to4 or NAT64 address; None for any other."""
     if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour

@@ -1,4 +1,4 @@
-"""Keeps a worker's engine in step with the adapters that administrators add and remove."""
+"""Loads the adapters that administrators add into a worker's engine, and removes them again."""
 
 import hashlib
 from pathlib import Path
@@ -13,16 +13,22 @@ from workers.jobs.adapter_registry import AddedAdapter, AddedAdapters
 from workers.sources.fetch import fetch
 
 
-class EngineAdapters:
-    """The added adapters of one engine; asked before each request that uses adapters."""
+class AdapterSync:
+    """Brings one engine in line with the registry of added adapters, before each request that needs it."""
 
     def __init__(self, engine: Engine, graph: Graph, added: AddedAdapters, downloads: DownloadSettings) -> None:
-        self._engine, self._graph, self._added, self._downloads = engine, graph, added, downloads
+        self._engine = engine
+        self._graph = graph
+        self._added = added
+        self._downloads = downloads
         self._own = {adapter.alias for adapter in graph.lora_adapters}
         self._loaded: dict[str, AddedAdapter] = {}
 
     def prepare(self, request: ResolvedRequest) -> None:
-        """Make the engine know the request's adapters. Raises EngineError when one was removed or cannot be had."""
+        """Load the request's adapters into the engine. Raises EngineError for one that was removed or cannot be loaded.
+
+        Adapters that were removed or replaced since the last request are removed from the engine.
+        """
         wanted = [selection.alias for selection in request.adapters if selection.alias not in self._own]
         if not wanted and not self._loaded:
             return
@@ -42,7 +48,10 @@ class EngineAdapters:
         self._loaded[alias] = adapter
 
     def _file(self, adapter: AddedAdapter) -> Path:
-        """The file that the API saw, or on a machine that does not have it, fetched anew and compared."""
+        """Return the path of the file that the API registered; on a machine without it, download it.
+
+        Raises EngineError where the file cannot be downloaded or read, or has another content than the API registered.
+        """
         path = Path(adapter.path)
         if not path.is_file():
             (source,) = parse_source_loras(f"{adapter.alias}={adapter.source}").adapters

@@ -1,29 +1,29 @@
-"""How a worker stops: no more jobs, the running one to its end or back into the queue, and nothing left behind.
+"""How a worker stops: it takes no more jobs, the running job ends or is handed back, and no process is left behind.
 
-Celery's own warm shutdown does the orderly part: it stops consuming, waits for the child and exits with 0. It waits for
-ever, though, for a child that loads its model or is lost in C++, and its cold shutdown costs the job an attempt. So the
-main process's thread watches over it here, and ends the process itself where Celery would keep it.
+Celery's warm shutdown does the orderly part: it stops consuming, waits for the child and exits with code 0. But it
+waits without a limit for a child that loads its model or hangs in C++, and its cold shutdown costs the running job an
+attempt. So the supervision thread of the main process calls WorkerDrain, which ends the process where Celery would not.
 """
 
 import contextlib
 import logging
 import os
+import select
 import signal
-import threading
 import time
 from collections.abc import Callable
 
 from graphs.errors import ServiceUnavailable
 from workers.jobs.recovery import Recovery
-from workers.process.orders import Order, Orders
+from workers.process.shared_memory import ChildCommand, ChildCommands
 
 log = logging.getLogger(__name__)
 
-# What a step may take beyond the limit before the child is killed, and Celery to leave once nothing runs.
+# A child that reaches no step for this long after the limit is killed.
 _STEP_GRACE_S = 5.0
-_LEAVE_GRACE_S = 1.5
+# Celery has this long to exit by itself once no job runs.
+_EXIT_GRACE_S = 1.5
 _KILL_GRACE_S = 2.0
-_LOOK_EVERY_S = 0.05
 
 
 def end_process() -> None:
@@ -32,74 +32,80 @@ def end_process() -> None:
     os._exit(0)
 
 
-class Drain:
-    """The end of a worker, as its main process sees it. Without ``begin`` nothing happens."""
+class WorkerDrain:
+    """The shutdown of a worker, in its main process. It does nothing before ``begin``."""
 
     def __init__(
         self,
         recovery: Recovery,
-        orders: Orders,
+        commands: ChildCommands,
         living_children: Callable[[], set[int]],
         limit_s: float,
         end: Callable[[], None] = end_process,
     ) -> None:
-        """``limit_s``: how long a running job may go on."""
-        self._recovery, self._orders, self._living_children = recovery, orders, living_children
-        self._limit_s, self._end = limit_s, end
-        self._times_told = 0
-        self._seen: set[int] = set()
-        self._began = self._last_busy = 0.0
-        self._passed_on = self.is_forced = False
+        """``limit_s``: for how long the running job may continue. ``end`` ends this process; tests replace it."""
+        self._recovery = recovery
+        self._commands = commands
+        self._living_children = living_children
+        self._limit_s = limit_s
+        self._end = end
+        self._stop_signals = 0
+        self._seen_children: set[int] = set()
+        self._began = 0.0
+        self._last_busy = 0.0
+        self._passed_on = False
+        self.is_forced = False
 
     def begin(self) -> None:
-        """Take no more jobs; told again, do not wait for the running one. Called in a signal handler: it only notes."""
-        self._times_told += 1
-        if self._times_told == 1:
+        """Take no more jobs; from the second call on, do not wait for the running job either.
+
+        A signal handler calls this, so it only records the call; ``cycle`` acts on it.
+        """
+        self._stop_signals += 1
+        if self._stop_signals == 1:
             self._began = self._last_busy = time.monotonic()
-            self._orders.give(Order.TAKE_NO_MORE)
+            self._commands.give(ChildCommand.TAKE_NO_JOBS)
 
     @property
     def is_on(self) -> bool:
-        """Tell whether this worker stops."""
-        return self._times_told > 0
+        """Return whether this worker is stopping."""
+        return self._stop_signals > 0
 
-    def look(self, running: str | None) -> None:
-        """Do what is due, several times a second; ``running`` is the job that the child runs.
+    def cycle(self, running: str | None) -> None:
+        """Take the next step of the shutdown; to be called several times a second.
 
-        Raises ServiceUnavailable.
+        ``running`` is the id of the job that the child runs. Raises ServiceUnavailable.
         """
         now, living = time.monotonic(), self._living_children()
-        self._seen |= living
-        if self._times_told > 1:
-            self._force("told twice to stop")
+        self._seen_children |= living
+        if self._stop_signals > 1:
+            self._force("a second signal asks to stop")
         elif running and not living:
-            # It died by itself: that counts as an attempt, as ever. Another one would be loaded for nothing.
-            log.warning("leaving: the child has died")
+            # The child died by itself, which counts as an attempt, as always. A new child would load for nothing.
+            log.warning("stopping: the child has died")
             self._leave(lambda: self._recovery.end_lease(running))
         elif running:
-            self._bound(running, now)
+            self._limit(running, now)
         else:
-            if self._orders.now() is Order.HAND_BACK and not self._passed_on:
+            if self._commands.current() is ChildCommand.HAND_BACK and not self._passed_on:
                 self._recovery.pass_on()
                 self._passed_on = True
-            if now - self._last_busy > _LEAVE_GRACE_S:
-                self._force("nothing runs here")
+            if now - self._last_busy > _EXIT_GRACE_S:
+                self._force("no job runs here")
 
-    def _bound(self, running: str, now: float) -> None:
+    def _limit(self, running: str, now: float) -> None:
         self._last_busy = now
         over_s = now - self._began - self._limit_s
-        if over_s >= 0 and self._orders.now() is not Order.HAND_BACK:
-            log.warning(
-                "%s has run for %g s since this worker was told to stop; handing it back", running, self._limit_s
-            )
-            self._orders.give(Order.HAND_BACK)
+        if over_s >= 0 and self._commands.current() is not ChildCommand.HAND_BACK:
+            log.warning("%s has run for %g s since this worker began to stop; handing it back", running, self._limit_s)
+            self._commands.give(ChildCommand.HAND_BACK)
         if over_s > _STEP_GRACE_S:
-            self._force(f"{running} came to no step in {_STEP_GRACE_S:g} s")
+            self._force(f"{running} reached no step within {_STEP_GRACE_S:g} s")
 
     def _force(self, why: str) -> None:
-        """Leave now: kill the child, so that it writes nothing more, and give back what it had."""
+        """Stop now: kill the child, so that it writes nothing more, and hand its job back."""
         self.is_forced = True
-        log.info("leaving: %s", why)
+        log.info("stopping: %s", why)
         self._kill_children()
         self._leave(self._hand_back)
 
@@ -117,16 +123,29 @@ class Drain:
             self._end()
 
     def _kill_children(self) -> None:
-        self._seen |= self._living_children()
-        for pid in self._living_children():
-            try:
+        living = self._living_children()
+        self._seen_children |= living
+        for pid in living:
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself just now
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:  # it ended by itself just now
-                continue
-        give_up_at, pause = time.monotonic() + _KILL_GRACE_S, threading.Event()
-        while self._living_children() and time.monotonic() < give_up_at:
-            pause.wait(_LOOK_EVERY_S)
-        # Celery would do it, but there is no time for Celery: whoever inherits them is to inherit no zombies.
-        for pid in self._seen:
+        give_up_at = time.monotonic() + _KILL_GRACE_S
+        for pid in living:
+            _wait_for_end(pid, give_up_at)
+        # Reap killed children ourselves: ``os._exit`` skips Celery's own reaping.
+        for pid in self._seen_children:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
+
+
+def _wait_for_end(pid: int, give_up_at: float) -> None:
+    """Wait until a process has ended, or until ``give_up_at`` on the monotonic clock."""
+    try:
+        process = os.pidfd_open(pid)
+    except OSError:  # it has ended and was reaped, or this kernel (before 5.3) has no such call
+        return
+    try:
+        waiting = select.poll()
+        waiting.register(process, select.POLLIN)  # a pidfd is readable once its process has ended
+        waiting.poll(max(0.0, give_up_at - time.monotonic()) * 1000)
+    finally:
+        os.close(process)

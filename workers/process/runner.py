@@ -1,160 +1,191 @@
-"""One job's story, in plain Python: claim it, draw it, store it, or say why not."""
+"""One job from claim to end, without Celery: claim it, draw it, store the images, or record why that failed."""
 
 import contextvars
 import logging
 import time
-from collections.abc import Callable
+from typing import Protocol
 
 from config.log_context import logged_with
 from graphs.errors import EngineError, ServiceUnavailable, StoreFull
-from graphs.requests.request import AdapterSelection, ResolvedRequest
+from graphs.requests.request import AdapterSelection
 from workers.engine.images import decode_inputs, encode
-from workers.engine.protocol import Engine, GenerationCancelled, Step
+from workers.engine.protocol import Engine, Generated, GenerationCancelled, InputImages, Step
 from workers.jobs.claims import Claim, Claims, Preview
 from workers.jobs.job import JobError, overdue_error
 from workers.jobs.observe.measures import stages_measured
-from workers.process.orders import Order
+from workers.process.adapter_sync import AdapterSync
+from workers.process.shared_memory import ChildCommand
 
 log = logging.getLogger(__name__)
 
 
 class ClaimLost(Exception):
-    """Another worker has the job now; whatever was drawn here is dropped."""
+    """Another worker has the job now, or the job was erased: its images are not stored."""
 
 
-class Overdue(Exception):
-    """The job has run for as long as any may."""
+class TimeLimitReached(Exception):
+    """The job has run for as long as its time limit allows."""
 
 
-class HandBack(Exception):
-    """This worker is to stop, and others can do the job sooner than it."""
+class HandBackRequested(Exception):
+    """This worker stops before the job can end; another worker can do it sooner."""
+
+
+class Reporter(Protocol):
+    """The runner's connection to the main process of its worker."""
+
+    def job_started(self, job_id: str) -> None:
+        """Report that a job runs: from now on the main process renews its lease."""
+        ...
+
+    def job_drawn(self, job_id: str) -> None:
+        """Report that the job's images wait to be stored: no time limit applies to that."""
+        ...
+
+    def job_ended(self) -> None:
+        """Report that no job runs any more."""
+        ...
+
+    def command(self) -> ChildCommand:
+        """Return the main process's current command."""
+        ...
 
 
 class Runner:
-    """Runs jobs one after the other on one loaded engine.
-
-    ``now_running`` is told the id of the job that runs, and None in between: the main process renews its lease.
-    ``now_storing`` is told the id of a job that is drawn: no time limit holds while its pictures wait to be stored.
-    A job that runs longer than ``time_limit_s`` fails at its next step.
-    ``prepare`` makes the engine ready for a request (its adapters), or raises EngineError. ``order`` says how to go on.
-    """
+    """Runs jobs of one graph, one after the other, on one loaded engine."""
 
     def __init__(
         self,
         claims: Claims,
         engine: Engine,
         graph: str,
-        now_running: Callable[[str | None], None] = lambda _: None,
-        prepare: Callable[[ResolvedRequest], None] = lambda _: None,
-        order: Callable[[], Order] = lambda: Order.GO_ON,
+        reporter: Reporter,
         *,
-        now_storing: Callable[[str], None] = lambda _: None,
-        time_limit_s: int = 2**31,
+        time_limit_s: int,
+        adapters: AdapterSync | None = None,
     ) -> None:
-        self._claims, self._engine, self._graph = claims, engine, graph
-        self._now_running, self._prepare, self._order = now_running, prepare, order
-        self._now_storing, self._time_limit_s, self._ends_at = now_storing, time_limit_s, float("inf")
-        # How often other adapters were chosen than before, since the last job that was completed.
-        self._last_adapters: tuple[AdapterSelection, ...] = ()
+        """``graph`` is the name of the graph whose queue is served; ``adapters`` of None adds no adapter to the engine.
+
+        A job that runs longer than ``time_limit_s`` fails at its next step.
+        """
+        self._claims = claims
+        self._engine = engine
+        self._graph = graph
+        self._reporter = reporter
+        self._time_limit_s = time_limit_s
+        self._adapters = adapters
+        self._ends_at = float("inf")
+        self._last_selection: tuple[AdapterSelection, ...] = ()
+        # How often the adapters changed from one job to the next, since the last completed job.
         self._switches = 0
 
     def run_next(self) -> None:
-        """Take the next job of the graph and run it to its end. Never raises for what a job or its model does."""
-        if self._order() is not Order.GO_ON:
+        """Run the next job of the graph to its end, if one waits. Raises ServiceUnavailable."""
+        if self._reporter.command() is not ChildCommand.CONTINUE:
             log.info("this worker stops and takes no more jobs")
             return
         claim = self._claims.claim_next(self._graph)
         if claim is None:
             log.debug("no job waits for %r", self._graph)
             return
-        self._now_running(claim.job.id)
+        job = claim.job
+        self._reporter.job_started(job.id)
         self._ends_at = time.monotonic() + self._time_limit_s
+        about = {"job_id": job.id, "attempt": job.attempts, "graph": self._graph}
         try:
-            self._run(claim)
+            with logged_with(request_id=job.options.request_id, **about):
+                self._run(claim)
         finally:
-            self._now_running(None)
+            self._reporter.job_ended()
 
     def _run(self, claim: Claim) -> None:
-        job = claim.job
-        about = {"job_id": job.id, "attempt": job.attempts, "graph": self._graph}
-        with logged_with(request_id=job.options.request_id, **about):
-            self._run_to_its_end(claim)
-
-    def _run_to_its_end(self, claim: Claim) -> None:
+        """Draw the job and store its images; whatever prevents that becomes the end of the job."""
         job_id = claim.job.id
         log.info("%s claimed (attempt %d)", job_id, claim.job.attempts)
         try:
-            self._draw(claim)
+            self._complete(claim)
         except GenerationCancelled:
             self._claims.cancelled(claim)
             log.info("%s cancelled", job_id)
-        except HandBack:
+        except HandBackRequested:
             self._claims.hand_back(claim)
             log.warning("%s handed back: this worker stops", job_id)
         except ClaimLost:
-            log.warning("%s was given to another worker or erased; its result here is dropped", job_id)
-        except Overdue:
+            log.warning("%s was claimed by another worker or erased; its images are dropped here", job_id)
+        except TimeLimitReached:
             log.error("%s stopped after %d s", job_id, self._time_limit_s)
             self._claims.fail(claim, overdue_error(self._time_limit_s))
         except StoreFull as error:
-            log.error("%s failed: its pictures found no room", job_id)
+            log.error("%s failed: there was no room for its images", job_id)
             self._claims.fail(claim, JobError(error.code, f"The picture could not be kept. {error.message}"))
         except EngineError as error:
             log.error("%s failed: %s", job_id, error)
             self._claims.fail(claim, JobError(error.code, error.message))
         except ServiceUnavailable:
             raise
-        except Exception:  # the last line of defence: the job must end, and the trace must reach the log
-            log.exception("%s failed in a way that nobody foresaw", job_id)
+        except Exception:  # a bug: the job must end all the same, and the log must have the traceback
+            log.exception("%s failed with an unexpected exception", job_id)
             self._claims.fail(claim, JobError("internal_error", "The server failed while it drew the picture."))
 
-    def _draw(self, claim: Claim) -> None:
+    def _complete(self, claim: Claim) -> None:
         request = claim.job.request
         started = time.perf_counter()
-        self._prepare(request)
-        self._check_order()
-        inputs = decode_inputs(claim.image, claim.mask) if claim.image else None
+        inputs = self._prepare(claim)
         prepare_s = time.perf_counter() - started
-        if request.adapters != self._last_adapters:
-            self._switches, self._last_adapters = self._switches + 1, request.adapters
-        # The runtime calls back in a thread of its own, whose log lines are about this job as well.
-        context = contextvars.copy_context()
-        generated = self._engine.generate(request, inputs, lambda step: context.run(self._on_step, claim, step))
+        if request.adapters != self._last_selection:
+            self._switches += 1
+            self._last_selection = request.adapters
+        generated = self._draw(claim, inputs)
         started = time.perf_counter()
-        pictures = [encode(image, request.output_format, request.output_compression) for image in generated.images]
+        images = [encode(image, request.output_format, request.output_compression) for image in generated.images]
         seconds = {**generated.seconds, "encode": time.perf_counter() - started}
         measured = stages_measured({**seconds, "prepare": prepare_s}, generated.steps_s)
         measured["adapter_switches"] = self._switches
-        self._now_storing(claim.job.id)
+        self._reporter.job_drawn(claim.job.id)
         started = time.perf_counter()
-        if not self._claims.complete(claim, pictures, seconds, measured):
+        if not self._claims.complete(claim, images, seconds, measured):
             raise ClaimLost
         self._claims.count(self._graph, stages_measured({"store": time.perf_counter() - started}))
         self._switches = 0
         log.info("%s completed in %.2f s", claim.job.id, seconds.get("generate", 0.0))
 
+    def _prepare(self, claim: Claim) -> InputImages | None:
+        """Load the request's adapters into the engine and decode its input images."""
+        if self._adapters is not None:
+            self._adapters.prepare(claim.job.request)
+        self._check_command()
+        return decode_inputs(claim.image, claim.mask) if claim.image else None
+
+    def _draw(self, claim: Claim, inputs: InputImages | None) -> Generated:
+        # The runtime calls back in a thread of its own; the context gives that thread's log lines the job's fields.
+        context = contextvars.copy_context()
+        return self._engine.generate(claim.job.request, inputs, lambda step: context.run(self._on_step, claim, step))
+
     def _on_step(self, claim: Claim, step: Step) -> bool:
-        """Record the step; True stops the engine."""
-        self._check_order()
+        """Record a step and return whether the engine must stop, because the job was cancelled.
+
+        Raises HandBackRequested, ClaimLost or TimeLimitReached, which stop the engine as well.
+        """
+        self._check_command()
         log.debug("step %d of %d", step.number, step.total)
         try:
             answer = self._claims.progress(claim, step.number, step.total, self._preview(claim, step))
         except ServiceUnavailable as error:
-            # The picture matters more than its progress: the claim is proved again when it is stored.
+            # The job continues: its claim is checked again when its images are stored.
             log.warning("%s: step %d not recorded: %s", claim.job.id, step.number, error)
             answer = "go on"
         if answer == "lost":
             raise ClaimLost
         if answer != "cancel" and time.monotonic() >= self._ends_at:
-            raise Overdue
+            raise TimeLimitReached
         return answer == "cancel"
 
-    def _check_order(self) -> None:
-        if self._order() is Order.HAND_BACK:
-            raise HandBack
+    def _check_command(self) -> None:
+        if self._reporter.command() is ChildCommand.HAND_BACK:
+            raise HandBackRequested
 
     def _preview(self, claim: Claim, step: Step) -> Preview | None:
-        """Return a partial image where one is due: evenly spaced over each image's steps, none at the last."""
+        """Return a partial image at steps evenly spaced over each image's steps, never at its last; None at others."""
         request, wanted = claim.job.request, claim.job.options.previews
         if not wanted or step.preview is None:
             return None
@@ -163,5 +194,5 @@ class Runner:
         due = sorted({round(steps * (number + 1) / (wanted + 1)) for number in range(wanted)} - {0, steps})
         if step_of_image + 1 not in due:
             return None
-        picture = encode(step.preview(), request.output_format, request.output_compression)
-        return Preview(image_index, due.index(step_of_image + 1), picture)
+        encoded = encode(step.preview(), request.output_format, request.output_compression)
+        return Preview(image_index, due.index(step_of_image + 1), encoded)

@@ -1,39 +1,40 @@
-"""What a worker's main process does beside its child: heartbeat, leases, recovery.
+"""What a worker's main process does while its child draws: heartbeat, leases, recovery, shutdown.
 
-A thread, and in the parent: it goes on while the child is deep in C++ and while Celery's event loop waits for Redis.
-It knows nothing of Celery; ``workers/app.py`` hands it what it needs to see.
+It is a thread of the main process, so it continues while the child is inside C++ code and while Celery's event loop
+waits for Redis. It knows nothing of Celery; ``workers/app.py`` gives it a view of the pool.
 """
 
 import contextlib
 import logging
 import os
 import signal
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
-from graphs.errors import ServiceUnavailable
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.recovery import Recovery
-from workers.process.drain import Drain
-from workers.process.report_board import LoadReport, ReportBoard
+from workers.periodic_thread import PeriodicThread
+from workers.process.drain import WorkerDrain
+from workers.process.shared_memory import LoadReport, SharedMemory
 
 log = logging.getLogger(__name__)
 
+# A lease is renewed once a cycle, so ``IMAGEGEN_JOBS__LEASE_S`` (config/settings.py) must be longer than this.
 _CYCLE_S = 1.0
 _DRAINING_CYCLE_S = 0.1
 _RESEND_EVERY = 5
-# A worker that is free and hears nothing of so many rounds of messages has a connection that is dead.
+# The connection to the broker is dead when a free worker receives none of the messages of this many resends in a row.
 _DEAF_AFTER = 2
 EXIT_CANNOT_LOAD = 2
 
 
 @dataclass(frozen=True)
 class PoolView:
-    """How the thread sees the pool: the pids of its children, how to have a dead one replaced at once, and how to have
-    the connection that messages come by made anew.
+    """What the thread sees and does of Celery's pool.
+
+    ``child_pids`` returns the pids of its children, ``replace_dead_child`` starts a new child for a dead one at once,
+    and ``reconnect`` replaces the connection to the broker.
     """
 
     child_pids: Callable[[], set[int]]
@@ -46,7 +47,7 @@ class PoolView:
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether a process lives and is no zombie (read from /proc: waiting for it would be the pool's reaping)."""
+    """Return whether a process lives and is no zombie (from /proc, because only the pool may wait for its children)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -54,134 +55,131 @@ def is_running(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
-class Supervision(threading.Thread):
-    """The main process's thread."""
+class Supervision(PeriodicThread):
+    """The thread of the main process that keeps the worker, its child and its jobs in order."""
 
     def __init__(
-        self, recovery: Recovery, presence: WorkerPresence, board: ReportBoard, pool: PoolView, drain: Drain
+        self, recovery: Recovery, presence: WorkerPresence, shared: SharedMemory, pool: PoolView, drain: WorkerDrain
     ) -> None:
-        super().__init__(name="supervision", daemon=True)
-        self._recovery, self._presence, self._board, self._pool, self._drain = recovery, presence, board, pool, drain
-        self._wake, self._stopping = threading.Event(), threading.Event()
-        self._redis_away = self._has_left = False
-        # Jobs whose child is gone, and of whose end Redis does not know yet.
-        self._left_behind: set[str] = set()
-        self._unheard = self._taken_before = 0
+        """``presence`` is what the heartbeat publishes; its state is filled in here."""
+        super().__init__("supervision")
+        self._recovery = recovery
+        self._presence = presence
+        self._load_reports = shared.load_reports
+        self._running_job = shared.running_job
+        self._pool = pool
+        self._drain = drain
+        self._cycles = 0
+        self._has_left = False
+        # Jobs whose child died, and whose leases Redis still has to end.
+        self._lost_jobs: set[str] = set()
+        self._unheard_resends = 0
+        self._claimed_before = 0
 
     def child_lost(self) -> None:
-        """The child died while it ran a job: requeue that now rather than when its lease runs out."""
-        if self._drain.is_forced:  # it was killed, and its job is handed back
+        """Handle the death of the child: its job is requeued now rather than when its lease runs out."""
+        if self._drain.is_forced:  # the drain killed the child and hands its job back
             return
-        if job_id := self._board.running():
+        if job_id := self._running_job.id():
             log.error("the process that ran %s died; the job goes back to the queue", job_id, extra={"job_id": job_id})
-            self._board.set_running(None)
-            self._left_behind.add(job_id)
-            self._guarded(self._end_leases)
-            self._guarded(self._recovery.count_crash)
-        self._wake.set()
+            self._running_job.clear()
+            self._lost_jobs.add(job_id)
+            self.guarded(self._end_lost_leases)
+            self.guarded(self._recovery.count_crash)
+        self.wake()
 
     def drain(self) -> None:
-        """The worker takes no more jobs: count no longer as ready, but keep the running job's lease (see Drain)."""
+        """Begin the shutdown: the worker no longer counts as ready but keeps the lease of its running job."""
         self._drain.begin()
-        self._wake.set()
+        self.wake()
 
     def stop(self) -> None:
-        """End the thread."""
-        self._stopping.set()
-        self._wake.set()
+        """End the thread; a worker that shuts down also wakes other workers for the jobs that wait."""
+        super().stop()
         if self._drain.is_on:
-            self._guarded(self._recovery.pass_on)
+            self.guarded(self._recovery.pass_on)
 
-    def run(self) -> None:
-        """Do the rounds until stopped."""
-        cycle = 0
-        while not self._stopping.is_set():
-            resend = cycle % _RESEND_EVERY == 0
-            self._guarded(partial(self._cycle, resend=resend))
-            cycle += 1
-            self._wake.wait(_DRAINING_CYCLE_S if self._drain.is_on else _CYCLE_S)
-            self._wake.clear()
+    def interval_s(self) -> float:
+        """Return the length of a cycle in seconds: short during the shutdown."""
+        return _DRAINING_CYCLE_S if self._drain.is_on else _CYCLE_S
 
-    def _cycle(self, *, resend: bool) -> None:
-        report = self._board.read()
-        alive = self._pool.living()
-        self._end_if_it_cannot_load(report)
-        running = self._board.running()
+    def cycle(self) -> None:
+        """Do everything that is due. Raises ServiceUnavailable."""
+        resend = self._cycles % _RESEND_EVERY == 0
+        self._cycles += 1
+        report, alive = self._load_reports.read(), self._pool.living()
+        self._exit_if_load_failed(report)
+        has_loaded = report is not None and report.pid in alive
+        running = self._running_job.id()
         if self._drain.is_on:
-            self._leave(running)
+            self._shut_down(running)
         else:
-            loaded = report is not None and report.pid in alive
-            operations = report.operations if report and loaded else ()
-            self._recovery.heartbeat(replace(self._presence, ready=loaded, operations=operations))
-        if not alive:
-            self._pool.replace_dead_child()
-        elif running and self._board.running_for_s() >= self._recovery.kill_after_s:
-            self._end_overdue(running, alive)
-        elif running:
-            self._recovery.renew_lease(running)
-        self._end_leases()
+            operations = report.operations if report and has_loaded else ()
+            self._recovery.heartbeat(replace(self._presence, ready=has_loaded, operations=operations))
+        self._look_after_child(running, alive)
+        self._end_lost_leases()
         for job_id in self._recovery.reap():
             log.warning("%s requeued: its worker's lease ran out", job_id, extra={"job_id": job_id})
         if resend:
-            count = self._recovery.resend_lost()
-            if count:
-                log.warning("jobs waited while workers were idle: %d messages sent again", count)
-            idle = report is not None and report.pid in alive and not running and not self._drain.is_on
-            self._reconnect_if_deaf(is_called=count > 0 and idle)
+            self._resend(is_idle=has_loaded and not running and not self._drain.is_on)
 
-    def _reconnect_if_deaf(self, *, is_called: bool) -> None:
-        """Celery on Redis never takes another message when a connection died without a sign before it could acknowledge
-        one; this worker would be there, and free, for ever.
-        """
-        taken, before = self._board.taken(), self._taken_before
-        self._taken_before = taken
-        self._unheard = self._unheard + 1 if is_called and taken == before else 0
-        if self._unheard >= _DEAF_AFTER:
-            log.warning("jobs wait and no message reaches this worker: it connects to the broker again")
-            self._unheard = 0
-            self._pool.reconnect()
-
-    def _end_overdue(self, job_id: str, children: set[int]) -> None:
-        """The child is deep in one step, or hangs. First the job ends: whoever dies now, it is not run again."""
-        self._recovery.end_lease(job_id)
-        log.error("%s ran for %.0f s; the process that ran it is killed", job_id, self._board.running_for_s())
-        self._board.set_running(None)
-        for pid in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-    def _end_leases(self) -> None:
-        for job_id in list(self._left_behind):
-            if job_id != self._board.running():  # the next child has it again: its lease is a new one
-                self._recovery.end_lease(job_id)
-            self._left_behind.discard(job_id)
-
-    def _leave(self, running: str | None) -> None:
-        # First, and whether Redis answers or not: leaving must not wait for it.
-        self._drain.look(running)
+    def _shut_down(self, running: str | None) -> None:
+        # The drain comes first: the shutdown must not depend on Redis.
+        self._drain.cycle(running)
         if not self._has_left:
             self._recovery.leave(self._presence.name)
             self._has_left = True
 
-    def _end_if_it_cannot_load(self, report: LoadReport | None) -> None:
+    def _look_after_child(self, running: str | None, alive: set[int]) -> None:
+        if not alive:
+            self._pool.replace_dead_child()
+        elif running and self._running_job.running_s() >= self._recovery.kill_after_s:
+            self._kill_overdue(running, alive)
+        elif running:
+            self._recovery.renew_lease(running)
+
+    def _kill_overdue(self, job_id: str, children: set[int]) -> None:
+        """End a job past its time limit, then kill its child, which is inside one long step or hangs.
+
+        In this order, because a worker that dies between the two must not leave a job that runs again.
+        """
+        self._recovery.end_lease(job_id)
+        log.error("%s ran for %.0f s; the process that ran it is killed", job_id, self._running_job.running_s())
+        self._running_job.clear()
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _end_lost_leases(self) -> None:
+        for job_id in list(self._lost_jobs):
+            if job_id != self._running_job.id():  # otherwise the next child has claimed it again, with a new lease
+                self._recovery.end_lease(job_id)
+            self._lost_jobs.discard(job_id)
+
+    def _resend(self, *, is_idle: bool) -> None:
+        count = self._recovery.resend_lost()
+        if count:
+            log.warning("jobs waited while workers were idle: %d messages sent again", count)
+        self._reconnect_if_deaf(expects_message=count > 0 and is_idle)
+
+    def _reconnect_if_deaf(self, *, expects_message: bool) -> None:
+        """Replace the connection to the broker when resent messages do not reach this free worker.
+
+        Celery on Redis receives nothing more when its connection dies unnoticed before it could acknowledge a message:
+        the worker would stay ready and idle for ever.
+        """
+        claimed, before = self._running_job.claimed_count(), self._claimed_before
+        self._claimed_before = claimed
+        self._unheard_resends = self._unheard_resends + 1 if expects_message and claimed == before else 0
+        if self._unheard_resends >= _DEAF_AFTER:
+            log.warning("jobs wait and no message reaches this worker: it connects to the broker again")
+            self._unheard_resends = 0
+            self._pool.reconnect()
+
+    def _exit_if_load_failed(self, report: LoadReport | None) -> None:
         if report is None or report.error is None:
             return
         log.critical("%s", report.error)
         logging.shutdown()
-        # Celery would replace the child for ever; its parent-death signal ends it with us.
+        # Celery would replace the child for ever. The child ends with this process (its parent-death signal).
         os._exit(EXIT_CANNOT_LOAD)
-
-    def _guarded(self, act: Callable[[], None]) -> None:
-        """Redis away is an ordinary event: say it once, go on, say when it is back."""
-        try:
-            act()
-        except ServiceUnavailable as error:
-            if not self._redis_away:
-                log.warning("%s; trying again every second", error)
-            self._redis_away = True
-        except Exception:  # without this thread leases run out: it goes on whatever happens
-            log.exception("a round of supervision failed")
-        else:
-            if self._redis_away:
-                log.info("Redis is back")
-            self._redis_away = False

@@ -1,1 +1,1 @@
-"""From an adapter's source to its file: Hugging Face, URLs, local paths."""
+"""Downloads of adapters: from Hugging Face, from URLs, and local paths."""

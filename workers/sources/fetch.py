@@ -1,4 +1,4 @@
-"""One adapter's file, wherever it comes from."""
+"""Returns the file of an adapter for any kind of source."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from workers.sources.web import OnProgress, Remote, download
 
 
 def fetch(source: LoraSource, folder: Path, settings: DownloadSettings, on_progress: OnProgress) -> Path:
-    """Return the adapter's file (absolute), downloading it below ``<folder>/loras`` unless it is there already.
+    """Return the absolute path of the adapter's file; download it below ``<folder>/loras`` unless it exists there.
 
-    Hugging Face files are ``loras/<org>/<repo>/<file>``, files of URLs ``loras/<alias>/<file>``; a local path is used
-    where it is. Raises ConfigurationError naming the adapter.
+    Files from Hugging Face become ``loras/<org>/<repo>/<file>``, files from URLs ``loras/<alias>/<file>``. A local file
+    is used in its place. Raises ConfigurationError with the adapter's alias.
     """
     try:
         return _fetch(source, folder.absolute() / "loras", settings, on_progress)

@@ -1,7 +1,8 @@
-"""Adapters from Hugging Face, or from a mirror that speaks its protocol.
+"""Adapters from Hugging Face, or from a mirror with the same API.
 
 ``huggingface_hub`` finds the file: its name, revision, checksum, and the token to send. The bytes come through
-``workers.sources.web``: ``hf_hub_download`` of version 2 begins anew when it was interrupted, and has no size limit.
+``workers.sources.web``, because ``hf_hub_download`` of version 2 starts again after an interruption and has no size
+limit.
 """
 
 import re
@@ -31,14 +32,14 @@ _MOST_LISTED = 20
 
 
 class _Unreachable(ConfigurationError):
-    """Hugging Face cannot be asked."""
+    """Hugging Face cannot be reached, or offline mode forbids it."""
 
 
 def fetch_from_hub(source: LoraSource, place: Path, settings: DownloadSettings, on_progress: OnProgress) -> Path:
-    """Return the adapter's file below ``place``, the folder of its repository; downloaded unless it is there.
+    """Return the path of the adapter's file below ``place``, its repository's folder; download it unless it exists.
 
-    Without a file name the repository must have exactly one .safetensors; where it cannot be asked, the only one
-    that is there is taken. Raises ConfigurationError with one sentence.
+    Without a file name the repository must have exactly one .safetensors file; where the Hub cannot be reached, the
+    only such file below ``place`` is used. Raises ConfigurationError with one sentence.
     """
     if source.file is not None and (place / source.file).is_file():
         return place / source.file
@@ -55,7 +56,7 @@ def fetch_from_hub(source: LoraSource, place: Path, settings: DownloadSettings, 
     metadata = _metadata(url, source.location, name, settings)
     etag = metadata.etag or ""
     file = PartialFile(place / name)
-    token = settings.hf_token or get_token()  # the one of `hf auth login`
+    token = settings.hf_token or get_token()  # the token that `hf auth login` stored
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     download(Remote(url, trusted=url, headers=headers), file, settings, on_progress)
     # For large files the Hub's ETag is the content's SHA-256, for small ones git's SHA-1.
@@ -63,7 +64,7 @@ def fetch_from_hub(source: LoraSource, place: Path, settings: DownloadSettings, 
 
 
 def _only_file(repository: str, settings: DownloadSettings) -> tuple[str, str]:
-    """The name of the repository's only adapter, and the revision that was looked at."""
+    """Return the name of the repository's only adapter file, and the revision that was listed."""
     _check_online(repository, settings)
     try:
         api = HfApi(endpoint=_endpoint(settings), token=settings.hf_token)

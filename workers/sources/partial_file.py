@@ -1,4 +1,4 @@
-"""A file that is not all there yet: ``<name>.part``, and what tells whether the server still has the same one."""
+"""A partly downloaded file, ``<name>.part``, which a later attempt completes if the server's file is unchanged."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ _LONGEST_HEADER = 100_000_000  # the format's own limit
 
 
 class PartialFile:
-    """The bytes of ``target`` that have arrived so far; ``target`` itself appears only once it is whole."""
+    """The bytes of ``target`` that have arrived so far; ``target`` itself appears only once it is complete."""
 
     def __init__(self, target: Path) -> None:
         self._target = target
@@ -26,24 +26,24 @@ class PartialFile:
 
     @property
     def size(self) -> int:
-        """Bytes that are there."""
+        """Return how many bytes have arrived."""
         return self._part.stat().st_size if self._part.is_file() else 0
 
     def resume_headers(self) -> dict[str, str]:
-        """Return the headers that ask for the rest, if the server has still the same file (RFC 9110, If-Range)."""
+        """Return the headers of a request for the rest, valid if the file is unchanged (RFC 9110, If-Range)."""
         if not self.size or not self._validator.is_file():
             return {}
         return {"Range": f"bytes={self.size}-", "If-Range": self._validator.read_text(encoding="latin-1")}
 
     def accept(self, response: httpx.Response) -> int:
-        """Return at which byte the response's body starts: 0, or where this file ends.
+        """Return the offset in bytes at which the response's body starts: 0, or the end of this file.
 
-        Raises ConfigurationError where it is another part of the file.
+        Raises ConfigurationError where the response has another part of the file.
         """
         if response.status_code == 200:
             self.discard()
             etag = response.headers.get("etag", "")
-            # A weak ETag does not promise the same bytes.
+            # A weak ETag does not guarantee the same bytes.
             validator = etag if etag and not etag.startswith("W/") else response.headers.get("last-modified", "")
             if validator:
                 self._validator.write_text(validator, encoding="latin-1")
@@ -55,18 +55,18 @@ class PartialFile:
         return int(match[1])
 
     def open_at(self, start: int) -> BinaryIO:
-        """Open for writing behind ``start`` bytes that are there."""
+        """Open the file to append after its ``start`` bytes; 0 opens it empty."""
         return self._part.open("ab" if start else "wb")
 
     def discard(self) -> None:
-        """Forget what has arrived."""
+        """Delete the bytes that have arrived."""
         self._part.unlink(missing_ok=True)
         self._validator.unlink(missing_ok=True)
 
     def complete(self, sha256: str | None = None) -> Path:
-        """Check the whole file and give it its name.
+        """Check the complete file, rename it to ``target`` and return that path.
 
-        Raises ConfigurationError where it is no safetensors file or has another SHA-256 than the given one.
+        Raises ConfigurationError where it is no safetensors file or its SHA-256 differs from the given one.
         """
         problem = _problem(self._part, sha256)
         if problem:
@@ -78,7 +78,7 @@ class PartialFile:
 
 
 def _problem(path: Path, sha256: str | None) -> str | None:
-    """A look at the first bytes tells a web page, such as a login form, from an adapter before it is kept."""
+    """Return why the file is not the adapter, or None. It may be a web page, such as a login form."""
     with closing(path.open("rb")) as file:
         start = file.read(9)
         length = int.from_bytes(start[:8], "little")

@@ -1,4 +1,4 @@
-"""Downloading one file over HTTP: checked addresses, redirects by hand, a size limit, going on where it broke off."""
+"""Downloads one file over HTTP: every address and redirect is checked, the size limited, and a break resumed."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,11 +8,11 @@ import httpx
 
 from config.settings import DownloadSettings
 from graphs.errors import ConfigurationError
-from workers.sources.addresses import allowed_addresses
+from workers.net.public_address import PrivateAddress, public_addresses
 from workers.sources.partial_file import PartialFile
 
 OnProgress = Callable[[int, int | None], None]
-"""Told the bytes that are there and the bytes in all, None where the server does not say."""
+"""Called with the bytes downloaded so far and the total, which is None where the server does not state it."""
 
 _MOST_REDIRECTS = 5
 _MOST_ATTEMPTS = 20
@@ -27,8 +27,11 @@ _SENTENCES = {
 
 @dataclass(frozen=True)
 class Remote:
-    """A file on a server. ``headers`` (a token) are sent to ``trusted``, a URL whose server the operator chose, only;
-    that server may have a private address and speak plain HTTP."""
+    """A file on a server.
+
+    ``trusted`` is a URL whose server the operator chose. Only that server receives ``headers`` (a token), and it may
+    have a private address and use plain HTTP.
+    """
 
     url: str
     trusted: str | None = None
@@ -36,10 +39,10 @@ class Remote:
 
 
 def download(remote: Remote, file: PartialFile, settings: DownloadSettings, on_progress: OnProgress) -> None:
-    """Bring the remote file's bytes into the partial file, going on with what an earlier attempt left there.
+    """Download the remote file into the partial file, continuing from the bytes of an earlier attempt.
 
-    A connection that breaks is made anew as long as that brings more bytes. Raises ConfigurationError with one
-    sentence; what has arrived stays for the next attempt.
+    After an interruption it connects again, as long as each attempt brings more bytes. Raises ConfigurationError with
+    one sentence; the bytes that have arrived are kept for the next attempt.
     """
     for attempt in range(1, _MOST_ATTEMPTS + 1):
         before = file.size
@@ -52,13 +55,13 @@ def download(remote: Remote, file: PartialFile, settings: DownloadSettings, on_p
 
 
 def _transfer(remote: Remote, file: PartialFile, settings: DownloadSettings, on_progress: OnProgress) -> None:
-    # Without the environment's proxies: they would resolve the name themselves, after it was checked.
+    # Without the environment's proxies: a proxy would resolve the name again, after it was checked.
     with httpx.Client(verify=httpx.create_ssl_context(), trust_env=False, timeout=settings.timeout_s) as client:
         with _answer(client, remote, settings, file.resume_headers()) as response:
             if response.status_code != 416:
                 _receive(response, file, settings.max_bytes, on_progress)
                 return
-            if response.headers.get("content-range") == f"bytes */{file.size}":  # it was all there
+            if response.headers.get("content-range") == f"bytes */{file.size}":  # the file was complete already
                 return
         file.discard()
         with _answer(client, remote, settings, {}) as response:
@@ -69,7 +72,7 @@ def _transfer(remote: Remote, file: PartialFile, settings: DownloadSettings, on_
 def _answer(
     client: httpx.Client, remote: Remote, settings: DownloadSettings, headers: Mapping[str, str]
 ) -> Iterator[httpx.Response]:
-    """The response that is not a redirect, its body unread. Every hop is checked like the first."""
+    """Follow redirects, each checked like the first URL, and yield the final response with its body unread."""
     url = httpx.URL(remote.url)
     for _ in range(_MOST_REDIRECTS + 1):
         response = _send(client, url, remote, settings, headers)
@@ -93,12 +96,12 @@ def _send(
         reason = "is plain HTTP; use https://, or set IMAGEGEN_DOWNLOADS__ALLOW_HTTP=true"
         raise ConfigurationError(f"the download from {url.host} {reason}.")
     allow_private = is_trusted or settings.allow_private
-    addresses = allowed_addresses(url.raw_host.decode(), _origin(url)[2], allow_private=allow_private)
-    # A compressed body would make lengths and offsets mean something else.
+    addresses = _allowed_addresses(url.raw_host.decode(), _origin(url)[2], allow_private=allow_private)
+    # In a compressed body, lengths and offsets would count compressed bytes.
     sent = {"Host": url.netloc.decode(), "Accept-Encoding": "identity", **headers}
     sent |= remote.headers if is_trusted else {}
     for address in addresses:
-        # The connection goes to the checked address, the certificate is checked for the name (httpx's sni_hostname).
+        # Connect to the checked address, but verify the certificate for the name (httpx's sni_hostname).
         request = client.build_request(
             "GET",
             url.copy_with(host=address),
@@ -111,6 +114,20 @@ def _send(
             if address == addresses[-1]:
                 raise
     raise ConfigurationError(f"the server {url.host} has no address.")
+
+
+def _allowed_addresses(host: str, port: int, *, allow_private: bool) -> list[str]:
+    try:
+        return public_addresses(host, port, allow_private=allow_private)
+    except OSError:
+        reason = "cannot be found; check the name, and that this machine reaches the network"
+        raise ConfigurationError(f"the server {host} {reason}.") from None
+    except PrivateAddress as error:
+        reason = (
+            f"is at {error.address}, which is a private address; set IMAGEGEN_DOWNLOADS__ALLOW_PRIVATE=true if "
+            "adapters are to be downloaded from there"
+        )
+        raise ConfigurationError(f"the server {host} {reason}.") from None
 
 
 def _receive(response: httpx.Response, file: PartialFile, max_bytes: int, on_progress: OnProgress) -> None:

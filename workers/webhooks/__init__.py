@@ -1,1 +1,1 @@
-"""Webhooks: telling clients' servers what became of their jobs."""
+"""Webhooks: the delivery of job events to clients' servers."""

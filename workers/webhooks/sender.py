@@ -1,4 +1,4 @@
-"""One POST to a client's server: to a checked address, without redirects or proxies, within a bounded time."""
+"""Sends a webhook: one POST to a checked address of the client's server, without redirects or proxies."""
 
 import asyncio
 import email.utils
@@ -11,16 +11,16 @@ from ssl import SSLContext
 import httpx
 
 from config.settings import WebhookSettings
-from workers.net.public_address import PrivateAddress, Resolver
-from workers.webhooks.url_check import TargetRefused, check_url, checked_addresses
+from workers.net.public_address import Resolver
+from workers.webhooks.url_check import UrlRefused, check_url, resolve_url
 
 _MOST_BODY_BYTES = 64 * 1024
-_TRY_AGAIN = frozenset({408, 429})
+_TRY_AGAIN = frozenset({408, 429})  # besides every 5xx
 _CONTENT = {"Content-Type": "application/json", "User-Agent": "imagegen-server", "Accept": "*/*"}
 
 
 class Verdict(Enum):
-    """What came of an attempt."""
+    """The result of an attempt."""
 
     DELIVERED = "delivered"
     TRY_AGAIN = "try again"
@@ -29,15 +29,15 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Answer:
-    """``reason`` is for the log; ``retry_after_s`` what the server asked for, None if nothing."""
+    """The result of one POST. ``reason`` is for the log; ``retry_after_s`` is None without a Retry-After header."""
 
     verdict: Verdict
     reason: str
     retry_after_s: float | None = None
 
 
-class Sender:
-    """Sends bodies; safe to use from several threads."""
+class WebhookSender:
+    """Sends signed events; safe to use from several threads."""
 
     def __init__(
         self,
@@ -47,28 +47,30 @@ class Sender:
         transport: httpx.AsyncBaseTransport | None = None,
         ssl_context: SSLContext | None = None,
     ) -> None:
-        """The last three are for tests: how names are resolved, what carries requests, which certificates count."""
-        self._settings, self._resolver, self._transport = settings, resolver, transport
+        """Tests replace the last three: the name resolution, the HTTP transport and the trusted certificates."""
+        self._settings = settings
+        self._resolver = resolver
+        self._transport = transport
         self._ssl_context = ssl_context or httpx.create_ssl_context()
 
     def send(self, url: str, body: str, headers: dict[str, str]) -> Answer:
-        """POST the body and return what came of it."""
+        """POST the body to ``url`` and return the result. It takes at most ``timeout_s`` of the settings."""
         return asyncio.run(self._send(url, body, headers))
 
     async def _send(self, text: str, body: str, headers: dict[str, str]) -> Answer:
         answer: Answer | None = None
         try:
-            # One limit for all of it: a server that sends a byte now and then would never reach httpx's own.
+            # One time limit for the whole POST: a server that sends a byte now and then never exceeds httpx's timeouts.
             async with asyncio.timeout(self._settings.timeout_s):
                 url = check_url(text, allow_private=self._settings.allow_private)
                 addresses = await asyncio.to_thread(
-                    checked_addresses, url, allow_private=self._settings.allow_private, resolver=self._resolver
+                    resolve_url, url, allow_private=self._settings.allow_private, resolver=self._resolver
                 )
                 async with self._client(len(addresses)) as client:
                     response = await _post(client, url, addresses, body.encode(), headers)
-                    answer = _judged(response)
-                    await _read_a_little(response)
-        except (TargetRefused, PrivateAddress, httpx.InvalidURL) as error:
+                    answer = _answer(response)
+                    await _discard_body(response)
+        except (UrlRefused, httpx.InvalidURL) as error:
             return Answer(Verdict.REFUSED, str(error))
         except TimeoutError:
             return answer or Answer(Verdict.TRY_AGAIN, f"no answer within {self._settings.timeout_s:g} s")
@@ -77,7 +79,7 @@ class Sender:
         return answer
 
     def _client(self, addresses: int) -> httpx.AsyncClient:
-        # Without the environment's proxies: they would resolve the name themselves, after it was checked.
+        # Without the environment's proxies: a proxy would resolve the name again, after it was checked.
         return httpx.AsyncClient(
             verify=self._ssl_context,
             trust_env=False,
@@ -90,10 +92,10 @@ class Sender:
 async def _post(
     client: httpx.AsyncClient, url: httpx.URL, addresses: list[str], body: bytes, headers: dict[str, str]
 ) -> httpx.Response:
-    """Ask the first address that takes a connection; its body is unread."""
+    """Send the request to the first address that accepts a connection, and return the response with its body unread."""
     name = url.raw_host.decode()
     for address in addresses:
-        # The connection goes to the checked address, the certificate is checked for the name.
+        # Connect to the checked address, but verify the certificate for the name.
         request = client.build_request(
             "POST",
             url.copy_with(host=address),
@@ -109,7 +111,7 @@ async def _post(
     raise OSError(f"{name} has no address")
 
 
-def _judged(response: httpx.Response) -> Answer:
+def _answer(response: httpx.Response) -> Answer:
     status = response.status_code
     reason = f"status {status}"
     if response.is_success:
@@ -119,8 +121,8 @@ def _judged(response: httpx.Response) -> Answer:
     return Answer(Verdict.REFUSED, reason)
 
 
-async def _read_a_little(response: httpx.Response) -> None:
-    """Nothing in it matters; but a server that is cut off while it answers takes that for a failure."""
+async def _discard_body(response: httpx.Response) -> None:
+    """Read a bounded part of the body and drop it: a server whose answer is cut off records a failed delivery."""
     size = 0
     with suppress(httpx.TransportError):
         async for chunk in response.aiter_raw():
@@ -131,7 +133,7 @@ async def _read_a_little(response: httpx.Response) -> None:
 
 
 def _retry_after_s(text: str) -> float | None:
-    """Read a Retry-After header: seconds, or a date (RFC 9110, 10.2.3)."""
+    """Return the seconds of a Retry-After header, which holds seconds or a date (RFC 9110, 10.2.3); None if neither."""
     if text.isascii() and text.isdecimal():
         return float(text[:9])
     try:

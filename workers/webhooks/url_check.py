@@ -1,40 +1,49 @@
-"""Where a webhook may lead: checked when a job is submitted, and again before every connection."""
+"""Which URLs a webhook may have. They are checked when a job is submitted, and again before every connection."""
 
 import httpx
 
-from workers.net.public_address import Resolver, is_public, literal_address, public_addresses
+from workers.net.public_address import PrivateAddress, Resolver, is_public, literal_address, public_addresses
 
 _ALLOW = "IMAGEGEN_WEBHOOKS__ALLOW_PRIVATE=true"
 
 
-class TargetRefused(Exception):
-    """A webhook's address may not be used; the message is a sentence."""
+class UrlRefused(Exception):
+    """A webhook's URL may not be used; the message is a sentence."""
 
 
 def check_url(text: str, *, allow_private: bool) -> httpx.URL:
-    """Return the address, as far as it can be judged without resolving its name. Raises TargetRefused."""
+    """Parse a webhook's URL and check all that can be checked without resolving its host name.
+
+    It must be https:// and its host no private address, unless ``allow_private``. Raises UrlRefused.
+    """
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:
-        raise TargetRefused(f"A webhook's address must be a URL: {error}.") from error
-    if url.scheme not in ("http", "https") or not url.host or not 0 < port_of(url) < 65536:
-        raise TargetRefused("A webhook's address must be an https:// URL with a host.")
+        raise UrlRefused(f"A webhook's address must be a URL: {error}.") from error
+    if url.scheme not in ("http", "https") or not url.host or not 0 < _port(url) < 65536:
+        raise UrlRefused("A webhook's address must be an https:// URL with a host.")
     if url.scheme == "http" and not allow_private:
-        raise TargetRefused(f"A webhook's address must be https://; plain http:// needs {_ALLOW} on the server.")
+        raise UrlRefused(f"A webhook's address must be https://; plain http:// needs {_ALLOW} on the server.")
     address = literal_address(url.host)
     is_local = url.host.rstrip(".") == "localhost" or (address is not None and not is_public(address))
     if is_local and not allow_private:
-        raise TargetRefused(f"A webhook may not lead to {url.host}, which is no public address, without {_ALLOW}.")
+        raise UrlRefused(f"A webhook may not lead to {url.host}, which is no public address, without {_ALLOW}.")
     return url
 
 
-def checked_addresses(url: httpx.URL, *, allow_private: bool, resolver: Resolver | None) -> list[str]:
-    """Resolve the name of a URL once and return its addresses. Raises PrivateAddress or OSError."""
-    return public_addresses(url.raw_host.decode(), port_of(url), allow_private=allow_private, resolver=resolver)
+def resolve_url(url: httpx.URL, *, allow_private: bool, resolver: Resolver | None) -> list[str]:
+    """Resolve the host name of a checked URL and return its addresses; ``resolver`` of None is the system's.
+
+    Connect to one of these: a second resolution could return others. Raises UrlRefused where any of them is private,
+    unless ``allow_private``, and OSError where there is none.
+    """
+    try:
+        return public_addresses(url.raw_host.decode(), _port(url), allow_private=allow_private, resolver=resolver)
+    except PrivateAddress as error:
+        raise UrlRefused(str(error)) from error
 
 
-def port_of(url: httpx.URL) -> int:
-    """Return the port that a URL leads to."""
+def _port(url: httpx.URL) -> int:
     if url.port is not None:
         return url.port
     return 443 if url.scheme == "https" else 80

@@ -28,13 +28,13 @@ from tests.workers.jobs.jobs_support import (
     submit,
     waiting,
 )
+from tests.workers.process.runner_support import make_runner
 from tests.workers.process.worker_process import WorkerProcess, running_worker
 from workers.engine.simulated import SimulatedEngine
 from workers.jobs.claims import Preview
 from workers.jobs.job import Job, JobError, Status
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.store import Once, Submission
-from workers.process.runner import Runner
 
 _MAX_MEMORY = 32 * 2**20
 _LONG_S = 60
@@ -231,7 +231,7 @@ def test_a_picture_that_finds_no_room_for_too_long_fails_its_job(
     monkeypatch.setattr("workers.jobs.claims._ROOM_MARGIN_S", 0.0)
     job = submit(small)
     _fill(small)
-    Runner(claims_of(small, jobs=JobSettings(result_ttl_s=1)), SimulatedEngine(0), GRAPH).run_next()
+    make_runner(claims_of(small, jobs=JobSettings(result_ttl_s=1)), SimulatedEngine(0)).run_next()
     error = look(small, job).error
     assert error
     assert error.code == "store_full"

@@ -1,56 +1,45 @@
+"""The runner on a real Redis: the steps, previews and endings of one job."""
+
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from config.settings import RedisSettings
 from graphs.errors import EngineError
-from graphs.families.model_facts import Operation
-from graphs.requests.request import ResolvedRequest
 from tests.redis_support import running_redis
-from tests.workers.jobs.jobs_support import GRAPH, a_request, cancel, claims_of, erase, follow, look, put_in, submit
-from workers.engine.protocol import Generated, GenerationCancelled, InputImages, OnStep, Step
+from tests.workers.jobs.jobs_support import a_request, cancel, claims_of, erase, follow, look, put_in, submit
+from tests.workers.process.runner_support import TinyEngine, make_runner
+from workers.engine.protocol import Engine
 from workers.engine.simulated import SimulatedEngine
 from workers.jobs.job import Job, JobError, Status
 from workers.jobs.job_options import JobOptions
 from workers.jobs.store import Submission
-from workers.process.runner import Runner
+from workers.process.shared_memory import ChildCommand
 
 
-class TinyEngine:
-    """Does something of the test's before each step, and can preview."""
+class RecordingReporter:
+    """Keeps what the runner reports."""
 
-    def __init__(self, before: Callable[[int], object] = lambda _: None) -> None:
-        self.before, self.steps = before, 0
+    def __init__(self) -> None:
+        self.reports: list[tuple[str, ...]] = []
 
-    def load(self) -> frozenset[Operation]:
-        return frozenset(Operation)
+    def job_started(self, job_id: str) -> None:
+        self.reports.append(("started", job_id))
 
-    def generate(self, request: ResolvedRequest, inputs: InputImages | None, on_step: OnStep) -> Generated:
-        total = request.num_inference_steps * request.num_images_per_prompt
-        for number in range(1, total + 1):
-            self.before(number)
-            self.steps = number
-            if on_step(Step(number, total, lambda: np.zeros((8, 8, 3), np.uint8))):
-                raise GenerationCancelled
-        images = [np.zeros((8, 8, 3), np.uint8)] * request.num_images_per_prompt
-        return Generated(images, {"generate": 0.0})
+    def job_drawn(self, job_id: str) -> None:
+        self.reports.append(("drawn", job_id))
 
-    def add_adapter(self, alias: str, path: Path) -> None:
-        raise AssertionError("no adapter is added here")
+    def job_ended(self) -> None:
+        self.reports.append(("ended",))
 
-    def remove_adapter(self, alias: str) -> None:
-        raise AssertionError("no adapter is removed here")
-
-    def unload(self) -> None:
-        pass
+    def command(self) -> ChildCommand:
+        return ChildCommand.CONTINUE
 
 
-def _run(settings: RedisSettings, engine: TinyEngine | SimulatedEngine | None = None) -> None:
-    Runner(claims_of(settings), engine or TinyEngine(), GRAPH).run_next()
+def _run(settings: RedisSettings, engine: Engine | None = None) -> None:
+    make_runner(claims_of(settings), engine or TinyEngine()).run_next()
 
 
 def _job(settings: RedisSettings, deadline: float | None = None, previews: int = 0, **changed: Any) -> Job:
@@ -67,19 +56,22 @@ def test_a_job_is_drawn_step_by_step(redis_settings: RedisSettings) -> None:
     assert kinds == ["queued", "in_progress", *["progress"] * 8, "completed"]
 
 
-def test_without_a_job_nothing_happens(redis_settings: RedisSettings) -> None:
-    told: list[str | None] = []
-    Runner(claims_of(redis_settings), TinyEngine(), GRAPH, told.append).run_next()
-    assert told == []
+def test_without_a_job_nothing_is_reported(redis_settings: RedisSettings) -> None:
+    reporter = RecordingReporter()
+    make_runner(claims_of(redis_settings), TinyEngine(), reporter).run_next()
+    assert reporter.reports == []
 
 
-def test_it_is_told_which_job_runs(redis_settings: RedisSettings) -> None:
-    told: list[str | None] = []
-    jobs = [submit(redis_settings) for _ in range(2)]
-    runner = Runner(claims_of(redis_settings), TinyEngine(), GRAPH, told.append)
+def test_the_start_and_the_end_of_every_job_are_reported(redis_settings: RedisSettings) -> None:
+    reporter = RecordingReporter()
+    first, second = (submit(redis_settings).id for _ in range(2))
+    runner = make_runner(claims_of(redis_settings), TinyEngine(), reporter)
     for _ in range(3):
         runner.run_next()
-    assert told == [jobs[0].id, None, jobs[1].id, None]
+    assert reporter.reports == [
+        *(("started", first), ("drawn", first), ("ended",)),
+        *(("started", second), ("drawn", second), ("ended",)),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +87,7 @@ def test_it_is_told_which_job_runs(redis_settings: RedisSettings) -> None:
         (10, 2, [3, 7]),
     ],
 )
-def test_previews_are_evenly_spaced_and_none_is_the_picture(
+def test_previews_are_evenly_spaced_and_never_the_last_step(
     redis_settings: RedisSettings, steps: int, wanted: int, at: list[int]
 ) -> None:
     job = _job(redis_settings, previews=wanted, num_inference_steps=steps)
@@ -110,7 +102,7 @@ def test_previews_are_evenly_spaced_and_none_is_the_picture(
     assert found == list(zip(at, range(len(at)), strict=True))
 
 
-def test_every_picture_has_its_previews(redis_settings: RedisSettings) -> None:
+def test_every_image_of_a_job_has_its_previews(redis_settings: RedisSettings) -> None:
     job = _job(redis_settings, previews=2, num_images_per_prompt=3, num_inference_steps=6)
     _run(redis_settings)
     previews = [event.values for event in follow(redis_settings, job) if event.kind == "preview"]
@@ -118,7 +110,7 @@ def test_every_picture_has_its_previews(redis_settings: RedisSettings) -> None:
     assert found == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]
 
 
-def test_an_engine_that_cannot_preview_draws_all_the_same(redis_settings: RedisSettings) -> None:
+def test_previews_of_the_simulated_engine_end_no_job(redis_settings: RedisSettings) -> None:
     job = _job(redis_settings, previews=3)
     _run(redis_settings, SimulatedEngine(0))
     assert look(redis_settings, job).status is Status.COMPLETED
@@ -151,7 +143,7 @@ def test_a_job_erased_while_it_runs_leaves_nothing(redis_settings: RedisSettings
 @pytest.mark.parametrize(
     ("raised", "code"), [(EngineError("No memory."), "generation_failed"), (KeyError("x"), "internal_error")]
 )
-def test_what_goes_wrong_ends_the_job(redis_settings: RedisSettings, raised: Exception, code: str) -> None:
+def test_an_exception_of_the_engine_fails_the_job(redis_settings: RedisSettings, raised: Exception, code: str) -> None:
     def fail(_: int) -> None:
         raise raised
 
@@ -175,7 +167,7 @@ def test_redis_may_be_away_during_a_step(tmp_path: Path) -> None:
                     behind.execute_command("CLIENT", "PAUSE", 1500)
 
         quick = own.settings.model_copy(update={"timeout_s": 0.3})
-        Runner(claims_of(quick), TinyEngine(pause_redis), GRAPH).run_next()
+        make_runner(claims_of(quick), TinyEngine(pause_redis)).run_next()
         done = look(own.settings, job)
     assert done.status is Status.COMPLETED
     assert [done.artifacts, done.attempts] == [1, 1]

@@ -1,3 +1,5 @@
+"""The supervision thread of a worker without Celery, and the memory that it shares with its child."""
+
 import os
 import shutil
 import subprocess
@@ -11,41 +13,41 @@ from tests.redis_support import wait_until
 from tests.workers.jobs.jobs_support import GRAPH, Upkeep, claimed, client, look, on_store, submit, waiting
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.redis import keys
-from workers.process.drain import Drain
-from workers.process.orders import Orders
-from workers.process.report_board import LoadReport, ReportBoard
+from workers.process.drain import WorkerDrain
+from workers.process.shared_memory import LoadReport, LoadReports, RunningJob, SharedMemory
 from workers.process.supervision import PoolView, Supervision, is_running
 
+RESEND_EVERY = 5  # cycles
 PRESENCE = WorkerPresence(name="w", graph=GRAPH, device="CPU", ready=False, operations=(), seen_at=0.0)
 
 
-def test_a_board_is_empty_before_the_first_report() -> None:
-    assert ReportBoard().read() is None
+def test_there_is_no_load_report_before_the_first() -> None:
+    assert LoadReports().read() is None
 
 
-def _write_in_a_child(board: ReportBoard, error: str | None = None) -> int:
+def _write_in_a_child(reports: LoadReports, error: str | None = None) -> int:
     child = os.fork()
     if child == 0:
-        board.write(LoadReport(os.getpid(), ("edit", "generation"), error))
+        reports.write(LoadReport(os.getpid(), ("edit", "generation"), error))
         os._exit(0)
     assert os.waitpid(child, 0) == (child, 0)
     return child
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_what_a_child_writes_its_parent_reads() -> None:
-    board = ReportBoard()
-    first = _write_in_a_child(board, "a long reason " * 100)
-    assert board.read() == LoadReport(first, ("edit", "generation"), "a long reason " * 100)
-    second = _write_in_a_child(board)
-    assert board.read() == LoadReport(second, ("edit", "generation"))
+def test_the_main_process_reads_the_report_of_its_newest_child() -> None:
+    reports = LoadReports()
+    first = _write_in_a_child(reports, "a long reason " * 100)
+    assert reports.read() == LoadReport(first, ("edit", "generation"), "a long reason " * 100)
+    second = _write_in_a_child(reports)
+    assert reports.read() == LoadReport(second, ("edit", "generation"))
 
 
 @pytest.mark.parametrize("error", ["x" * 100_000, "ж" * 100_000, '"\\\n' * 50_000, "\U0001f7e5" * 9999])
 def test_a_long_error_is_cut_to_what_fits(error: str) -> None:
-    board = ReportBoard()
-    board.write(LoadReport(1, (), error))
-    found = board.read()
+    reports = LoadReports()
+    reports.write(LoadReport(1, (), error))
+    found = reports.read()
     assert found is not None
     assert found.error
     assert error.startswith(found.error)
@@ -75,26 +77,28 @@ def test_a_process_with_a_strange_name_runs(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_the_job_that_a_child_ran_is_known_when_it_is_dead() -> None:
-    board = ReportBoard()
-    assert board.running() is None
+    running = RunningJob()
+    assert running.id() is None
     child = os.fork()
     if child == 0:
-        board.set_running("x" * 64)
+        running.set("x" * 64)
         os._exit(9)
     os.waitpid(child, 0)
-    assert board.running() == "x" * 64
-    board.set_running("y")
-    assert board.running() == "y"
-    board.set_running(None)
-    assert board.running() is None
+    assert running.id() == "x" * 64
+    running.set("y")
+    assert running.id() == "y"
+    running.clear()
+    assert running.id() is None
 
 
 class Pool:
-    """A pool whose children the test decides."""
+    """A pool whose children a test sets, and that counts the calls of its view."""
 
     def __init__(self) -> None:
         self.pids: set[int] = set()
-        self.replaced = self.looks = self.reconnected = 0
+        self.replaced = 0
+        self.looks = 0
+        self.reconnected = 0
 
     def view(self) -> PoolView:
         return PoolView(self._look, self._replace, self._reconnect)
@@ -116,19 +120,19 @@ def pool() -> Pool:
 
 
 @pytest.fixture
-def board() -> ReportBoard:
-    return ReportBoard()
+def shared() -> SharedMemory:
+    return SharedMemory()
 
 
-def _supervision(redis: RedisSettings, pool: Pool, board: ReportBoard) -> Supervision:
+def _supervision(redis: RedisSettings, pool: Pool, shared: SharedMemory) -> Supervision:
     recovery, view = Upkeep(redis), pool.view()
-    drain = Drain(recovery, Orders(), view.living, limit_s=60, end=lambda: None)
-    return Supervision(recovery, PRESENCE, board, view, drain)
+    drain = WorkerDrain(recovery, shared.commands, view.living, limit_s=60, end=lambda: None)
+    return Supervision(recovery, PRESENCE, shared, view, drain)
 
 
 @pytest.fixture
-def supervision(redis_settings: RedisSettings, pool: Pool, board: ReportBoard) -> Iterator[Supervision]:
-    made = _supervision(redis_settings, pool, board)
+def supervision(redis_settings: RedisSettings, pool: Pool, shared: SharedMemory) -> Iterator[Supervision]:
+    made = _supervision(redis_settings, pool, shared)
     yield made
     made.stop()
     if made.ident is not None:
@@ -141,10 +145,10 @@ def _workers(settings: RedisSettings) -> list[WorkerPresence]:
 
 
 def test_a_worker_is_ready_once_its_living_child_has_loaded(
-    redis_settings: RedisSettings, supervision: Supervision, pool: Pool, board: ReportBoard
+    redis_settings: RedisSettings, supervision: Supervision, pool: Pool, shared: SharedMemory
 ) -> None:
     pool.pids = {os.getpid()}
-    board.write(LoadReport(os.getpid(), ("generation",)))
+    shared.load_reports.write(LoadReport(os.getpid(), ("generation",)))
     supervision.start()
     wait_until(lambda: [(w.ready, w.operations) for w in _workers(redis_settings)] == [(True, ("generation",))])
     pool.pids = {2**22 + 1}
@@ -153,9 +157,9 @@ def test_a_worker_is_ready_once_its_living_child_has_loaded(
 
 
 def test_an_earlier_childs_report_does_not_count(
-    redis_settings: RedisSettings, supervision: Supervision, pool: Pool, board: ReportBoard
+    redis_settings: RedisSettings, supervision: Supervision, pool: Pool, shared: SharedMemory
 ) -> None:
-    board.write(LoadReport(2**22 + 1, ("generation",)))
+    shared.load_reports.write(LoadReport(2**22 + 1, ("generation",)))
     pool.pids = {os.getpid()}
     supervision.start()
     wait_until(lambda: _workers(redis_settings))
@@ -163,7 +167,7 @@ def test_an_earlier_childs_report_does_not_count(
 
 
 def test_a_running_jobs_lease_is_renewed(
-    redis_settings: RedisSettings, supervision: Supervision, pool: Pool, board: ReportBoard
+    redis_settings: RedisSettings, supervision: Supervision, pool: Pool, shared: SharedMemory
 ) -> None:
     job = submit(redis_settings)
     claimed(redis_settings, job)
@@ -171,17 +175,17 @@ def test_a_running_jobs_lease_is_renewed(
         before = float(str(behind.zscore(keys.running(GRAPH), job.id)))
         behind.zadd(keys.running(GRAPH), {job.id: before + 10**6})
         pool.pids = {os.getpid()}
-        board.set_running(job.id)
+        shared.running_job.set(job.id)
         supervision.start()
         wait_until(lambda: float(str(behind.zscore(keys.running(GRAPH), job.id))) < before + 10**5)
     assert look(redis_settings, job).status == "in_progress"
 
 
-def test_a_draining_worker_is_gone_for_others(
-    redis_settings: RedisSettings, supervision: Supervision, pool: Pool, board: ReportBoard
+def test_a_draining_worker_is_no_longer_listed(
+    redis_settings: RedisSettings, supervision: Supervision, pool: Pool, shared: SharedMemory
 ) -> None:
     pool.pids = {os.getpid()}
-    board.set_running("imgjob_1")
+    shared.running_job.set("imgjob_1")
     supervision.start()
     wait_until(lambda: _workers(redis_settings))
     supervision.drain()
@@ -191,23 +195,23 @@ def test_a_draining_worker_is_gone_for_others(
     assert _workers(redis_settings) == []
 
 
-def test_a_lost_childs_job_waits_again_at_once(
-    redis_settings: RedisSettings, settled_redis: RedisSettings, supervision: Supervision, board: ReportBoard
+def test_the_job_of_a_lost_child_is_queued_again_at_once(
+    redis_settings: RedisSettings, settled_redis: RedisSettings, supervision: Supervision, shared: SharedMemory
 ) -> None:
     job = submit(settled_redis)
     claimed(settled_redis, job)
-    board.set_running(job.id)
+    shared.running_job.set(job.id)
     supervision.start()
     supervision.child_lost()
     wait_until(lambda: waiting(redis_settings) == [job.id], 3)
     assert look(redis_settings, job).status == "queued"
 
 
-def test_an_absent_redis_does_not_end_the_thread(pool: Pool, board: ReportBoard) -> None:
-    away = _supervision(RedisSettings(url="redis://127.0.0.1:1/0"), pool, board)
+def test_the_thread_continues_while_redis_is_away(pool: Pool, shared: SharedMemory) -> None:
+    away = _supervision(RedisSettings(url="redis://127.0.0.1:1/0"), pool, shared)
     away.start()
     pool.pids = {os.getpid()}
-    board.set_running("imgjob_1")
+    shared.running_job.set("imgjob_1")
     away.child_lost()
     away.drain()
     looks = pool.looks
@@ -219,16 +223,17 @@ def test_an_absent_redis_does_not_end_the_thread(pool: Pool, board: ReportBoard)
 
 @pytest.mark.parametrize("takes", [False, True])
 def test_a_free_worker_that_no_message_reaches_connects_again(
-    redis_settings: RedisSettings, supervision: Supervision, pool: Pool, board: ReportBoard, takes: bool
+    redis_settings: RedisSettings, supervision: Supervision, pool: Pool, shared: SharedMemory, takes: bool
 ) -> None:
     job = submit(redis_settings)
     with client(redis_settings) as behind:
         behind.hset(keys.job(job.id), "created_at", job.created_at - 6)
     pool.pids = {os.getpid()}
-    board.write(LoadReport(os.getpid(), ("generation",)))
+    shared.load_reports.write(LoadReport(os.getpid(), ("generation",)))
     for _ in range(3):
         if takes:
-            board.set_running(job.id)
-            board.set_running(None)
-        supervision._cycle(resend=True)
+            shared.running_job.set(job.id)
+            shared.running_job.clear()
+        for _ in range(RESEND_EVERY):
+            supervision.cycle()
     assert pool.reconnected == (0 if takes else 1)

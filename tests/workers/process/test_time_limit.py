@@ -1,4 +1,4 @@
-"""A job that ran for all of its time fails, whatever happens to those who run it, and is not run again."""
+"""A job that exceeds its time limit fails once, even if its child hangs or its worker dies."""
 
 import os
 import signal
@@ -26,9 +26,8 @@ from tests.workers.process.worker_process import WorkerProcess, running_worker
 from workers.jobs.job import Job, JobError, Status
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.redis import keys
-from workers.process.drain import Drain
-from workers.process.orders import Orders
-from workers.process.report_board import ReportBoard
+from workers.process.drain import WorkerDrain
+from workers.process.shared_memory import RunningJob, SharedMemory
 from workers.process.supervision import PoolView, Supervision
 
 SOON = JobSettings(time_limit_s=2, time_limit_grace_s=1, lease_s=1.5)
@@ -44,17 +43,17 @@ def _timed_out(settings: RedisSettings, job: Job) -> bool:
 
 
 def _age(settings: RedisSettings, job: Job, seconds: float) -> None:
-    """Have the job claimed so many seconds earlier than it was."""
+    """Move the job's claim this many seconds into the past."""
     with client(settings) as behind:
         started_at = float(str(behind.hget(keys.job(job.id), "started_at")))
         behind.hset(keys.job(job.id), "started_at", started_at - seconds)
 
 
 class TestTheStoreDecides:
-    """Whoever says that a job runs no longer, and however."""
+    """The job store compares with the time limit, independent of how the job's run ended."""
 
     @pytest.mark.parametrize("ran_s", [0, 1.5, 2, 100])
-    def test_a_child_that_is_gone(self, settled_redis: RedisSettings, ran_s: float) -> None:
+    def test_a_child_that_died(self, settled_redis: RedisSettings, ran_s: float) -> None:
         job = submit(settled_redis, b"image")
         claimed(settled_redis, job)
         _age(settled_redis, job, ran_s)
@@ -68,8 +67,8 @@ class TestTheStoreDecides:
             assert upkeep.reap() == [job.id]
 
     @pytest.mark.parametrize("ran_s", [0, 1, 2, 100])
-    def test_a_whole_worker_that_is_gone(self, settled_redis: RedisSettings, ran_s: float) -> None:
-        """Its lease runs out by itself; what counts is how long it ran before, not how long nobody looked."""
+    def test_a_worker_that_died(self, settled_redis: RedisSettings, ran_s: float) -> None:
+        """Its lease runs out by itself. Only the time before that counts, not the time until the lease is reaped."""
         job = submit(settled_redis)
         claimed(settled_redis, job, jobs=SOON)
         with client(settled_redis) as behind:
@@ -79,7 +78,7 @@ class TestTheStoreDecides:
         assert requeued == ([] if ran_s >= 2 else [job.id])
         assert _timed_out(settled_redis, job) == (ran_s >= 2)
 
-    def test_a_job_that_was_to_be_cancelled_is(self, settled_redis: RedisSettings) -> None:
+    def test_a_job_being_cancelled_is_cancelled(self, settled_redis: RedisSettings) -> None:
         job = submit(settled_redis)
         claimed(settled_redis, job)
         _age(settled_redis, job, 100)
@@ -89,7 +88,7 @@ class TestTheStoreDecides:
         upkeep.reap()
         assert look(settled_redis, job).status is Status.CANCELLED
 
-    def test_anothers_job_and_one_that_ended_are_left_alone(self, settled_redis: RedisSettings) -> None:
+    def test_the_job_of_another_worker_and_an_ended_job_do_not_change(self, settled_redis: RedisSettings) -> None:
         job = submit(settled_redis)
         claim = claimed(settled_redis, job, "other")
         _age(settled_redis, job, 100)
@@ -100,7 +99,7 @@ class TestTheStoreDecides:
         assert look(settled_redis, job).status is Status.COMPLETED
 
 
-def test_a_child_lost_while_redis_is_away_is_told_when_it_is_back(
+def test_a_child_lost_while_redis_is_away_is_recorded_when_it_is_back(
     redis_server: RunningRedis, redis_settings: RedisSettings
 ) -> None:
     job = submit(redis_settings)
@@ -108,11 +107,12 @@ def test_a_child_lost_while_redis_is_away_is_told_when_it_is_back(
     _age(redis_settings, job, 100)
     upkeep = Upkeep(redis_settings, jobs=SOON)
     there = upkeep._release
-    board = ReportBoard()
+    shared = SharedMemory()
     pool = PoolView(lambda: {os.getpid()}, lambda: None, lambda: None)
-    supervision = Supervision(upkeep, PRESENCE, board, pool, Drain(upkeep, Orders(), pool.living, limit_s=60))
+    drain = WorkerDrain(upkeep, shared.commands, pool.living, limit_s=60)
+    supervision = Supervision(upkeep, PRESENCE, shared, pool, drain)
     upkeep._release = Upkeep(RedisSettings(url="redis://127.0.0.1:1/0"))._release
-    board.set_running(job.id)
+    shared.running_job.set(job.id)
     supervision.start()
     supervision.child_lost()
     assert look(redis_settings, job).status is Status.IN_PROGRESS
@@ -122,16 +122,16 @@ def test_a_child_lost_while_redis_is_away_is_told_when_it_is_back(
     supervision.join(5)
 
 
-def test_a_picture_that_waits_to_be_stored_is_on_no_time() -> None:
-    board = ReportBoard()
-    assert board.running_for_s() == 0
-    board.set_running("imgjob_1")
+def test_no_time_limit_applies_while_images_wait_to_be_stored() -> None:
+    running = RunningJob()
+    assert running.running_s() == 0
+    running.set("imgjob_1")
     began = time.monotonic()
     wait_until(lambda: time.monotonic() > began + 0.05)
-    assert 0.05 <= board.running_for_s() < 60
-    board.set_storing("imgjob_1")
-    assert board.running() == "imgjob_1"
-    assert board.running_for_s() < 0
+    assert 0.05 <= running.running_s() < 60
+    running.set_drawn("imgjob_1")
+    assert running.id() == "imgjob_1"
+    assert running.running_s() < 0
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_a_job_stops_at_the_step_after_its_time(redis_server: RunningRedis, work
 
 
 def test_a_job_that_hangs_ends_with_the_process_that_runs_it(redis_server: RunningRedis, worker: WorkerProcess) -> None:
-    """Stopped by a signal, it does what a call into C++ does that never returns: nothing, whoever asks."""
+    """SIGSTOP makes the child behave like one inside a C++ call that never returns."""
     settings, child = redis_server.settings, worker.child()
     job, behind = submit(settings, num_inference_steps=1000), submit(settings)
     worker.wake()
@@ -182,7 +182,7 @@ def test_a_job_that_hangs_ends_with_the_process_that_runs_it(redis_server: Runni
 def test_a_child_that_dies_when_its_time_is_up_has_not_crashed(
     redis_server: RunningRedis, worker: WorkerProcess
 ) -> None:
-    """As by Celery's own limit: the main process has not said anything yet."""
+    """Celery's own time limit kills the child like this, before the main process has ended the job."""
     settings, child = redis_server.settings, worker.child()
     job = submit(settings, num_inference_steps=1000)
     worker.wake()

@@ -21,27 +21,29 @@ class WorkerProcess:
     """A running worker."""
 
     def __init__(self, redis: RedisSettings, process: "subprocess.Popen[bytes]", log: Path) -> None:
-        self.process, self.log, self._redis = process, log, redis
+        self.process = process
+        self.log = log
+        self._redis = redis
         self._celery: Celery = make_celery(Settings(redis=redis))
 
     def is_ready(self) -> bool:
-        """Whether its child has loaded."""
+        """Return whether its child has loaded."""
         assert self.process.poll() is None, self.log.read_text()
         return any(worker.ready for worker in on_store(self._redis, lambda store: store.workers()))
 
     def wake(self) -> None:
-        """Have it take the next job."""
+        """Send it the message to run the next job."""
         wake_worker(self._celery, GRAPH)
 
     def child(self) -> int:
-        """The process that draws."""
+        """Return the pid of its child."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return max(int(pid) for pid in children)
 
 
 @contextmanager
 def running_worker(redis: RedisSettings, log: Path, jobs: JobSettings, step_s: float = 0.05) -> Iterator[WorkerProcess]:
-    """Run the process, ready to draw; it is killed at the end."""
+    """Start the process and wait until it is ready; kill it at the end."""
     worker = WorkerSettings(engine="simulated", simulated_step_s=step_s, graph=GRAPH)
     environment = child_environment(Settings(redis=redis, jobs=jobs, worker=worker))
     with log.open("ab") as output:

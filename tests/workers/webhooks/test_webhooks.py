@@ -33,9 +33,9 @@ from workers.jobs.deliveries import Deliveries
 from workers.jobs.job import Job, Status
 from workers.jobs.job_options import Webhook
 from workers.jobs.redis import keys
-from workers.webhooks.event import signature_headers
-from workers.webhooks.sender import Sender, Verdict
-from workers.webhooks.url_check import TargetRefused, check_url
+from workers.webhooks.delivery import signature_headers
+from workers.webhooks.sender import Verdict, WebhookSender
+from workers.webhooks.url_check import UrlRefused, check_url
 
 PUBLIC = "93.184.216.34"
 
@@ -349,7 +349,7 @@ def test_a_process_that_dies_right_after_finishing_loses_nothing(redis_settings:
 
 
 def sent(url: str, settings: WebhookSettings = LOCAL, **more: Any) -> Any:
-    return Sender(settings, **more).send(url, "{}", {"webhook-id": "evt_1"})
+    return WebhookSender(settings, **more).send(url, "{}", {"webhook-id": "evt_1"})
 
 
 def test_a_server_that_drips_bytes_does_not_hold_a_worker() -> None:
@@ -410,7 +410,7 @@ WRONG_URLS = ["ftp://a.example/", "file:///etc/passwd", "a.example", "https://",
 
 @pytest.mark.parametrize("url", [*PRIVATE_URLS, *WRONG_URLS, "http://a.example/"])
 def test_private_addresses_and_other_schemes_are_refused_at_once(url: str) -> None:
-    with pytest.raises(TargetRefused, match=r"^A webhook.*\.$"):
+    with pytest.raises(UrlRefused, match=r"^A webhook.*\.$"):
         check_url(url, allow_private=False)
 
 
@@ -421,7 +421,7 @@ def test_with_the_setting_they_may_be_told(url: str) -> None:
 
 @pytest.mark.parametrize("url", WRONG_URLS)
 def test_other_schemes_are_never_told(url: str) -> None:
-    with pytest.raises(TargetRefused):
+    with pytest.raises(UrlRefused):
         check_url(url, allow_private=True)
 
 
@@ -461,7 +461,7 @@ class Carrier(httpx.AsyncBaseTransport):
 def test_a_name_that_changes_its_address_is_resolved_once() -> None:
     answers = [[PUBLIC], ["127.0.0.1"]]
     carrier = Carrier()
-    sender = Sender(WebhookSettings(secret=SECRET), resolver=lambda *_: answers.pop(0), transport=carrier)
+    sender = WebhookSender(WebhookSettings(secret=SECRET), resolver=lambda *_: answers.pop(0), transport=carrier)
     assert sender.send("https://hooks.example:8443/a", "{}", {}).verdict is Verdict.DELIVERED
     assert len(answers) == 1
     (request,) = carrier.requests

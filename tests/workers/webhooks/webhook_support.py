@@ -17,8 +17,8 @@ from workers.jobs.job_options import JobOptions, Webhook
 from workers.jobs.redis import keys
 from workers.jobs.store import Submission
 from workers.net.public_address import Resolver
-from workers.webhooks.delivery import Courier
-from workers.webhooks.sender import Sender
+from workers.webhooks.delivery import DeliveryAttempts
+from workers.webhooks.sender import WebhookSender
 
 SECRET = "whsec_c2VjcmV0IG9mIHRoaXMgdGVzdCwgMzIgYnl0ZXM="
 OTHER_SECRET = "an other secret".replace(" ", "-")
@@ -117,13 +117,15 @@ class Post:
 
     def __post_init__(self) -> None:
         self.deliveries = Deliveries(self.redis)
-        self.courier = Courier(self.settings, self.deliveries, Sender(self.settings, resolver=self.resolver))
+        self.attempts = DeliveryAttempts(
+            self.settings, self.deliveries, WebhookSender(self.settings, resolver=self.resolver)
+        )
 
     def round(self) -> int:
         """Deliver what is due now; returns how much was."""
         claimed = self.deliveries.claim_due(100)
         for event_id, token in claimed:
-            self.courier.deliver(event_id, token)
+            self.attempts.make(event_id, token)
         return len(claimed)
 
     def pending(self) -> dict[str, float]:

@@ -8,12 +8,12 @@ from config.settings import RedisSettings
 from graphs.requests.request import AdapterSelection
 from tests.workers.jobs.jobs_support import GRAPH, a_request, claims_of, client, ended, on_metrics, put_in, submit
 from tests.workers.jobs.test_lost_answers import LossyProxy
+from tests.workers.process.runner_support import make_runner
 from workers.engine.simulated import SimulatedEngine
 from workers.jobs.job import JobError
 from workers.jobs.observe.measures import STAGE_BOUNDS_S, STAGES, histogram, observation, stages_measured
 from workers.jobs.redis import keys
 from workers.jobs.store import Submission
-from workers.process.runner import Runner
 
 
 def test_each_value_falls_into_the_bucket_whose_bound_it_does_not_exceed() -> None:
@@ -37,7 +37,7 @@ def test_a_stage_that_was_not_gone_through_is_not_counted() -> None:
 
 def test_a_run_is_measured_stage_by_stage(redis_settings: RedisSettings) -> None:
     submit(redis_settings, num_images_per_prompt=2, num_inference_steps=3)
-    Runner(claims_of(redis_settings), SimulatedEngine(0.001), GRAPH).run_next()
+    make_runner(claims_of(redis_settings), SimulatedEngine(0.001)).run_next()
     counts = on_metrics(redis_settings, [GRAPH]).graphs[GRAPH].counts
     found = {stage: histogram(counts, f"stage/{stage}", STAGE_BOUNDS_S) for stage in STAGES}
     counted = {stage: of_stage.buckets[-1][1] for stage, of_stage in found.items()}
@@ -55,7 +55,7 @@ def test_a_run_is_measured_stage_by_stage(redis_settings: RedisSettings) -> None
 
 
 def test_jobs_that_want_other_adapters_are_counted(redis_settings: RedisSettings) -> None:
-    runner = Runner(claims_of(redis_settings), SimulatedEngine(0), GRAPH)
+    runner = make_runner(claims_of(redis_settings), SimulatedEngine(0))
     first, second = ((AdapterSelection(alias=alias, alpha=1.0),) for alias in ("a", "b"))
     for adapters in ((), first, first, second, ()):
         put_in(redis_settings, Submission(a_request(adapters=adapters)))

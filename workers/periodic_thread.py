@@ -1,0 +1,62 @@
+"""A background thread that repeats one piece of work, also after failures and while Redis cannot be reached."""
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from graphs.errors import ServiceUnavailable
+
+log = logging.getLogger(__name__)
+
+
+class PeriodicThread(threading.Thread, ABC):
+    """A daemon thread that calls ``cycle`` at an interval until ``stop``."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._redis_away = False
+
+    @abstractmethod
+    def cycle(self) -> None:
+        """Do the work once."""
+
+    @abstractmethod
+    def interval_s(self) -> float:
+        """Return how many seconds to wait before the next cycle."""
+
+    def wake(self) -> None:
+        """Begin the next cycle at once."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End the thread after its current cycle."""
+        self._stopping.set()
+        self._wake.set()
+
+    def run(self) -> None:
+        """Repeat the cycle until stopped."""
+        while not self._stopping.is_set():
+            self.guarded(self.cycle)
+            self._wake.wait(self.interval_s())
+            self._wake.clear()
+
+    def guarded(self, act: Callable[[], None]) -> None:
+        """Call ``act`` and log its failure; while Redis cannot be reached, only the first failure is logged.
+
+        No exception may end this thread: without it leases run out and webhooks stay undelivered.
+        """
+        try:
+            act()
+        except ServiceUnavailable as error:
+            if not self._redis_away:
+                log.warning("%s: %s; trying again every %g s", self.name, error, self.interval_s())
+            self._redis_away = True
+        except Exception:
+            log.exception("%s: a cycle failed", self.name)
+        else:
+            if self._redis_away:
+                log.info("%s: Redis is back", self.name)
+            self._redis_away = False

@@ -1,0 +1,133 @@
+"""Memory that a worker's main process and its children share: commands for the child, and the child's reports.
+
+The main process makes it before it forks. Both sides only read and write pages, so neither ever waits for the other.
+"""
+
+import json
+import mmap
+import time
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+
+class ChildCommand(IntEnum):
+    """What the main process lets its child do."""
+
+    CONTINUE = 0
+    TAKE_NO_JOBS = 1
+    HAND_BACK = 2
+
+
+class ChildCommands:
+    """The page with the current command; the main process writes it, the child reads it."""
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, mmap.PAGESIZE)
+
+    def give(self, command: ChildCommand) -> None:
+        """Replace the current command (in the main process)."""
+        self._page[0] = command
+
+    def current(self) -> ChildCommand:
+        """Return the current command (in either process)."""
+        return ChildCommand(self._page[0])
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """The result of a child's attempt to load its model: the operations that it can do, or the error."""
+
+    pid: int
+    operations: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class LoadReports:
+    """The pages with the load report of the newest child."""
+
+    # Room for an error of 2000 characters, twelve bytes each where JSON escapes a surrogate pair.
+    _SIZE = 32 * 1024
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, self._SIZE)
+
+    def write(self, report: LoadReport) -> None:
+        """Replace the report (in the child)."""
+        text = json.dumps({**report.__dict__, "error": report.error and report.error[:2000]}).encode()
+        self._page[:] = text.ljust(self._SIZE, b"\0")
+
+    def read(self) -> LoadReport | None:
+        """Return the newest report (in the main process), or None before the first."""
+        text = self._page[:].rstrip(b"\0")
+        if not text:
+            return None
+        try:
+            values = json.loads(text)
+        except ValueError:  # the child is writing at this moment; the next cycle reads the whole report
+            return None
+        return LoadReport(values["pid"], tuple(values["operations"]), values["error"])
+
+
+class RunningJob:
+    """The pages with the id of the job that the child runs, since when, and how many jobs the children have claimed."""
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, mmap.PAGESIZE)
+        self._claimed = mmap.mmap(-1, mmap.PAGESIZE)
+
+    def set(self, job_id: str) -> None:
+        """Write that the child has claimed this job and runs it (in the child)."""
+        self._claimed[:8] = (self.claimed_count() + 1).to_bytes(8)
+        self._write(f"{job_id} {time.monotonic()!r}")
+
+    def set_drawn(self, job_id: str) -> None:
+        """Write that the job's images wait to be stored (in the child): its time limit no longer applies."""
+        self._write(f"{job_id} inf")
+
+    def clear(self) -> None:
+        """Write that no job runs (in the child, or in the main process for a child that died)."""
+        self._write("")
+
+    def id(self) -> str | None:
+        """Return the id of the job that runs, or that ran when the child died; None when no job runs."""
+        return self._read()[0] or None
+
+    def running_s(self) -> float:
+        """Return for how many seconds the child has been drawing that job; negative once its images are drawn."""
+        since = self._read()[2]  # the monotonic clock is the system's, so both processes read the same one
+        return time.monotonic() - float(since) if since else 0.0
+
+    def claimed_count(self) -> int:
+        """Return how many jobs this worker's children have claimed so far."""
+        return int.from_bytes(self._claimed[:8])
+
+    def _write(self, text: str) -> None:
+        self._page[:] = text.encode().ljust(mmap.PAGESIZE, b"\0")
+
+    def _read(self) -> tuple[str, str, str]:
+        return self._page[:].rstrip(b"\0").decode().partition(" ")
+
+
+@dataclass(frozen=True)
+class SharedMemory:
+    """All of one worker's shared memory. In the child it is the ``Reporter`` of the runner."""
+
+    commands: ChildCommands = field(default_factory=ChildCommands)
+    load_reports: LoadReports = field(default_factory=LoadReports)
+    running_job: RunningJob = field(default_factory=RunningJob)
+
+    def job_started(self, job_id: str) -> None:
+        """Report that a job runs: from now on the main process renews its lease."""
+        self.running_job.set(job_id)
+
+    def job_drawn(self, job_id: str) -> None:
+        """Report that the job's images wait to be stored: no time limit applies to that."""
+        self.running_job.set_drawn(job_id)
+
+    def job_ended(self) -> None:
+        """Report that no job runs any more."""
+        self.running_job.clear()
+
+    def command(self) -> ChildCommand:
+        """Return the main process's current command."""
+        return self.commands.current()
