@@ -1,13 +1,17 @@
 """A background thread that repeats one piece of work, also after failures and while Redis cannot be reached."""
 
 import logging
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from graphs.errors import ServiceUnavailable
+from graphs.errors import ConfigurationError, ServiceUnavailable
 
 log = logging.getLogger(__name__)
+
+# The exit code for what a person has to change: its supervisor does not start it again.
+EXIT_CONFIGURATION = 2
 
 
 class PeriodicThread(threading.Thread, ABC):
@@ -46,7 +50,8 @@ class PeriodicThread(threading.Thread, ABC):
     def guarded(self, act: Callable[[], None]) -> None:
         """Call ``act`` and log its failure; while Redis cannot be reached, only the first failure is logged.
 
-        No exception may end this thread: without it leases run out and webhooks stay undelivered.
+        No exception may end this thread alone: without it leases run out and webhooks stay undelivered. A
+        ConfigurationError ends the whole process, for example when Redis now holds the data of a newer release.
         """
         try:
             act()
@@ -54,6 +59,10 @@ class PeriodicThread(threading.Thread, ABC):
             if not self._redis_away:
                 log.warning("%s: %s; trying again every %g s", self.name, error, self.interval_s())
             self._redis_away = True
+        except ConfigurationError as error:
+            log.critical("%s", error)
+            logging.shutdown()
+            os._exit(EXIT_CONFIGURATION)
         except Exception:
             log.exception("%s: a cycle failed", self.name)
         else:

@@ -23,6 +23,7 @@ async def ready(service: Service) -> dict[str, str]:
     A server that is shutting down is not ready, so that balancers send their requests elsewhere.
     """
     service.drain.check_open()
+    await service.store.check_layout()
     loaded = {worker.graph for worker in await service.store.workers() if worker.ready}
     missing = [name for name in service.graph_names if name not in loaded]
     if missing:

@@ -11,6 +11,8 @@ from cli.local.redis_server import check_url, find_binary, prepared_url
 from config.settings import RedisSettings, Settings
 from graphs.errors import ServiceUnavailable
 from workers.jobs.observe.diagnostics import Checkup, RedisFacts, look_at
+from workers.jobs.redis.connection import other_layout
+from workers.jobs.redis.keys import LAYOUT_VERSION
 
 _REDIS = "redis"
 _NEARLY_FULL = 0.9
@@ -65,6 +67,9 @@ def _asked(settings: RedisSettings, graphs: Sequence[str]) -> RedisReport:
 
 
 def _judged(facts: RedisFacts) -> Iterator[Finding]:
+    if facts.layout not in (None, str(LAYOUT_VERSION)):
+        sentence, _, remedy = other_layout(str(facts.layout)).partition("; nothing was changed. ")
+        yield wrong(_REDIS, f"{sentence}.", remedy)
     if facts.is_replica:
         yield wrong(_REDIS, "It is a replica, which takes no writes.", "Give the address of its primary.")
     yield from _persistence(facts)

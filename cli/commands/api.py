@@ -12,6 +12,7 @@ from cli.errors import UserError
 from cli.options import repository_from, with_setting_options
 from config.log_setup import configure_logging
 from config.settings import HttpSettings, Settings
+from workers.jobs.redis.layout import check_layout_at_start
 
 _logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ def api(settings: Settings, fd: Descriptor = None) -> None:
     """Run the HTTP API (needs a Redis, and workers that draw)."""
     require_redis_url(settings.redis.url, "api")
     repository_from(settings)
+    check_layout_at_start(settings.redis)
     listening = listen(settings.http) if fd is None else inherited(fd)
     # Who comes while this process ends waits in a queue that lives on, or gets to another process.
     address_stays = fd is not None or settings.http.reuse_port

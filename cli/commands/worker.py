@@ -16,6 +16,7 @@ from config.environment import settings_environment
 from config.settings import Settings
 from graphs.repository.repository import Repository
 from workers.jobs.redis.keys import WEBHOOK_QUEUE, queue_name
+from workers.jobs.redis.layout import check_layout_at_start
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,6 +31,7 @@ _WEBHOOK_THREADS = 8
 def worker(settings: Settings, webhooks: Webhooks = False) -> None:
     """Run a worker: one graph on one device. Start as many as there are devices."""
     require_redis_url(settings.redis.url, "worker")
+    check_layout_at_start(settings.redis)
     if webhooks:
         if not settings.webhooks.secrets:
             raise UserError("webhooks are signed, with IMAGEGEN_WEBHOOKS__SECRET, which is not set.")

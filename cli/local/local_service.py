@@ -17,6 +17,7 @@ from cli.local.redis_server import check_url, own_memory_bytes, prepare, wait_un
 from cli.local.stop_signals import StopSignals
 from cli.local.supervisor import ChildSpec, Supervisor
 from config.settings import Settings
+from workers.jobs.redis.layout import check_layout_at_start
 
 _TICK_S = 0.1
 _REMIND_EVERY_S = 30.0
@@ -47,6 +48,7 @@ class Service:
         """Start all, say so when it is ready, and watch over it until a signal comes."""
         try:
             self._start_redis()
+            check_layout_at_start(self._settings.redis)
             self._start_the_rest()
             self._wait_until_ready()
             typer.echo(announcement(self._settings.http, self._graphs))

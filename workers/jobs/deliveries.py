@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from config.settings import RedisSettings
 from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect, redis_errors
+from workers.jobs.redis.layout import LAYOUT_SCRIPT, accept_layout, layout_arguments, layout_keys
 from workers.jobs.redis.scripts import script
 
 # Longer than an attempt takes, with the wait for a free worker.
@@ -40,9 +41,16 @@ class Deliveries:
         """``hold_s``: how long a claim holds before the delivery is due again."""
         self._hold_ms = int(hold_s * 1000)
         self._redis = connect(redis_settings)
+        self._layout = self._redis.register_script(LAYOUT_SCRIPT)
         self._due = self._redis.register_script(script("due"))
         self._begin = self._redis.register_script(script("begin"))
         self._settle = self._redis.register_script(script("settle"))
+
+    def check_layout(self) -> None:
+        """Compare the layout's version in Redis. Raises ConfigurationError when this worker may not go on."""
+        with redis_errors():
+            answer = self._layout(keys=layout_keys(), args=layout_arguments())
+        accept_layout(answer)
 
     def claim_due(self, limit: int) -> list[tuple[str, str]]:
         """Claim deliveries that are due, so many that ``limit`` messages wait for a worker. Returns ids and tokens."""

@@ -13,6 +13,7 @@ from workers.jobs.job import overdue_error
 from workers.jobs.observe.presence import WorkerPresence, live_workers, stale_names
 from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect, redis_errors
+from workers.jobs.redis.layout import LAYOUT_SCRIPT, accept_layout, layout_arguments, layout_keys
 from workers.jobs.redis.scripts import script, script_arguments, script_keys
 
 _RESEND_AFTER_S = 5.0
@@ -31,6 +32,7 @@ class Recovery:
         """``wake(graph)`` sends a message that makes a worker take the next job."""
         self._jobs, self._worker, self._graph, self._wake = jobs, worker, graph, wake
         self._redis = connect(redis_settings, retries=0)
+        self._layout = self._redis.register_script(LAYOUT_SCRIPT)
         self._renew = self._redis.register_script(script("renew"))
         self._release = self._redis.register_script(script("release"))
         self._reap = self._redis.register_script(script("reap"))
@@ -38,6 +40,12 @@ class Recovery:
         self._hand_back = self._redis.register_script(script("hand_back"))
         self._seen_at = time.monotonic()
         self._back_at = float("-inf")
+
+    def check_layout(self) -> None:
+        """Compare the layout's version in Redis. Raises ConfigurationError when this worker may not go on."""
+        with redis_errors():
+            answer = self._layout(keys=layout_keys(), args=layout_arguments())
+        accept_layout(answer)
 
     def heartbeat(self, presence: WorkerPresence) -> None:
         """Publish this worker's state, and tidy up after workers that are long gone."""

@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from config.settings import JobSettings, RedisSettings
-from graphs.errors import ArtifactExpired, IdempotencyConflict, JobNotFound, QueueFull, RequestTooLarge, StoreFull
+from graphs.errors import (
+    ArtifactExpired,
+    ConfigurationError,
+    IdempotencyConflict,
+    JobNotFound,
+    QueueFull,
+    RequestTooLarge,
+    ServiceUnavailable,
+    StoreFull,
+)
 from graphs.requests.request import ResolvedRequest
 from workers.jobs.bounds import Bound, QueueBounds, queue_bounds
 from workers.jobs.job import Job, Status, cost_of, job_from_hash, new_job_id
@@ -17,6 +26,7 @@ from workers.jobs.job_options import JobOptions
 from workers.jobs.observe.presence import WorkerPresence, live_workers
 from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect_async, redis_errors
+from workers.jobs.redis.layout import LAYOUT_SCRIPT, accept_layout, layout_arguments, layout_keys
 from workers.jobs.redis.scripts import script, script_arguments, script_keys
 
 
@@ -54,6 +64,7 @@ class JobStore:
     def __init__(self, redis_settings: RedisSettings, jobs: JobSettings) -> None:
         self._jobs = jobs
         self._redis = connect_async(redis_settings)
+        self._layout = self._redis.register_script(LAYOUT_SCRIPT)
         self._submit = self._redis.register_script(script("submit"))
         self._cancel = self._redis.register_script(script("cancel"))
         self._erase = self._redis.register_script(script("erase"))
@@ -134,6 +145,15 @@ class JobStore:
         """Return the workers that gave a sign of life lately."""
         with redis_errors():
             return live_workers(await self._redis.hgetall(keys.WORKERS), (await self._redis.time())[0])
+
+    async def check_layout(self) -> None:
+        """Compare the layout's version in Redis. Raises ServiceUnavailable when this process may not go on."""
+        with redis_errors():
+            answer = await self._layout(keys=layout_keys(), args=layout_arguments())
+        try:
+            accept_layout(answer)
+        except ConfigurationError as error:
+            raise ServiceUnavailable(error.message) from error
 
     async def signing_key(self) -> str:
         """Return the key that all API processes on this Redis sign URLs with, made at its first use."""

@@ -115,6 +115,7 @@ class Supervision(PeriodicThread):
             self._shut_down(running)
         else:
             operations = report.operations if report and has_loaded else ()
+            self._recovery.check_layout()
             self._recovery.heartbeat(replace(self._presence, ready=has_loaded, operations=operations))
         self._look_after_child(running, alive)
         self._end_lost_leases()

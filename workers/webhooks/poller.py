@@ -23,6 +23,7 @@ class DeliveryPoller(PeriodicThread):
         return _CYCLE_S
 
     def cycle(self) -> None:
-        """Claim what is due and have it sent. Raises ServiceUnavailable."""
+        """Claim what is due and have it sent. Raises ServiceUnavailable or ConfigurationError."""
+        self._deliveries.check_layout()
         for event_id, token in self._deliveries.claim_due(_MOST_WAITING):
             self._send(event_id, token)

@@ -76,6 +76,18 @@ def test_a_redis_that_loses_jobs(
     assert says in text
 
 
+def test_a_redis_of_another_release(own_redis: RunningRedis, tmp_path: Path) -> None:
+    with own_redis.client() as behind:
+        behind.set(keys.LAYOUT, "2")
+    verdict, text = of_redis(own_redis, tmp_path)
+    assert verdict is Verdict.WRONG
+    assert "The data in Redis has layout version 2" in text
+    assert "Start the release that wrote it" in text
+    with own_redis.client() as behind:
+        behind.set(keys.LAYOUT, "1")
+    assert of_redis(own_redis, tmp_path)[0] is Verdict.OK
+
+
 @pytest.mark.parametrize(("share", "verdict"), [(0.95, Verdict.WRONG), (0.8, Verdict.NOTE)], ids=["full", "filling"])
 def test_a_redis_that_is_nearly_full(own_redis: RunningRedis, tmp_path: Path, share: float, verdict: Verdict) -> None:
     with own_redis.client() as behind:

@@ -18,10 +18,13 @@ _DELIVERED_WITHIN_S = 120
 class RedisFacts:
     """A server's state. ``save_points``: when it takes snapshots, '' for never, None where it does not say.
 
+    ``layout``: the version of the layout of our data, None before the first process has written it.
+
     ``clock_ahead_s``: how far this machine's clock goes ahead of its own, give or take the way there.
     """
 
     version: str
+    layout: str | None
     is_replica: bool
     has_log: bool
     save_points: str | None
@@ -76,6 +79,7 @@ def _redis_facts(client: Client, clock_ahead_s: float) -> RedisFacts:
     writes = ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status")
     return RedisFacts(
         version=str(info.get("valkey_version") or info.get("redis_version", "?")),
+        layout=_layout(client),
         is_replica=info.get("role") == "slave",
         has_log=bool(info.get("aof_enabled")),
         save_points=_save_points(client),
@@ -86,6 +90,11 @@ def _redis_facts(client: Client, clock_ahead_s: float) -> RedisFacts:
         system_memory_bytes=int(info.get("total_system_memory", 0)),
         clock_ahead_s=clock_ahead_s,
     )
+
+
+def _layout(client: Client) -> str | None:
+    found = client.get(keys.LAYOUT)
+    return None if found is None else found.decode(errors="replace")
 
 
 def _save_points(client: Client) -> str | None:

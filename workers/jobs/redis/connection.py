@@ -1,6 +1,7 @@
 """Connections to Redis, and the border where redis-py's errors become ours."""
 
 import math
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from redis.retry import Retry
 
 from config.settings import RedisSettings
 from graphs.errors import ConfigurationError, ServiceUnavailable, StoreFull
+from workers.jobs.redis.keys import LAYOUT_VERSION
 
 _RETRIED: list[type[Exception]] = [redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError]
 # All that redis-py raises of its own: a few of its classes stand outside its family.
@@ -30,6 +32,9 @@ _CONNECTIONS = 32
 _CONNECTION_WAIT_S = 30.0
 
 _FULL = "command not allowed when used memory > 'maxmemory'"
+# What every script returns in place of a result when Redis holds another layout (scripts.py).
+OTHER_LAYOUT = "IMAGEGEN_LAYOUT"
+_OTHER_LAYOUT = re.compile(rf"{OTHER_LAYOUT} (\S+)")
 _LOCAL_WAIT = ExponentialBackoff(cap=2.0, base=0.05)
 
 
@@ -39,9 +44,20 @@ def redis_errors() -> Iterator[None]:
     try:
         yield
     except _ERRORS as error:
+        if found := _OTHER_LAYOUT.search(str(error)):
+            raise ServiceUnavailable(other_layout(found[1])) from error
         if _FULL in str(error):  # from inside a script, Redis 6.2 says it in the middle of a sentence
             raise StoreFull from error
         raise ServiceUnavailable(f"The job store (Redis) cannot be reached: {error}") from error
+
+
+def other_layout(found: str) -> str:
+    """Return the sentence for a version of the layout that this release does not know."""
+    return (
+        f"The data in Redis has layout version {found}, and this release of imagegen-server reads and writes version "
+        f"{LAYOUT_VERSION} only; nothing was changed. Start the release that wrote it, or use another Redis database "
+        "(REDIS_URL)."
+    )
 
 
 def redis_url(settings: RedisSettings) -> str:

@@ -9,11 +9,17 @@ from urllib.parse import quote
 
 _PREFIX = "imagegen"
 
+# Raise it with every change of keys or fields that an older release cannot work with; lua/layout.lua then has to carry
+# older data over. Version 0 is the same layout, from before releases recorded a version.
+LAYOUT_VERSION = 1
+
 ADAPTERS_VERSION = f"{_PREFIX}:adapters-version"
 DELIVERIES = f"{_PREFIX}:deliveries"
 # The library that counts requests adds an owner's id and which window.
 REQUEST_RATES = f"{_PREFIX}:rates"
 EVENTS = f"{_PREFIX}:events"
+# String: the version of the layout, which is all of these keys and the fields behind them (redis/layout.py).
+LAYOUT = f"{_PREFIX}:layout"
 SEQUENCE = f"{_PREFIX}:sequence"
 SIGNING_KEY = f"{_PREFIX}:signing-key"
 WORKERS = f"{_PREFIX}:workers"

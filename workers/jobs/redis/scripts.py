@@ -12,6 +12,7 @@ from typing import Any
 from config.settings import JobSettings
 from workers.jobs.observe.measures import DURATION_BOUNDS_S, bound_text
 from workers.jobs.redis import keys
+from workers.jobs.redis.connection import OTHER_LAYOUT
 
 _FOLDER = Path(__file__).parent / "lua"
 # Deliveries are kept as long as OpenAI and Standard Webhooks say that one is tried: three days.
@@ -20,7 +21,12 @@ _OUTBOX = (
     f"local DELIVERIES, DELIVERY, DELIVERY_TTL_S = '{keys.DELIVERIES}', '{keys.delivery('')}', {_DELIVERY_TTL_S}\n"
 )
 _COUNTER = f"local SEQUENCE = '{keys.SEQUENCE}'\n"
-_PRELUDE = _OUTBOX + _COUNTER + (_FOLDER / "prelude.lua").read_text(encoding="utf-8")
+# A newer release may carry the data over while this process runs: from then on it changes nothing any more.
+_LAYOUT_GUARD = f"""
+local layout = redis.call('GET', '{keys.LAYOUT}')
+if layout and layout ~= '{keys.LAYOUT_VERSION}' then return redis.error_reply('{OTHER_LAYOUT} ' .. layout) end
+"""
+_PRELUDE = _LAYOUT_GUARD + _OUTBOX + _COUNTER + (_FOLDER / "prelude.lua").read_text(encoding="utf-8")
 
 _COUNTING = (
     f"local QUEUED, WAITING, METRICS = '{keys.queued('')}', '{keys.waiting('')}', '{keys.metrics('')}'\n"

@@ -1,0 +1,168 @@
+"""The version of the layout in Redis: written once, compared at each start and by each script."""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from cli.commands.worker import PROJECT_ROOT
+from config.settings import RedisSettings
+from graphs.errors import ConfigurationError, ServiceUnavailable
+from tests.redis_support import running_redis, wait_until
+from tests.workers.jobs.jobs_support import (
+    a_request,
+    claimed,
+    claims_of,
+    client,
+    ended,
+    look,
+    on_store,
+    put_in,
+    submit,
+)
+from workers.jobs.redis import keys
+from workers.jobs.redis.layout import check_layout_at_start
+from workers.jobs.redis.scripts import script
+from workers.jobs.store import Submission
+
+LUA = PROJECT_ROOT / "workers" / "jobs" / "redis" / "lua"
+SCRIPTS = sorted(path.stem for path in LUA.glob("*.lua") if path.stem not in {"prelude", "counting", "layout"})
+OTHERS = ["2", "0", "", "one", "1.0", "ж"]
+
+
+def version(settings: RedisSettings) -> str | None:
+    with client(settings) as behind:
+        found = behind.get(keys.LAYOUT)
+    return None if found is None else str(found)
+
+
+def write_version(settings: RedisSettings, found: str) -> None:
+    with client(settings) as behind:
+        behind.set(keys.LAYOUT, found)
+
+
+def everything(settings: RedisSettings) -> dict[bytes, bytes | None]:
+    """All keys with their contents."""
+    with redis.Redis.from_url(settings.url or "") as behind:
+        return {key: behind.dump(key) for key in behind.scan_iter()}
+
+
+def test_an_empty_redis_gets_the_version(redis_settings: RedisSettings, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        check_layout_at_start(redis_settings)
+        check_layout_at_start(redis_settings)
+    assert version(redis_settings) == "1"
+    assert "carried over" not in caplog.text
+
+
+def test_data_without_a_version_is_carried_over(
+    redis_settings: RedisSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    waiting, running = submit(redis_settings), submit(redis_settings)
+    drawn = ended(redis_settings, waiting)
+    claim = claimed(redis_settings, running)
+    before = everything(redis_settings)
+    assert keys.LAYOUT.encode() not in before
+    with caplog.at_level(logging.INFO):
+        check_layout_at_start(redis_settings)
+        check_layout_at_start(redis_settings)
+    assert caplog.text.count("carried over") == 1
+    assert version(redis_settings) == "1"
+    assert {key: value for key, value in everything(redis_settings).items() if key != keys.LAYOUT.encode()} == before
+    assert on_store(redis_settings, lambda store: store.artifacts(drawn)) == [b"picture"]
+    assert claims_of(redis_settings).complete(claim, [b"x"], {})
+
+
+@pytest.mark.parametrize("found", OTHERS)
+def test_another_version_is_refused_and_not_touched(redis_settings: RedisSettings, found: str) -> None:
+    submit(redis_settings)
+    write_version(redis_settings, found)
+    before = everything(redis_settings)
+    with pytest.raises(ConfigurationError) as refusal:
+        check_layout_at_start(redis_settings)
+    assert f"layout version {found}, and this release" in refusal.value.message
+    assert "version 1 only" in refusal.value.message
+    assert "another Redis database" in refusal.value.message
+    assert everything(redis_settings) == before
+
+
+@pytest.mark.parametrize("key", [keys.SEQUENCE, keys.EVENTS, keys.WORKERS])
+def test_data_of_another_program_is_refused(redis_settings: RedisSettings, key: str) -> None:
+    with client(redis_settings) as behind:
+        behind.lpush(key, "x")
+    before = everything(redis_settings)
+    with pytest.raises(ConfigurationError, match=f"{key}.*another Redis database"):
+        check_layout_at_start(redis_settings)
+    assert everything(redis_settings) == before
+
+
+def test_an_absent_redis_is_compared_later() -> None:
+    check_layout_at_start(RedisSettings(url="redis://127.0.0.1:1/0"))
+
+
+def test_a_full_redis_gets_the_version(tmp_path: Path) -> None:
+    with running_redis(tmp_path, 32 * 2**20) as full, full.client() as behind:
+        behind.set("ballast", b"x" * 2**20)
+        behind.config_set("maxmemory", 1)
+        check_layout_at_start(full.settings)
+        assert behind.get(keys.LAYOUT) == b"1"
+
+
+# Waits until the test says go, so that all processes compare the version at the same moment.
+_STARTER = """
+import sys
+from config.settings import RedisSettings
+from workers.jobs.redis.connection import connect
+from workers.jobs.redis.layout import LAYOUT_SCRIPT, layout_arguments, layout_keys
+client = connect(RedisSettings(url=sys.argv[1]))
+compare = client.register_script(LAYOUT_SCRIPT)
+client.incr("started")
+assert client.blpop("go", 60)
+print(compare(keys=layout_keys(), args=layout_arguments())[0].decode())
+"""
+
+
+@pytest.mark.parametrize(("has_jobs", "first"), [(False, "new"), (True, "carried over")], ids=["empty", "version-0"])
+def test_of_processes_that_start_at_once_one_writes(redis_settings: RedisSettings, has_jobs: bool, first: str) -> None:
+    if has_jobs:
+        submit(redis_settings)
+    command = [sys.executable, "-c", _STARTER, redis_settings.url or ""]
+    starters = [subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    with client(redis_settings) as behind:
+        wait_until(lambda: behind.get("started") == "3", 60)
+        behind.rpush("go", *"abc")
+    outcomes = [starter.communicate(timeout=60)[0].strip() for starter in starters]
+    assert sorted(outcomes) == sorted([first, "same", "same"])
+    assert version(redis_settings) == "1"
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_refuses_another_version(redis_settings: RedisSettings, name: str) -> None:
+    write_version(redis_settings, "2")
+    with client(redis_settings) as behind, pytest.raises(redis.ResponseError, match="IMAGEGEN_LAYOUT 2"):
+        behind.eval(script(name), 0)
+
+
+def test_a_version_that_is_raised_meanwhile_refuses_every_change(redis_settings: RedisSettings) -> None:
+    job = submit(redis_settings)
+    claim, claims = claimed(redis_settings, job), claims_of(redis_settings)
+    write_version(redis_settings, "2")
+    before = everything(redis_settings)
+    changes: list[Callable[[], object]] = [
+        lambda: put_in(redis_settings, Submission(a_request())),
+        lambda: on_store(redis_settings, lambda store: store.cancel(job)),
+        lambda: on_store(redis_settings, lambda store: store.check_layout()),
+        lambda: claims.progress(claim, 1, 4),
+        lambda: claims.complete(claim, [b"x"], {}),
+    ]
+    for change in changes:
+        with pytest.raises(ServiceUnavailable, match="layout version 2, and this release"):
+            change()
+    assert everything(redis_settings) == before
+    write_version(redis_settings, "1")
+    assert claims.complete(claim, [b"x"], {})
+    assert look(redis_settings, job).artifacts == 1
