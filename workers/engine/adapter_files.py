@@ -1,8 +1,8 @@
-"""A LoRA adapter that fits, written anew as a safetensors file in memory under the names GenAI takes.
+"""Converts a checked LoRA adapter into a safetensors file in memory, with the tensor names that GenAI expects.
 
-GenAI 2026.4.1 takes no notice of the alpha in a file, and would apply an adapter trained with alpha 1 and rank 32
-32 times too strong. So ``alpha / rank`` is multiplied into the strength that GenAI is given, and where a layer has
-another ratio than the first one, the difference into its numbers.
+GenAI 2026.4.1 ignores the alpha in a file, and would apply an adapter trained with alpha 1 and rank 32 32 times too
+strongly. So ``alpha / rank`` of the first layer is multiplied into the strength given to GenAI. Where the ratio of
+another layer differs, the quotient is multiplied into the numbers of that layer.
 """
 
 import json
@@ -25,20 +25,20 @@ _Tensor = tuple[str, str, tuple[int, ...], bytes]  # name, type, shape, content
 
 @dataclass(frozen=True)
 class Converted:
-    """The adapter as ``content`` has to be applied with ``strength`` times the alpha that is asked for."""
+    """A converted adapter: apply the file ``content`` with ``strength`` times the requested alpha."""
 
     content: npt.NDArray[np.uint8]
     strength: float
 
 
 def convert(fit: AdapterFit) -> Converted:
-    """Return the adapter as a safetensors file: renamed, each fused layer's rows split, without alpha.
+    """Return the adapter as a safetensors file: tensors renamed, rows of fused layers split, alpha left out.
 
-    Raises OSError when the file cannot be read any more.
+    Raises OSError when the adapter's file can no longer be read.
     """
     with fit.path.open("rb") as file:
         ratios = [_ratio(file, update) for update in fit.updates]
-        # An adapter whose first layer is switched off is scaled layer by layer.
+        # With alpha 0 in the first layer, the strength is 1 and each layer is scaled by its own ratio.
         strength = ratios[0] or 1.0
         tensors = (
             tensor
@@ -48,8 +48,8 @@ def convert(fit: AdapterFit) -> Converted:
         return Converted(_written(tensors), strength)
 
 
-def adapter_of_nothing(fits: Iterable[AdapterFit]) -> npt.NDArray[np.uint8]:
-    """Return an adapter of rank 1, of zeros, for every layer that one of the others changes: a safetensors file."""
+def zero_adapter(fits: Iterable[AdapterFit]) -> npt.NDArray[np.uint8]:
+    """Return a safetensors file: an adapter of rank 1, all zeros, for every layer that any of ``fits`` changes."""
     updates = {update.target.name: update for fit in fits for update in fit.updates}
     return _written(tensor for update in updates.values() for tensor in _zeros(update))
 
@@ -77,12 +77,12 @@ def _tensors(file: BinaryIO, update: LayerUpdate, factor: float) -> Iterator[_Te
         name = f"{update.target.name}.lora_{part}.weight"
         if factor == 1.0:
             yield name, tensor.dtype, tensor.shape, _content(file, tensor)
-        else:  # as f32: f16 could lose small numbers, and GenAI wants both of one type
+        else:  # as f32: f16 could lose small numbers, and GenAI requires one type for both
             yield name, "F32", tensor.shape, (_numbers(file, tensor) * np.float32(scale)).tobytes()
 
 
 def _ratio(file: BinaryIO, update: LayerUpdate) -> float:
-    """What an update is multiplied with before any strength: ``alpha / rank``, 1 without alpha."""
+    """Return the factor of an update before any strength: ``alpha / rank``, or 1 without alpha."""
     if update.alpha is None:
         return 1.0
     alpha = update.alpha if isinstance(update.alpha, float) else float(_numbers(file, update.alpha)[0])

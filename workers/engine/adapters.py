@@ -21,7 +21,7 @@ from graphs.definition.graph import Graph, LoraMode
 from graphs.errors import EngineError
 from graphs.families.model_facts import Family
 from graphs.requests.request import AdapterSelection
-from workers.engine.adapter_files import adapter_of_nothing, convert
+from workers.engine.adapter_files import convert, zero_adapter
 from workers.engine.pipelines import RUNTIME_ERRORS, reason
 
 _Mode = openvino_genai.AdapterConfig.Mode
@@ -89,7 +89,7 @@ class AdapterSet:
             frozenset(update.down.dtype for one in loaded for update in one.fit.updates),
         )
         if mode is LoraMode.DYNAMIC:
-            self._nothing = openvino.Tensor(adapter_of_nothing(one.fit for one in loaded))
+            self._nothing = openvino.Tensor(zero_adapter(one.fit for one in loaded))
         return None if mode is None else self._config(mode, [(a, self._fixed.get(a, 1.0)) for a in self._loaded])
 
     def request_config(self, selections: Sequence[AdapterSelection]) -> openvino_genai.AdapterConfig | None:

@@ -1,4 +1,4 @@
-"""Which devices OpenVINO finds on this machine. ``python -m workers.engine.devices`` prints them as JSON."""
+"""The devices that OpenVINO finds on this machine; ``python -m workers.engine.devices`` prints them as JSON."""
 
 import json
 import sys
@@ -8,9 +8,9 @@ _VIRTUAL_DEVICES = ("AUTO", "HETERO", "MULTI", "BATCH")
 
 
 def device_exists(device: str, available: Sequence[str]) -> bool:
-    """Tell whether OpenVINO can be asked for a device, given those it found.
+    """Return whether OpenVINO can compile for a device, given the devices that it found.
 
-    ``GPU`` stands for ``GPU.0``, in both directions; the parts of a virtual device are the runtime's matter.
+    ``GPU`` and ``GPU.0`` are the same device. For a virtual device (``AUTO:GPU,CPU``) the runtime checks the parts.
     """
     name = device.partition(":")[0]
     if name in _VIRTUAL_DEVICES or name in available:
@@ -19,8 +19,8 @@ def device_exists(device: str, available: Sequence[str]) -> bool:
 
 
 def main(asked: Sequence[str]) -> None:
-    """Print the devices there are, and which of those asked for are missing."""
-    import openvino  # here, so that the judgement above costs nothing
+    """Print the devices that OpenVINO finds, and which of ``asked`` are missing."""
+    import openvino  # here, so that importing device_exists does not load the runtime
 
     available = openvino.Core().available_devices
     missing = [device for device in asked if not device_exists(device, available)]

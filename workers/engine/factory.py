@@ -1,4 +1,4 @@
-"""Which engine a worker gets."""
+"""Makes the engine that the settings name."""
 
 from pathlib import Path
 from typing import Literal
@@ -19,11 +19,11 @@ def make_engine(
     simulated_step_s: float,
     simulated_fatal_words: str | None = None,
 ) -> Engine:
-    """Return an engine that is not loaded yet.
+    """Return an engine that has not loaded its model yet.
 
-    ``device`` has one entry, or three (text encoders, denoising, VAE); ``cache_dir`` is where compiled models
-    are kept, None for nowhere; ``simulated_step_s`` is the length of a simulated step in seconds,
-    ``simulated_fatal_words`` what in a prompt ends a simulating process.
+    ``device`` has one entry, or three (text encoders, denoising, VAE). ``cache_dir`` is the folder of compiled models;
+    None keeps none. ``simulated_step_s`` is the length of a simulated step in seconds. A prompt that contains
+    ``simulated_fatal_words`` kills the process of a simulated engine.
     """
     if kind == "simulated":
         return SimulatedEngine(simulated_step_s, simulated_fatal_words)

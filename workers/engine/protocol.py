@@ -1,6 +1,6 @@
-"""The interface to a runtime: load once, then one generation at a time.
+"""The interface to a runtime: load the model once, then run one generation at a time.
 
-An engine knows nothing of jobs, Redis or HTTP. Pictures are numpy arrays, ``uint8 [height, width, 3]``, RGB.
+An engine knows nothing of jobs, Redis or HTTP. Images are numpy arrays, ``uint8 [height, width, 3]``, RGB.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Step:
-    """A denoising step that has been done: ``number`` counts from 1 over all images of the request.
+    """A completed denoising step; ``number`` counts from 1 to ``total`` over all images of the request.
 
-    ``preview`` decodes what is drawn so far; callable only while the step's callback runs.
+    ``preview`` decodes the unfinished image of this step. It may be called only inside the step's callback.
     """
 
     number: int
@@ -31,7 +31,7 @@ class Step:
 
 @dataclass(frozen=True)
 class InputImages:
-    """What an edit starts from: the image ``[h, w, 3]`` and, for inpainting, the mask ``[h, w]``, white = repaint."""
+    """The input of an edit: the image ``[h, w, 3]`` and, for inpainting, the mask ``[h, w]``; white is repainted."""
 
     image: Pixels
     mask: Pixels | None = None
@@ -39,7 +39,7 @@ class InputImages:
 
 @dataclass(frozen=True)
 class Generated:
-    """The pictures of one request, where the time went in seconds by stage, and what each denoising step took."""
+    """The images of one request, the seconds by stage, and the seconds of each denoising step."""
 
     images: list[Pixels]
     seconds: dict[str, float]
@@ -47,37 +47,37 @@ class Generated:
 
 
 class GenerationCancelled(Exception):
-    """The step callback asked to stop."""
+    """The step callback stopped the generation."""
 
 
 OnStep = Callable[[Step], bool]
-"""Called after every denoising step; returns True to stop. May raise: the engine stops and re-raises."""
+"""Called after every denoising step. It returns True to stop; what it raises stops the engine and is raised again."""
 
 
 class Engine(Protocol):
-    """A runtime that draws."""
+    """A runtime that generates images."""
 
     def load(self) -> frozenset[Operation]:
-        """Load the model once and return the operations it can do. Raises EngineError with a sentence."""
+        """Load the model and return the operations that it supports. Raises EngineError with a sentence."""
         ...
 
     def generate(self, request: ResolvedRequest, inputs: InputImages | None, on_step: OnStep) -> Generated:
-        """Draw the request's pictures, ``request.num_images_per_prompt`` of them.
+        """Generate ``request.num_images_per_prompt`` images.
 
-        Raises GenerationCancelled when ``on_step`` returned True, EngineError when the runtime failed.
+        Raises GenerationCancelled when ``on_step`` returned True, and EngineError when the runtime failed.
         """
         ...
 
     def add_adapter(self, alias: str, path: Path) -> None:
-        """Make a LoRA adapter selectable by requests from now on, until it is removed or ``load`` is called.
+        """Make a LoRA adapter selectable by requests, until it is removed or ``load`` is called.
 
-        Between two generations only; may compile the model again. Raises EngineError, everything as before, when
-        the file does not fit, the alias is taken or the graph's adapters cannot be switched.
+        To be called between two generations. It may compile the model again. Raises EngineError, and changes nothing,
+        when the file does not fit, the alias is taken or the graph's adapters cannot be switched.
         """
         ...
 
     def remove_adapter(self, alias: str) -> None:
-        """Forget a selectable adapter, between two generations only. Raises EngineError for one that is not there."""
+        """Remove a selectable adapter, between two generations only. Raises EngineError for an unknown alias."""
         ...
 
     def unload(self) -> None:

@@ -1,13 +1,12 @@
-"""An engine without a model: pictures that depend on the whole request, drawn at a chosen pace.
+"""An engine without a model, for tests and for trying the service: it draws gradients, at a chosen speed.
 
-For tests and for trying the service without a model. The same request gives the same pixels everywhere.
+The pixels depend on the whole request, and the same request gives the same pixels on every machine.
 """
 
 import hashlib
 import json
 import os
 import signal
-import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from graphs.families.model_facts import Operation
 from graphs.requests.request import ResolvedRequest
 from workers.engine.protocol import Generated, GenerationCancelled, InputImages, OnStep, Pixels, Step
 
-_NOT_IN_THE_PICTURE = {"graph", "model", "num_images_per_prompt", "output_format", "output_compression"}
+_WITHOUT_EFFECT = {"graph", "model", "num_images_per_prompt", "output_format", "output_compression"}
 _INPUT_WEIGHT = 0.5
 
 
@@ -27,28 +26,27 @@ class SimulatedEngine:
     """Draws gradients: a pure function of prompts, seed, size, steps, operation, inputs and adapters."""
 
     def __init__(self, step_s: float, fatal_words: str | None = None) -> None:
-        """``step_s`` is how long each denoising step lasts, in seconds.
+        """``step_s`` is the length of each denoising step in seconds.
 
-        A prompt with ``fatal_words`` in it ends the process after its first step, as a crash in native code would.
+        A prompt that contains ``fatal_words`` kills the process after its first step, like a crash in native code.
         """
-        self._step_s, self._fatal_words = step_s, fatal_words
-        self._never = threading.Event()
+        self._step_s = step_s
+        self._fatal_words = fatal_words
 
     def load(self) -> frozenset[Operation]:
         """Return every operation; there is nothing to load."""
         return frozenset(Operation)
 
     def generate(self, request: ResolvedRequest, inputs: InputImages | None, on_step: OnStep) -> Generated:
-        """Draw the request's pictures, waiting ``step_s`` at every step.
+        """Draw the request's images; each step takes ``step_s``.
 
-        Raises GenerationCancelled when ``on_step`` returned True; what ``on_step`` raises passes through.
+        Raises GenerationCancelled when ``on_step`` returned True, and what ``on_step`` raises.
         """
         total = request.num_inference_steps * request.num_images_per_prompt
         steps_s: list[float] = []
         for number in range(1, total + 1):
             began = time.perf_counter()
-            if self._step_s > 0:
-                self._never.wait(self._step_s)
+            time.sleep(self._step_s)  # noqa: TID251 - this is the simulated work; it waits for nothing
             index, step = divmod(number - 1, request.num_inference_steps)
             preview = partial(_unfinished, request, inputs, index, (step + 1) / request.num_inference_steps)
             if on_step(Step(number=number, total=total, preview=preview)):
@@ -56,7 +54,7 @@ class SimulatedEngine:
             steps_s.append(time.perf_counter() - began)
             if self._fatal_words is not None and self._fatal_words in request.prompt:
                 os.kill(os.getpid(), signal.SIGKILL)
-        images = [_picture(request, inputs, index) for index in range(request.num_images_per_prompt)]
+        images = [_image(request, inputs, index) for index in range(request.num_images_per_prompt)]
         denoise = total * self._step_s
         seconds = {"text_encode": 0.0, "denoise": denoise, "vae_encode": 0.0, "vae_decode": 0.0}
         return Generated(images=images, seconds={**seconds, "generate": denoise}, steps_s=steps_s)
@@ -72,12 +70,12 @@ class SimulatedEngine:
 
 
 def _unfinished(request: ResolvedRequest, inputs: InputImages | None, index: int, done: float) -> Pixels:
-    """The picture seen through grey fog that thins out as the steps are done."""
-    fog = np.float64(128)
-    return np.asarray((fog + done * (_picture(request, inputs, index) - fog)).round(), dtype=np.uint8)
+    """Return the image blended with grey; ``done``, from 0 to 1, is the share of the image."""
+    grey = np.float64(128)
+    return np.asarray((grey + done * (_image(request, inputs, index) - grey)).round(), dtype=np.uint8)
 
 
-def _picture(request: ResolvedRequest, inputs: InputImages | None, index: int) -> Pixels:
+def _image(request: ResolvedRequest, inputs: InputImages | None, index: int) -> Pixels:
     generator = np.random.Generator(np.random.PCG64(_entropy(request, inputs, index)))
     across, down = np.linspace(0, 1, request.width), np.linspace(0, 1, request.height)[:, np.newaxis]
     first, second = generator.uniform(0, 255, (2, 1, 1, 3))
@@ -90,7 +88,7 @@ def _picture(request: ResolvedRequest, inputs: InputImages | None, index: int) -
 
 
 def _over(colours: npt.NDArray[np.float64], inputs: InputImages) -> npt.NDArray[np.float64]:
-    """Let the input image shine through; where there is a mask, its black parts stay as they are."""
+    """Blend the colours with the input image; black parts of a mask keep the input image."""
     height, width = colours.shape[:2]
     below = _resized(inputs.image, width, height).astype(np.float64)
     mixed = colours + _INPUT_WEIGHT * (below - colours)
@@ -101,7 +99,7 @@ def _over(colours: npt.NDArray[np.float64], inputs: InputImages) -> npt.NDArray[
 
 
 def _resized(pixels: Pixels, width: int, height: int) -> Pixels:
-    """Nearest neighbour: ``[h, w, ...]`` to ``[height, width, ...]``."""
+    """Resize ``[h, w, ...]`` to ``[height, width, ...]`` by nearest neighbour."""
     rows = np.arange(height) * pixels.shape[0] // height
     columns = np.arange(width) * pixels.shape[1] // width
     resized: Pixels = pixels[rows][:, columns]
@@ -109,7 +107,7 @@ def _resized(pixels: Pixels, width: int, height: int) -> Pixels:
 
 
 def _entropy(request: ResolvedRequest, inputs: InputImages | None, index: int) -> int:
-    fields = request.model_dump(mode="json", exclude=_NOT_IN_THE_PICTURE)
+    fields = request.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
     digest = hashlib.sha256(json.dumps([fields, index], sort_keys=True).encode())
     for pixels in (inputs.image, inputs.mask) if inputs is not None else ():
         if pixels is not None:

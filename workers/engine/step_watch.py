@@ -1,4 +1,4 @@
-"""What happens between two denoising steps: progress, cancel, and errors that must wait."""
+"""The callback between two denoising steps: it reports progress, stops the pipeline and keeps exceptions."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,25 +9,28 @@ from workers.engine.protocol import GenerationCancelled, OnStep, Pixels, Step
 
 
 class StepWatch:
-    """The callback given to GenAI for one request: counts steps over its calls and never raises.
+    """The callback given to GenAI for one request: it counts the steps of all its calls, and never raises.
 
-    An exception that leaves a callback goes through C++ and ends the process, so it is kept until the call is over.
+    An exception that left it would pass through C++ and end the process, so it is kept until the call has returned.
     """
 
     def __init__(
         self, on_step: OnStep, calls: int, step_limit: int | None, decode: Callable[[Any], Pixels] | None = None
     ) -> None:
-        """``calls`` is how often the pipeline will be called, ``step_limit`` the most steps of one call.
+        """``calls`` is how often the pipeline will be called; ``step_limit`` is the maximum of steps in one call.
 
-        ``decode`` turns a step's latent into the first picture of the batch.
+        ``decode`` turns the latent of a step into the first image of the batch.
         """
-        self._on_step, self._calls, self._step_limit, self._decode = on_step, calls, step_limit, decode
+        self._on_step = on_step
+        self._calls = calls
+        self._step_limit = step_limit
+        self._decode = decode
         self._number = 0
         self._cancelled = False
         self._error: BaseException | None = None
 
     def __call__(self, step: int, num_steps: int, latent: Any) -> bool:
-        """Report a step of the ``num_steps`` of this call; True stops the pipeline."""
+        """Report one of the ``num_steps`` steps of this call; returning True stops the pipeline."""
         try:
             self._cancelled = self._report(num_steps, latent)
         except BaseException as error:  # noqa: BLE001 - kept, and raised again by raise_if_stopped
@@ -35,7 +38,7 @@ class StepWatch:
         return self._cancelled or self._error is not None
 
     def raise_if_stopped(self) -> None:
-        """Raise what stopped the pipeline, if something did: GenerationCancelled or what ``on_step`` raised."""
+        """Raise GenerationCancelled, or the exception of ``on_step``, if one of them stopped the pipeline."""
         if self._error is not None:
             raise self._error
         if self._cancelled:

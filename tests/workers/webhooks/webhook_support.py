@@ -1,4 +1,4 @@
-"""A client's server that webhooks are delivered to, and a webhook worker driven by hand."""
+"""A server that receives webhooks, and a webhook worker whose deliveries a test starts."""
 
 import json
 import threading
@@ -9,8 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ssl import SSLContext
 from typing import Any
 
+from openai import OpenAI
+
 from config.settings import RedisSettings, WebhookSettings
-from tests.workers.jobs.jobs_support import a_request, client, put_in
+from tests.workers.jobs.jobs_support import a_request, client, ended, put_in
 from workers.jobs.deliveries import Deliveries
 from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions, Webhook
@@ -27,7 +29,7 @@ LOCAL = WebhookSettings(secret=SECRET, allow_private=True, timeout_s=5.0, first_
 
 @dataclass(frozen=True)
 class Received:
-    """A request as it came."""
+    """A received request."""
 
     path: str
     headers: dict[str, str]
@@ -41,9 +43,10 @@ class Received:
 
 @dataclass
 class Receiver:
-    """``answers``: statuses and headers to give, in order; then 200. ``gate``: answers wait for it.
+    """The state of the server: what it has received, and how it answers.
 
-    ``cut_off``: a sender went away while it was answered.
+    It gives the statuses and headers of ``answers`` in order, then 200, each with ``body``. Answers wait until ``gate``
+    is set. ``cut_off`` is set when a sender closes the connection during the answer.
     """
 
     port: int = 0
@@ -60,7 +63,7 @@ class Receiver:
 
 @contextmanager
 def receiving(*statuses: int, tls: SSLContext | None = None) -> Iterator[Receiver]:
-    """Run a server that answers with these statuses, then with 200."""
+    """Run a server that answers with these statuses, then with 200; with ``tls`` it speaks HTTPS."""
     receiver = Receiver(answers=[(status, {}) for status in statuses])
     receiver.gate.set()
 
@@ -107,9 +110,20 @@ def job_with_webhook(settings: RedisSettings, url: str, *events: str, **options:
     return put_in(settings, Submission(a_request(), JobOptions(webhook=webhook, **options)))[0]
 
 
+def completed_job(settings: RedisSettings, url: str) -> Job:
+    """Return a completed job whose webhook has this URL."""
+    return ended(settings, job_with_webhook(settings, url))
+
+
+def unwrap(received: Received, secret: str = SECRET) -> Any:
+    """Verify and parse an event with OpenAI's own client."""
+    with OpenAI(api_key="unused", webhook_secret=secret) as openai:
+        return openai.webhooks.unwrap(received.body, received.headers)
+
+
 @dataclass
-class Post:
-    """A webhook worker's hand: claims what is due and delivers it, here."""
+class WebhookWorker:
+    """A webhook worker in this process that delivers when a test calls it."""
 
     redis: RedisSettings
     settings: WebhookSettings = LOCAL
@@ -117,25 +131,24 @@ class Post:
 
     def __post_init__(self) -> None:
         self.deliveries = Deliveries(self.redis)
-        self.attempts = DeliveryAttempts(
-            self.settings, self.deliveries, WebhookSender(self.settings, resolver=self.resolver)
-        )
+        sender = WebhookSender(self.settings, resolver=self.resolver)
+        self.attempts = DeliveryAttempts(self.settings, self.deliveries, sender)
 
-    def round(self) -> int:
-        """Deliver what is due now; returns how much was."""
+    def deliver_due(self) -> int:
+        """Make one attempt at each delivery that is due; return how many were."""
         claimed = self.deliveries.claim_due(100)
         for event_id, token in claimed:
             self.attempts.make(event_id, token)
         return len(claimed)
 
     def pending(self) -> dict[str, float]:
-        """The events that are still to be told, and in how many seconds."""
+        """Return the ids of the events to be delivered, and in how many seconds each is due."""
         with client(self.redis) as behind:
             now = float(behind.time()[0])
             return {name: due / 1000 - now for name, due in behind.zrange(keys.DELIVERIES, 0, -1, withscores=True)}
 
     def make_due(self) -> None:
-        """Let the time pass until everything is due."""
+        """Make every pending delivery due now."""
         with client(self.redis) as behind:
             for name in self.pending():
                 behind.zadd(keys.DELIVERIES, {name: 0})
