@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from config.settings import Settings
-from graphs.adapters.fit import AdapterFit, AdapterMisfit, fit_adapter
+from graphs.adapters.fit import fit_adapter
 from graphs.adapters.sources import LoraSource, mode_for, parse_source_loras
 from graphs.definition.graph import Graph, LoraAdapter, LoraMode
 from graphs.errors import (
+    AdapterMisfit,
     ConfigurationError,
     GraphError,
     InvalidRequest,
@@ -20,7 +21,8 @@ from graphs.errors import (
     RepositoryError,
     ServiceUnavailable,
 )
-from graphs.families.model_facts import Family, ModelFacts
+from graphs.families.family import Family
+from graphs.families.model_facts import ModelFacts
 from graphs.repository.bundled import bundled_model_path
 from graphs.repository.repository import Repository
 from workers.jobs.adapter_registry import AdapterRegistry, AddedAdapter
@@ -140,18 +142,10 @@ def _takes_more(graph: Graph) -> bool:
 
 def _check_fit(path: Path, graph: Graph, family: Family) -> None:
     """See that a worker can load the file, and can still load the FUSE ones beside it. Raises AdapterMisfit."""
-    fused = [a for a in graph.lora_adapters if a.mode is LoraMode.FUSE]
-    _check_branch(fit_adapter(path, graph.models_path, family), graph, family)
-    for adapter in fused:
-        _check_branch(fit_adapter(adapter.path, graph.models_path, family), graph, family)
-
-
-def _check_branch(fit: AdapterFit, graph: Graph, family: Family) -> None:
-    if fit.branch_obstacle is not None:
-        raise AdapterMisfit(f"the runtime can only merge the tensor {fit.branch_obstacle!r} of {fit.path} (FUSE)")
-    apart = len(graph.device) > 1 or graph.is_static
-    if family is Family.SDXL and apart and any("lora_te" in layer for layer in fit.layers):
-        raise AdapterMisfit("its part for the text encoders needs one device for the whole model and no resolution")
+    fused = [adapter.path for adapter in graph.lora_adapters if adapter.mode is LoraMode.FUSE]
+    at_construction = graph.is_compiled_at_construction(graph.device)
+    for file in (path, *fused):
+        fit_adapter(file, graph.models_path, family).check_loadable(merged=False, at_construction=at_construction)
 
 
 def _lasting(parsed: LoraSource, source: str) -> str:

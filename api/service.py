@@ -12,7 +12,8 @@ from api.waiter import JobWaiter, WaitingEnded
 from config.log_context import log_from_here_with
 from config.settings import Settings
 from graphs.errors import JobFailed, JobNotCompleted, OperationNotAvailable, ServiceUnavailable, ShuttingDown
-from graphs.families.model_facts import Operation, read_model_facts
+from graphs.families.family import Operation
+from graphs.families.model_facts import read_model_facts
 from graphs.repository.bundled import load_served
 from graphs.repository.repository import Route
 from graphs.requests.input_images import InputPictures, read_pictures

@@ -3,7 +3,9 @@
     ImagegenError
     |-- ConfigurationError        what an operator wrote cannot be used
     |   |-- GraphError            a graph.pbtxt (file, line, field, reason)
-    |   `-- RepositoryError       a models directory or config.json
+    |   |-- RepositoryError       a models directory or config.json
+    |   `-- AdapterMisfit         a LoRA file that does not fit its model
+    |       `-- NotSafetensors    a file that is no safetensors file
     |-- InvalidRequest            what a client sent cannot be done (names the parameter)
     |   |-- InvalidImage          an input image cannot be read
     |   |-- RequestTooLarge       a body or picture over its limit
@@ -65,6 +67,16 @@ class RepositoryError(ConfigurationError):
     """The model repository cannot be used."""
 
     code = "invalid_repository"
+
+
+class AdapterMisfit(ConfigurationError):
+    """The adapter does not fit the model."""
+
+    code = "adapter_does_not_fit"
+
+
+class NotSafetensors(AdapterMisfit):
+    """The file is not a safetensors file."""
 
 
 class InvalidRequest(ImagegenError):

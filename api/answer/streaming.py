@@ -18,7 +18,7 @@ from api.request.schemas import Usage
 from api.service import ImageService
 from api.waiter import WaitingEnded
 from graphs.errors import ImagegenError, ServiceUnavailable
-from graphs.families.model_facts import Operation
+from graphs.families.family import Operation
 from workers.jobs.events import JobEvent
 from workers.jobs.job import Job
 

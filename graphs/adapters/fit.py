@@ -1,11 +1,11 @@
-"""Whether a LoRA file fits a model, and the same adapter under the names that OpenVINO GenAI takes.
+"""Matches a LoRA file with a model: which tensor belongs to which layer, under names that OpenVINO GenAI finds.
 
-GenAI 2026.4.1 looks for a tensor's name anywhere inside a layer's name and takes the first that is found; what it
-does not find it leaves out with a line on stderr, what has the wrong shape fails at a generation or spoils every
-later one. So each tensor is matched with one layer here, and is then given a name that only this layer has: its
-module path and the slash after it. With such names every form of file takes effect that means the same.
+GenAI 2026.4.1 searches for a tensor's name anywhere inside the layers' names and takes the first match. A tensor
+without a match is left out with a line on stderr; a tensor of the wrong shape makes a generation fail or spoils every
+later one. So each tensor is matched with one layer here and gets a name that only this layer has: its module path and
+the slash after it. With these names, files of all naming forms have the same effect.
 
-No OpenVINO is needed: the API asks here about a file before it is given to the workers.
+This module does not need OpenVINO: the API checks a file here before the workers load it.
 """
 
 import json
@@ -15,14 +15,13 @@ from itertools import pairwise
 from pathlib import Path
 
 from graphs.adapters.keys import Part, read_key
-from graphs.adapters.safetensors_file import NotSafetensors, StoredTensor, read_header
-from graphs.adapters.targets import AdapterMisfit, AdapterTargets, Target
-from graphs.families.model_facts import Family
-
-__all__ = ["AdapterFit", "AdapterMisfit", "LayerUpdate", "fit_adapter"]
+from graphs.adapters.safetensors_file import StoredTensor, read_header
+from graphs.adapters.targets import AdapterTargets, Target
+from graphs.errors import AdapterMisfit
+from graphs.families.family import Family
 
 _DTYPES = ("F32", "F16", "BF16")
-_METADATA = "lora_adapter_metadata"  # diffusers keeps PEFT's configuration there, as JSON
+_METADATA = "lora_adapter_metadata"  # diffusers stores PEFT's configuration under this key, as JSON
 
 
 @dataclass
@@ -37,7 +36,7 @@ class _Module:
 
 @dataclass(frozen=True)
 class LayerUpdate:
-    """What an adapter adds to one layer: ``alpha / rank * up @ down``; without alpha it is the rank.
+    """What an adapter adds to one layer: ``alpha / rank * up @ down``, where a missing alpha counts as the rank.
 
     ``down`` is ``[rank, inputs]``, ``up`` is ``[outputs, rank]``, ``key`` is the name of ``down`` in the file.
     """
@@ -51,37 +50,49 @@ class LayerUpdate:
 
 @dataclass(frozen=True)
 class AdapterFit:
-    """A file that fits: what it adds to which layer, and how GenAI can apply it."""
+    """A file that fits a model of the family: what it adds to which layer, and how GenAI can apply it."""
 
     path: Path
+    family: Family
     updates: tuple[LayerUpdate, ...]
 
     @property
     def layers(self) -> frozenset[str]:
-        """The layers it changes, named as GenAI takes them."""
+        """The names of the layers that it changes, as GenAI takes them."""
         return frozenset(update.target.name for update in self.updates)
 
     @property
     def takes_merge(self) -> bool:
-        """Whether it can be merged into the weights (FUSE): not into those packed into 8 or 4 bits."""
+        """Whether it can be merged into the weights (FUSE), which weights packed into 8 or 4 bits do not allow."""
         return all(update.target.layer.takes_merge for update in self.updates)
 
-    @property
-    def branch_obstacle(self) -> str | None:
-        """The first tensor whose layer GenAI can only change by merging, None where there is no such layer."""
-        return next((update.key for update in self.updates if not update.target.layer.takes_branch), None)
+    def check_loadable(self, *, merged: bool, at_construction: bool) -> None:
+        """Check that the pipelines can apply the adapter in the way that they are compiled.
+
+        ``merged``: all adapters are merged into the weights (FUSE); ``at_construction``: the pipelines are compiled
+        while they are constructed (``Graph.is_compiled_at_construction``).
+        Raises AdapterMisfit, whose message is a clause without the adapter's alias.
+        """
+        changes_encoder = any(update.target.component != "denoiser" for update in self.updates)
+        if changes_encoder and self.family.encoder_adapters_need_construction and not at_construction:
+            raise AdapterMisfit(
+                "its part for the text encoders needs one device for the whole model and no static resolution"
+            )
+        key = next((update.key for update in self.updates if not update.target.layer.takes_branch), None)
+        if key is not None and not merged:
+            raise AdapterMisfit(
+                f"the runtime can only merge the tensor {key!r} of {self.path}, as mode: FUSE without other modes does"
+            )
 
 
 def fit_adapter(path: Path, models_path: Path, family: Family) -> AdapterFit:
     """Match every tensor of an adapter's file with the layers of the model in ``models_path``.
 
-    Raises AdapterMisfit with a clause that names the first tensor in the way; the alias and the file are the
-    caller's to tell.
+    Raises AdapterMisfit, whose message is a clause about the first tensor that does not fit, without the alias and
+    the path: the caller adds these. A file of another kind raises its subclass NotSafetensors.
     """
     try:
         header = read_header(path)
-    except NotSafetensors as error:
-        raise AdapterMisfit(str(error)) from error
     except OSError as error:
         raise AdapterMisfit(f"it cannot be read ({error.strerror})") from error
     targets = AdapterTargets(models_path, family)
@@ -90,7 +101,7 @@ def fit_adapter(path: Path, models_path: Path, family: Family) -> AdapterFit:
         _add(modules, key, tensor, targets)
     alphas = _alphas(header.metadata)
     updates = [update for module in modules.values() for update in _updates(module, alphas.get(module.component))]
-    return AdapterFit(path, tuple(updates))
+    return AdapterFit(path, family, tuple(updates))
 
 
 def _add(modules: dict[str, _Module], key: str, tensor: StoredTensor, targets: AdapterTargets) -> None:
@@ -113,7 +124,7 @@ def _add(modules: dict[str, _Module], key: str, tensor: StoredTensor, targets: A
 
 
 def _updates(module: _Module, alpha: float | None) -> list[LayerUpdate]:
-    """One update for each layer, of ``up`` the rows that are that layer's. ``alpha`` holds where no tensor does."""
+    """Return one update for each layer, with its own rows of ``up``. ``alpha`` is used where no tensor gives one."""
     down, up = module.parts.get("down"), module.parts.get("up")
     if down is None or up is None:
         missing = "lora_down (lora_A)" if down is None else "lora_up (lora_B)"
@@ -158,7 +169,7 @@ def _rows(tensor: StoredTensor, first: int, last: int) -> StoredTensor:
 
 
 def _alphas(metadata: dict[str, str]) -> dict[str, float]:
-    """The alpha of each component where diffusers wrote it into the file's text."""
+    """Return the alpha of each component where diffusers wrote it into the file's metadata."""
     try:
         entries = json.loads(metadata.get(_METADATA, "{}")).items()
     except (ValueError, AttributeError, RecursionError):

@@ -1,6 +1,6 @@
-"""The header of a .safetensors file: which tensors it holds and where, read with bounds and without unpickling.
+"""Reads the header of a .safetensors file: which tensors it holds and where. It checks sizes and unpickles nothing.
 
-Eight bytes of length, that much JSON, then the data (https://huggingface.co/docs/safetensors).
+The format is eight bytes of length, JSON of that length, then the data (https://huggingface.co/docs/safetensors).
 """
 
 import json
@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from graphs.errors import NotSafetensors
+
 _LARGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 _MOST_DIMENSIONS = 8
 ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-
-
-class NotSafetensors(ValueError):
-    """The file is not what its name says; the message is the end of a sentence that starts with "it"."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class SafetensorsHeader:
-    """What a file says of itself: the tensors by name, and its free text."""
+    """The tensors of a file by name, and its free text."""
 
     tensors: dict[str, StoredTensor]
     metadata: dict[str, str]
@@ -39,14 +37,15 @@ class SafetensorsHeader:
 def read_header(path: Path) -> SafetensorsHeader:
     """Read and check a file's header.
 
-    Raises NotSafetensors when the file is empty, cut off or something else, OSError when it cannot be read.
+    Raises NotSafetensors when the file is empty, cut off or of another kind (the message is a clause that starts with
+    "it"), OSError when it cannot be read.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size == 0:
             raise NotSafetensors("it is empty")
-        # Before reading: a file of another kind asks for any number of bytes.
+        # Checked before reading: in a file of another kind these bytes may be any number.
         if size < 10 or length > _LARGEST_HEADER:
             raise NotSafetensors("it is not a safetensors file")
         if 8 + length > size:
@@ -72,7 +71,10 @@ def _entries(text: bytes) -> dict[str, Any]:
 
 
 def _tensor(name: str, entry: object, data: int, size: int) -> StoredTensor:
-    """An entry whose numbers agree with each other and with the file; ``data`` is where the tensors start."""
+    """Return a tensor after checking its numbers with each other and with the file's size.
+
+    ``data`` is the offset in the file at which the tensors start.
+    """
     if not isinstance(entry, dict):
         raise NotSafetensors("it is not a safetensors file")
     dtype, shape, place = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn
 
 from graphs.adapters.source_files import SUFFIX, is_plain_path, url_problem
+from graphs.definition.devices import uses_npu
 from graphs.definition.graph import LoraMode
 from graphs.errors import GraphError
 
@@ -83,10 +84,9 @@ def parse_source_loras(text: str) -> SourceLoras:
     return SourceLoras(tuple(adapters), tuple(composite for _, composite in composites))
 
 
-def mode_for(device: Sequence[str]) -> LoraMode:
-    """Return how adapters are loaded on a graph's device(s): STATIC where the NPU takes part, else DYNAMIC."""
-    npu = any("NPU" in re.split(r"[^A-Z]", part) for part in device)
-    return LoraMode.STATIC if npu else LoraMode.DYNAMIC
+def mode_for(devices: Sequence[str]) -> LoraMode:
+    """Return how adapters are loaded on a graph's devices: STATIC if the NPU is one of them, else DYNAMIC."""
+    return LoraMode.STATIC if uses_npu(devices) else LoraMode.DYNAMIC
 
 
 @dataclass(frozen=True)

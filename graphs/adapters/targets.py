@@ -1,4 +1,4 @@
-"""The layers of a model that an adapter's tensors can be meant for, and the names GenAI knows them by."""
+"""Finds the layer of a model that an adapter's tensor belongs to, and the name that GenAI knows the layer by."""
 
 import difflib
 import json
@@ -6,50 +6,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from graphs.adapters.keys import AdapterKey, module_names
+from graphs.adapters.keys import AdapterKey, diffusers_names
 from graphs.adapters.layers import Layer, read_layers
-from graphs.errors import EngineError
-from graphs.families.model_facts import Family
+from graphs.errors import AdapterMisfit
+from graphs.families.family import Family
 
-_UNET = {"denoiser": ("unet", "")}
-_TRANSFORMER = {"denoiser": ("transformer", "transformer.")}
-_CLIP = {"text_encoder": ("text_encoder", "lora_te.")}
-# For each family, the folder of a component and how GenAI wants its tensors to start. Measured: SD3's text
-# encoders take no adapter, and of FLUX's only the first does.
-_COMPONENTS: dict[Family, dict[str, tuple[str, str]]] = {
-    Family.SD: {**_UNET, **_CLIP},
-    Family.LCM: {**_UNET, **_CLIP},
-    Family.SDXL: {
-        **_UNET,
-        "text_encoder": ("text_encoder", "lora_te1."),
-        "text_encoder_2": ("text_encoder_2", "lora_te2."),
-    },
-    Family.SD3: _TRANSFORMER,
-    Family.FLUX: {**_TRANSFORMER, **_CLIP},
-    Family.FLUX_FILL: {**_TRANSFORMER, **_CLIP},
-}
-_WRAPPERS = ("model.", "text_model.")  # what exports put before a module's path, and adapters leave out
+_WRAPPERS = ("model.", "text_model.")  # exports put these in front of a module's path; adapters leave them out
 _USUAL_LAYERS_PER_BLOCK = 2
-
-
-class AdapterMisfit(EngineError):
-    """The adapter does not fit the model."""
-
-    code = "adapter_does_not_fit"
 
 
 @dataclass(frozen=True)
 class Target:
-    """A layer, and the name under which GenAI finds it and no other."""
+    """A layer, its component (as in ``AdapterKey``), and the name under which GenAI finds this layer only."""
 
     name: str
+    component: str
     layer: Layer
 
 
 @dataclass(frozen=True)
 class _Component:
+    name: str
     folder: str
-    start: str
+    prefix: str
     layers: Mapping[str, Layer]
     by_name: Mapping[str, Layer]
 
@@ -61,23 +40,24 @@ class AdapterTargets:
         """Read the model's layers. Raises AdapterMisfit when its files cannot be read."""
         self._family = family
         self._components: dict[str, _Component] = {}
-        for component, (folder, start) in _COMPONENTS[family].items():
+        for name, part in family.adapter_components.items():
             try:
-                layers = read_layers(models_path / folder / "openvino_model.xml")
+                layers = read_layers(models_path / part.folder / "openvino_model.xml")
             except (OSError, SyntaxError) as error:
-                raise AdapterMisfit(f"the model's {folder}/openvino_model.xml cannot be read ({error})") from error
-            self._components[component] = _Component(folder, start, layers, _by_name(layers))
+                raise AdapterMisfit(f"the model's {part.folder}/openvino_model.xml cannot be read ({error})") from error
+            self._components[name] = _Component(name, part.folder, part.prefix, layers, _by_name(layers))
         self._layers_per_block = _layers_per_block(models_path / "unet" / "config.json")
 
     def find(self, key: AdapterKey) -> tuple[Target, ...]:
-        """Return the layers that a tensor is for, in the order of their rows in it.
+        """Return the layers that a tensor belongs to, in the order of their rows in it.
 
-        Raises AdapterMisfit with the rest of a sentence about the tensor when the model has no such layer.
+        Raises AdapterMisfit, whose message ends a sentence about the tensor, when the model has no such layer.
         """
         component = self._components.get(key.component)
         if component is None:
             raise AdapterMisfit(f"the runtime applies no adapter to the {key.component} of {self._family} models")
-        for names in module_names(key.module, self._layers_per_block):
+        originals = self._family.original_names(key.module, self._layers_per_block)
+        for names in (*diffusers_names(key.module), *originals):
             layers = [component.by_name.get(name) for name in names]
             if all(layers):
                 return tuple(_target(layer, component) for layer in layers if layer is not None)
@@ -90,15 +70,15 @@ class AdapterTargets:
 
 
 def _target(layer: Layer, component: _Component) -> Target:
-    # GenAI looks for the name inside the layers' names: a short path may be the end of another one.
+    # GenAI searches for the name inside the names of all layers: a short path may be the end of a longer one.
     for other in component.layers:
         if other.endswith(f".{layer.path}"):
             raise AdapterMisfit(f"the runtime cannot tell the layer {layer.path!r} from {other!r}")
-    return Target(f"{component.start}{layer.path}/", layer)
+    return Target(f"{component.prefix}{layer.path}/", component.name, layer)
 
 
 def _by_name(layers: Mapping[str, Layer]) -> dict[str, Layer]:
-    """The layers by their path with underscores for dots, also without what an export wraps around it."""
+    """Return the layers by their path with underscores for dots, with and without a prefix that the export added."""
     found: dict[str, Layer] = {}
     for path, layer in layers.items():
         for wrapper in ("", *_WRAPPERS):
@@ -108,7 +88,7 @@ def _by_name(layers: Mapping[str, Layer]) -> dict[str, Layer]:
 
 
 def _layers_per_block(config: Path) -> int:
-    """How many layers a UNet has in each block, which the original names count through."""
+    """Return how many layers a UNet has in each block; original names number them consecutively."""
     try:
         value = json.loads(config.read_text(encoding="utf-8")).get("layers_per_block")
     except (OSError, ValueError, AttributeError, RecursionError):

@@ -1,5 +1,6 @@
 """What is served, as the operator defined it: the validated options of one graph.pbtxt."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -82,6 +83,13 @@ class Graph(_Frozen):
     def is_static(self) -> bool:
         """Whether the models are reshaped to the one resolution that is listed."""
         return len(self.resolution) == 1
+
+    def is_compiled_at_construction(self, devices: Sequence[str]) -> bool:
+        """Return whether its pipelines are compiled while they are constructed, not by ``reshape`` and ``compile()``.
+
+        ``devices`` are those of the worker: one for the whole pipeline, or three.
+        """
+        return len(devices) == 1 and not self.is_static
 
     @property
     def compiled_alphas(self) -> dict[str, float]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from graphs.definition.adapter_options import read_adapters, read_composites
+from graphs.definition.devices import uses_npu
 from graphs.definition.graph import Graph
 from graphs.definition.image_gen_calculator_pb2 import ImageGenCalculatorOptions
 from graphs.definition.source_lines import Source
@@ -35,7 +36,7 @@ def resolve_options(
     limit, default = _limits(message, source, resolutions)
     images, max_images = _images(message, source, static=len(resolutions) == 1)
     steps, max_steps = _steps(message, source)
-    adapters = read_adapters(message, source, folder=folder, graph_name=name, npu=_has_npu(device))
+    adapters = read_adapters(message, source, folder=folder, graph_name=name, npu=uses_npu(device))
     return Graph(
         name=name,
         path=source.path,
@@ -84,10 +85,6 @@ def _device(message: ImageGenCalculatorOptions, source: Source, default_device: 
     return device
 
 
-def _has_npu(device: tuple[str, ...]) -> bool:
-    return any("NPU" in re.split(r"[^A-Z]", part) for part in device)
-
-
 def _plugin_config(message: ImageGenCalculatorOptions, source: Source) -> dict[str, JsonValue]:
     if not message.plugin_config.strip():
         return {}
@@ -105,7 +102,7 @@ def _resolutions(message: ImageGenCalculatorOptions, source: Source, device: tup
             found = Resolution.parse_list(message.resolution)
         except ValueError as error:
             raise source.option_error(str(error), "resolution") from None
-    if _has_npu(device) and len(found) != 1:
+    if uses_npu(device) and len(found) != 1:
         reason = (
             f"The NPU needs exactly one resolution, and {len(found)} are listed; "
             'write one, such as resolution: "512x512", or choose another device.'

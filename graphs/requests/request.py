@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.families.model_facts import Operation
+from graphs.families.family import Operation
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 # OpenAI's own limit for a prompt; the text encoders cut at 77 (CLIP) or max_sequence_length (T5) tokens.

@@ -9,8 +9,9 @@ import secrets
 
 from graphs.definition.graph import Graph, LoraMode
 from graphs.errors import InvalidRequest
-from graphs.families.model_facts import Family, ModelFacts, Operation
-from graphs.families.schedules import draws_noise, nearest_good_steps, single
+from graphs.families.family import Operation
+from graphs.families.model_facts import ModelFacts
+from graphs.families.schedules import draws_noise, nearest_good_steps
 from graphs.repository.repository import Route
 from graphs.requests.request import (
     DISTINCT_SEEDS,
@@ -24,7 +25,6 @@ from graphs.resolution import Resolution
 
 _MAX_GUIDANCE_SCALE = 100.0
 _MAX_ALPHA = 1000.0
-_LCM_ORIGINAL_STEPS = 50
 
 
 def resolve(
@@ -106,7 +106,7 @@ def _guidance_scale(parameters: GenerationParameters, operation: Operation, grap
     static = graph.guidance_scale if graph.is_static else None
     value = parameters.guidance_scale
     if value is None:
-        return static if static is not None else facts.rules.guidance_scale[operation]
+        return static if static is not None else facts.family.guidance_scale[operation]
     if not 0 <= value <= _MAX_GUIDANCE_SCALE:
         raise InvalidRequest(
             f"guidance_scale must be between 0 and {_MAX_GUIDANCE_SCALE:g}, not {value:g}.", param="guidance_scale"
@@ -115,8 +115,8 @@ def _guidance_scale(parameters: GenerationParameters, operation: Operation, grap
         raise InvalidRequest(
             f"guidance_scale must be {static:g}: this model is compiled for it.", param="guidance_scale"
         )
-    compiled_with_guidance = graph.is_static and static is None and facts.rules.negative_prompts > 0
-    if value <= 1 and (facts.rules.guidance_above_one or compiled_with_guidance):
+    compiled_with_guidance = graph.is_static and static is None and facts.family.negative_prompts > 0
+    if value <= 1 and (facts.family.guidance_above_one or compiled_with_guidance):
         why = "this model is compiled for it" if compiled_with_guidance else f"{facts.family} fails below"
         raise InvalidRequest(f"guidance_scale must be above 1: {why}.", param="guidance_scale")
     return value
@@ -127,7 +127,7 @@ def _prompts(parameters: GenerationParameters, facts: ModelFacts, guidance_scale
     if parameters.prompt is None:
         raise InvalidRequest("prompt is required.", param="prompt")
     prompts: dict[str, str | None] = {"prompt": parameters.prompt}
-    limits = {"prompt": facts.rules.prompts, "negative_prompt": facts.rules.negative_prompts}
+    limits = {"prompt": facts.family.prompts, "negative_prompt": facts.family.negative_prompts}
     for stem, count in limits.items():
         for number in (1, 2, 3):
             name = stem if number == 1 else f"{stem}_{number}"
@@ -153,24 +153,15 @@ def _strength(parameters: GenerationParameters, operation: Operation, facts: Mod
             raise InvalidRequest("strength is for edits; leave it out here.", param="strength")
         return None
     if value is None:
-        value = facts.rules.strength[operation]
+        value = facts.family.strength[operation]
     if not 0 <= value <= 1:
         raise InvalidRequest(f"strength must be between 0 and 1, not {value:g}.", param="strength")
-    if not _leaves_a_step(value, steps, facts.family):
+    if not facts.family.leaves_a_step(value, steps):
         raise InvalidRequest(
             f"strength {value:g} of {steps} steps leaves no step to draw; raise strength or num_inference_steps.",
             param="strength",
         )
     return value
-
-
-def _leaves_a_step(strength: float, steps: int, family: Family) -> bool:
-    """GenAI drops the first ``1 - strength`` of the steps, in single precision; each family rounds its own way."""
-    if family in (Family.SD3, Family.FLUX, Family.FLUX_FILL):
-        return single(steps * single(strength)) > 0
-    if family is Family.LCM:  # takes its steps out of the first part of 50; none there ends the process
-        return single(_LCM_ORIGINAL_STEPS * single(strength)) >= 1
-    return single(steps * single(strength)) >= 1
 
 
 def _seed(parameters: GenerationParameters) -> int:
@@ -187,7 +178,7 @@ def _seed(parameters: GenerationParameters) -> int:
 
 def _max_sequence_length(parameters: GenerationParameters, facts: ModelFacts) -> int | None:
     """One length a model: the T5 encoder keeps that of its first generation and refuses every other."""
-    value, served = parameters.max_sequence_length, facts.rules.max_sequence_length
+    value, served = parameters.max_sequence_length, facts.family.max_sequence_length
     if value is None or value == served:
         return served
     problem = f"must be {served} for this model" if served else f"is not used by {facts.family} models"

@@ -26,7 +26,7 @@ def resolve_size(
 
 
 def _default(graph: Graph, facts: ModelFacts, image_size: Resolution | None) -> Resolution:
-    multiple = facts.rules.size_multiple
+    multiple = facts.family.size_multiple
     if graph.default_resolution is not None:
         return graph.default_resolution
     wanted = facts.native_resolution if image_size is None else _rounded(image_size, multiple)
@@ -44,7 +44,7 @@ def _rounded(size: Resolution, multiple: int) -> Resolution:
 
 
 def _check_multiple(size: Resolution, facts: ModelFacts, parameters: GenerationParameters) -> None:
-    multiple = facts.rules.size_multiple
+    multiple = facts.family.size_multiple
     if size.width % multiple or size.height % multiple:
         raise InvalidRequest(
             f"The size is {size}, but both sides must be multiples of {multiple} for {facts.family} models; "

@@ -8,7 +8,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from api.request.schemas import ImageBody
-from graphs.families.model_facts import ModelFacts, Operation, read_model_facts
+from graphs.families.family import Operation
+from graphs.families.model_facts import ModelFacts, read_model_facts
 from graphs.repository.bundled import load_served
 from graphs.repository.repository import Route
 from graphs.requests.input_images import InputPictures, read_pictures

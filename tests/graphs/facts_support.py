@@ -4,24 +4,29 @@ from pathlib import Path
 from typing import Any
 
 from graphs.definition.graph import Graph
-from graphs.families.model_facts import Family, ModelFacts, Operation
+from graphs.families.family import Family, Operation
+from graphs.families.flux import FLUX
+from graphs.families.flux_fill import FLUX_FILL
+from graphs.families.lcm import LCM
+from graphs.families.model_facts import ModelFacts
+from graphs.families.sd import SD
+from graphs.families.sd3 import SD3
 from graphs.repository.repository import Repository, Route
 from graphs.requests.request import GenerationParameters, ResolvedRequest
 from graphs.requests.resolve import resolve
 from graphs.resolution import Resolution
 
 _SCHEDULERS = {
-    Family.LCM: "LCMScheduler",
-    Family.SD3: "FlowMatchEulerDiscreteScheduler",
-    Family.FLUX: "FlowMatchEulerDiscreteScheduler",
-    Family.FLUX_FILL: "FlowMatchEulerDiscreteScheduler",
+    LCM: "LCMScheduler",
+    SD3: "FlowMatchEulerDiscreteScheduler",
+    FLUX: "FlowMatchEulerDiscreteScheduler",
+    FLUX_FILL: "FlowMatchEulerDiscreteScheduler",
 }
 
 
 def facts_of(family: Family, **more: Any) -> ModelFacts:
     """A model of a family, trained for 512x512."""
     values = {
-        "class_name": "Pipeline",
         "native_resolution": Resolution(512, 512),
         "scheduler": _SCHEDULERS.get(family, "DDIMScheduler"),
         "timestep_spacing": "leading",
@@ -50,4 +55,4 @@ def resolved(
 ) -> ResolvedRequest:
     """The request of these parameters, on an SD model unless told; ``prompt`` is given."""
     asked = GenerationParameters.model_validate({"prompt": "a red circle", **parameters})
-    return resolve(asked, operation, route or route_of(), facts or facts_of(Family.SD), image_size)
+    return resolve(asked, operation, route or route_of(), facts or facts_of(SD), image_size)

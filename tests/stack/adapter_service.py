@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from graphs.families.model_facts import Operation
+from graphs.families.family import Operation
 from tests.stack.support import Service, pixels, png, write_graph
 from tests.workers.engine.adapter_support import MODES, Blend, raw_picture
 from tests.workers.engine.engine_support import MODELS, SIDE, make_inputs

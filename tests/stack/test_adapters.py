@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from graphs.definition.pbtxt import read_graph
-from graphs.families.model_facts import Operation
+from graphs.families.family import Operation
 from tests.stack.adapter_service import (
     OPERATIONS,
     adapter_entry,

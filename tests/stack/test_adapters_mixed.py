@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from graphs.families.model_facts import Operation
+from graphs.families.family import Operation
 from tests.stack.adapter_service import adapter_entry, ask, composite_entry, content, tiny
 from tests.stack.support import Service, serving
 from tests.workers.engine.adapter_support import write_native

@@ -19,7 +19,8 @@ import pytest
 
 from config.settings import DownloadSettings, HttpSettings, RedisSettings, RepositorySettings, Settings
 from graphs.errors import EngineError
-from graphs.families.model_facts import Operation, read_model_facts
+from graphs.families.family import Operation
+from graphs.families.model_facts import read_model_facts
 from graphs.requests.request import AdapterSelection, ResolvedRequest
 from tests.api.api_support import serving as api_serving
 from tests.stack.adapter_service import (

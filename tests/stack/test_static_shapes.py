@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from graphs.definition.pbtxt import read_graph
-from graphs.families.model_facts import Operation, read_model_facts
+from graphs.families.family import Operation
+from graphs.families.model_facts import read_model_facts
 from graphs.resolution import Resolution
 from tests.stack.adapter_service import ASKED, OPERATIONS, ask, picture, refused, tiny
 from tests.stack.support import Service, pixels, serving

@@ -5,7 +5,7 @@ GenAI has one mode for all adapters of a pipeline, so the graph's modes become o
 - with a DYNAMIC adapter: dynamic, and every request carries the FUSE adapters at their fixed strength;
 - with a STATIC adapter: static, FUSE and STATIC adapters compiled in side by side;
 - FUSE only: merged into the weights; where those are packed into 8 or 4 bits, which GenAI cannot merge, static;
-- on SD3 always dynamic, with the FUSE and STATIC adapters carried in every request.
+- families that cannot compile adapters in (SD3): always dynamic, and every request carries the FUSE and STATIC ones.
 """
 
 from collections import OrderedDict
@@ -18,8 +18,8 @@ import openvino_genai
 
 from graphs.adapters.fit import AdapterFit, fit_adapter
 from graphs.definition.graph import Graph, LoraMode
-from graphs.errors import EngineError
-from graphs.families.model_facts import Family
+from graphs.errors import AdapterMisfit, EngineError
+from graphs.families.family import Family
 from graphs.requests.request import AdapterSelection
 from workers.engine.adapter_files import convert, zero_adapter
 from workers.engine.pipelines import RUNTIME_ERRORS, reason
@@ -49,13 +49,13 @@ class AdapterSet:
     picture. So in dynamic mode no layer is ever without: one adapter more, of zeros, is part of every blend.
     """
 
-    def __init__(self, graph: Graph, family: Family, *, every_encoder: bool = True) -> None:
+    def __init__(self, graph: Graph, family: Family, *, at_construction: bool = True) -> None:
         """Load the graph's adapters. Raises EngineError naming the first adapter that cannot be used.
 
-        ``every_encoder``: ``LoadOptions.can_adapt_every_encoder`` of the pipelines that they are for.
+        ``at_construction``: whether the pipelines are compiled while they are constructed.
         """
         self._graph, self._family = graph, family
-        self._every_encoder = every_encoder or family is not Family.SDXL
+        self._at_construction = at_construction
         self._fixed = graph.compiled_alphas
         self._loaded: dict[str, _Loaded] = {}
         self._nothing: openvino.Tensor | None = None
@@ -72,8 +72,7 @@ class AdapterSet:
             return LoraMode.DYNAMIC
         if not self._loaded:
             return None
-        if self._family is Family.SD3:
-            # Compiled in, its pipelines refuse to generate: "Cannot change adapters".
+        if not self._family.compiles_adapters:
             return LoraMode.DYNAMIC
         has_static = any(adapter.mode is LoraMode.STATIC for adapter in self._graph.lora_adapters)
         can_merge = all(loaded.fit.takes_merge for loaded in self._loaded.values())
@@ -157,7 +156,7 @@ class AdapterSet:
             converted = convert(fit)
             tensor = openvino.Tensor(converted.content)
             openvino_genai.Adapter(tensor)
-        except EngineError as error:
+        except AdapterMisfit as error:
             raise _unusable(alias, path, error.message, error.code) from error
         except OSError as error:
             raise _unusable(alias, path, f"it cannot be read ({error.strerror})") from error
@@ -166,16 +165,12 @@ class AdapterSet:
         return _Loaded(fit, tensor, converted.strength)
 
     def _check_places(self) -> None:
+        merged = self.mode is LoraMode.FUSE
         for alias, loaded in self._loaded.items():
-            if not self._every_encoder and any("lora_te" in layer for layer in loaded.fit.layers):
-                why = "its part for the text encoders needs one device for the whole model and no static resolution"
-                raise _unusable(alias, loaded.fit.path, why)
-        if self.mode is LoraMode.FUSE:
-            return
-        for alias, loaded in self._loaded.items():
-            if (key := loaded.fit.branch_obstacle) is not None:
-                why = f"the runtime can only merge the tensor {key!r}, as mode: FUSE without other modes does"
-                raise _unusable(alias, loaded.fit.path, why)
+            try:
+                loaded.fit.check_loadable(merged=merged, at_construction=self._at_construction)
+            except AdapterMisfit as error:
+                raise _unusable(alias, loaded.fit.path, error.message) from error
 
     def _check_known(self, selections: Sequence[AdapterSelection]) -> None:
         for selection in selections:

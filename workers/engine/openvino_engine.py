@@ -16,9 +16,12 @@ import numpy as np
 import openvino
 import openvino_genai
 
+from graphs.definition.devices import uses_npu
 from graphs.definition.graph import Graph
 from graphs.errors import EngineError
-from graphs.families.model_facts import ModelFacts, Operation
+from graphs.families.family import Operation
+from graphs.families.model_facts import ModelFacts
+from graphs.families.schedules import makes_other_step_count
 from graphs.requests.request import ResolvedRequest
 from workers.engine.adapters import AdapterSet
 from workers.engine.pipelines import RUNTIME_ERRORS, LoadOptions, load_pipelines, reason, static_batch
@@ -51,8 +54,8 @@ class OpenVinoEngine:
 
         Raises EngineError with a sentence: a file or device that does not exist or cannot be used.
         """
-        every_encoder = len(self._device) == 1 and not self._graph.is_static
-        self._compile(AdapterSet(self._graph, self._facts.family, every_encoder=every_encoder))
+        at_construction = self._graph.is_compiled_at_construction(self._device)
+        self._compile(AdapterSet(self._graph, self._facts.family, at_construction=at_construction))
         return frozenset(self._pipelines)
 
     def generate(self, request: ResolvedRequest, inputs: InputImages | None, on_step: OnStep) -> Generated:
@@ -90,7 +93,7 @@ class OpenVinoEngine:
         The model is compiled again when the adapter changes layers that no other one does. Raises EngineError.
         """
         adapters = self._loaded_adapters()
-        if any(device.startswith("NPU") for device in self._device):
+        if uses_npu(self._device):
             raise EngineError("The NPU cannot switch adapters; none can be added.")
         if not adapters.add(alias, path):
             return
@@ -152,7 +155,7 @@ class OpenVinoEngine:
 
     def _step_limit(self, request: ResolvedRequest) -> int | None:
         """The most steps a call may have, None where GenAI rightly makes another number than asked."""
-        if request.operation is not Operation.GENERATION or self._facts.scheduler == "PNDMScheduler":
+        if request.operation is not Operation.GENERATION or makes_other_step_count(self._facts):
             return None
         return request.num_inference_steps
 

@@ -15,7 +15,8 @@ import openvino_genai
 
 from graphs.definition.graph import Graph
 from graphs.errors import EngineError
-from graphs.families.model_facts import Family, ModelFacts, Operation
+from graphs.families.family import Operation
+from graphs.families.model_facts import ModelFacts
 from workers.engine.devices import device_exists
 
 logger = logging.getLogger(__name__)
@@ -42,18 +43,17 @@ class LoadOptions:
     batch: int
 
     @property
-    def can_adapt_every_encoder(self) -> bool:
-        """Whether the pipelines can be compiled as they are constructed.
+    def is_compiled_at_construction(self) -> bool:
+        """Whether the pipelines are compiled while they are constructed.
 
-        Only then are SDXL's text encoders two for adapters; ``compile()`` looks in both by one name.
+        Only then do adapters of all families reach every text encoder.
         """
-        return len(self.device) == 1 and not self.graph.is_static
+        return self.graph.is_compiled_at_construction(self.device)
 
 
 def static_batch(graph: Graph, facts: ModelFacts) -> int:
     """Return how many images one call draws: 1 unless the graph is compiled for a batch."""
-    # Measured: LCM compiled for a batch fails at its first generation (its timestep_cond keeps batch 1).
-    if not graph.is_static or facts.family is Family.LCM:
+    if not graph.is_static or not facts.family.draws_static_batches:
         return 1
     return graph.num_images_per_prompt or 1
 
@@ -110,7 +110,7 @@ def _derived(kind: type[Any], source: Any, models_path: Path) -> Any:
 
 def _from_disk(kind: type[Any], options: LoadOptions) -> Any:
     graph = options.graph
-    if "adapters" in options.properties and options.can_adapt_every_encoder:
+    if "adapters" in options.properties and options.is_compiled_at_construction:
         return kind(str(graph.models_path), *options.device, **options.properties)
     pipeline = kind(str(graph.models_path))
     if graph.is_static:

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from graphs.families.model_facts import Operation
+from graphs.families.family import Operation
 from graphs.requests.request import ResolvedRequest
 
 Pixels = npt.NDArray[np.uint8]

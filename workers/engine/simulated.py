@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from graphs.families.model_facts import Operation
+from graphs.families.family import Operation
 from graphs.requests.request import ResolvedRequest
 from workers.engine.protocol import Generated, GenerationCancelled, InputImages, OnStep, Pixels, Step
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, load_file, save_file
 
-from graphs.adapters.fit import AdapterMisfit, fit_adapter
+from graphs.adapters.fit import fit_adapter
 from graphs.adapters.layers import read_layers
 from graphs.definition.graph import LoraAdapter
-from graphs.errors import EngineError
+from graphs.errors import AdapterMisfit, EngineError
 from graphs.families.model_facts import read_model_facts
 from tests.workers.engine.adapter_support import (
     LAYERS,

@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from graphs.errors import RepositoryError
-from graphs.families.model_facts import FAMILY_RULES, Family, Operation, read_model_facts
+from graphs.families.family import Family
+from graphs.families.flux import FLUX
+from graphs.families.flux_fill import FLUX_FILL
+from graphs.families.lcm import LCM
+from graphs.families.model_facts import read_model_facts
+from graphs.families.sd import SD
+from graphs.families.sd3 import SD3
+from graphs.families.sdxl import SDXL
 from graphs.repository.bundled import bundled_model_path
 from graphs.resolution import Resolution
 from tests.graphs.definition.graph_files import MODELS
@@ -30,11 +37,11 @@ def _model(folder: Path, **changed: Any) -> Path:
 @pytest.mark.parametrize(
     ("name", "family", "scheduler", "native"),
     [
-        ("sd", Family.SD, "DDIMScheduler", 128),
-        ("lcm", Family.LCM, "LCMScheduler", 128),
-        ("sdxl", Family.SDXL, "EulerDiscreteScheduler", 128),
-        ("sd3", Family.SD3, "FlowMatchEulerDiscreteScheduler", 128),
-        ("flux", Family.FLUX, "FlowMatchEulerDiscreteScheduler", 1024),
+        ("sd", SD, "DDIMScheduler", 128),
+        ("lcm", LCM, "LCMScheduler", 128),
+        ("sdxl", SDXL, "EulerDiscreteScheduler", 128),
+        ("sd3", SD3, "FlowMatchEulerDiscreteScheduler", 128),
+        ("flux", FLUX, "FlowMatchEulerDiscreteScheduler", 1024),
     ],
 )
 def test_every_familys_model_is_known(name: str, family: Family, scheduler: str, native: int) -> None:
@@ -42,24 +49,23 @@ def test_every_familys_model_is_known(name: str, family: Family, scheduler: str,
     assert (facts.family, facts.scheduler) == (family, scheduler)
     assert (facts.timestep_spacing, facts.num_train_timesteps) == ("leading", 1000)
     assert facts.native_resolution == Resolution(native, native)
-    assert facts.rules is FAMILY_RULES[family]
 
 
 def test_the_bundled_model_is_known() -> None:
     facts = read_model_facts(bundled_model_path())
-    assert (facts.family, facts.native_resolution) == (Family.SD, Resolution(128, 128))
+    assert (facts.family, facts.native_resolution) == (SD, Resolution(128, 128))
 
 
 @pytest.mark.parametrize(
     ("class_name", "family"),
     [
-        ("StableDiffusionPipeline", Family.SD),
-        ("StableDiffusionInpaintPipeline", Family.SD),
-        ("StableDiffusionXLImg2ImgPipeline", Family.SDXL),
-        ("StableDiffusion3Pipeline", Family.SD3),
-        ("LatentConsistencyModelPipeline", Family.LCM),
-        ("FluxPipeline", Family.FLUX),
-        ("FluxFillPipeline", Family.FLUX_FILL),
+        ("StableDiffusionPipeline", SD),
+        ("StableDiffusionInpaintPipeline", SD),
+        ("StableDiffusionXLImg2ImgPipeline", SDXL),
+        ("StableDiffusion3Pipeline", SD3),
+        ("LatentConsistencyModelPipeline", LCM),
+        ("FluxPipeline", FLUX),
+        ("FluxFillPipeline", FLUX_FILL),
     ],
 )
 def test_the_class_name_tells_the_family(tmp_path: Path, class_name: str, family: Family) -> None:
@@ -147,10 +153,3 @@ def test_a_value_that_cannot_be_used_is_refused_with_its_file(
 def test_a_scheduler_that_says_little_has_the_usual_values(tmp_path: Path, scheduler: dict[str, Any]) -> None:
     facts = read_model_facts(_model(tmp_path, scheduler__scheduler_config=scheduler))
     assert (facts.scheduler, facts.timestep_spacing, facts.num_train_timesteps) == ("", "leading", 1000)
-
-
-def test_every_family_has_rules_for_every_operation() -> None:
-    assert set(FAMILY_RULES) == set(Family)
-    for rules in FAMILY_RULES.values():
-        assert set(rules.guidance_scale) == set(Operation)
-        assert set(rules.strength) == {Operation.EDIT, Operation.INPAINTING}

@@ -1,10 +1,11 @@
 import pytest
 
-from graphs.families.model_facts import Family
-from graphs.families.schedules import draws_noise, nearest_good_steps, single
+from graphs.families.schedules import draws_noise, nearest_good_steps
+from graphs.families.sd import SD
+from graphs.families.sdxl import SDXL
 from tests.graphs.facts_support import facts_of
 
-TRAILING = facts_of(Family.SDXL, scheduler="EulerDiscreteScheduler", timestep_spacing="trailing")
+TRAILING = facts_of(SDXL, scheduler="EulerDiscreteScheduler", timestep_spacing="trailing")
 NOISE_OF_1000 = """9 11 12 18 21 22 30 31 34 35 36 42 43 48 49 53 54 56 61 62 63 66 67 68 69 70 73 74 75 77 78 79 90 93
  95 97"""
 
@@ -26,17 +27,17 @@ def test_the_counts_that_draw_noise_with_trailing_spacing_are_known() -> None:
     ],
 )
 def test_other_schedules_always_draw_a_picture(scheduler: str, spacing: str) -> None:
-    facts = facts_of(Family.SD, scheduler=scheduler, timestep_spacing=spacing)
+    facts = facts_of(SD, scheduler=scheduler, timestep_spacing=spacing)
     assert not any(draws_noise(facts, steps) for steps in range(1, 101))
 
 
 def test_pndm_with_linspace_spacing_draws_noise_at_seven_steps_only() -> None:
-    facts = facts_of(Family.SD, scheduler="PNDMScheduler", timestep_spacing="linspace")
+    facts = facts_of(SD, scheduler="PNDMScheduler", timestep_spacing="linspace")
     assert [steps for steps in range(1, 101) if draws_noise(facts, steps)] == [7]
 
 
 def test_the_number_of_training_steps_matters() -> None:
-    facts = facts_of(Family.SD, timestep_spacing="trailing", num_train_timesteps=1024)
+    facts = facts_of(SD, timestep_spacing="trailing", num_train_timesteps=1024)
     assert not draws_noise(facts, 16)
     assert [s for s in range(1, 101) if draws_noise(facts, s)] != [s for s in range(1, 101) if draws_noise(TRAILING, s)]
 
@@ -47,8 +48,3 @@ def test_the_number_of_training_steps_matters() -> None:
 )
 def test_the_nearest_good_counts_are_suggested(steps: int, limit: int, good: list[int]) -> None:
     assert nearest_good_steps(TRAILING, steps, limit) == good
-
-
-@pytest.mark.parametrize(("value", "rounded"), [(0.5, 0.5), (0.1, 0.10000000149011612), (1e-60, 0.0)])
-def test_single_precision_is_the_machines(value: float, rounded: float) -> None:
-    assert single(value) == rounded

@@ -4,13 +4,18 @@ from typing import Any
 import pytest
 
 from graphs.errors import InvalidRequest
-from graphs.families.model_facts import Family, Operation
+from graphs.families.family import Family, Operation
+from graphs.families.flux import FLUX
+from graphs.families.flux_fill import FLUX_FILL
+from graphs.families.lcm import LCM
+from graphs.families.sd import SD
+from graphs.families.sd3 import SD3
+from graphs.families.sdxl import SDXL
 from graphs.requests.request import DISTINCT_SEEDS
 from graphs.resolution import Resolution
 from tests.graphs.facts_support import facts_of, resolved, route_of
 
 G, E, I = Operation.GENERATION, Operation.EDIT, Operation.INPAINTING  # noqa: E741
-SD, LCM, SDXL, SD3, FLUX, FILL = Family.SD, Family.LCM, Family.SDXL, Family.SD3, Family.FLUX, Family.FLUX_FILL
 STATIC = (Resolution(512, 512),)
 
 
@@ -40,7 +45,7 @@ def test_a_prompt_alone_is_enough() -> None:
         (SDXL, (5.0, 5.0, 7.5), (0.3, 0.9999), None),
         (SD3, (7.0, 7.0, 7.0), (0.6, 0.6), 256),
         (FLUX, (3.5, 7.0, 7.0), (0.6, 0.6), 512),
-        (FILL, (30.0, 30.0, 30.0), (1.0, 1.0), 512),
+        (FLUX_FILL, (30.0, 30.0, 30.0), (1.0, 1.0), 512),
     ],
 )
 def test_each_family_has_its_defaults(
@@ -176,7 +181,7 @@ PROMPTS = ("prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "nega
         (SDXL, {"prompt_2", "negative_prompt", "negative_prompt_2"}),
         (SD3, set(PROMPTS)),
         (FLUX, {"prompt_2"}),
-        (FILL, {"prompt_2"}),
+        (FLUX_FILL, {"prompt_2"}),
     ],
 )
 @pytest.mark.parametrize("name", PROMPTS)
@@ -241,8 +246,8 @@ STRENGTHS = [
     (FLUX, 8, 0.12, True),
     (FLUX, 1, 0.0, False),
     (FLUX, 1, 1.0, True),
-    (FILL, 4, 0.01, True),
-    (FILL, 4, 0.0, False),
+    (FLUX_FILL, 4, 0.01, True),
+    (FLUX_FILL, 4, 0.0, False),
     (LCM, 4, 0.02, True),
     (LCM, 4, 0.0199, False),
     (LCM, 100, 0.019, False),
@@ -282,7 +287,7 @@ def test_the_seed_that_is_reported_is_the_one_that_draws(given: int, drawn: int)
     assert resolved(rng_seed=given).rng_seed == drawn
 
 
-@pytest.mark.parametrize(("family", "served"), [(SD3, 256), (FLUX, 512), (FILL, 512)])
+@pytest.mark.parametrize(("family", "served"), [(SD3, 256), (FLUX, 512), (FLUX_FILL, 512)])
 def test_max_sequence_length_is_one_per_model(family: Family, served: int) -> None:
     assert resolved(facts=facts_of(family), max_sequence_length=served).max_sequence_length == served
     for other in (served - 1, served * 2, 0):

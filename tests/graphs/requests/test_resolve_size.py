@@ -3,11 +3,14 @@ from typing import Any
 import pytest
 
 from graphs.errors import InvalidRequest
-from graphs.families.model_facts import Family, Operation
+from graphs.families.family import Family, Operation
+from graphs.families.flux import FLUX
+from graphs.families.sd import SD
+from graphs.families.sd3 import SD3
+from graphs.families.sdxl import SDXL
 from graphs.resolution import Resolution
 from tests.graphs.facts_support import facts_of, resolved, route_of
 
-SD, SDXL, SD3, FLUX = Family.SD, Family.SDXL, Family.SD3, Family.FLUX
 R = Resolution
 
 
@@ -86,7 +89,7 @@ def test_a_size_that_the_model_cannot_draw_is_refused_with_the_nearest(
     family: Family, width: int, height: int, nearest: str
 ) -> None:
     refusal = _refusal(family, width=width, height=height)
-    multiple = facts_of(family).rules.size_multiple
+    multiple = facts_of(family).family.size_multiple
     assert (refusal.param, refusal.code) == ("width" if width % multiple else "height", "invalid_size")
     assert f"{width}x{height}" in refusal.message
     assert f"the nearest is {nearest}." in refusal.message

@@ -12,7 +12,8 @@ import openvino
 import openvino_genai
 from safetensors.numpy import load_file, save_file
 
-from graphs.families.model_facts import Operation, read_model_facts
+from graphs.families.family import Operation
+from graphs.families.model_facts import read_model_facts
 from graphs.requests.request import AdapterSelection
 from tests.workers.engine.engine_support import CLASSES, F32, MODELS, copy_model, draw, draw_raw, make_request
 from workers.engine.openvino_engine import OpenVinoEngine

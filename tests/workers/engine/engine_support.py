@@ -10,7 +10,8 @@ import openvino
 import openvino_genai
 
 from graphs.definition.graph import Graph
-from graphs.families.model_facts import ModelFacts, Operation, read_model_facts
+from graphs.families.family import Operation
+from graphs.families.model_facts import ModelFacts, read_model_facts
 from graphs.requests.request import ResolvedRequest
 from workers.engine.openvino_engine import OpenVinoEngine
 from workers.engine.protocol import Generated, InputImages, OnStep, Pixels, Step
@@ -47,10 +48,10 @@ def make_request(facts: ModelFacts, operation: Operation, **changes: Any) -> Res
         "height": SIDE,
         "num_images_per_prompt": 1,
         "num_inference_steps": STEPS,
-        "guidance_scale": facts.rules.guidance_scale[operation],
+        "guidance_scale": facts.family.guidance_scale[operation],
         "strength": None if operation is Operation.GENERATION else 0.9,
         "rng_seed": 7,
-        "max_sequence_length": facts.rules.max_sequence_length,
+        "max_sequence_length": facts.family.max_sequence_length,
     }
     return ResolvedRequest(**{**fields, **changes})
 

@@ -8,7 +8,7 @@ import pytest
 
 from graphs.definition.graph import CompositeComponent, CompositeLoraAdapter, LoraAdapter, LoraMode
 from graphs.errors import EngineError
-from graphs.families.model_facts import Operation
+from graphs.families.family import Operation
 from graphs.resolution import Resolution
 from tests.workers.engine.adapter_support import (
     LAYERS,

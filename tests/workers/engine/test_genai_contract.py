@@ -7,8 +7,12 @@ from typing import Any
 import openvino_genai
 import pytest
 
-from graphs.families.model_facts import Family, FamilyRules, ModelFacts, Operation, read_model_facts
-from graphs.families.schedules import draws_noise, single
+from graphs.families.family import Family, Operation
+from graphs.families.flux_fill import FLUX_FILL
+from graphs.families.lcm import LCM
+from graphs.families.model_facts import ModelFacts, read_model_facts
+from graphs.families.schedules import draws_noise
+from graphs.families.strength import single
 from tests.workers.engine.engine_support import CLASSES, F32, FAMILIES, MODELS, SIDE, copy_model, edit_json
 
 PROMPTS = ("prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3")
@@ -20,8 +24,8 @@ class Asked:
     pipeline: Any
 
     @property
-    def rules(self) -> FamilyRules:
-        return self.facts.rules
+    def family(self) -> Family:
+        return self.facts.family
 
     def accepts(self, **options: Any) -> bool:
         fields = {"width": SIDE, "height": SIDE, "num_inference_steps": 1, "guidance_scale": 5.0, **options}
@@ -48,23 +52,23 @@ def reported(config: Any, operation: Operation) -> tuple[float, float | None, in
     return config.guidance_scale, strength, None if length == -1 else length
 
 
-def expected(rules: FamilyRules, operation: Operation) -> tuple[float, float | None, int | None]:
-    strength = rules.strength.get(operation)
+def expected(family: Family, operation: Operation) -> tuple[float, float | None, int | None]:
+    strength = family.strength.get(operation)
     return (
-        single(rules.guidance_scale[operation]),
+        single(family.guidance_scale[operation]),
         None if strength is None else single(strength),
-        rules.max_sequence_length,
+        family.max_sequence_length,
     )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_defaults(family: str) -> None:
-    rules = read_model_facts(MODELS / family).rules
-    inpainting = openvino_genai.InpaintingPipeline(str(MODELS / family))
+@pytest.mark.parametrize("name", FAMILIES)
+def test_defaults(name: str) -> None:
+    family = read_model_facts(MODELS / name).family
+    inpainting = openvino_genai.InpaintingPipeline(str(MODELS / name))
 
     for operation, kind in CLASSES.items():
         pipeline = inpainting if operation is Operation.INPAINTING else kind(inpainting)
-        assert reported(pipeline.get_generation_config(), operation) == expected(rules, operation), operation
+        assert reported(pipeline.get_generation_config(), operation) == expected(family, operation), operation
 
 
 def test_defaults_of_flux_fill(tmp_path: Path) -> None:
@@ -73,12 +77,12 @@ def test_defaults_of_flux_fill(tmp_path: Path) -> None:
     facts = read_model_facts(model)
     config = openvino_genai.InpaintingPipeline(str(model)).get_generation_config()
 
-    assert facts.family is Family.FLUX_FILL
-    assert reported(config, Operation.INPAINTING) == expected(facts.rules, Operation.INPAINTING)
+    assert facts.family is FLUX_FILL
+    assert reported(config, Operation.INPAINTING) == expected(facts.family, Operation.INPAINTING)
 
 
 def test_size_multiple(asked: Asked) -> None:
-    multiple = asked.rules.size_multiple
+    multiple = asked.family.size_multiple
 
     for side in ("width", "height"):
         assert asked.accepts(**{side: SIDE + multiple})
@@ -86,21 +90,21 @@ def test_size_multiple(asked: Asked) -> None:
 
 
 def test_prompts(asked: Asked) -> None:
-    taken = {f"prompt_{number}" for number in range(2, asked.rules.prompts + 1)}
-    taken |= set(PROMPTS[2 : 2 + asked.rules.negative_prompts])
+    taken = {f"prompt_{number}" for number in range(2, asked.family.prompts + 1)}
+    taken |= set(PROMPTS[2 : 2 + asked.family.negative_prompts])
 
     assert {name for name in PROMPTS if asked.accepts(**{name: "blue"})} == taken
 
 
 def test_guidance(asked: Asked) -> None:
     for guidance_scale in (0.0, 1.0):
-        assert asked.accepts(guidance_scale=guidance_scale) is not asked.rules.guidance_above_one
+        assert asked.accepts(guidance_scale=guidance_scale) is not asked.family.guidance_above_one
         assert not asked.accepts(guidance_scale=guidance_scale, negative_prompt="blue")
     assert asked.accepts(guidance_scale=1.01)
 
 
 def test_sequence_length_stays_that_of_the_first_generation(asked: Asked) -> None:
-    length = asked.rules.max_sequence_length
+    length = asked.family.max_sequence_length
 
     assert asked.accepts()
     if length is None:  # not looked at
@@ -156,5 +160,5 @@ def test_leading_spacing_makes_the_steps_it_was_asked_for(asked: Asked) -> None:
 
     for steps in (1, 9, 11, 21):
         assert not draws_noise(facts, steps)
-        if facts.family is not Family.LCM or steps <= 50:
+        if facts.family is not LCM or steps <= 50:
             assert steps_made(asked.pipeline, steps) == steps

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from graphs.errors import EngineError
-from graphs.families.model_facts import ModelFacts, Operation, read_model_facts
+from graphs.families.family import Operation
+from graphs.families.model_facts import ModelFacts, read_model_facts
 from tests.workers.engine.engine_support import (
     CLASSES,
     F32,
@@ -149,8 +150,8 @@ def test_each_step_is_measured_for_itself(loaded: Loaded) -> None:
 def test_every_prompt_of_the_family_takes_effect(loaded: Loaded) -> None:
     plain = make_request(loaded.facts, Operation.GENERATION, guidance_scale=8.0)
     base = draw(loaded.engine, plain).images
-    names = [f"prompt_{number}" for number in range(2, loaded.facts.rules.prompts + 1)]
-    names += ["negative_prompt", "negative_prompt_2", "negative_prompt_3"][: loaded.facts.rules.negative_prompts]
+    names = [f"prompt_{number}" for number in range(2, loaded.facts.family.prompts + 1)]
+    names += ["negative_prompt", "negative_prompt_2", "negative_prompt_3"][: loaded.facts.family.negative_prompts]
 
     for name in names:
         changed = draw(loaded.engine, plain.model_copy(update={name: "blue whale, water, sky"})).images

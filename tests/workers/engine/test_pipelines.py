@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from graphs.errors import EngineError
-from graphs.families.model_facts import Operation, read_model_facts
+from graphs.families.family import Operation
+from graphs.families.model_facts import read_model_facts
 from graphs.resolution import Resolution
 from tests.workers.engine.engine_support import (
     MODELS,

@@ -9,7 +9,8 @@ from safetensors.numpy import load_file, save_file
 
 from graphs.definition.graph import LoraAdapter, LoraMode
 from graphs.errors import EngineError
-from graphs.families.model_facts import Operation, read_model_facts
+from graphs.families.family import Operation
+from graphs.families.model_facts import read_model_facts
 from graphs.resolution import Resolution
 from tests.workers.engine.adapter_support import UNET, picture, raw_picture, write_kohya, write_native
 from tests.workers.engine.engine_support import MODELS, SIDE, go_on, load_engine, make_graph, make_request

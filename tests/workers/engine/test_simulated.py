@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphs.families.model_facts import Operation
+from graphs.families.family import Operation
 from graphs.requests.request import AdapterSelection, ResolvedRequest
 from workers.engine.protocol import GenerationCancelled, InputImages, Pixels, Step
 from workers.engine.simulated import SimulatedEngine

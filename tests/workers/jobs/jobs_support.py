@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import redis
 
 from config.settings import JobSettings, RedisSettings
-from graphs.families.model_facts import Operation
+from graphs.families.family import Operation
 from graphs.requests.request import ResolvedRequest
 from workers.jobs.claims import Claim, Claims
 from workers.jobs.events import JobEvent, JobEvents

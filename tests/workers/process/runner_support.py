@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from graphs.families.model_facts import Operation
+from graphs.families.family import Operation
 from graphs.requests.request import ResolvedRequest
 from tests.workers.jobs.jobs_support import GRAPH
 from workers.engine.protocol import Engine, Generated, GenerationCancelled, InputImages, OnStep, Step

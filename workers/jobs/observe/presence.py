@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from graphs.families.model_facts import Operation
+from graphs.families.family import Operation
 
 ALIVE_S = 15.0
 

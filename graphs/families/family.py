@@ -1,0 +1,83 @@
+"""What a model family is: everything that depends on the kind of the pipeline, in one object.
+
+The rules are what OpenVINO GenAI 2026.4 was measured to accept; ``tests/workers/engine/test_genai_contract.py`` asks
+the runtime itself.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Operation(StrEnum):
+    """What a request does: generate from text, edit an image, or repaint the masked part of one."""
+
+    GENERATION = "generation"
+    EDIT = "edit"
+    INPAINTING = "inpainting"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterComponent:
+    """A part of the model that LoRA adapters can change.
+
+    ``folder`` is its folder in the models directory; ``prefix`` is what GenAI expects in front of its layers' names.
+    """
+
+    folder: str
+    prefix: str
+
+
+def no_original_names(module: str, layers_per_block: int) -> tuple[tuple[str, ...], ...]:
+    """Return no names: the original checkpoints of the family call their layers as diffusers does."""
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Family:
+    """The rules of one model family. Two families are equal only if they are the same object.
+
+    Of requests:
+    ``class_names``: the diffusers classes whose exports belong to the family, as model_index.json names them;
+    ``prompts``, ``negative_prompts``: the number of text encoders that take a prompt of their own;
+    ``guidance_scale``, ``strength``: the defaults of an operation;
+    ``size_multiple``: both sides of an image are multiples of it, in pixels;
+    ``guidance_above_one``: whether a guidance scale of 1 or less fails;
+    ``max_sequence_length``: the tokens of the T5 encoder, None without one;
+    ``leaves_a_step``: takes strength and steps, and returns whether an edit has a step left to draw.
+
+    Of loading:
+    ``draws_static_batches``: whether a model that is compiled for a batch can draw it in one call.
+
+    Of LoRA adapters:
+    ``adapter_components``: the parts that take them, by the name that adapter files use (see ``adapters/keys.py``);
+    ``original_names``: takes a module's name (underscores for dots) and the UNet's layers per block, and returns
+    the names of the same layer in the diffusers model where the name is that of the original checkpoint;
+    ``compiles_adapters``: whether adapters can be compiled in (STATIC or FUSE);
+    ``encoder_adapters_need_construction``: whether adapters reach the text encoders only in pipelines that are
+    compiled while they are constructed.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    prompts: int
+    negative_prompts: int
+    guidance_scale: Mapping[Operation, float]
+    strength: Mapping[Operation, float]
+    leaves_a_step: Callable[[float, int], bool]
+    size_multiple: int = 8
+    guidance_above_one: bool = False
+    max_sequence_length: int | None = None
+    draws_static_batches: bool = True
+    adapter_components: Mapping[str, AdapterComponent]
+    original_names: Callable[[str, int], tuple[tuple[str, ...], ...]] = no_original_names
+    compiles_adapters: bool = True
+    encoder_adapters_need_construction: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def for_every_operation(value: float) -> dict[Operation, float]:
+    """Return the same default for each operation."""
+    return dict.fromkeys(Operation, value)

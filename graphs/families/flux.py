@@ -1,0 +1,57 @@
+"""FLUX.1."""
+
+import re
+
+from graphs.families.family import AdapterComponent, Family, Operation
+from graphs.families.strength import leaves_part_of_a_step
+
+_BLOCK = re.compile(r"(double|single)_blocks_(\d+)_(.+)")
+_LEAVES = {
+    "img_attn_qkv": ("attn_to_q", "attn_to_k", "attn_to_v"),
+    "txt_attn_qkv": ("attn_add_q_proj", "attn_add_k_proj", "attn_add_v_proj"),
+    "img_attn_proj": ("attn_to_out_0",),
+    "txt_attn_proj": ("attn_to_add_out",),
+    "img_mlp_0": ("ff_net_0_proj",),
+    "img_mlp_2": ("ff_net_2",),
+    "txt_mlp_0": ("ff_context_net_0_proj",),
+    "txt_mlp_2": ("ff_context_net_2",),
+    "img_mod_lin": ("norm1_linear",),
+    "txt_mod_lin": ("norm1_context_linear",),
+    "linear1": ("attn_to_q", "attn_to_k", "attn_to_v", "proj_mlp"),
+    "linear2": ("proj_out",),
+    "modulation_lin": ("norm_linear",),
+}
+
+
+def original_names(module: str, layers_per_block: int) -> tuple[tuple[str, ...], ...]:
+    """Return the diffusers names of a layer of Black Forest Labs' checkpoints, nothing for another name.
+
+    One layer of theirs may be several in diffusers; these come in the order of its output rows.
+    """
+    block = _BLOCK.fullmatch(module)
+    leaves = _LEAVES.get(block[3]) if block else None
+    if block is None or leaves is None:
+        return ()
+    kind = "transformer_blocks" if block[1] == "double" else "single_transformer_blocks"
+    return (tuple(f"{kind}_{block[2]}_{leaf}" for leaf in leaves),)
+
+
+# Measured: of the two text encoders only the first takes an adapter.
+ADAPTER_COMPONENTS = {
+    "denoiser": AdapterComponent(folder="transformer", prefix="transformer."),
+    "text_encoder": AdapterComponent(folder="text_encoder", prefix="lora_te."),
+}
+
+FLUX = Family(
+    name="FLUX",
+    class_names=("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"),
+    prompts=2,
+    negative_prompts=0,
+    guidance_scale={Operation.GENERATION: 3.5, Operation.EDIT: 7.0, Operation.INPAINTING: 7.0},
+    strength={Operation.EDIT: 0.6, Operation.INPAINTING: 0.6},
+    leaves_a_step=leaves_part_of_a_step,
+    size_multiple=16,
+    max_sequence_length=512,
+    adapter_components=ADAPTER_COMPONENTS,
+    original_names=original_names,
+)
