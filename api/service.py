@@ -21,9 +21,9 @@ from graphs.requests.request import GenerationParameters
 from graphs.requests.resolve import resolve
 from workers.jobs.events import EventReader, JobEvent, JobEvents
 from workers.jobs.job import Job, Status
-from workers.jobs.observe.metrics_view import MetricsView
+from workers.jobs.observe.metrics import MetricsView
 from workers.jobs.observe.presence import WorkerPresence
-from workers.jobs.observe.queue_view import Outlook, QueueView
+from workers.jobs.observe.queue_view import QueueEstimate, QueueView
 from workers.jobs.request_rates import RequestRates
 from workers.jobs.store import JobStore, Submission
 
@@ -125,12 +125,12 @@ class ImageService:
             raise JobNotCompleted(f"The job is {job.status}; its pictures are not there yet.")
         return await self.store.artifacts(job)
 
-    async def outlook(self, job: Job) -> Outlook:
+    async def outlook(self, job: Job) -> QueueEstimate:
         """Return the job's place in the queue and about when it will have ended."""
         if job.status.is_final:
-            return Outlook(None, None)
+            return QueueEstimate(None, None)
         ready = [w for w in await self.workers() if w.ready and w.graph == job.request.graph]
-        return await self.queue.outlook(job, len(ready))
+        return await self.queue.estimate(job, len(ready))
 
     async def workers(self) -> list[WorkerPresence]:
         """Return the live workers, as of at most a second ago."""

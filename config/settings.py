@@ -147,7 +147,7 @@ class JobSettings(_Group):
     max_attempts: int = Field(
         3, ge=1, description="How often a job is tried when its workers die; after that it fails as `worker_crashed`."
     )
-    # Together with maxmemory of Redis, these four bound its memory (workers/jobs/bounds.py).
+    # Together with maxmemory of Redis, these four bound its memory (workers/jobs/queue_bounds.py).
     max_queued: int = Field(1000, ge=1, description="Jobs that may wait for a graph.")
     max_queued_bytes: int = Field(
         512 * 2**20, gt=0, description="Size of the jobs that may wait for a graph: requests with their images as PNG."

@@ -22,7 +22,7 @@ from graphs.errors import ConfigurationError, EngineError
 from graphs.families.model_facts import read_model_facts
 from graphs.repository.bundled import load_served
 from workers.engine.factory import make_engine
-from workers.jobs.adapter_registry import AddedAdapters
+from workers.jobs.adapter_registry import AddedAdapterReader
 from workers.jobs.broker import make_celery, wake_worker
 from workers.jobs.claims import Claims
 from workers.jobs.observe.presence import WorkerPresence
@@ -78,7 +78,7 @@ def runner() -> Runner:
     )
     operations = engine.load()
     _shared.load_reports.write(LoadReport(os.getpid(), tuple(sorted(operation.value for operation in operations))))
-    adapters = AdapterSync(engine, graph, AddedAdapters(settings.redis, graph.name), settings.downloads)
+    adapters = AdapterSync(engine, graph, AddedAdapterReader(settings.redis, graph.name), settings.downloads)
     claims = Claims(settings.redis, settings.jobs, OWNER)
     return Runner(claims, engine, graph.name, _shared, time_limit_s=settings.jobs.time_limit_s, adapters=adapters)
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from api.answer.signed_urls import UrlSigner
 from api.request.schemas import ImageData, ImagesResponse, JobBody, JobErrorBody, JobUrls, Usage
 from workers.jobs.job import Job, Status, status_shown
-from workers.jobs.observe.queue_view import Outlook
+from workers.jobs.observe.queue_view import QueueEstimate
 
 CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
@@ -34,7 +34,7 @@ def linked(job: Job, count: int, signer: UrlSigner, base: str) -> ImagesResponse
     return _response(job, [ImageData(url=url) for url in urls])
 
 
-def job_body(job: Job, outlook: Outlook, base: str) -> JobBody:
+def job_body(job: Job, outlook: QueueEstimate, base: str) -> JobBody:
     """Return the job object."""
     request, home = job.request, f"{base}/images/jobs/{job.id}"
     status = status_shown(job, time.time())
@@ -67,7 +67,7 @@ def job_body(job: Job, outlook: Outlook, base: str) -> JobBody:
     )
 
 
-def poll_headers(job: Job, outlook: Outlook) -> dict[str, str]:
+def poll_headers(job: Job, outlook: QueueEstimate) -> dict[str, str]:
     """Return when to ask again: a tenth of what is left, between 0.2 and 10 s; nothing once the job has ended."""
     if job.status.is_final:
         return {}

@@ -12,7 +12,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config.log_context import log_from_here_with
-from workers.jobs.observe.measures import DURATION_BOUNDS_S
+from workers.jobs.observe.metrics import DURATION_BOUNDS_S
 
 # Where the routers stand.
 PREFIXES = ("/v3", "/v1")

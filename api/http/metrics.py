@@ -6,8 +6,15 @@ from dataclasses import dataclass
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from workers.jobs.observe.measures import DURATION_BOUNDS_S, STAGE_BOUNDS_S, STAGES, by_label, histogram
-from workers.jobs.observe.metrics_view import GraphFigures, Snapshot
+from workers.jobs.observe.metrics import (
+    DURATION_BOUNDS_S,
+    STAGE_BOUNDS_S,
+    STAGES,
+    GraphFigures,
+    Snapshot,
+    by_label,
+    histogram,
+)
 
 # Counted by a graph's scripts: field -> (name, help).
 _COUNTERS = {

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from api.request.preferences import read_preference
 from graphs.errors import InvalidRequest
-from workers.jobs.store import Once
+from workers.jobs.store import Idempotency
 
 _KEY_TTL_S = 24 * 3600
 _RETRY_TTL_S = 3600
@@ -32,14 +32,14 @@ class Wishes:
     patience_s: float | None = None
     retry: int | None = None
 
-    def once(self, digest: str) -> Once:
+    def once(self, digest: str) -> Idempotency:
         """Return what makes this request, of which ``digest`` is the digest, the same as an earlier one."""
         if self.idempotency_key is not None:
             key = hashlib.sha256(self.idempotency_key.encode("utf-8", "surrogateescape")).hexdigest()
-            return Once(f"key:{key}", digest, _KEY_TTL_S, "always")
+            return Idempotency(f"key:{key}", digest, _KEY_TTL_S, "always")
         if self.retry is not None and self.wait_s is None:
-            return Once(f"retry:{digest}", digest, _RETRY_TTL_S, "live" if self.retry > 0 else "never")
-        return Once(digest=digest)
+            return Idempotency(f"retry:{digest}", digest, _RETRY_TTL_S, "live" if self.retry > 0 else "never")
+        return Idempotency(digest=digest)
 
 
 def read_wishes(request: Request) -> Wishes:

@@ -36,7 +36,7 @@ class Ask:
                 submission,
                 options=self._options(),
                 job_id=job_id,
-                once=self.wishes.once(self._digest()),
+                idempotency=self.wishes.once(self._digest()),
                 start_by=None if detached or patience is None else time.time() + patience + RETRY_PAUSE_S,
             )
         )

@@ -18,7 +18,7 @@ from api.http.errors import documented
 from api.http.metrics import QueueMetrics
 from api.service import ImageService
 from graphs.errors import AuthenticationFailed, ServiceUnavailable
-from workers.jobs.observe.metrics_view import Snapshot
+from workers.jobs.observe.metrics import Snapshot
 
 log = logging.getLogger(__name__)
 

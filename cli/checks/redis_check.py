@@ -10,7 +10,7 @@ from cli.local.data_folder import is_in_use
 from cli.local.redis_server import check_url, find_binary, prepared_url
 from config.settings import RedisSettings, Settings
 from graphs.errors import ServiceUnavailable
-from workers.jobs.observe.diagnostics import Checkup, RedisFacts, look_at
+from workers.jobs.observe.diagnostics import Diagnostics, RedisFacts, read_diagnostics
 from workers.jobs.redis.connection import other_layout
 from workers.jobs.redis.keys import LAYOUT_VERSION
 
@@ -25,7 +25,7 @@ class RedisReport:
     """What was found, and what Redis told, None where it could not be asked."""
 
     findings: list[Finding]
-    checkup: Checkup | None = None
+    diagnostics: Diagnostics | None = None
 
 
 def check_redis(settings: Settings, graphs: Sequence[str]) -> RedisReport:
@@ -53,17 +53,19 @@ def _none_runs(data_dir: Path) -> Finding:
 def _asked(settings: RedisSettings, graphs: Sequence[str]) -> RedisReport:
     try:
         check_url(settings)
-        checkup = look_at(settings, graphs)
+        diagnostics = read_diagnostics(settings, graphs)
     except UserError as error:
         sentence, _, remedy = str(error).partition("; ")
         return RedisReport([wrong(_REDIS, _sentence(sentence), _sentence(remedy or "see its user and password"))])
     except ServiceUnavailable as error:
         remedy = "See that the user in REDIS_URL may use INFO, TIME and all keys that begin with imagegen."
         return RedisReport([wrong(_REDIS, error.message, remedy)])
-    findings = list(_judged(checkup.redis))
+    findings = list(_judged(diagnostics.redis))
     if not findings:
-        findings = [ok(_REDIS, f"It answers (version {checkup.redis.version}), keeps jobs on disk and evicts nothing.")]
-    return RedisReport(findings, checkup)
+        findings = [
+            ok(_REDIS, f"It answers (version {diagnostics.redis.version}), keeps jobs on disk and evicts nothing.")
+        ]
+    return RedisReport(findings, diagnostics)
 
 
 def _judged(facts: RedisFacts) -> Iterator[Finding]:

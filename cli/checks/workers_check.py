@@ -5,32 +5,32 @@ from collections.abc import Iterator, Sequence
 
 from cli.checks.finding import Finding, note, ok, wrong
 from cli.checks.redis_check import CLOCKS_AGREE_S
-from workers.jobs.observe.diagnostics import Checkup
+from workers.jobs.observe.diagnostics import Diagnostics
 from workers.jobs.observe.presence import WorkerPresence
 
 _LATELY_S = 600.0
 _TOO_OFTEN = 3
 
 
-def check_workers(checkup: Checkup, graphs: Sequence[str]) -> Iterator[Finding]:
+def check_workers(diagnostics: Diagnostics, graphs: Sequence[str]) -> Iterator[Finding]:
     """Judge the workers of these graphs."""
     for graph in graphs:
-        yield _of_graph(checkup, graph)
-        yield from _crashes(checkup, graph)
-    for worker in checkup.workers:
+        yield _of_graph(diagnostics, graph)
+        yield from _crashes(diagnostics, graph)
+    for worker in diagnostics.workers:
         yield from _clock(worker)
-    if others := sorted({worker.graph for worker in checkup.workers} - set(graphs)):
+    if others := sorted({worker.graph for worker in diagnostics.workers} - set(graphs)):
         message = f"Workers serve {', '.join(others)} as well, which these settings do not."
         yield note("workers", message, "Run `imagegen doctor` with the API's own options.")
-    if checkup.overdue_deliveries:
-        message = f"{checkup.overdue_deliveries} webhooks are overdue: nobody delivers them."
+    if diagnostics.overdue_deliveries:
+        message = f"{diagnostics.overdue_deliveries} webhooks are overdue: nobody delivers them."
         yield wrong("webhooks", message, "Start `imagegen worker --webhooks`.")
 
 
-def _of_graph(checkup: Checkup, graph: str) -> Finding:
-    live = [worker for worker in checkup.workers if worker.graph == graph]
+def _of_graph(diagnostics: Diagnostics, graph: str) -> Finding:
+    live = [worker for worker in diagnostics.workers if worker.graph == graph]
     ready = Counter(worker.device for worker in live if worker.ready)
-    queued = checkup.graphs[graph].queued
+    queued = diagnostics.graphs[graph].queued
     waiting = f" {queued} jobs wait." if queued else ""
     if ready:
         devices = ", ".join(f"{count} on {device}" for device, count in sorted(ready.items()))
@@ -42,8 +42,8 @@ def _of_graph(checkup: Checkup, graph: str) -> Finding:
     return wrong("workers", f"{graph}: no worker runs.{waiting}", remedy)
 
 
-def _crashes(checkup: Checkup, graph: str) -> Iterator[Finding]:
-    lately = [ago for ago in checkup.graphs[graph].crashed_ago_s if ago < _LATELY_S]
+def _crashes(diagnostics: Diagnostics, graph: str) -> Iterator[Finding]:
+    lately = [ago for ago in diagnostics.graphs[graph].crashed_ago_s if ago < _LATELY_S]
     if not lately:
         return
     message = f"{graph}: workers died {len(lately)} times of a job in the last 10 min, {min(lately):.0f} s ago last."

@@ -48,13 +48,13 @@ def examine(settings: Settings) -> list[Finding]:
     models = check_models(settings)
     graphs = sorted(models.graphs)
     redis = check_redis(settings, graphs)
-    served = {worker.graph for worker in redis.checkup.workers if worker.ready} if redis.checkup else set()
+    served = {worker.graph for worker in redis.diagnostics.workers if worker.ready} if redis.diagnostics else set()
     return [
         *check_settings(settings),
         models.finding,
         *check_devices(settings, models.graphs, served),
         *redis.findings,
-        *(check_workers(redis.checkup, graphs) if redis.checkup else ()),
+        *(check_workers(redis.diagnostics, graphs) if redis.diagnostics else ()),
         check_port(settings.http),
         check_disk(settings.data_dir),
     ]

@@ -22,7 +22,7 @@ from redis.retry import Retry
 
 from cli.errors import UserError
 from config.settings import RedisSettings, Settings
-from workers.jobs.bounds import FIXED_BYTES, queue_memory_bytes
+from workers.jobs.queue_bounds import FIXED_BYTES, queue_memory_bytes
 
 _HOST = "127.0.0.1"
 _OLDEST = (6, 2)

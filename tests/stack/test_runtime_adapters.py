@@ -39,7 +39,7 @@ from tests.workers.engine.adapter_support import UNET, write_diffusers, write_ko
 from tests.workers.engine.engine_support import MODELS, make_graph, make_request
 from tests.workers.engine.test_runtime_adapters import OTHER
 from workers.engine.simulated import SimulatedEngine
-from workers.jobs.adapter_registry import AdapterRegistry, AddedAdapter, AddedAdapters
+from workers.jobs.adapter_registry import AdapterRegistry, AddedAdapter, AddedAdapterReader
 from workers.process.adapter_sync import AdapterSync
 
 ADMINISTRATOR, CLIENT = "first-key-0123456789", "other-key-0123456789"
@@ -351,7 +351,7 @@ def prepared(redis_settings: RedisSettings, *added: AddedAdapter) -> AdapterSync
 
     asyncio.run(add_all())
     graph = make_graph(MODELS / "sd")
-    return AdapterSync(SimulatedEngine(0), graph, AddedAdapters(redis_settings, "tiny"), DownloadSettings())
+    return AdapterSync(SimulatedEngine(0), graph, AddedAdapterReader(redis_settings, "tiny"), DownloadSettings())
 
 
 def asking_for(alias: str) -> ResolvedRequest:

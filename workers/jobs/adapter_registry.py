@@ -67,7 +67,7 @@ class AdapterRegistry:
         await self._redis.aclose()
 
 
-class AddedAdapters:
+class AddedAdapterReader:
     """A worker's side: what was added to its graph."""
 
     def __init__(self, redis_settings: RedisSettings, graph: str) -> None:

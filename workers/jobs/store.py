@@ -20,10 +20,10 @@ from graphs.errors import (
     StoreFull,
 )
 from graphs.requests.request import ResolvedRequest
-from workers.jobs.bounds import Bound, QueueBounds, queue_bounds
 from workers.jobs.job import Job, Status, cost_of, job_from_hash, new_job_id
 from workers.jobs.job_options import JobOptions
 from workers.jobs.observe.presence import WorkerPresence, live_workers
+from workers.jobs.queue_bounds import Bound, QueueBounds, queue_bounds
 from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect_async, redis_errors
 from workers.jobs.redis.layout import LAYOUT_SCRIPT, accept_layout, layout_arguments, layout_keys
@@ -31,7 +31,7 @@ from workers.jobs.redis.scripts import script, script_arguments, script_keys
 
 
 @dataclass(frozen=True)
-class Once:
+class Idempotency:
     """What makes a request the same as an earlier one.
 
     ``key`` tells requests apart and is remembered for ``ttl_s`` seconds; ``digest`` is that of the whole request, and
@@ -54,7 +54,7 @@ class Submission:
     image: bytes = b""
     mask: bytes = b""
     job_id: str | None = None
-    once: Once = field(default_factory=Once)
+    idempotency: Idempotency = field(default_factory=Idempotency)
     start_by: float | None = None
 
 
@@ -168,11 +168,16 @@ class JobStore:
 
     def _submit_keys(self, submission: Submission) -> list[str]:
         graph, owner = submission.request.graph, submission.options.owner
-        more = [keys.SEQUENCE, keys.owner_jobs(owner), keys.fairness(graph), keys.once(owner, submission.once.key)]
+        more = [
+            keys.SEQUENCE,
+            keys.owner_jobs(owner),
+            keys.fairness(graph),
+            keys.idempotency(owner, submission.idempotency.key),
+        ]
         return script_keys(graph, more)
 
     def _submit_arguments(self, job_id: str, submission: Submission) -> list[object]:
-        options, once, request = submission.options, submission.once, submission.request
+        options, once, request = submission.options, submission.idempotency, submission.request
         fields: list[object] = ["request", request.model_dump_json(exclude_defaults=True)]
         fields += ["options", options.model_dump_json(exclude_defaults=True)]
         if options.deadline is not None:

@@ -9,14 +9,14 @@ from graphs.definition.graph import Graph
 from graphs.errors import ConfigurationError, EngineError
 from graphs.requests.request import ResolvedRequest
 from workers.engine.protocol import Engine
-from workers.jobs.adapter_registry import AddedAdapter, AddedAdapters
+from workers.jobs.adapter_registry import AddedAdapter, AddedAdapterReader
 from workers.sources.fetch import fetch
 
 
 class AdapterSync:
     """Brings one engine in line with the registry of added adapters, before each request that needs it."""
 
-    def __init__(self, engine: Engine, graph: Graph, added: AddedAdapters, downloads: DownloadSettings) -> None:
+    def __init__(self, engine: Engine, graph: Graph, added: AddedAdapterReader, downloads: DownloadSettings) -> None:
         self._engine = engine
         self._graph = graph
         self._added = added

@@ -12,7 +12,7 @@ from workers.engine.images import decode_inputs, encode
 from workers.engine.protocol import Engine, Generated, GenerationCancelled, InputImages, Step
 from workers.jobs.claims import Claim, Claims, Preview
 from workers.jobs.job import JobError, overdue_error
-from workers.jobs.observe.measures import stages_measured
+from workers.jobs.observe.metrics import stages_measured
 from workers.process.adapter_sync import AdapterSync
 from workers.process.shared_memory import ChildCommand
 

@@ -3,7 +3,7 @@ from starlette.requests import Request
 
 from api.request.headers import Wishes, read_wishes
 from graphs.errors import InvalidRequest
-from workers.jobs.store import Once
+from workers.jobs.store import Idempotency
 
 
 def _read(**headers: str) -> Wishes:
@@ -13,7 +13,7 @@ def _read(**headers: str) -> Wishes:
 
 def test_a_plain_client_wishes_nothing() -> None:
     assert _read() == Wishes()
-    assert Wishes().once("d") == Once(digest="d")
+    assert Wishes().once("d") == Idempotency(digest="d")
 
 
 @pytest.mark.parametrize(
@@ -67,4 +67,4 @@ def test_an_sdks_retry_joins_what_lives() -> None:
 @pytest.mark.parametrize("prefer", ["respond-async", "wait=5"])
 def test_who_does_not_wait_is_not_taken_for_a_retry(prefer: str) -> None:
     wishes = _read(prefer=prefer, x_stainless_retry_count="1")
-    assert wishes.once("d") == Once(digest="d")
+    assert wishes.once("d") == Idempotency(digest="d")

@@ -21,7 +21,7 @@ from tests.cli.cli_support import ROOT, imagegen
 from tests.redis_support import RunningRedis, running_redis
 from tests.stack.support import serving
 from tests.workers.jobs.jobs_support import GRAPH, Upkeep, claims_of, client, submit
-from workers.jobs.observe.diagnostics import look_at
+from workers.jobs.observe.diagnostics import read_diagnostics
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.redis import keys
 
@@ -121,7 +121,7 @@ def test_a_redis_that_does_not_let_us_in(own_redis: RunningRedis, tmp_path: Path
 def test_no_redis_there(tmp_path: Path, url: str, says: str) -> None:
     report = check_redis(settings_for(tmp_path, url), [])
     verdict, text = told(report.findings)
-    assert (verdict, report.checkup) == (Verdict.WRONG, None)
+    assert (verdict, report.diagnostics) == (Verdict.WRONG, None)
     assert says in text
 
 
@@ -162,8 +162,8 @@ def test_nothing_runs_yet(tmp_path: Path) -> None:
 
 
 def of_workers(redis: RedisSettings) -> list[tuple[str, Verdict, str]]:
-    checkup = look_at(redis, [GRAPH])
-    return [(f.area, f.verdict, f"{f.message} {f.remedy}") for f in check_workers(checkup, [GRAPH])]
+    diagnostics = read_diagnostics(redis, [GRAPH])
+    return [(f.area, f.verdict, f"{f.message} {f.remedy}") for f in check_workers(diagnostics, [GRAPH])]
 
 
 def beat(redis: RedisSettings, name: str = "w", graph: str = GRAPH, ready: bool = True) -> None:

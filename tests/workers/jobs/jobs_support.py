@@ -12,8 +12,8 @@ from graphs.requests.request import ResolvedRequest
 from workers.jobs.claims import Claim, Claims
 from workers.jobs.events import JobEvent, JobEvents
 from workers.jobs.job import Job, JobError, Status
-from workers.jobs.observe.metrics_view import MetricsView, Snapshot
-from workers.jobs.observe.queue_view import Outlook, QueueView
+from workers.jobs.observe.metrics import MetricsView, Snapshot
+from workers.jobs.observe.queue_view import QueueEstimate, QueueView
 from workers.jobs.recovery import Recovery
 from workers.jobs.redis import keys
 from workers.jobs.store import JobStore, Submission
@@ -115,8 +115,8 @@ def on_metrics(settings: RedisSettings, graphs: list[str]) -> Snapshot:
     return asyncio.run(read())
 
 
-def outlook(settings: RedisSettings, job: Job, workers: int = 1) -> Outlook:
-    return on_queue(settings, lambda view: view.outlook(job, workers))
+def estimate(settings: RedisSettings, job: Job, workers: int = 1) -> QueueEstimate:
+    return on_queue(settings, lambda view: view.estimate(job, workers))
 
 
 def claims_of(settings: RedisSettings, owner: str = "one", jobs: JobSettings = JOBS) -> Claims:

@@ -18,9 +18,9 @@ from tests.workers.jobs.jobs_support import (
     client,
     ended,
     erase,
+    estimate,
     look,
     on_store,
-    outlook,
     put_in,
     submit,
     waiting,
@@ -333,14 +333,14 @@ def test_graphs_have_queues_of_their_own(redis_settings: RedisSettings) -> None:
     one = submit(redis_settings)
     other = one.request.model_copy(update={"graph": "other"})
     job, is_new = put_in(redis_settings, Submission(other), jobs)
-    assert (is_new, outlook(redis_settings, job).queue_position) == (True, 0)
+    assert (is_new, estimate(redis_settings, job).queue_position) == (True, 0)
 
 
 def test_the_position_counts_those_before(redis_settings: RedisSettings) -> None:
     submitted = [submit(redis_settings) for _ in range(12)]
 
     def positions() -> list[int | None]:
-        return [outlook(redis_settings, look(redis_settings, job)).queue_position for job in submitted]
+        return [estimate(redis_settings, look(redis_settings, job)).queue_position for job in submitted]
 
     assert positions() == list(range(12))
     claimed(redis_settings, submitted[0])

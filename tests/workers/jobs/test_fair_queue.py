@@ -11,8 +11,8 @@ from tests.workers.jobs.jobs_support import (
     claimed,
     claims_of,
     client,
+    estimate,
     look,
-    outlook,
     put_in,
     waiting,
 )
@@ -137,7 +137,7 @@ def test_after_a_job_came_back_newcomers_do_not_overtake_those_who_waited(settle
 def test_the_queue_position_is_the_place_over_all_owners(redis_settings: RedisSettings) -> None:
     jobs = {job.id: job for job in (_submit(redis_settings, owner) for owner in "aaabbc")}
     order = waiting(redis_settings)
-    assert [outlook(redis_settings, jobs[job_id]).queue_position for job_id in order] == list(range(6))
+    assert [estimate(redis_settings, jobs[job_id]).queue_position for job_id in order] == list(range(6))
 
 
 def test_the_book_of_owners_stays_small(redis_settings: RedisSettings) -> None:

@@ -34,7 +34,7 @@ from workers.engine.simulated import SimulatedEngine
 from workers.jobs.claims import Preview
 from workers.jobs.job import Job, JobError, Status
 from workers.jobs.observe.presence import WorkerPresence
-from workers.jobs.store import Once, Submission
+from workers.jobs.store import Idempotency, Submission
 
 _MAX_MEMORY = 32 * 2**20
 _LONG_S = 60
@@ -100,7 +100,7 @@ def test_a_submission_to_an_idle_graph_is_refused_as_well(small: RedisSettings) 
 
 
 def test_the_same_request_again_joins_its_job(small: RedisSettings) -> None:
-    once = Submission(a_request(), once=Once("key:x", "digest", 100, "always"))
+    once = Submission(a_request(), idempotency=Idempotency("key:x", "digest", 100, "always"))
     job, _ = put_in(small, once)
     _fill(small)
     assert put_in(small, once) == (job, False)

@@ -24,7 +24,7 @@ from workers.jobs.claims import Claim
 from workers.jobs.job import Job, Status
 from workers.jobs.redis import keys
 from workers.jobs.redis.scripts import script_arguments, script_keys
-from workers.jobs.store import JobStore, Once, Submission
+from workers.jobs.store import Idempotency, JobStore, Submission
 
 T = TypeVar("T")
 
@@ -84,11 +84,11 @@ def _submitting(submission: Submission) -> Callable[[RedisSettings], Awaitable[t
     return act
 
 
-ONCE = Once("key:x", "digest", 100, "always")
+ONCE = Idempotency("key:x", "digest", 100, "always")
 SUBMISSIONS = {
     "plain": Submission(a_request()),
-    "keyed": Submission(a_request(), once=ONCE),
-    "retried": Submission(a_request(), once=replace(ONCE, join="never")),
+    "keyed": Submission(a_request(), idempotency=ONCE),
+    "retried": Submission(a_request(), idempotency=replace(ONCE, join="never")),
 }
 
 

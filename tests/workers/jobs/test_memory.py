@@ -23,14 +23,14 @@ from tests.workers.jobs.jobs_support import (
     submit,
 )
 from tests.workers.webhooks.webhook_support import job_with_webhook
-from workers.jobs.bounds import kept_memory_bytes, queue_memory_bytes
 from workers.jobs.broker import make_celery, wake_worker
 from workers.jobs.claims import Preview
 from workers.jobs.job import JobError, Status
 from workers.jobs.observe.presence import WorkerPresence
+from workers.jobs.queue_bounds import kept_memory_bytes, queue_memory_bytes
 from workers.jobs.redis import keys
 from workers.jobs.request_rates import RequestRates
-from workers.jobs.store import Once, Submission
+from workers.jobs.store import Idempotency, Submission
 
 # What stays without a time to live: one of each, or one for each graph; all of a bounded size.
 LASTING = re.compile(
@@ -122,8 +122,8 @@ def test_everything_has_a_time_to_live_or_is_one_of_a_few(own: RedisSettings) ->
     """Jobs of every kind and end, webhooks, keys of once only, rates, signs of life, messages."""
     claims, upkeep, celery = claims_of(own), Upkeep(own), make_celery(Settings(redis=own))
     for number in range(40):
-        once = Once(f"key:{number}", "digest", 100, "always")
-        job, _ = put_in(own, Submission(a_request(), image=b"image", mask=b"mask", once=once))
+        once = Idempotency(f"key:{number}", "digest", 100, "always")
+        job, _ = put_in(own, Submission(a_request(), image=b"image", mask=b"mask", idempotency=once))
         if number % 8 == 0:
             cancel(own, job)
             continue

@@ -27,17 +27,17 @@ from workers.jobs.claims import Claim
 from workers.jobs.job import Job, JobError
 from workers.jobs.job_options import JobOptions
 from workers.jobs.redis import keys
-from workers.jobs.store import Once, Submission
+from workers.jobs.store import Idempotency, Submission
 
 # A request without a picture has a few hundred bytes.
 _PICTURE = b"p" * 10_000
 
 
 def _asked(
-    owner: str = "anyone", image: bytes = b"", once: Once | None = None, start_by: float | None = None
+    owner: str = "anyone", image: bytes = b"", once: Idempotency | None = None, start_by: float | None = None
 ) -> Submission:
     options = JobOptions(owner=owner)
-    return Submission(a_request(), options, image=image, once=once or Once(), start_by=start_by)
+    return Submission(a_request(), options, image=image, idempotency=once or Idempotency(), start_by=start_by)
 
 
 BOUNDS: dict[str, tuple[JobSettings, str, str]] = {
@@ -127,7 +127,7 @@ class Counting(RuleBasedStateMachine):
         late=st.booleans(),
     )
     def submit(self, owner: str, size: int, key: str, late: bool) -> None:
-        once = Once(f"key:{key}", "digest", 100, "always") if key else None
+        once = Idempotency(f"key:{key}", "digest", 100, "always") if key else None
         asked = _asked(owner, b"i" * size, once, start_by=1.0 if late else None)
         with contextlib.suppress(QueueFull):
             job, is_new = put_in(self.redis, asked, JobSettings(max_queued=6, max_queued_bytes_per_key=4000))

@@ -45,7 +45,7 @@ class GraphFacts:
 
 
 @dataclass(frozen=True)
-class Checkup:
+class Diagnostics:
     """All that was seen. ``overdue_deliveries``: webhooks that nobody tries to deliver."""
 
     redis: RedisFacts
@@ -54,7 +54,7 @@ class Checkup:
     overdue_deliveries: int
 
 
-def look_at(settings: RedisSettings, graphs: Sequence[str]) -> Checkup:
+def read_diagnostics(settings: RedisSettings, graphs: Sequence[str]) -> Diagnostics:
     """Look at Redis and at these graphs. Raises ServiceUnavailable."""
     client = connect(settings)
     try:
@@ -63,7 +63,7 @@ def look_at(settings: RedisSettings, graphs: Sequence[str]) -> Checkup:
             seconds, microseconds = client.time()
             now = float(seconds) + microseconds / 1e6
             ahead = (before + time.time()) / 2 - now
-            return Checkup(
+            return Diagnostics(
                 redis=_redis_facts(client, ahead),
                 workers=live_workers(client.hgetall(keys.WORKERS), now),
                 graphs={graph: _graph_facts(client, graph, now) for graph in graphs},

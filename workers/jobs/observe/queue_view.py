@@ -13,7 +13,7 @@ _CHUNK = 50
 
 
 @dataclass(frozen=True)
-class Outlook:
+class QueueEstimate:
     """``queue_position``: how many jobs go first (0 = next), None unless it waits. ``eta_s``: seconds to its end."""
 
     queue_position: int | None
@@ -34,14 +34,14 @@ class QueueView:
     def __init__(self, redis_settings: RedisSettings) -> None:
         self._redis = connect_async(redis_settings)
 
-    async def outlook(self, job: Job, workers: int) -> Outlook:
+    async def estimate(self, job: Job, workers: int) -> QueueEstimate:
         """Return a job's place and about when it will have ended, with so many ready workers on its graph.
 
         The estimate is the work ahead of it (steps times megapixels) shared by the workers, and its own, at the
         measured pace of the last jobs; None before the first job of a graph has told the pace.
         """
         if job.status.is_final:
-            return Outlook(None, None)
+            return QueueEstimate(None, None)
         graph = job.request.graph
         with redis_errors():
             pace = await self._redis.get(keys.pace(graph))
@@ -51,9 +51,9 @@ class QueueView:
             work = await self._work_left([raw for raw in [*ahead, *running] if raw.decode() != job.id])
         position = None if rank is None else int(rank)
         if pace is None:
-            return Outlook(position, None)
+            return QueueEstimate(position, None)
         waiting = work / max(1, workers) if job.status is Status.QUEUED else 0.0
-        return Outlook(position, round(float(pace) * (waiting + _left(job.cost, job.step, job.total_steps)), 1))
+        return QueueEstimate(position, round(float(pace) * (waiting + _left(job.cost, job.step, job.total_steps)), 1))
 
     async def page(self, owner: str, *, after: Job | None, limit: int, newest_first: bool, status: str | None) -> Page:
         """Return the owner's jobs that follow ``after`` in the order asked for, at most ``limit``.

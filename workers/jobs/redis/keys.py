@@ -78,7 +78,7 @@ def pace(graph: str) -> str:
 
 
 def metrics(graph: str) -> str:
-    """Hash: what /metrics tells of a graph; workers/jobs/observe/measures.py names its fields."""
+    """Hash: what /metrics tells of a graph; workers/jobs/observe/metrics.py names its fields."""
     return f"{_PREFIX}:metrics:{graph}"
 
 
@@ -102,7 +102,7 @@ def owner_jobs(owner: str) -> str:
     return f"{_PREFIX}:owner:{owner}:jobs"
 
 
-def once(owner: str, digest: str) -> str:
+def idempotency(owner: str, digest: str) -> str:
     """String: the job that a request made, under the digest of what tells this request from others."""
     return f"{_PREFIX}:owner:{owner}:once:{digest}"
 

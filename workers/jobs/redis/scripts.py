@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from config.settings import JobSettings
-from workers.jobs.observe.measures import DURATION_BOUNDS_S, bound_text
+from workers.jobs.observe.metrics import DURATION_BOUNDS_S, bound_text
 from workers.jobs.redis import keys
 from workers.jobs.redis.connection import OTHER_LAYOUT
 

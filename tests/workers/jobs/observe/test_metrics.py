@@ -11,7 +11,7 @@ from tests.workers.jobs.test_lost_answers import LossyProxy
 from tests.workers.process.runner_support import make_runner
 from workers.engine.simulated import SimulatedEngine
 from workers.jobs.job import JobError
-from workers.jobs.observe.measures import STAGE_BOUNDS_S, STAGES, histogram, observation, stages_measured
+from workers.jobs.observe.metrics import STAGE_BOUNDS_S, STAGES, histogram, observation, stages_measured
 from workers.jobs.redis import keys
 from workers.jobs.store import Submission
 

@@ -9,9 +9,9 @@ from tests.workers.jobs.jobs_support import (
     claims_of,
     client,
     ended,
+    estimate,
     look,
     on_queue,
-    outlook,
     put_in,
     submit,
 )
@@ -113,7 +113,7 @@ def _costing(settings: RedisSettings, steps: int) -> Job:
 
 
 def test_before_any_job_ended_nobody_knows_how_long_it_takes(redis_settings: RedisSettings) -> None:
-    assert outlook(redis_settings, submit(redis_settings)).eta_s is None
+    assert estimate(redis_settings, submit(redis_settings)).eta_s is None
 
 
 @pytest.mark.parametrize(("workers", "eta_s"), [(0, 22.0), (1, 22.0), (2, 14.0)])
@@ -124,19 +124,19 @@ def test_the_estimate_is_the_work_ahead_shared_by_workers_and_its_own(
     running, _, job = (_costing(redis_settings, steps) for steps in (4, 6, 3))
     claims, claim = claims_of(redis_settings), claimed(redis_settings, running)
     claims.progress(claim, 2, 4)
-    assert outlook(redis_settings, job, workers).eta_s == eta_s
+    assert estimate(redis_settings, job, workers).eta_s == eta_s
 
 
 def test_of_a_running_job_what_is_left_counts(redis_settings: RedisSettings) -> None:
     _with_pace(redis_settings, 2.0)
     job, _ = _costing(redis_settings, 10), _costing(redis_settings, 10)
     claims_of(redis_settings).progress(claimed(redis_settings, job), 4, 10)
-    found = outlook(redis_settings, look(redis_settings, job))
+    found = estimate(redis_settings, look(redis_settings, job))
     assert (found.queue_position, found.eta_s) == (None, 12.0)
 
 
-def test_an_ended_job_has_no_outlook(redis_settings: RedisSettings) -> None:
-    found = outlook(redis_settings, ended(redis_settings, submit(redis_settings)))
+def test_an_ended_job_has_no_estimate(redis_settings: RedisSettings) -> None:
+    found = estimate(redis_settings, ended(redis_settings, submit(redis_settings)))
     assert (found.queue_position, found.eta_s) == (None, None)
 
 

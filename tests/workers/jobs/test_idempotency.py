@@ -21,16 +21,18 @@ from tests.workers.jobs.jobs_support import (
 from workers.jobs.job import Job, Status
 from workers.jobs.job_options import JobOptions
 from workers.jobs.redis import keys
-from workers.jobs.store import Once, Submission
+from workers.jobs.store import Idempotency, Submission
 
-KEYED = Once("key:mine", "digest", 100, "always")
-FIRST = Once("retry:digest", "digest", 100, "never")
-AGAIN = Once("retry:digest", "digest", 100, "live")
+KEYED = Idempotency("key:mine", "digest", 100, "always")
+FIRST = Idempotency("retry:digest", "digest", 100, "never")
+AGAIN = Idempotency("retry:digest", "digest", 100, "live")
 STATUSES = list(Status)
 
 
-def _asked(once: Once, owner: str = "anyone", job_id: str | None = None, start_by: float | None = None) -> Submission:
-    return Submission(a_request(), options=JobOptions(owner=owner), once=once, job_id=job_id, start_by=start_by)
+def _asked(
+    once: Idempotency, owner: str = "anyone", job_id: str | None = None, start_by: float | None = None
+) -> Submission:
+    return Submission(a_request(), options=JobOptions(owner=owner), idempotency=once, job_id=job_id, start_by=start_by)
 
 
 def _bring(settings: RedisSettings, job: Job, status: Status) -> None:
@@ -57,7 +59,7 @@ def test_the_same_key_with_another_request_is_refused(redis_settings: RedisSetti
     job, _ = put_in(redis_settings, _asked(KEYED))
     _bring(redis_settings, job, status)
     with pytest.raises(IdempotencyConflict):
-        put_in(redis_settings, _asked(Once("key:mine", "other", 100, "always")))
+        put_in(redis_settings, _asked(Idempotency("key:mine", "other", 100, "always")))
 
 
 @pytest.mark.parametrize("status", STATUSES)
@@ -92,40 +94,40 @@ def test_an_erased_job_is_not_joined(redis_settings: RedisSettings) -> None:
 
 def test_a_key_is_remembered_for_its_time(redis_settings: RedisSettings) -> None:
     put_in(redis_settings, _asked(KEYED))
-    key = keys.once("anyone", KEYED.key)
+    key = keys.idempotency("anyone", KEYED.key)
     with client(redis_settings) as behind:
         assert 95 < int(str(behind.ttl(key))) <= 100
         behind.pexpire(key, 10)
         wait_until(lambda: not behind.exists(key))
-    assert put_in(redis_settings, _asked(Once("key:mine", "other", 100, "always")))[1]
+    assert put_in(redis_settings, _asked(Idempotency("key:mine", "other", 100, "always")))[1]
 
 
 def test_requests_without_a_key_leave_none_behind(redis_settings: RedisSettings) -> None:
-    put_in(redis_settings, _asked(Once(digest="digest")))
+    put_in(redis_settings, _asked(Idempotency(digest="digest")))
     with client(redis_settings) as behind:
         assert list(behind.scan_iter("*:once:*")) == []
 
 
 def test_another_owners_key_is_another_key(redis_settings: RedisSettings) -> None:
     first, _ = put_in(redis_settings, _asked(KEYED, "a"))
-    second, is_new = put_in(redis_settings, _asked(Once("key:mine", "other", 100, "always"), "b"))
+    second, is_new = put_in(redis_settings, _asked(Idempotency("key:mine", "other", 100, "always"), "b"))
     assert is_new
     assert {look(redis_settings, job).options.owner for job in (first, second)} == {"a", "b"}
 
 
 def test_a_job_has_the_id_that_its_client_chose(redis_settings: RedisSettings) -> None:
-    job, is_new = put_in(redis_settings, _asked(Once(digest="d"), job_id="my-job"))
+    job, is_new = put_in(redis_settings, _asked(Idempotency(digest="d"), job_id="my-job"))
     assert (job.id, is_new) == ("my-job", True)
-    again, is_new = put_in(redis_settings, _asked(Once(digest="d"), job_id="my-job"))
+    again, is_new = put_in(redis_settings, _asked(Idempotency(digest="d"), job_id="my-job"))
     assert (again.id, is_new) == ("my-job", False)
     assert waiting(redis_settings) == ["my-job"]
 
 
 @pytest.mark.parametrize(("digest", "owner"), [("other", "anyone"), ("d", "other")])
 def test_an_id_belongs_to_its_request_and_owner(redis_settings: RedisSettings, digest: str, owner: str) -> None:
-    put_in(redis_settings, _asked(Once(digest="d"), job_id="my-job"))
+    put_in(redis_settings, _asked(Idempotency(digest="d"), job_id="my-job"))
     with pytest.raises(IdempotencyConflict):
-        put_in(redis_settings, _asked(Once(digest=digest), owner, "my-job"))
+        put_in(redis_settings, _asked(Idempotency(digest=digest), owner, "my-job"))
 
 
 def test_another_owners_job_does_not_exist(redis_settings: RedisSettings) -> None:
@@ -145,7 +147,7 @@ def test_every_submission_counts_as_one_who_waits(redis_settings: RedisSettings)
 
 def test_a_job_that_nobody_waits_for_any_more_is_not_started(redis_settings: RedisSettings) -> None:
     job, _ = put_in(redis_settings, _asked(KEYED, start_by=time.time() - 1))
-    following, _ = put_in(redis_settings, _asked(Once()))
+    following, _ = put_in(redis_settings, _asked(Idempotency()))
     claimed(redis_settings, following)
     late = look(redis_settings, job)
     assert (late.status, late.error and late.error.code) == (Status.CANCELLED, "deadline_exceeded")

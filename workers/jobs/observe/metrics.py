@@ -1,0 +1,150 @@
+"""A graph's metrics: the fields of its hash in Redis, the buckets of its histograms, and how ``/metrics`` reads them.
+
+The script that makes a transition counts it in the same step (``lua/counting.lua``). So every figure is exact, outlives
+every process, and is the same in all API processes. A histogram ``NAME`` has a field ``NAME:le:BOUND`` for each bucket
+(which counts only what fell into that bucket) and ``NAME:us``, the sum in microseconds.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from config.settings import RedisSettings
+from workers.jobs.observe.presence import WorkerPresence, live_workers
+from workers.jobs.redis import keys
+from workers.jobs.redis.connection import connect_async, redis_errors
+
+# From a queue that is empty to a job's longest life: waiting, whole jobs, whole generations.
+DURATION_BOUNDS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+# From a tiny model's encoder to a step of a large one on a CPU.
+STAGE_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+STEP = "denoise_step"
+# In the order in which a job goes through them.
+STAGES = ("prepare", "text_encode", "vae_encode", STEP, "vae_decode", "encode", "store")
+# A worker's ``seconds`` hold more than stages: the sum of the steps, and the whole generation.
+_NOT_STAGES = ("denoise", "generate")
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Cumulative counts by upper bound (as Prometheus wants them), and the sum in seconds."""
+
+    buckets: list[tuple[str, int]]
+    sum_s: float
+
+
+def bound_text(bound_s: float) -> str:
+    """Return a bound as it stands in field names and labels."""
+    return f"{bound_s:.6g}"
+
+
+def observation(name: str, bounds_s: tuple[float, ...], values_s: Iterable[float]) -> Counter[str]:
+    """Return what these values add to the histogram ``name``, by field."""
+    added: Counter[str] = Counter()
+    for value_s in values_s:
+        place = bisect_left(bounds_s, value_s)
+        added[f"{name}:le:{bound_text(bounds_s[place]) if place < len(bounds_s) else 'inf'}"] += 1
+        added[f"{name}:us"] += max(0, round(value_s * 1e6))
+    return added
+
+
+def stages_measured(seconds: Mapping[str, float], steps_s: Iterable[float] = ()) -> Counter[str]:
+    """Return what one job's ``seconds`` by stage, and the seconds of each of its steps, add to the graph's metrics.
+
+    A stage that took no time at all was not gone through (there is no VAE encoder in text to image).
+    """
+    added = observation(f"stage/{STEP}", STAGE_BOUNDS_S, steps_s)
+    for stage, value_s in seconds.items():
+        if stage == "generate":
+            added += observation("generate", DURATION_BOUNDS_S, [value_s])
+        elif stage not in _NOT_STAGES and value_s > 0:
+            added += observation(f"stage/{stage}", STAGE_BOUNDS_S, [value_s])
+    return added
+
+
+def histogram(stored: Mapping[str, int], name: str, bounds_s: tuple[float, ...]) -> Histogram:
+    """Read the histogram ``name`` out of a graph's metrics hash."""
+    total, buckets = 0, []
+    for bound in [*map(bound_text, bounds_s), "inf"]:
+        total += stored.get(f"{name}:le:{bound}", 0)
+        buckets.append(("+Inf" if bound == "inf" else bound, total))
+    return Histogram(buckets, stored.get(f"{name}:us", 0) / 1e6)
+
+
+def by_label(stored: Mapping[str, int], beginning: str) -> dict[str, int]:
+    """Return the counts of fields ``beginning:LABEL`` by label, in a fixed order."""
+    found = {field.removeprefix(f"{beginning}:"): n for field, n in stored.items() if field.startswith(f"{beginning}:")}
+    return dict(sorted(found.items()))
+
+
+_PER_GRAPH = 4
+
+
+@dataclass(frozen=True)
+class GraphFigures:
+    """A graph's queue at this moment, and all that was counted of its jobs (``workers/jobs/observe/metrics.py``)."""
+
+    queued: int
+    running: int
+    oldest_wait_s: float
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All figures of one moment. ``max_memory_bytes`` is 0 where Redis has no limit."""
+
+    graphs: Mapping[str, GraphFigures]
+    workers: Sequence[WorkerPresence]
+    deliveries: int
+    memory_bytes: int
+    max_memory_bytes: int
+
+
+class MetricsView:
+    """Reads the figures."""
+
+    def __init__(self, redis_settings: RedisSettings) -> None:
+        self._redis = connect_async(redis_settings)
+
+    async def read(self, graphs: Sequence[str]) -> Snapshot:
+        """Return the figures of these graphs. Raises ServiceUnavailable."""
+        with redis_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            for graph in graphs:
+                pipeline.zcard(keys.queued(graph))
+                pipeline.zcard(keys.running(graph))
+                pipeline.zrange(keys.waiting(graph), 0, 0, withscores=True)
+                pipeline.hgetall(keys.metrics(graph))
+            pipeline.time()
+            pipeline.hgetall(keys.WORKERS)
+            pipeline.zcard(keys.DELIVERIES)
+            pipeline.info("memory")
+            *of_graphs, (seconds, microseconds), beats, deliveries, memory = await pipeline.execute()
+        now = seconds + microseconds / 1e6
+        parts = [of_graphs[place : place + _PER_GRAPH] for place in range(0, len(of_graphs), _PER_GRAPH)]
+        return Snapshot(
+            graphs={graph: _figures(part, now) for graph, part in zip(graphs, parts, strict=True)},
+            workers=live_workers(beats, now),
+            deliveries=int(deliveries),
+            memory_bytes=int(memory["used_memory"]),
+            max_memory_bytes=int(memory.get("maxmemory", 0)),
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+
+def _figures(part: list[object], now: float) -> GraphFigures:
+    queued, running, oldest, counts = part
+    assert isinstance(oldest, list) and isinstance(counts, dict)  # noqa: S101 - as Redis answers these commands
+    submitted_at = oldest[0][1] if oldest else now
+    return GraphFigures(
+        queued=int(str(queued)),
+        running=int(str(running)),
+        oldest_wait_s=max(0.0, now - submitted_at),
+        counts={field.decode(): int(value) for field, value in counts.items()},
+    )
