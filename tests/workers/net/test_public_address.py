@@ -1,3 +1,5 @@
+"""Which addresses are public, and the resolution of names to them."""
+
 import pytest
 
 from workers.net.public_address import PrivateAddress, is_public, literal_address, public_addresses, resolve
@@ -5,7 +7,9 @@ from workers.net.public_address import PrivateAddress, is_public, literal_addres
 PUBLIC = "93.184.216.34"
 
 
-@pytest.mark.parametrize("address", [PUBLIC, "8.8.8.8", "2606:2800:220:1::1", "::ffff:8.8.8.8", "64:ff9b::808:808"])
+@pytest.mark.parametrize(
+    "address", [PUBLIC, "8.8.8.8", "2606:2800:220:1::1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+)
 def test_hosts_on_the_internet_are_public(address: str) -> None:
     assert is_public(address)
 
@@ -13,7 +17,7 @@ def test_hosts_on_the_internet_are_public(address: str) -> None:
 @pytest.mark.parametrize(
     "address",
     [
-        *("127.0.0.1", "127.8.9.1", "0.0.0.0", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1"),
+        *("127.0.0.1", "127.8.9.1", "0.0.0.0", "10.0.0.1", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1"),
         *("169.254.169.254", "100.64.0.1", "100.127.255.255", "224.0.0.1", "239.1.1.1", "240.0.0.1"),
         *("255.255.255.255", "192.0.0.1", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "192.88.99.1"),
         *("::", "::1", "fe80::1", "fe80::1%eth0", "fc00::1", "fd12::1", "fec0::1", "ff02::1", "2001:db8::1"),
@@ -21,7 +25,7 @@ def test_hosts_on_the_internet_are_public(address: str) -> None:
         *("64:ff9b::7f00:1", "64:ff9b:1::1", "2002:7f00:1::", "2002:a00:1::1", "2001:0:1::1"),
     ],
 )
-def test_no_other_address_is(address: str) -> None:
+def test_other_addresses_are_not_public(address: str) -> None:
     assert not is_public(address)
 
 
@@ -33,7 +37,7 @@ def test_no_other_address_is(address: str) -> None:
         *(("fe80::1%eth0", "fe80::1"), ("localhost", None), ("a.example", None), ("", None), ("ж", None)),
     ],
 )
-def test_an_address_is_seen_however_it_is_written(host: str, address: str | None) -> None:
+def test_every_form_of_an_address_is_recognised(host: str, address: str | None) -> None:
     assert literal_address(host) == address
 
 
@@ -52,7 +56,7 @@ def test_a_name_without_an_address_is_an_os_error() -> None:
 
 
 @pytest.mark.parametrize("host", ["no.such.name.invalid", "a" * 64 + ".example", "..", "\ud800"])
-def test_what_cannot_be_resolved_is_an_os_error(host: str) -> None:
+def test_an_unknown_name_is_an_os_error(host: str) -> None:
     with pytest.raises(OSError, match="cannot be found"):
         resolve(host, 443)
 

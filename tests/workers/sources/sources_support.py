@@ -1,4 +1,4 @@
-"""A small HTTP server with files on it, as adapters are downloaded from; also as a stand-in for Hugging Face."""
+"""An HTTP server with files from which adapters are downloaded; it can also answer like Hugging Face."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-# A server of this name has this certificate, signed by itself and made for these tests only.
+# A self-signed certificate for this host name, made for these tests only.
 TLS_NAME = "adapters.example"
 TLS_CERTIFICATE = """\
 -----BEGIN CERTIFICATE-----
@@ -39,14 +39,14 @@ REPOSITORY, COMMIT = "org/repo", "0123456789abcdef0123456789abcdef01234567"
 
 
 def adapter_bytes(size: int = 3000, fill: bytes = b"x") -> bytes:
-    """Something that begins as a safetensors file does."""
+    """Return bytes that begin like a safetensors file."""
     header = b'{"__metadata__":{}}'
     return (len(header).to_bytes(8, "little") + header).ljust(size, fill)
 
 
 @dataclass
 class Page:
-    """What a path answers. ``cut`` breaks the connection after so many bytes, ``cuts`` times in all."""
+    """The answer for a path. ``cut`` closes the connection after this many bytes, ``cuts`` times in all."""
 
     body: bytes = b""
     status: int = 200
@@ -59,10 +59,10 @@ class Page:
 
 
 class FileServer(ThreadingHTTPServer):
-    """Answers from ``pages`` and remembers the requests as (method, path, headers with lower-case names)."""
+    """Answers from ``pages``, and records the requests as (method, path, headers with lower-case names)."""
 
     daemon_threads = True
-    # Closed connections are waited for: none may outlive the test.
+    # Closing the server waits for its connections, so that none outlives the test.
     block_on_close = True
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class FileServer(ThreadingHTTPServer):
         return [path for sent, path, _ in self.requests if sent == method]
 
     def add_repository(self, files: dict[str, bytes], *, lfs: bool = True, name: str = REPOSITORY) -> None:
-        """Offer a repository in the Hub's protocol: its listing, and each file under ``resolve``."""
+        """Add a repository with the paths of the Hub's API: its listing, and each file under ``resolve``."""
         listing = {"id": name, "sha": COMMIT, "siblings": [{"rfilename": file} for file in files]}
         self.pages[f"/api/models/{name}"] = Page(json.dumps(listing).encode())
         for file, body in files.items():
@@ -127,23 +127,23 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def handle(self) -> None:
-        with suppress(ConnectionError, ssl.SSLError):  # a client that did not like our certificate
+        with suppress(ConnectionError, ssl.SSLError):  # a client that refused the certificate
             super().handle()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def file_server(tls_folder: Path | None = None) -> Iterator[FileServer]:
-    """A running server; with TLS where there is a folder for its certificate."""
+    """Run a server; ``tls_folder`` receives its certificate and makes it speak HTTPS."""
     with FileServer() as server:
         if tls_folder:
             chain = tls_folder / "server.pem"
             chain.write_text(TLS_CERTIFICATE + TLS_KEY)
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(chain)
-            # The handshake is left to the connection's own thread.
+            # The thread of each connection does its handshake.
             server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

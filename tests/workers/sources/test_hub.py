@@ -1,4 +1,4 @@
-"""Adapters from Hugging Face: the real huggingface_hub against a stand-in for its server."""
+"""Adapters from Hugging Face: the real huggingface_hub, and a local server in the place of the Hub."""
 
 import hashlib
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ BODY = adapter_bytes()
 
 
 @pytest.fixture(autouse=True)
-def nobodys_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def without_user_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -57,12 +57,12 @@ def test_the_only_file_of_a_repository(slash: str, hub: FileServer, tmp_path: Pa
     file = get(REPOSITORY, tmp_path, settings)
     assert file == tmp_path / "loras" / "org" / "repo" / "style.safetensors"
     assert file.read_bytes() == BODY
-    # The file is of the revision that was listed.
+    # The file comes from the revision that was listed.
     assert hub.paths() == [f"/api/models/{REPOSITORY}", f"/{REPOSITORY}/resolve/{COMMIT}/style.safetensors"]
     assert [path.name for path in file.parent.iterdir()] == ["style.safetensors"]
 
 
-def test_a_named_file_is_not_looked_up_and_downloaded_once(hub: FileServer, tmp_path: Path) -> None:
+def test_a_named_file_needs_no_listing_and_is_downloaded_once(hub: FileServer, tmp_path: Path) -> None:
     hub.add_repository({"a.safetensors": b"", "sub/Ukiyo-e Art.safetensors": BODY})
     for _ in range(2):
         file = get(f"{REPOSITORY}@sub/Ukiyo-e Art.safetensors:0.8", tmp_path, settings_for(hub))
@@ -71,7 +71,7 @@ def test_a_named_file_is_not_looked_up_and_downloaded_once(hub: FileServer, tmp_
     assert hub.paths() == [f"/{REPOSITORY}/resolve/main/sub/Ukiyo-e Art.safetensors"]
 
 
-def test_a_file_that_is_there_is_not_downloaded_again(hub: FileServer, tmp_path: Path) -> None:
+def test_an_existing_file_is_not_downloaded_again(hub: FileServer, tmp_path: Path) -> None:
     for _ in range(2):
         get(REPOSITORY, tmp_path, settings_for(hub))
     assert hub.paths().count(f"/{REPOSITORY}/resolve/{COMMIT}/style.safetensors") == 1
@@ -84,7 +84,7 @@ def test_several_files_are_listed(hub: FileServer, tmp_path: Path) -> None:
     assert f"{REPOSITORY}@FILE" in sentence
 
 
-def test_no_file_is_said_with_what_there_is(hub: FileServer, tmp_path: Path) -> None:
+def test_a_repository_without_an_adapter_lists_its_files(hub: FileServer, tmp_path: Path) -> None:
     hub.add_repository({"model.bin": b"", "README.md": b""})
     assert "has no .safetensors file (README.md, model.bin)" in refusal(REPOSITORY, tmp_path, settings_for(hub))
     hub.add_repository({})
@@ -118,7 +118,7 @@ def test_the_token_goes_to_the_hub_and_nowhere_else(hub: FileServer, tmp_path: P
         storage.pages["/blob"] = Page(BODY, etag='"other"')
         hub.pages[name].status = 302
         hub.pages[name].headers["Location"] = f"{storage.url}/blob?signature=1"
-        # The storage is another server, which is not the one that the operator named.
+        # The storage is not the server that the operator configured.
         settings = settings_for(hub, hf_token="hf_secret")
         assert "plain HTTP" in refusal(REPOSITORY, tmp_path, settings)
         settings = settings_for(hub, hf_token="hf_secret", allow_http=True)
@@ -129,7 +129,7 @@ def test_the_token_goes_to_the_hub_and_nowhere_else(hub: FileServer, tmp_path: P
     assert {headers.get("authorization") for _, _, headers in hub.requests} == {"Bearer hf_secret"}
 
 
-def test_a_broken_download_is_taken_up(hub: FileServer, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed(hub: FileServer, tmp_path: Path) -> None:
     name = f"/{REPOSITORY}/resolve/{COMMIT}/style.safetensors"
     hub.pages[name].cut = 1000
     assert get(REPOSITORY, tmp_path, settings_for(hub)).read_bytes() == BODY
@@ -137,14 +137,14 @@ def test_a_broken_download_is_taken_up(hub: FileServer, tmp_path: Path) -> None:
     assert ranges == [None, "bytes=1000-", "bytes=2000-"]
 
 
-def test_the_checksum_is_looked_at(hub: FileServer, tmp_path: Path) -> None:
+def test_another_checksum_is_refused(hub: FileServer, tmp_path: Path) -> None:
     name = f"/{REPOSITORY}/resolve/{COMMIT}/style.safetensors"
     hub.pages[name].headers["X-Linked-Etag"] = f'"{hashlib.sha256(b"something else").hexdigest()}"'
     assert "SHA-256" in refusal(REPOSITORY, tmp_path, settings_for(hub))
     assert list((tmp_path / "loras" / "org" / "repo").iterdir()) == []
 
 
-def test_a_small_file_has_another_kind_of_checksum(hub: FileServer, tmp_path: Path) -> None:
+def test_a_sha1_etag_of_a_small_file_is_not_compared(hub: FileServer, tmp_path: Path) -> None:
     hub.add_repository({"style.safetensors": BODY}, lfs=False)
     assert get(REPOSITORY, tmp_path, settings_for(hub)).read_bytes() == BODY
 
@@ -178,7 +178,7 @@ def test_a_hub_that_cannot_be_reached(tmp_path: Path) -> None:
     assert get(REPOSITORY, tmp_path, nowhere) == present
 
 
-def test_a_hub_in_trouble(hub: FileServer, tmp_path: Path) -> None:
+def test_a_hub_that_answers_503(hub: FileServer, tmp_path: Path) -> None:
     hub.pages[f"/api/models/{REPOSITORY}"] = Page(b"", 503)
     assert "status 503" in refusal(REPOSITORY, tmp_path, settings_for(hub))
 
@@ -188,7 +188,7 @@ def test_a_server_that_is_no_hub(hub: FileServer, tmp_path: Path) -> None:
     assert REPOSITORY in refusal(REPOSITORY, tmp_path, settings_for(hub))
 
 
-def test_the_variables_that_everyone_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_variables_of_huggingface_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example/")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

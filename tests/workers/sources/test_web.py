@@ -1,4 +1,4 @@
-"""Adapters from URLs and paths, against a real server on this machine."""
+"""Adapters from URLs and paths, with a real server on this machine."""
 
 import os
 import socket
@@ -23,6 +23,8 @@ from tests.workers.sources.sources_support import (
 from workers.net import public_address
 from workers.net.public_address import is_public
 from workers.sources.fetch import fetch
+from workers.sources.partial_file import PartialFile
+from workers.sources.web import Remote, download
 
 BODY = adapter_bytes()
 HERE = DownloadSettings(allow_http=True, allow_private=True, timeout_s=5)
@@ -50,7 +52,7 @@ def refusal(url: str, folder: Path, settings: DownloadSettings = HERE) -> str:
     return sentence
 
 
-def test_a_file_is_downloaded_once_and_progress_told(server: FileServer, tmp_path: Path) -> None:
+def test_a_file_is_downloaded_once_with_progress(server: FileServer, tmp_path: Path) -> None:
     seen: list[Any] = []
     file = get(f"{server.url}/a.safetensors", tmp_path, seen=seen)
     assert file == tmp_path / "loras" / "style" / "a.safetensors"
@@ -70,7 +72,7 @@ def test_a_name_is_percent_decoded(server: FileServer, tmp_path: Path) -> None:
     assert get(f"{server.url}/Ukiyo-e%20Art.safetensors", tmp_path).name == "Ukiyo-e Art.safetensors"
 
 
-def test_a_length_that_is_not_told(server: FileServer, tmp_path: Path) -> None:
+def test_an_answer_without_a_length(server: FileServer, tmp_path: Path) -> None:
     server.pages["/a.safetensors"] = Page(BODY, length=False)
     seen: list[Any] = []
     assert get(f"{server.url}/a.safetensors", tmp_path, seen=seen).read_bytes() == BODY
@@ -91,25 +93,8 @@ def test_a_private_address_is_refused_by_default(host: str, server: FileServer, 
     assert server.requests == []
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0"),
-        *("224.0.0.1", "255.255.255.255", "::", "::1", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1"),
-        *("::ffff:10.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:1::1"),
-    ],
-)
-def test_addresses_that_are_not_public(text: str) -> None:
-    assert not is_public(text)
-
-
-@pytest.mark.parametrize("text", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
-def test_addresses_that_are_public(text: str) -> None:
-    assert is_public(text)
-
-
-def pretend(monkeypatch: pytest.MonkeyPatch, answers: dict[str, list[str]]) -> list[str]:
-    """Make names resolve as told, each answer once, the last for ever; return the names that were asked."""
+def resolve_names(monkeypatch: pytest.MonkeyPatch, answers: dict[str, list[str]]) -> list[str]:
+    """Resolve names to these addresses in order, then always to the last one; return the list of resolved names."""
     asked: list[str] = []
     real = socket.getaddrinfo
 
@@ -125,7 +110,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, answers: dict[str, list[str]]) -> l
 
 
 def as_if_public(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    """Treat one address of this machine as one on the internet."""
+    """Treat one address of this machine as public."""
     monkeypatch.setattr(public_address, "is_public", lambda text: text == address or is_public(text))
 
 
@@ -133,8 +118,8 @@ def test_the_checked_address_is_the_one_connected_to(
     server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_if_public(monkeypatch, "127.0.0.1")
-    # A name that means something else when it is asked a second time (DNS rebinding).
-    asked = pretend(monkeypatch, {"adapters.example": ["127.0.0.1", "127.0.0.2"]})
+    # The name resolves to another address the second time (DNS rebinding).
+    asked = resolve_names(monkeypatch, {"adapters.example": ["127.0.0.1", "127.0.0.2"]})
     settings = DownloadSettings(allow_http=True)
     get(f"http://adapters.example:{server.port}/a.safetensors", tmp_path, settings)
     assert asked == ["adapters.example"]
@@ -144,7 +129,7 @@ def test_the_checked_address_is_the_one_connected_to(
 def test_the_certificate_is_checked_for_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = ssl.create_default_context(cadata=TLS_CERTIFICATE)
     monkeypatch.setattr("workers.sources.web.httpx.create_ssl_context", lambda: context)
-    pretend(monkeypatch, {TLS_NAME: ["127.0.0.1"], "other.example": ["127.0.0.1"]})
+    resolve_names(monkeypatch, {TLS_NAME: ["127.0.0.1"], "other.example": ["127.0.0.1"]})
     settings = DownloadSettings(allow_private=True)
     with file_server(tls_folder=tmp_path) as server:
         server.pages["/a.safetensors"] = Page(BODY)
@@ -159,7 +144,7 @@ def test_a_redirect_to_a_private_address_is_refused(
     server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_if_public(monkeypatch, "127.0.0.1")
-    pretend(monkeypatch, {"inside.example": ["127.0.0.2"]})
+    resolve_names(monkeypatch, {"inside.example": ["127.0.0.2"]})
     server.pages["/a.safetensors"] = Page(
         status=302, headers={"Location": f"http://inside.example:{server.port}/b.safetensors"}
     )
@@ -169,10 +154,7 @@ def test_a_redirect_to_a_private_address_is_refused(
 
 
 def test_a_redirect_to_plain_http_is_refused(server: FileServer, tmp_path: Path) -> None:
-    # The first hop is the operator's own server, where plain HTTP is all right; the second is not.
-    from workers.sources.partial_file import PartialFile
-    from workers.sources.web import Remote, download
-
+    # The operator trusts the first server, which may use plain HTTP; the second server may not.
     server.pages["/a.safetensors"] = Page(status=307, headers={"Location": "http://localhost:9/b.safetensors"})
     url = f"{server.url}/a.safetensors"
     with pytest.raises(ConfigurationError, match="localhost is plain HTTP"):
@@ -180,7 +162,7 @@ def test_a_redirect_to_plain_http_is_refused(server: FileServer, tmp_path: Path)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirects_are_followed_and_only_so_many(status: int, server: FileServer, tmp_path: Path) -> None:
+def test_at_most_five_redirects_are_followed(status: int, server: FileServer, tmp_path: Path) -> None:
     for hop in range(6):
         server.pages[f"/{hop}.safetensors"] = Page(status=status, headers={"Location": f"/{hop + 1}.safetensors"})
     server.pages["/6.safetensors"] = Page(BODY)
@@ -205,7 +187,7 @@ def test_the_size_limit(length: bool, server: FileServer, tmp_path: Path) -> Non
     assert get(f"{server.url}/a.safetensors", tmp_path, exact).read_bytes() == BODY
 
 
-def test_a_broken_download_is_taken_up_at_once(server: FileServer, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed_at_once(server: FileServer, tmp_path: Path) -> None:
     server.pages["/a.safetensors"] = Page(BODY, cut=1000)
     assert get(f"{server.url}/a.safetensors", tmp_path).read_bytes() == BODY
     asked = [headers.get("range") for _, _, headers in server.requests]
@@ -216,7 +198,7 @@ def interrupt(_done: int, _total: int | None) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_download_is_taken_up_by_the_next_run(server: FileServer, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed_by_the_next_run(server: FileServer, tmp_path: Path) -> None:
     page = server.pages["/a.safetensors"] = Page(BODY, cut=1234, cuts=1)
     url = f"{server.url}/a.safetensors"
     with pytest.raises(KeyboardInterrupt):
@@ -234,13 +216,13 @@ def test_a_download_is_taken_up_by_the_next_run(server: FileServer, tmp_path: Pa
 @pytest.mark.parametrize(
     ("stale", "page"),
     [
-        (b"old" * 100, Page(BODY, etag='"v2"')),  # another version is there now
-        (b"old" * 100, Page(BODY, ranges=False)),  # the server knows no ranges
-        (b"old" * 5000, Page(BODY)),  # more is here than there
-        (BODY, Page(BODY)),  # all was here
+        (b"old" * 100, Page(BODY, etag='"v2"')),  # the server has another version now
+        (b"old" * 100, Page(BODY, ranges=False)),  # the server ignores ranges
+        (b"old" * 5000, Page(BODY)),  # the partial file is larger than the file
+        (BODY, Page(BODY)),  # the partial file is complete
     ],
 )
-def test_what_is_left_from_another_time(stale: bytes, page: Page, server: FileServer, tmp_path: Path) -> None:
+def test_a_partial_file_of_an_earlier_download(stale: bytes, page: Page, server: FileServer, tmp_path: Path) -> None:
     folder = tmp_path / "loras" / "style"
     folder.mkdir(parents=True)
     (folder / "a.safetensors.part").write_bytes(stale)
@@ -250,7 +232,7 @@ def test_what_is_left_from_another_time(stale: bytes, page: Page, server: FileSe
     assert [path.name for path in folder.iterdir()] == ["a.safetensors"]
 
 
-def test_a_truncated_file_that_cannot_be_taken_up(server: FileServer, tmp_path: Path) -> None:
+def test_an_interrupted_download_that_cannot_be_resumed(server: FileServer, tmp_path: Path) -> None:
     server.pages["/a.safetensors"] = Page(BODY, cut=1000, ranges=False)
     sentence = refusal(f"{server.url}/a.safetensors", tmp_path)
     assert "broke off" in sentence and "received 1000 bytes" in sentence
@@ -259,13 +241,13 @@ def test_a_truncated_file_that_cannot_be_taken_up(server: FileServer, tmp_path: 
 @pytest.mark.parametrize(
     ("status", "part"), [(404, "has no such file (status 404)"), (403, "does not allow"), (500, "(status 500)")]
 )
-def test_a_server_that_does_not_give_it(status: int, part: str, server: FileServer, tmp_path: Path) -> None:
+def test_an_error_status_of_the_server(status: int, part: str, server: FileServer, tmp_path: Path) -> None:
     server.pages["/a.safetensors"] = Page(status=status)
     assert part in refusal(f"{server.url}/a.safetensors", tmp_path)
 
 
 @pytest.mark.parametrize("body", [b"", b"<!doctype html><html>please log in</html>", BODY[:8], b"\xff" * 100])
-def test_what_is_no_adapter_is_not_kept(body: bytes, server: FileServer, tmp_path: Path) -> None:
+def test_a_file_that_is_no_adapter_is_not_kept(body: bytes, server: FileServer, tmp_path: Path) -> None:
     server.pages["/a.safetensors"] = Page(body)
     assert "does not begin as a safetensors file" in refusal(f"{server.url}/a.safetensors", tmp_path)
     assert list((tmp_path / "loras" / "style").iterdir()) == []
@@ -276,15 +258,15 @@ def test_a_compressed_body_is_refused(server: FileServer, tmp_path: Path) -> Non
     assert "compressed" in refusal(f"{server.url}/a.safetensors", tmp_path)
 
 
-def test_nobody_listens(tmp_path: Path) -> None:
+def test_a_port_without_a_server(tmp_path: Path) -> None:
     assert "127.0.0.1 cannot be reached" in refusal("http://127.0.0.1:1/a.safetensors", tmp_path)
 
 
 def test_a_name_that_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nobody(*_: Any, **__: Any) -> Any:
+    def fail(*_: Any, **__: Any) -> Any:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
     assert "nowhere.invalid cannot be found" in refusal("https://nowhere.invalid/a.safetensors", tmp_path)
 
 
@@ -303,7 +285,7 @@ def test_a_folder_that_cannot_be_written(server: FileServer, tmp_path: Path) -> 
         get(f"{server.url}/a.safetensors", tmp_path)
 
 
-def test_a_local_file_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_file_is_used_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my style.safetensors").write_bytes(BODY)
     model = tmp_path / "model"
