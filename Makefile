@@ -5,6 +5,8 @@ VENV := .venv
 TRAINING := .venv-training
 BIN := $(VENV)/bin
 ARGS ?=
+# Compiled modules are kept, also where the environment says otherwise: tests start many Python processes.
+export PYTHONDONTWRITEBYTECODE :=
 # How many faults (50) or fuzzed examples (400), and which plan (one at random unless given).
 N ?=
 SEED ?=
@@ -15,7 +17,7 @@ SOURCES := api cli config graphs workers
 # hatchling and editables come from the lock as well, so the project's own build fetches nothing unpinned.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help install serve test test-thorough test-sdk fuzz faults sdk-venvs check format lock proto reference bench demo-score demo-model clean
+.PHONY: help install serve test-fast test test-thorough test-sdk fuzz faults sdk-venvs check format lock proto reference bench demo-score demo-model clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -26,6 +28,10 @@ install: $(VENV)/.installed
 ## make serve       start Redis, a worker and the API (options: make serve ARGS="--rest_port 9000")
 serve: install
 	@$(BIN)/imagegen serve $(ARGS)
+
+## make test-fast   run the tests that need neither Redis nor a process nor a model (seconds)
+test-fast: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -p no:schemathesis -m fast $(ARGS)
 
 ## make test        install what tests need and run them (one file: make test ARGS=tests/graphs)
 test: $(VENV)/.installed-dev

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: the real Redis. Generated examples are the same in every run, and may take their time."""
+"""Fixtures for all tests: what they need beyond Python. Generated examples are the same in every run."""
 
 from collections.abc import Iterator
 
@@ -7,13 +7,50 @@ from hypothesis import settings
 
 from config.settings import RedisSettings
 from tests.redis_support import RunningRedis, running_redis
+from tests.support.needs import FAST, guard, mark
 
 settings.register_profile("reproducible", derandomize=True, database=None, deadline=None)
 settings.load_profile("reproducible")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by what it needs (before ``-m`` selects)."""
+    for item in items:
+        mark(item)
+
+
+@pytest.fixture(autouse=True)
+def _needs_nothing_else(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Hold a fast test to its marker."""
+    if request.node.get_closest_marker(FAST) is None:
+        yield
+        return
+    with guard.watching(request.node.nodeid):
+        yield
+
+
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRedis]:
+def processes() -> None:
+    """Declare that a test starts processes."""
+
+
+@pytest.fixture(scope="session")
+def openvino_runtime() -> None:
+    """Declare that a test loads OpenVINO, and mostly a model with it."""
+
+
+@pytest.fixture(scope="session")
+def long_computation() -> None:
+    """Declare that a test needs only Python, but computes for more than a second."""
+
+
+@pytest.fixture(scope="session")
+def redis_processes() -> None:
+    """Declare that a test starts a Redis of its own."""
+
+
+@pytest.fixture(scope="session")
+def redis_server(redis_processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRedis]:
     """One server for the whole run; its content is whatever earlier tests left."""
     with running_redis(tmp_path_factory.mktemp("redis")) as running:
         yield running

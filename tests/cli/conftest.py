@@ -9,7 +9,7 @@ from cli.local.supervisor import Backoff, Supervisor
 
 
 @pytest.fixture
-def supervisor() -> Iterator[Supervisor]:
+def supervisor(processes: None) -> Iterator[Supervisor]:
     """A supervisor that restarts at once, and is stopped at the end."""
     made = Supervisor(Backoff(first_s=0.2, longest_s=0.8, steady_s=60))
     yield made

@@ -48,6 +48,7 @@ def broken_graph(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("command", ["serve", "api"])
 def test_port_in_use(command: str, port_in_use: int, tmp_path: Path) -> None:
     done = imagegen(
@@ -66,6 +67,7 @@ def test_missing_model_folder(command: str, tmp_path: Path, here: Here) -> None:
     assert str(missing) in complaint(done)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("command", ["serve", "api", "worker"])
 def test_broken_graph(command: str, broken_graph: Path) -> None:
     done = imagegen(command, "--model_path", str(broken_graph), REDIS_URL="redis://127.0.0.1:1")
@@ -104,6 +106,7 @@ def test_a_wrong_setting_in_the_environment(here: Here, monkeypatch: pytest.Monk
     assert "IMAGEGEN_HTTP__REST_PORT" in complaint(here("serve"))
 
 
+@pytest.mark.usefixtures("processes")
 def test_without_a_command_there_is_help() -> None:
     done = imagegen()
     assert done.returncode == 2
@@ -111,6 +114,7 @@ def test_without_a_command_there_is_help() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_redis_that_does_not_answer(free_port: int, tmp_path: Path) -> None:
     done = imagegen(
         *("serve", "--rest_port", str(free_port), "--data_dir", str(tmp_path)),
@@ -119,6 +123,7 @@ def test_a_redis_that_does_not_answer(free_port: int, tmp_path: Path) -> None:
     assert "redis://:***@127.0.0.1:1/0 does not answer" in complaint(done)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_data_directory_in_use(free_port: int, tmp_path: Path) -> None:
     with (tmp_path / "serve.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -126,6 +131,7 @@ def test_a_data_directory_in_use(free_port: int, tmp_path: Path) -> None:
     assert "another imagegen serve uses this data directory" in complaint(done)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_data_directory_that_cannot_be(free_port: int, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = imagegen("serve", "--rest_port", str(free_port), "--data_dir", str(tmp_path / "file" / "data"))

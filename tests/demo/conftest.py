@@ -17,7 +17,7 @@ SETTINGS = {"num_inference_steps": 12, "guidance_scale": 4}
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def demo(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with serving(tmp_path_factory.mktemp("demo")) as running:
         yield running
 

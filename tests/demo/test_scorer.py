@@ -9,6 +9,8 @@ from benchmarks.demo.prompts import Asked, pairs, placed, plain, sized
 from benchmarks.demo.scorer import hits, look, style_of
 from benchmarks.demo.world import COLOURS, SHAPES, STYLES, Scene, scene_of
 
+pytestmark = pytest.mark.usefixtures("long_computation")
+
 SCENES = [scene_of(5, number) for number in range(160)]
 ALONE = [scene for scene in SCENES if len(scene.things) == 1]
 BESIDE = [scene for scene in SCENES if scene.relation == "beside" and len({t.colour for t in scene.things}) == 2]

@@ -10,6 +10,8 @@ from tests.faults.harness import run
 from tests.faults.plan import make_plan
 from tests.faults.report import report
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 SEED, FAULTS = 7, 15
 # The shortest that a busy machine keeps: a worker renews every second.
 LEASE_S = 3.0

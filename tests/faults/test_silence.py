@@ -12,6 +12,8 @@ from tests.faults.parts import Parts, running_parts
 from tests.faults.plan import AskKind, make_plan
 from tests.faults.witness import Witness
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 LEASE_S = 3.0
 _WITHIN_S = 120.0
 

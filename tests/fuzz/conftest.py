@@ -18,6 +18,6 @@ def _the_same_processes_afterwards(request: pytest.FixtureRequest) -> Iterator[N
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with attacked(tmp_path_factory.mktemp("attacked")) as running:
         yield running

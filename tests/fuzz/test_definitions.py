@@ -248,6 +248,7 @@ def test_a_folder_whose_name_cannot_be_sent_is_refused(model: Path, name: str) -
     assert imagegen_here("validate", str(model.parent / "models")) == 2
 
 
+@pytest.mark.usefixtures("long_computation")
 def test_a_great_many_adapters_are_read_or_refused_in_time(model: Path) -> None:
     adapters = "".join(f'lora_adapters{{alias:"{number}" path:"style.safetensors"}}\n' for number in range(18_000))
     (model / "graph.pbtxt").write_text(graph_text('models_path: "./"\n' + adapters))

@@ -11,6 +11,11 @@ from tests.stack.support import Service, serving, write_graph
 Draw = Callable[..., bytes]
 
 
+@pytest.fixture(autouse=True)
+def _starts_services(processes: None) -> None:
+    """Declare, for every test of this folder, that it starts the processes of the service."""
+
+
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("service")

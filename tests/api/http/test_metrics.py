@@ -189,6 +189,7 @@ def test_a_refused_request_is_counted_by_its_reason(redis_settings: RedisSetting
     assert value(samples, "imagegen_jobs_submitted_total") == 1
 
 
+@pytest.mark.usefixtures("redis_processes")
 def test_without_redis_it_tells_that_and_its_own_figures(tmp_path: Path) -> None:
     with running_redis(tmp_path) as redis, serving(settings_for(redis.settings)) as api:
         assert own(scraped(api.http), "imagegen_redis_up") == 1

@@ -248,6 +248,7 @@ def _every_route(api: Api) -> list[httpx.Response]:
     ]
 
 
+@pytest.mark.usefixtures("redis_processes")
 def test_without_redis_everything_is_unavailable_soon(tmp_path: Path) -> None:
     with running_redis(tmp_path) as own, serving(settings_for(own.settings)) as api:
         assert api.submitted()["status"] == "queued"
@@ -264,6 +265,7 @@ def test_without_redis_everything_is_unavailable_soon(tmp_path: Path) -> None:
         assert api.http.get("/v3/models").status_code == 200
 
 
+@pytest.mark.usefixtures("redis_processes")
 def test_a_client_that_waits_is_not_thrown_out_when_redis_goes(tmp_path: Path) -> None:
     with running_redis(tmp_path) as own, serving(settings_for(own.settings)) as api:
         with api.asking(headers={"Prefer": "wait=3"}) as answer:

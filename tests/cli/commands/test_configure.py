@@ -39,6 +39,7 @@ def refused(capsys: pytest.CaptureFixture[str], *args: str) -> str:
     return err
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_folder_without_a_graph(model: Path) -> None:
     done = imagegen("configure", "--model_path", ".", cwd=model)
     assert (done.returncode, done.stderr) == (0, "")

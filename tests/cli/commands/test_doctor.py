@@ -39,7 +39,7 @@ def told(findings: list[Finding]) -> tuple[Verdict, str]:
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RunningRedis]:
+def own_redis(redis_processes: None, tmp_path: Path) -> Iterator[RunningRedis]:
     """A server whose configuration is this test's."""
     with running_redis(tmp_path / "redis") as running:
         yield running
@@ -227,6 +227,7 @@ def test_models_that_cannot_be_served(tmp_path: Path) -> None:
     assert report.graphs == {}
 
 
+@pytest.mark.usefixtures("processes", "openvino_runtime")
 def test_a_device_that_is_not_here() -> None:
     settings = Settings(worker=WorkerSettings(device="CPU NPU.7 CPU"))
     graphs = check_models(settings).graphs
@@ -270,6 +271,7 @@ def test_settings_that_open_the_service(tmp_path: Path) -> None:
     assert "without a password" in told(check_settings(settings_for(tmp_path, "redis://10.0.0.1:6379/0")))[1]
 
 
+@pytest.mark.usefixtures("processes")
 def test_without_a_worker_it_exits_with_1(redis_server: RunningRedis, redis_settings: RedisSettings) -> None:
     done = imagegen("doctor", "--redis_url", str(redis_settings.url))
     assert done.returncode == 1, done.stdout
@@ -277,6 +279,7 @@ def test_without_a_worker_it_exits_with_1(redis_server: RunningRedis, redis_sett
     assert done.stderr == ""
 
 
+@pytest.mark.usefixtures("processes")
 def test_beside_a_service_that_runs_all_is_well(tmp_path: Path) -> None:
     """It finds the Redis that `imagegen serve` started by its data directory."""
     environment = {**os.environ, "IMAGEGEN_WORKER__ENGINE": "simulated", "PYTHONPATH": str(ROOT)}

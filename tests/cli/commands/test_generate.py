@@ -171,6 +171,7 @@ def test_too_slow_a_job_is_cancelled(server: Server, capsys: pytest.CaptureFixtu
     assert server.calls[-1] == "POST /v3/images/jobs/job_1/cancel"
 
 
+@pytest.mark.usefixtures("processes")
 def test_ctrl_c_cancels_the_job(server: Server) -> None:
     server.states = [{"status": "in_progress"}]
     command = [sys.executable, "-P", "-m", "cli", "generate", "x", "--url", server.url]

@@ -42,6 +42,7 @@ def serve(tmp_path: Path, port: int) -> "subprocess.Popen[bytes]":
     return process
 
 
+@pytest.mark.usefixtures("processes")
 def test_ready_draw_stop_and_again(tmp_path: Path, free_port: int) -> None:
     process = serve(tmp_path, free_port)
     printed = (tmp_path / "out").read_text()
@@ -70,6 +71,7 @@ def test_ready_draw_stop_and_again(tmp_path: Path, free_port: int) -> None:
     wait_for(lambda: all(map(is_gone, family)), 5)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_model_that_cannot_be_loaded_ends_it(tmp_path: Path, free_port: int) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')

@@ -4,7 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.cli.cli_support import ROOT, imagegen
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 DEMO = ROOT / "graphs" / "demo"
 

@@ -64,6 +64,7 @@ def test_the_delay_doubles_up_to_its_limit(supervisor: Supervisor, caplog: pytes
     ]
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_steady_run_resets_the_delay(caplog: pytest.LogCaptureFixture) -> None:
     supervisor = Supervisor(Backoff(first_s=0.05, longest_s=30, steady_s=0))
     supervisor.start(spec("a", "raise SystemExit(7)"))
@@ -137,6 +138,7 @@ def test_what_a_dead_child_left_behind_is_killed(supervisor: Supervisor, tmp_pat
     wait_for(lambda: is_gone(grandchild))
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_killed_supervisor_leaves_no_child(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     code = f"""

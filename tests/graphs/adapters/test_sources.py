@@ -244,6 +244,7 @@ def sources(alias: str) -> st.SearchStrategy[LoraSource]:
     )
 
 
+@pytest.mark.usefixtures("long_computation")
 @given(source_loras())
 def test_what_is_written_reads_back(sources: SourceLoras) -> None:
     assert parse_source_loras(str(sources)) == sources

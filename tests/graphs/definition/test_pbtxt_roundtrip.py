@@ -103,6 +103,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("long_computation")
 @given(data=st.data())
 def test_a_graph_reads_back_as_it_was_written(folder: Path, data: st.DataObject) -> None:
     graph = data.draw(graphs(folder))

@@ -28,7 +28,7 @@ from tests.workers.engine.adapter_support import (
 from tests.workers.engine.engine_support import MODELS, SIDE, load_engine, make_graph
 from workers.engine.openvino_engine import OpenVinoEngine
 
-pytestmark = pytest.mark.thorough
+pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("openvino_runtime")]
 
 FAMILIES = ("sd", "sdxl", "sd3", "flux")
 OPERATIONS = tuple(Operation)

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from graphs.families.model_facts import read_model_facts
 from tests.workers.engine.engine_support import MODELS, make_graph
 from workers.engine.factory import make_engine
@@ -20,6 +22,7 @@ def test_make_engine() -> None:
     assert isinstance(real, OpenVinoEngine)
 
 
+@pytest.mark.usefixtures("processes")
 def test_importing_the_factory_does_not_import_openvino() -> None:
     code = (
         "import sys, workers.engine.factory, workers.engine.images, workers.engine.step_watch;"

@@ -28,6 +28,8 @@ from tests.workers.engine.engine_support import (
 from workers.engine.openvino_engine import OpenVinoEngine
 from workers.engine.protocol import GenerationCancelled, Step
 
+pytestmark = pytest.mark.usefixtures("openvino_runtime")
+
 OPERATIONS = tuple(Operation)
 
 

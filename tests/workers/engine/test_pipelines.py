@@ -25,6 +25,8 @@ from workers.engine.openvino_engine import OpenVinoEngine
 from workers.engine.pipelines import reason
 from workers.engine.protocol import Step
 
+pytestmark = pytest.mark.usefixtures("openvino_runtime")
+
 STATIC = (Resolution(SIDE, SIDE),)
 
 

@@ -18,7 +18,7 @@ from workers.engine.openvino_engine import OpenVinoEngine
 from workers.engine.pipelines import load_pipelines
 from workers.engine.simulated import SimulatedEngine
 
-pytestmark = pytest.mark.thorough
+pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("openvino_runtime")]
 
 OTHER = {
     "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k": (32, 32),

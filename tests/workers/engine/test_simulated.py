@@ -104,6 +104,7 @@ def _draw_dangerously(prompt: str) -> None:
     SimulatedEngine(0, "segmentation fault").generate(make_request(prompt=prompt), None, lambda step: False)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("prompt", "exit_code"), [("a segmentation fault, at dawn", -signal.SIGKILL), ("a red fox", 0)]
 )

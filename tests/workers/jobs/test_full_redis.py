@@ -42,7 +42,7 @@ PICTURE = b"p" * 100_000
 
 
 @pytest.fixture(scope="module")
-def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRedis]:
+def small_server(redis_processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRedis]:
     with running_redis(tmp_path_factory.mktemp("small"), _MAX_MEMORY) as running:
         yield running
 

@@ -42,7 +42,7 @@ _SMALL = JobSettings(max_queued=200, max_queued_bytes=4 * 2**20, result_ttl_s=10
 
 
 @pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRedis]:
+def own_server(redis_processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRedis]:
     with running_redis(tmp_path_factory.mktemp("memory")) as running:
         yield running
 

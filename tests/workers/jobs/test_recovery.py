@@ -159,6 +159,7 @@ def test_a_message_that_cannot_be_sent_does_not_lose_the_job(settled_redis: Redi
     assert waiting(settled_redis) == [job.id]
 
 
+@pytest.mark.usefixtures("redis_processes")
 def test_nothing_is_reaped_right_after_redis_started(tmp_path: Path) -> None:
     with running_redis(tmp_path) as fresh:
         job = submit(fresh.settings)

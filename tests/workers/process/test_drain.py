@@ -30,7 +30,7 @@ from workers.process.supervision import is_running
 
 
 @pytest.fixture
-def child() -> Iterator[int]:
+def child(processes: None) -> Iterator[int]:
     """The pid of a process that does nothing, like a child that hangs inside C++ code."""
     process = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"])
     yield process.pid

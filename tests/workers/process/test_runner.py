@@ -157,6 +157,7 @@ def test_an_exception_of_the_engine_fails_the_job(redis_settings: RedisSettings,
     )
 
 
+@pytest.mark.usefixtures("redis_processes")
 def test_redis_may_be_away_during_a_step(tmp_path: Path) -> None:
     with running_redis(tmp_path) as own:
         job = submit(own.settings)

@@ -34,6 +34,7 @@ def _write_in_a_child(reports: LoadReports, error: str | None = None) -> int:
     return child
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_the_main_process_reads_the_report_of_its_newest_child() -> None:
     reports = LoadReports()
@@ -43,6 +44,7 @@ def test_the_main_process_reads_the_report_of_its_newest_child() -> None:
     assert reports.read() == LoadReport(second, ("edit", "generation"))
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("error", ["x" * 100_000, "ж" * 100_000, '"\\\n' * 50_000, "\U0001f7e5" * 9999])
 def test_a_long_error_is_cut_to_what_fits(error: str) -> None:
     reports = LoadReports()
@@ -58,6 +60,7 @@ def test_a_living_process_runs_and_an_unknown_one_does_not() -> None:
     assert not is_running(2**22 + 1)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_zombie_does_not_run() -> None:
     process = subprocess.Popen(["true"])
     wait_until(lambda: not is_running(process.pid))
@@ -66,6 +69,7 @@ def test_a_zombie_does_not_run() -> None:
     assert not is_running(process.pid)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_process_with_a_strange_name_runs(tmp_path: Path) -> None:
     sleep = shutil.copy(shutil.which("sleep") or "", tmp_path / ") Z 1 (x")
     process = subprocess.Popen([sleep, "60"])
@@ -75,6 +79,7 @@ def test_a_process_with_a_strange_name_runs(tmp_path: Path) -> None:
     process.wait()
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_the_job_that_a_child_ran_is_known_when_it_is_dead() -> None:
     running = RunningJob()

@@ -129,6 +129,7 @@ def test_the_next_address_is_tried_where_one_takes_no_connection() -> None:
         assert receiver.received[0].headers["host"] == f"hooks.example:{receiver.port}"
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
 def test_the_certificate_is_checked_for_the_name(tmp_path: Path) -> None:
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from cli.commands.worker import PROJECT_ROOT, child_environment
 from config.settings import RedisSettings, Settings, WebhookSettings
 from tests.redis_support import pause, wait_until
 from tests.workers.jobs.jobs_support import client
 from tests.workers.webhooks.webhook_support import SECRET, WebhookWorker, completed_job, receiving, unwrap
 from workers.jobs.redis import keys
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 WEBHOOKS = WebhookSettings(secret=SECRET, allow_private=True, first_retry_s=0.3)
 

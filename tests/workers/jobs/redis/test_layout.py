@@ -104,6 +104,7 @@ def test_an_absent_redis_is_compared_later() -> None:
     check_layout_at_start(RedisSettings(url="redis://127.0.0.1:1/0"))
 
 
+@pytest.mark.usefixtures("redis_processes")
 def test_a_full_redis_gets_the_version(tmp_path: Path) -> None:
     with running_redis(tmp_path, 32 * 2**20) as full, full.client() as behind:
         behind.set("ballast", b"x" * 2**20)
@@ -126,6 +127,7 @@ print(compare(keys=layout_keys(), args=layout_arguments())[0].decode())
 """
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(("has_jobs", "first"), [(False, "new"), (True, "carried over")], ids=["empty", "version-0"])
 def test_of_processes_that_start_at_once_one_writes(redis_settings: RedisSettings, has_jobs: bool, first: str) -> None:
     if has_jobs:

@@ -15,6 +15,8 @@ from tests.workers.webhooks.test_webhook_worker import webhook_worker
 from tests.workers.webhooks.webhook_support import SECRET
 from workers.jobs.redis import keys
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 SENTENCE = "The data in Redis has layout version 2, and this release of imagegen-server"
 
 
