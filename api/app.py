@@ -1,4 +1,4 @@
-"""The HTTP process: routers at /v3 and /v1, the same ones."""
+"""The application of an API process: the same routers at /v3 and /v1, middleware, and what they share."""
 
 import time
 from collections.abc import AsyncIterator
@@ -8,12 +8,13 @@ from functools import partial
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from api.drain import Leaving
-from api.http.access_log import PREFIXES, AccessLog, HttpMetrics
+from api.drain import ApiDrain
+from api.http.access_log import PREFIXES, AccessLogMiddleware
 from api.http.errors import install_error_handlers
-from api.http.middleware import BodyLimit, LastResort, RequestId
+from api.http.metrics import HttpMetrics
+from api.http.middleware import BodyLimitMiddleware, DrainMiddleware, RequestIdMiddleware, UnexpectedErrorMiddleware
 from api.http.openapi import describe
-from api.routers import adapters, health, images, jobs, metrics, models
+from api.routers import adapters, files, health, images, jobs, metrics, models
 from api.service import ImageService
 from config.environment import prometheus_folder
 from config.settings import Settings
@@ -25,7 +26,8 @@ _DESCRIPTION = "OpenAI-compatible image generation on OpenVINO GenAI, behind a d
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the application. Raises ConfigurationError when nothing can be served with these settings."""
-    service = ImageService(settings, partial(wake_worker, make_celery(settings)))
+    drain = ApiDrain(settings.http)
+    service = ImageService(settings, drain, partial(wake_worker, make_celery(settings)))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -33,21 +35,27 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         await service.stop()
 
-    # /docs with its own scripts: many of these servers stand where no CDN is reached.
+    # /docs with its own scripts: many of these servers have no access to a CDN.
     app: FastAPI = FastAPIOffline(title="imagegen-server", description=_DESCRIPTION, lifespan=lifespan)
-    app.state.service, app.state.signer, app.state.started_at = service, None, int(time.time())
+    app.state.settings = settings
+    app.state.service = service
+    app.state.drain = drain
+    app.state.signer = None
+    app.state.started_at = int(time.time())
     app.state.http_metrics = HttpMetrics(prometheus_folder())
     app.state.keys = read_keys(settings.http.api_key_file, settings.http.api_key)
     for prefix in PREFIXES:
-        for part in (images.router, jobs.router, models.router, adapters.router):
-            app.include_router(part, prefix=prefix)
+        for part in (images, jobs, files, models, adapters):
+            app.include_router(part.router, prefix=prefix)
     app.include_router(health.router)
     app.include_router(metrics.router)
     describe(app)
     install_error_handlers(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.http.max_body_bytes, timeout_s=settings.http.body_timeout_s)
-    app.add_middleware(LastResort)
-    app.add_middleware(AccessLog, metrics=app.state.http_metrics)
-    app.add_middleware(RequestId)
-    app.add_middleware(Leaving, drain=service.drain)
+    # The last one added is the first to get a request.
+    http = settings.http
+    app.add_middleware(BodyLimitMiddleware, max_bytes=http.max_body_bytes, timeout_s=http.body_timeout_s)
+    app.add_middleware(UnexpectedErrorMiddleware)
+    app.add_middleware(AccessLogMiddleware, metrics=app.state.http_metrics)
+    app.add_middleware(RequestIdMiddleware)
+    app.add_middleware(DrainMiddleware, drain=drain)
     return app

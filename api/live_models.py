@@ -31,7 +31,7 @@ from workers.sources.fetch import fetch
 log = logging.getLogger(__name__)
 
 
-class Served:
+class LiveModels:
     """The repository with what was added to it; one look at Redis tells whether that is still so."""
 
     def __init__(self, settings: Settings, on_disk: Repository, facts: dict[str, ModelFacts]) -> None:

@@ -1,188 +1,267 @@
-"""What the routes do, without HTTP: resolve a request, submit it as a job, wait for its end."""
+"""What the routes do, without HTTP: resolve a request, submit it as a job, wait for its end, read its artifacts."""
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
-from api.drain import Drain
-from api.live_models import Served
-from api.waiter import JobWaiter, WaitingEnded
+from api.drain import ApiDrain
+from api.live_models import LiveModels
+from api.live_workers import LiveWorkers
+from api.waiter import AbandonedJobs, Client, JobWaiter, WaitingEnded, first_of
 from config.log_context import log_from_here_with
-from config.settings import Settings
-from graphs.errors import JobFailed, JobNotCompleted, OperationNotAvailable, ServiceUnavailable, ShuttingDown
+from config.settings import Settings, WebhookSettings
+from graphs.api_keys import Owner
+from graphs.errors import (
+    InvalidRequest,
+    JobFailed,
+    JobNotCompleted,
+    ServiceUnavailable,
+    ShuttingDown,
+)
 from graphs.families.family import Operation
 from graphs.families.model_facts import read_model_facts
 from graphs.repository.bundled import load_served
-from graphs.repository.repository import Route
 from graphs.requests.input_images import InputPictures, read_pictures
 from graphs.requests.request import GenerationParameters
 from graphs.requests.resolve import resolve
 from workers.jobs.events import EventReader, JobEvent, JobEvents
 from workers.jobs.job import Job, Status
-from workers.jobs.observe.metrics import MetricsView
-from workers.jobs.observe.presence import WorkerPresence
-from workers.jobs.observe.queue_view import QueueEstimate, QueueView
+from workers.jobs.job_options import JobOptions, Webhook
+from workers.jobs.observe.metrics import MetricsView, Snapshot
+from workers.jobs.observe.queue_view import Page, QueueEstimate, QueueView
 from workers.jobs.request_rates import RequestRates
-from workers.jobs.store import JobStore, Submission
+from workers.jobs.store import Idempotency, JobStore, Submission
+from workers.webhooks.url_check import UrlRefused, check_url
 
 log = logging.getLogger(__name__)
 
+# The code of the error of a readiness probe before the workers are ready.
+NOT_READY = "not_ready"
 _WAKE_TIMEOUT_S = 1.0
-_PRESENCE_TTL_S = 1.0
+
+
+@dataclass(frozen=True)
+class UploadedImages:
+    """The encoded image of an edit and its mask, as the client sent them."""
+
+    image: bytes
+    mask: bytes | None
 
 
 class ImageService:
-    """Image requests of one API process."""
+    """The jobs of clients, as one API process serves them."""
 
-    def __init__(self, settings: Settings, wake: Callable[[str], None]) -> None:
-        """``wake(graph)`` has a worker of the graph take its next job; it blocks, so it runs in a thread."""
-        self.settings = settings
+    def __init__(self, settings: Settings, drain: ApiDrain, wake: Callable[[str], None]) -> None:
+        """``wake(graph)`` makes a worker of the graph take its next job. It blocks, so it runs in a thread.
+
+        Raises ConfigurationError when there is no graph that can be served.
+        """
+        self._settings = settings
+        self._drain = drain
+        self._wake = wake
         on_disk = load_served(**settings.repository.model_dump())
         self._facts = {name: read_model_facts(graph.models_path) for name, graph in on_disk.graphs.items()}
-        self.graph_names = list(on_disk.graphs)
         self.devices = {name: " ".join(graph.device) for name, graph in on_disk.graphs.items()}
-        self.served = Served(settings, on_disk, self._facts)
-        self.store = JobStore(settings.redis, settings.jobs)
-        self.queue = QueueView(settings.redis)
-        self.rates = RequestRates(settings.redis)
-        self.drain = Drain(settings.http)
-        self.metrics = MetricsView(settings.redis)
-        self._waiter = JobWaiter(self.store, EventReader(settings.redis), JobEvents(settings.redis))
-        self.drain.on_end(self._waiter.end_waiting)
-        self._wake = wake
-        # A small pool of its own: a dead Redis must not park every thread of the process.
+        self.models = LiveModels(settings, on_disk, self._facts)
+        self._store = JobStore(settings.redis, settings.jobs)
+        self._workers = LiveWorkers(self._store)
+        self._queue = QueueView(settings.redis)
+        self._rates = RequestRates(settings.redis)
+        self._metrics = MetricsView(settings.redis)
+        self._waiter = JobWaiter(self._store, EventReader(settings.redis), JobEvents(settings.redis))
+        self._abandoned = AbandonedJobs(self._store, drain, cancels=settings.http.cancel_on_disconnect)
+        drain.on_end(self._waiter.end_waiting)
+        # Pools of their own, so that a Redis that does not answer cannot occupy every thread of the process, and
+        # so that few images are decoded at the same time: decoding takes memory as well as time.
         self._wakers = ThreadPoolExecutor(4, thread_name_prefix="wake")
-        # Decoding takes memory as well as time: few at once.
         self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
-        self._workers: tuple[float, list[WorkerPresence]] = (float("-inf"), [])
-        self._looking = asyncio.Lock()
 
     async def start(self) -> None:
-        """Begin to follow the jobs' events."""
+        """Begin to follow the events of jobs."""
         await self._waiter.start()
 
     async def stop(self) -> None:
-        """Let go of threads and connections."""
+        """Close connections and stop threads."""
         await self._waiter.stop()
-        await self.store.close()
-        await self.queue.close()
-        await self.rates.close()
-        await self.metrics.close()
-        await self.served.close()
+        await self._store.close()
+        await self._queue.close()
+        await self._rates.close()
+        await self._metrics.close()
+        await self.models.close()
         self._wakers.shutdown(wait=False)
         self._decoders.shutdown(wait=False)
 
-    async def generation(self, parameters: GenerationParameters) -> Submission:
-        """Resolve a text-to-image request. Raises what resolve() does."""
-        route = (await self.served.repository()).route(parameters.model)
-        await self._check_available(route, Operation.GENERATION)
-        return Submission(resolve(parameters, Operation.GENERATION, route, self._facts[route.graph.name]))
+    async def submit(
+        self,
+        parameters: GenerationParameters,
+        images: UploadedImages | None,
+        options: JobOptions,
+        *,
+        idempotency: Idempotency,
+        job_id: str | None = None,
+        start_by: float | None = None,
+    ) -> tuple[Job, bool]:
+        """Resolve a request, submit it as a job and wake a worker. Returns the job, and whether it is new.
 
-    async def edit(self, parameters: GenerationParameters, image: bytes, mask: bytes | None) -> Submission:
-        """Resolve an edit: inpainting with a mask, image to image without. Raises InvalidImage as well."""
-        operation = Operation.EDIT if mask is None else Operation.INPAINTING
-        route = (await self.served.repository()).route(parameters.model)
-        await self._check_available(route, operation)
-        pictures = await self._decoded(image, mask)
-        facts = self._facts[route.graph.name]
-        request = resolve(parameters, operation, route, facts, image_size=pictures.size)
-        return Submission(request, image=pictures.image, mask=pictures.mask or b"")
-
-    async def submit(self, submission: Submission) -> tuple[Job, bool]:
-        """Submit a resolved request. Returns the job, and whether it is new.
-
-        Raises what the store raises, and ShuttingDown.
+        ``images``: those of an edit, which is inpainting with a mask and image to image without. ``start_by`` is in
+        unix seconds: a job that is still queued then is not run. Raises InvalidRequest and its subclasses, what
+        ``JobStore.submit`` raises, and ShuttingDown.
         """
-        self.drain.check_open()
-        job, is_new = await self.store.submit(submission)
+        check_webhook(options.webhook, self._settings.webhooks)
+        route = (await self.models.repository()).route(parameters.model)
+        operation = _operation(images)
+        await self._workers.check_available(route.graph.name, operation)
+        inputs = None if images is None else await self._decode(images)
+        facts = self._facts[route.graph.name]
+        request = resolve(parameters, operation, route, facts, image_size=None if inputs is None else inputs.size)
+        self._drain.check_open()
+        submission = Submission(
+            request,
+            options,
+            image=b"" if inputs is None else inputs.image,
+            mask=b"" if inputs is None else inputs.mask or b"",
+            job_id=job_id,
+            idempotency=idempotency,
+            start_by=start_by,
+        )
+        job, is_new = await self._store.submit(submission)
         log_from_here_with(job_id=job.id, graph=job.request.graph)
         log.info("%s %s", job.id, "accepted" if is_new else "joined")
-        if is_new or job.status is Status.QUEUED:  # a message too many does no harm
-            await self._woken(job)
+        if is_new or job.status is Status.QUEUED:  # a second message for the same job is harmless
+            await self._wake_worker(job)
         return job, is_new
 
-    async def wait(self, job: Job, timeout_s: float | None = None) -> Job:
-        """Wait for the job's end, at most ``timeout_s`` seconds. Raises ShuttingDown where the process ends first."""
-        try:
-            return await self._waiter.wait(job, timeout_s)
-        except WaitingEnded as error:
-            raise self.refusal(job) from error
+    async def job(self, job_id: str, owner_id: str | None) -> Job:
+        """Return a job; ``owner_id`` None: of any owner. Raises JobNotFound, also for another owner's job."""
+        return await self._store.get(job_id, owner_id)
 
-    def follow(self, job: Job, after: int = 0) -> AsyncIterator[JobEvent | None]:
-        """Yield the job's events, and None for a heartbeat. Raises WaitingEnded where the process ends first."""
-        return self._waiter.follow(job, after, self.settings.http.heartbeat_s)
+    async def jobs(
+        self, owner_id: str, *, after: str | None, limit: int, newest_first: bool, status: str | None
+    ) -> Page:
+        """Return the owner's jobs that follow the job with the id ``after``, at most ``limit``. Raises JobNotFound."""
+        edge = await self._store.get(after, owner_id) if after else None
+        return await self._queue.page(owner_id, after=edge, limit=limit, newest_first=newest_first, status=status)
 
-    async def pictures(self, job: Job) -> list[bytes]:
-        """Return an ended job's encoded pictures. Raises JobFailed, JobNotCompleted or ArtifactExpired."""
+    async def cancel(self, job: Job) -> Job:
+        """Cancel a job: at once while it is queued, at its next step while it runs. Returns it as it is then."""
+        return await self._store.cancel(job)
+
+    async def erase(self, job: Job) -> None:
+        """Cancel a job and delete its record and its artifacts."""
+        await self._store.erase(job)
+
+    async def artifacts(self, job: Job) -> list[bytes]:
+        """Return an ended job's encoded images. Raises JobFailed, JobNotCompleted or ArtifactExpired."""
         if job.status is Status.FAILED:
-            assert job.error is not None  # noqa: S101 - a failed job always says why
+            assert job.error is not None  # noqa: S101 - a failed job always has an error
             raise JobFailed(job.error.message, code=job.error.code)
         if job.status is Status.CANCELLED:
             raise JobNotCompleted(job.error.message if job.error else "The job was cancelled.", code="job_cancelled")
         if job.status is not Status.COMPLETED:
             raise JobNotCompleted(f"The job is {job.status}; its pictures are not there yet.")
-        return await self.store.artifacts(job)
+        return await self._store.artifacts(job)
 
-    async def outlook(self, job: Job) -> QueueEstimate:
-        """Return the job's place in the queue and about when it will have ended."""
+    async def estimate(self, job: Job) -> QueueEstimate:
+        """Return the job's place in the queue and the estimated time to its end."""
         if job.status.is_final:
             return QueueEstimate(None, None)
-        ready = [w for w in await self.workers() if w.ready and w.graph == job.request.graph]
-        return await self.queue.estimate(job, len(ready))
+        return await self._queue.estimate(job, len(await self._workers.ready(job.request.graph)))
 
-    async def workers(self) -> list[WorkerPresence]:
-        """Return the live workers, as of at most a second ago."""
-        if time.monotonic() - self._workers[0] > _PRESENCE_TTL_S:
-            async with self._looking:  # one look for all who ask meanwhile
-                if time.monotonic() - self._workers[0] > _PRESENCE_TTL_S:
-                    found = await self.store.workers()
-                    self._workers = (time.monotonic(), found)
-        return self._workers[1]
+    async def wait_while_connected(self, job: Job, client: Client) -> Job:
+        """Return the job once it has ended, or as it is where the client disconnects first.
 
-    async def leave(self, job: Job, *, likely_back_s: float = 0.0) -> None:
-        """One client stopped waiting for the job before its end; without any other it is cancelled.
-
-        ``likely_back_s``: a client that only lost its patience asks again within so many seconds.
+        The client of a job that has not ended abandons it: without any other client, the job is cancelled.
+        Raises ShuttingDown where the process ends first, and JobNotFound.
         """
-        left = await self.store.add_waiter(job, -1)
-        # It is the server that goes away, not the client: that one comes again, and finds its job.
-        if self.drain.is_over:
-            return
-        if left > 0 or not self.settings.http.cancel_on_disconnect:
-            return
-        if likely_back_s:
-            await asyncio.sleep(likely_back_s)
-            if await self.store.add_waiter(job, 0) > 0 or self.drain.is_over:
-                return
-        cancelled = await self.store.cancel(job)
-        if cancelled.status is not Status.COMPLETED:
-            log.info("%s is cancelled: its client is gone", job.id)
+        ended: Job | None = None
+        try:
+            ended = await first_of(self._wait(job), client.disconnected())
+        finally:
+            if ended is None:
+                self.abandon_later(job, client)
+        return ended or job
+
+    async def wait_at_most(self, job: Job, seconds: float) -> Job:
+        """Return the job once it has ended, or as it is after so many seconds, or where the process ends first."""
+        try:
+            return await self._wait(job, seconds)
+        except ShuttingDown:  # the job itself is an answer: any other process can be asked for its end
+            return await self._store.get(job.id, None)
+
+    def follow(self, job: Job, after: int = 0) -> AsyncIterator[JobEvent | None]:
+        """Yield the job's events, and None for a heartbeat. Raises WaitingEnded where the process ends first."""
+        return self._waiter.follow(job, after, self._settings.http.heartbeat_s)
+
+    def abandon_later(self, job: Job, client: Client) -> None:
+        """Note that this client no longer waits for the job; without any other client, the job is cancelled."""
+        self._abandoned.abandon_later(job, client.grace_s())
 
     def refusal(self, job: Job) -> ShuttingDown:
-        """Return what a client is told whose job has not ended when the process does."""
-        return self.drain.refusal(
+        """Return the error for a client whose job has not ended when the process does."""
+        return self._drain.refusal(
             f"The server is shutting down; {job.id} goes on, and a retry of this request joins it"
         )
 
-    async def _check_available(self, route: Route, operation: Operation) -> None:
-        """Refuse what no loaded worker of the graph has a pipeline for; without any worker the job waits for one."""
-        loaded = [worker for worker in await self.workers() if worker.graph == route.graph.name and worker.ready]
-        if loaded and not any(worker.can(operation) for worker in loaded):
-            raise OperationNotAvailable(
-                f"{operation.value.capitalize()} is not available for this model ({route.graph.name}).", param="model"
-            )
+    async def count_request(self, owner: Owner) -> None:
+        """Count a request of the owner. Raises RateLimited when it is one too many, and ServiceUnavailable."""
+        if rate := owner.requests_per_minute or self._settings.http.requests_per_minute:
+            await self._rates.count(owner.id, rate)
 
-    async def _decoded(self, image: bytes, mask: bytes | None) -> InputPictures:
-        limit = self.settings.http.max_image_pixels
+    async def check_ready(self) -> None:
+        """Raise ServiceUnavailable while a graph lacks a ready worker, Redis is away, or this process shuts down."""
+        self._drain.check_open()
+        await self._store.check_layout()
+        loaded = await self._workers.ready_graphs()
+        missing = [name for name in self.devices if name not in loaded]
+        if missing:
+            raise ServiceUnavailable(f"No worker has loaded {', '.join(missing)} yet.", code=NOT_READY)
+
+    async def queue_figures(self) -> Snapshot:
+        """Return the figures of the queue and of the workers, for the metrics. Raises ServiceUnavailable."""
+        return await self._metrics.read(list(self.devices))
+
+    async def signing_key(self) -> str:
+        """Return the key with which all API processes sign URLs. Raises ServiceUnavailable."""
+        return await self._store.signing_key()
+
+    async def _wait(self, job: Job, timeout_s: float | None = None) -> Job:
+        try:
+            return await self._waiter.wait(job, timeout_s)
+        except WaitingEnded as error:
+            raise self.refusal(job) from error
+
+    async def _decode(self, images: UploadedImages) -> InputPictures:
+        limit = self._settings.http.max_image_pixels
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, read_pictures, image, mask, limit)
+        return await loop.run_in_executor(self._decoders, read_pictures, images.image, images.mask, limit)
 
-    async def _woken(self, job: Job) -> None:
-        """Wake a worker. It may fail: the job is accepted, and a worker's recovery sees to it."""
+    async def _wake_worker(self, job: Job) -> None:
+        """Wake a worker. A failure is not an error: the job is stored, and recovery sends the message again."""
         loop = asyncio.get_running_loop()
         try:
             await asyncio.wait_for(loop.run_in_executor(self._wakers, self._wake, job.request.graph), _WAKE_TIMEOUT_S)
         except (ServiceUnavailable, TimeoutError) as error:
             log.warning("%s: its message will be sent again: %s", job.id, error)
+
+
+def check_webhook(webhook: Webhook | None, settings: WebhookSettings) -> None:
+    """Raise InvalidRequest where this server sends no webhooks, or none to that address."""
+    if webhook is None:
+        return
+    if not settings.secrets:
+        raise InvalidRequest(
+            "This server sends no webhooks: it has nothing to sign them with (IMAGEGEN_WEBHOOKS__SECRET).",
+            param="webhook",
+        )
+    try:
+        check_url(webhook.url, allow_private=settings.allow_private)
+    except UrlRefused as error:
+        raise InvalidRequest(str(error), param="webhook.url") from error
+
+
+def _operation(images: UploadedImages | None) -> Operation:
+    if images is None:
+        return Operation.GENERATION
+    return Operation.EDIT if images.mask is None else Operation.INPAINTING

@@ -1,7 +1,7 @@
-"""Waiting for jobs without a thread or a connection each: one reader feeds all coroutines of this process.
+"""Waits for jobs: one reader of Redis wakes all coroutines of this process that wait for one.
 
-Nothing is missed: whoever waits re-reads its job after it has registered, and again every few seconds, whatever the
-stream of changes says.
+No end is missed: a coroutine that waits reads its job after it has registered, and again every few seconds, with or
+without a change in the stream.
 """
 
 import asyncio
@@ -9,11 +9,13 @@ import contextlib
 import logging
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, Protocol
 
-from graphs.errors import JobNotFound, ServiceUnavailable
+from api.drain import ApiDrain
+from graphs.errors import ImagegenError, JobNotFound, ServiceUnavailable
 from workers.jobs.events import FINAL, EventReader, JobEvent, JobEvents
-from workers.jobs.job import Job
+from workers.jobs.job import Job, Status
 from workers.jobs.store import JobStore
 
 log = logging.getLogger(__name__)
@@ -24,14 +26,27 @@ _STOP_AGAIN_S = 0.2
 
 
 class WaitingEnded(Exception):
-    """This process ends: whoever waited for a job waits elsewhere, or later."""
+    """This process ends before the job; its client can wait for the job elsewhere, or later."""
+
+
+class Client(Protocol):
+    """A client that waits on its connection for the end of a job."""
+
+    async def disconnected(self) -> None:
+        """Return once the client has disconnected."""
+
+    def grace_s(self) -> float:
+        """Return for how many seconds the job is kept after the client disconnected."""
 
 
 class JobWaiter:
     """Lets coroutines wait for the end of a job, or follow it."""
 
     def __init__(self, store: JobStore, reader: EventReader, events: JobEvents) -> None:
-        self._store, self._reader, self._events = store, reader, events
+        self._store = store
+        self._reader = reader
+        self._events = events
+        # By job: what to set when it has ended, and what to set at each of its events.
         self._for_the_end: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._for_all: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
@@ -44,14 +59,14 @@ class JobWaiter:
     async def stop(self) -> None:
         """Stop reading."""
         while self._task is not None and not self._task.done():
-            # Again and again: redis-py swallows a cancellation that comes while it connects.
+            # Repeated, because redis-py swallows a cancellation that arrives while it connects.
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=_STOP_AGAIN_S)
         await self._reader.close()
         await self._events.close()
 
     def end_waiting(self) -> None:
-        """Let nobody wait any longer: all that do, and all that begin to, get WaitingEnded."""
+        """End all waiting, also that which begins later, with WaitingEnded."""
         self._over = True
         for registry in (self._for_the_end, self._for_all):
             for changed in [event for events in registry.values() for event in events]:
@@ -89,7 +104,7 @@ class JobWaiter:
                 with contextlib.suppress(ServiceUnavailable):
                     events = await self._events.after(job.id, after)
                     if not events and (end := await self._end_without_event(job, after)) is not None:
-                        # It may have ended between the two looks: then its stream tells more than its end.
+                        # It may have ended between the two readings: then its stream has more than its end.
                         events = await self._events.after(job.id, after) or [end]
                         if end.number <= after:
                             return
@@ -109,7 +124,7 @@ class JobWaiter:
             raise WaitingEnded
 
     async def _end_without_event(self, job: Job, after: int) -> JobEvent | None:
-        """The end of a job whose stream is gone, or which was erased: the record, or its absence, tells."""
+        """Return the final event of a job whose stream has expired, or which was erased; None while it goes on."""
         try:
             found = await self._store.get(job.id, None)
         except JobNotFound:
@@ -130,8 +145,59 @@ class JobWaiter:
                     for changed in waiting:
                         changed.set()
             except ServiceUnavailable as error:
-                log.warning("%s; waiting requests go on waiting", error)
+                log.warning("%s; requests that wait for a job keep waiting", error)
                 await asyncio.sleep(_RECONNECT_S)
+
+
+class AbandonedJobs:
+    """Cancels the jobs whose last waiting client has disconnected."""
+
+    def __init__(self, store: JobStore, drain: ApiDrain, *, cancels: bool) -> None:
+        """``cancels`` False: such jobs are only counted as abandoned, and go on."""
+        self._store = store
+        self._drain = drain
+        self._cancels = cancels
+        # The event loop keeps only weak references to tasks.
+        self._abandon_tasks: set[asyncio.Task[None]] = set()
+
+    def abandon_later(self, job: Job, grace_s: float) -> None:
+        """Note that one client stopped waiting for the job; without another client, cancel it after ``grace_s``.
+
+        That happens in a task of its own: the caller may have been cancelled, and then cannot await anything.
+        """
+        task = asyncio.get_running_loop().create_task(self._abandon(job, grace_s))
+        self._abandon_tasks.add(task)
+        task.add_done_callback(self._abandon_tasks.discard)
+
+    async def _abandon(self, job: Job, grace_s: float) -> None:
+        try:
+            if await self._is_abandoned(job, grace_s):
+                cancelled = await self._store.cancel(job)
+                if cancelled.status is not Status.COMPLETED:
+                    log.info("%s is cancelled: its client has disconnected", job.id)
+        except ImagegenError as error:  # the job was erased, or Redis is away: then the job ends by its own deadline
+            log.info("%s is not cancelled: %s", job.id, error)
+
+    async def _is_abandoned(self, job: Job, grace_s: float) -> bool:
+        waiters = await self._store.add_waiter(job, -1)
+        # While this process shuts down, its clients are disconnected by it: their retries join the job.
+        if waiters > 0 or self._drain.is_over or not self._cancels:
+            return False
+        if grace_s:
+            await asyncio.sleep(grace_s)
+            return await self._store.add_waiter(job, 0) <= 0 and not self._drain.is_over
+        return True
+
+
+async def first_of(ended: Coroutine[Any, Any, Job], disconnected: Coroutine[Any, Any, None]) -> Job | None:
+    """Return the ended job, or None where its client disconnects first. Raises what ``ended`` raises."""
+    tasks = (asyncio.create_task(ended), asyncio.create_task(disconnected))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return tasks[0].result() if tasks[0].done() else None
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Jobs and pictures as the wire wants them."""
+"""The parts of answers: jobs and images as response bodies, their links, and headers."""
 
 import base64
 import math
@@ -6,39 +6,47 @@ import time
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from starlette.requests import Request
-
+from api.answer.schemas import ImageData, ImagesResponse, JobBody, JobErrorBody, JobUrls, Usage
 from api.answer.signed_urls import UrlSigner
-from api.request.schemas import ImageData, ImagesResponse, JobBody, JobErrorBody, JobUrls, Usage
 from workers.jobs.job import Job, Status, status_shown
 from workers.jobs.observe.queue_view import QueueEstimate
 
 CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
-def base_url(request: Request, public_url: str | None) -> str:
-    """Return the address that clients reach this API at, with the prefix (/v3 or /v1) of this request."""
-    root = (public_url or str(request.base_url)).rstrip("/")
-    return f"{root}/{request.url.path.lstrip('/').partition('/')[0]}"
+class Links:
+    """The URLs in an answer. They begin with the address of this API and the prefix (/v3 or /v1) of the request."""
+
+    def __init__(self, root: str, path: str) -> None:
+        """``root``: the address at which clients reach this API; ``path``: that of the request."""
+        self._base = f"{root.rstrip('/')}/{path.lstrip('/').partition('/')[0]}"
+
+    def job(self, job_id: str) -> str:
+        """Return the URL of a job."""
+        return f"{self._base}/images/jobs/{job_id}"
+
+    def file(self, token: str, suffix: str) -> str:
+        """Return the URL of an artifact with a signed token; ``suffix`` is its output format."""
+        return f"{self._base}/images/files/{quote(token)}.{suffix}"
 
 
-def embedded(job: Job, pictures: Sequence[bytes]) -> ImagesResponse:
-    """Answer with the pictures themselves, in base64."""
-    return _response(job, [ImageData(b64_json=base64.b64encode(picture).decode()) for picture in pictures])
+def embedded(job: Job, artifacts: Sequence[bytes]) -> ImagesResponse:
+    """Return an answer with the images themselves, in base64."""
+    return _response(job, [ImageData(b64_json=base64.b64encode(artifact).decode()) for artifact in artifacts])
 
 
-def linked(job: Job, count: int, signer: UrlSigner, base: str) -> ImagesResponse:
-    """Answer with addresses that serve the pictures until they expire."""
+def linked(job: Job, count: int, signer: UrlSigner, links: Links) -> ImagesResponse:
+    """Return an answer with URLs that serve the images until they expire."""
     suffix = job.request.output_format
-    urls = [f"{base}/images/files/{quote(signer.token(job.id, index))}.{suffix}" for index in range(count)]
+    urls = [links.file(signer.token(job.id, index), suffix) for index in range(count)]
     return _response(job, [ImageData(url=url) for url in urls])
 
 
-def job_body(job: Job, outlook: QueueEstimate, base: str) -> JobBody:
+def job_body(job: Job, estimate: QueueEstimate, links: Links) -> JobBody:
     """Return the job object."""
-    request, home = job.request, f"{base}/images/jobs/{job.id}"
+    request, url = job.request, links.job(job.id)
     status = status_shown(job, time.time())
-    contents = [f"{home}/content?index={index}" for index in range(job.artifacts if status != "expired" else 0)]
+    contents = [f"{url}/content?index={index}" for index in range(job.artifacts if status != "expired" else 0)]
     return JobBody(
         id=job.id,
         operation=request.operation.value,
@@ -47,8 +55,8 @@ def job_body(job: Job, outlook: QueueEstimate, base: str) -> JobBody:
         progress=job.progress,
         step=job.step,
         total_steps=job.total_steps,
-        queue_position=outlook.queue_position,
-        eta_seconds=outlook.eta_s,
+        queue_position=estimate.queue_position,
+        eta_seconds=estimate.eta_s,
         created_at=int(job.created_at),
         started_at=_whole(job.started_at),
         completed_at=_whole(job.completed_at),
@@ -62,21 +70,21 @@ def job_body(job: Job, outlook: QueueEstimate, base: str) -> JobBody:
         usage=Usage() if job.status is Status.COMPLETED else None,
         metadata=job.options.metadata,
         urls=JobUrls(
-            self=home, result=f"{home}/result", content=contents, events=f"{home}/events", cancel=f"{home}/cancel"
+            self=url, result=f"{url}/result", content=contents, events=f"{url}/events", cancel=f"{url}/cancel"
         ),
     )
 
 
-def poll_headers(job: Job, outlook: QueueEstimate) -> dict[str, str]:
-    """Return when to ask again: a tenth of what is left, between 0.2 and 10 s; nothing once the job has ended."""
+def poll_headers(job: Job, estimate: QueueEstimate) -> dict[str, str]:
+    """Return when to poll next: after a tenth of the time left, 0.2 to 10 s; no headers once the job has ended."""
     if job.status.is_final:
         return {}
-    wait_s = min(10.0, max(0.2, (1.0 if outlook.eta_s is None else outlook.eta_s) / 10))
+    wait_s = min(10.0, max(0.2, (1.0 if estimate.eta_s is None else estimate.eta_s) / 10))
     return {"openai-poll-after-ms": str(int(wait_s * 1000)), "Retry-After": str(math.ceil(wait_s))}
 
 
 def server_timing(job: Job) -> str:
-    """Return where the time went as a Server-Timing header (W3C), in milliseconds."""
+    """Return the time of each stage as a Server-Timing header (W3C), in milliseconds."""
     stages = dict(job.seconds or {})
     if job.started_at is not None:
         stages["queue"] = max(0.0, job.started_at - job.created_at)

@@ -1,7 +1,7 @@
-"""Server-sent events: OpenAI's four image events, and our own richer ones for a job.
+"""Server-sent events: the four image events of OpenAI's API, and the events of a job, which have more fields.
 
-OpenAI's parsers (openai-python 1.x to 3.x) fail on ``id:`` and ``retry:`` lines and on events without data, so their
-stream has neither, and its heartbeats are comments.
+OpenAI's parsers (openai-python 1.x to 3.x) fail on ``id:`` and ``retry:`` lines and on events without data, so both
+streams have neither, and heartbeats are comments.
 """
 
 import asyncio
@@ -10,106 +10,126 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
-from api.answer.responses import job_body
+from api.answer.responses import Links, job_body
+from api.answer.schemas import Usage
+from api.drain import ApiDrain
 from api.http.errors import error_body
-from api.request.schemas import Usage
 from api.service import ImageService
-from api.waiter import WaitingEnded
+from api.waiter import Client, WaitingEnded
 from graphs.errors import ImagegenError, ServiceUnavailable
 from graphs.families.family import Operation
 from workers.jobs.events import JobEvent
 from workers.jobs.job import Job
 
-_LOOKS_AT_THE_END, _LOOK_AGAIN_S = 30, 1.0
+_END_READINGS = 30
+_END_READING_PAUSE_S = 1.0
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _HEARTBEAT = b": still here\n\n"
-_GO_ON_ELSEWHERE = b": the server is shutting down; go on with starting_after\n\n"
+_CONTINUE_ELSEWHERE = b": the server is shutting down; go on with starting_after\n\n"
 
 
-async def stream_pictures(service: ImageService, job: Job) -> AsyncIterator[bytes]:
-    """Yield OpenAI's image stream of a job: partial images, then a completed event for each picture."""
+def event_stream(events: AsyncIterator[bytes]) -> StreamingResponse:
+    """Return the answer that sends these server-sent events."""
+    return StreamingResponse(events, media_type="text/event-stream", headers=_HEADERS)
+
+
+async def stream_images(service: ImageService, job: Job, client: Client | None) -> AsyncIterator[bytes]:
+    """Yield OpenAI's image stream of a job: partial images, then a completed event for each image.
+
+    ``client`` abandons the job where it disconnects before the end; None for one that the job does not depend on.
+    """
     family = "image_generation" if job.request.operation is Operation.GENERATION else "image_edit"
-    async for event in service.follow(job):
-        if event is None:
-            yield _HEARTBEAT
-        elif event.kind == "queued":
-            yield f": queued, {event.values.get('queue_position', 0)} before it\n\n".encode()
-        elif event.kind == "preview" and event.picture is not None:
-            fields = {"partial_image_index": event.values["partial_image_index"]}
-            yield _picture(f"{family}.partial_image", job, event.picture, event.values["image_index"], fields)
-        elif event.is_final:
-            async for part in _end(service, job, family):
-                yield part
+    ended = False
+    try:
+        async for event in service.follow(job):
+            if event is None:
+                yield _HEARTBEAT
+            elif event.kind == "queued":
+                yield f": queued, {event.values.get('queue_position', 0)} before it\n\n".encode()
+            elif event.kind == "preview" and event.picture is not None:
+                fields = {"partial_image_index": event.values["partial_image_index"]}
+                yield _image(f"{family}.partial_image", job, event.picture, event.values["image_index"], fields)
+            elif event.is_final:
+                async for part in _end(service, job, family):
+                    yield part
+        ended = True
+    except WaitingEnded:
+        yield _error_event(service.refusal(job))
+    finally:
+        if client is not None and not ended:
+            service.abandon_later(job, client)
 
 
-async def stream_job(service: ImageService, job: Job, after: int, base: str) -> AsyncIterator[bytes]:
-    """Yield a job's own events with a sequence number above ``after``; also as long as the process may end."""
-    with service.drain.not_waited_for():
+async def stream_job(
+    service: ImageService, drain: ApiDrain, job: Job, after: int, links: Links
+) -> AsyncIterator[bytes]:
+    """Yield a job's own events with a sequence number above ``after``. The shutdown of the process ends the stream."""
+    with drain.not_waited_for():
         try:
             async for event in service.follow(job, after):
-                yield _HEARTBEAT if event is None else await _job_event(service, job, event, base)
+                yield _HEARTBEAT if event is None else await _job_event(service, job, event, links)
         except WaitingEnded:
-            yield _GO_ON_ELSEWHERE
-
-
-def error_event(error: ImagegenError) -> bytes:
-    """Return the event with which a stream ends that has no pictures."""
-    return _sse("error", {"type": "error", **error_body(error)})
+            yield _CONTINUE_ELSEWHERE
 
 
 async def _end(service: ImageService, job: Job, family: str) -> AsyncIterator[bytes]:
-    """Yield what the stream ends with. An absent Redis is waited for a while, as during the job."""
-    for left in reversed(range(_LOOKS_AT_THE_END)):
+    """Yield the last events of a stream. An absent Redis is waited for a while, as during the job."""
+    for left in reversed(range(_END_READINGS)):
         try:
-            job = await service.store.get(job.id, None)
-            pictures = await service.pictures(job)
+            job = await service.job(job.id, None)
+            artifacts = await service.artifacts(job)
         except ImagegenError as error:
             if left == 0 or not isinstance(error, ServiceUnavailable):
-                yield error_event(error)
+                yield _error_event(error)
                 return
             yield _HEARTBEAT
-            await asyncio.sleep(_LOOK_AGAIN_S)
+            await asyncio.sleep(_END_READING_PAUSE_S)
         else:
-            usage = Usage().model_dump()
-            for index, picture in enumerate(pictures):
-                more = {"usage": usage, "seed": job.request.rng_seed}
-                yield _picture(f"{family}.completed", job, picture, index, more)
+            fields = {"usage": Usage().model_dump(), "seed": job.request.rng_seed}
+            for index, artifact in enumerate(artifacts):
+                yield _image(f"{family}.completed", job, artifact, index, fields)
             return
 
 
-def _picture(kind: str, job: Job, picture: bytes, index: int, more: dict[str, Any]) -> bytes:
+def _error_event(error: ImagegenError) -> bytes:
+    return _sse("error", {"type": "error", **error_body(error)})
+
+
+def _image(kind: str, job: Job, encoded: bytes, index: int, fields: dict[str, Any]) -> bytes:
     data = {
         "type": kind,
-        "b64_json": base64.b64encode(picture).decode(),
+        "b64_json": base64.b64encode(encoded).decode(),
         "created_at": int(job.created_at),
         "size": job.request.size,
         "quality": "auto",
         "background": "opaque",
         "output_format": job.request.output_format,
         "image_index": index,
-        **more,
+        **fields,
     }
     return _sse(kind, data)
 
 
-async def _job_event(service: ImageService, job: Job, event: JobEvent, base: str) -> bytes:
+async def _job_event(service: ImageService, job: Job, event: JobEvent, links: Links) -> bytes:
     data: dict[str, Any] = {"type": event.kind, "sequence_number": event.number, "job_id": job.id, **event.values}
     if event.kind == "progress":
         data["progress"] = min(99, 100 * event.values["step"] // max(1, event.values["total_steps"]))
     if event.picture is not None:
         data |= {"b64_json": base64.b64encode(event.picture).decode(), "output_format": job.request.output_format}
     if event.is_final:
-        data["job"] = await _final_job(service, job, base)
+        data["job"] = await _final_job(service, job, links)
     return _sse(event.kind, data)
 
 
-async def _final_job(service: ImageService, job: Job, base: str) -> dict[str, Any] | None:
+async def _final_job(service: ImageService, job: Job, links: Links) -> dict[str, Any] | None:
     try:
-        found = await service.store.get(job.id, None)
+        found = await service.job(job.id, None)
     except ImagegenError:
         return None
-    return job_body(found, await service.outlook(found), base).model_dump()
+    return job_body(found, await service.estimate(found), links).model_dump()
 
 
 def _sse(event: str, data: dict[str, Any]) -> bytes:

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from api.request.schemas import ErrorBody
+from api.answer.schemas import ErrorBody
 from api.request.validation import invalid_request
+from api.service import NOT_READY
 from graphs import errors
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,6 @@ STATUS: dict[type[errors.ImagegenError], int] = {
 
 # Texts of the client that an answer repeats are cut to so many characters.
 _LONGEST_MESSAGE, _LONGEST_PARAM = 1000, 200
-NOT_READY = "not_ready"
 
 
 def status_of(error: errors.ImagegenError) -> int:
@@ -116,7 +116,7 @@ def _shown(text: str, longest: int) -> str:
 
 
 def documented(*kinds: type[errors.ImagegenError]) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI documentation of answers with these errors."""
+    """Return the OpenAPI documentation of the answers with these errors, by status."""
     by_status: dict[int | str, dict[str, Any]] = {}
     for kind in kinds:
         sentence = (kind.__doc__ or "").splitlines()[0]

@@ -1,10 +1,17 @@
-"""What the queue and its workers tell Prometheus, out of one look at Redis. docs/metrics.md explains every name."""
+"""All metrics of ``/metrics``: those of HTTP, which each process counts itself, and those of the queue, from Redis.
 
-from collections import Counter
+docs/metrics.md explains every name.
+"""
+
+from collections import Counter as Counts
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from workers.jobs.observe.metrics import (
     DURATION_BOUNDS_S,
@@ -16,7 +23,11 @@ from workers.jobs.observe.metrics import (
     histogram,
 )
 
-# Counted by a graph's scripts: field -> (name, help).
+# Drop the `_created` series, which double the number of series; Prometheus detects a restart without them.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+_REQUEST_BUCKETS = (0.005, 0.025, *DURATION_BOUNDS_S)
+# The counters that the Lua scripts keep for each graph: field -> (name, help).
 _COUNTERS = {
     "submitted": ("imagegen_jobs_submitted", "Jobs that were accepted into the queue."),
     "joined": ("imagegen_jobs_joined", "Requests that joined a job that was there: retries, idempotency keys."),
@@ -31,7 +42,7 @@ _COUNTERS = {
     "pixels": ("imagegen_pixels", "Pixels of these pictures."),
     "adapter_switches": ("imagegen_adapter_switches", "Jobs that wanted other adapters than the one before them."),
 }
-# Several fields each: their beginning -> (name, help, label).
+# Counters with a label, one field for each of its values: prefix of the fields -> (name, help, label).
 _LABELLED = {
     "failed": ("imagegen_jobs_failed", "Jobs that ended with an error, by its code.", "code"),
     "cancelled": ("imagegen_jobs_cancelled", "Jobs that ended without a picture and without an error.", "reason"),
@@ -41,19 +52,58 @@ _DURATIONS = {
     "job": ("imagegen_job_seconds", "From a completed job's submission to its end."),
     "generate": ("imagegen_generate_seconds", "A completed job's time inside the runtime."),
 }
-# There from the first moment: an alert on a rate needs a zero to start from.
+# These values of the labels are reported from the start: an alert on a rate needs a zero to start from.
 _ALWAYS = {"failed": ("generation_failed", "worker_crashed"), "cancelled": ("requested", "deadline_exceeded", "erased")}
+
+
+class HttpMetrics:
+    """The metrics that this process counts itself: Redis may be away, and refused requests never reach it.
+
+    With ``PROMETHEUS_MULTIPROC_DIR`` set (prometheus-client's own variable; ``shared`` is its value), the API processes
+    of one machine count in files there, and each of them reports the sum.
+    """
+
+    def __init__(self, shared: Path | None) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "imagegen_http_requests",
+            "Answers by route and status.",
+            ("method", "route", "status"),
+            registry=self._registry,
+        )
+        self.seconds = Histogram(
+            "imagegen_http_request_seconds",
+            "From a request's first byte to its answer's last, waiting for the picture included.",
+            ("method", "route"),
+            buckets=_REQUEST_BUCKETS,
+            registry=self._registry,
+        )
+        self.errors = Counter(
+            "imagegen_http_errors",
+            "Requests that were refused or failed, by error code.",
+            ("code",),
+            registry=self._registry,
+        )
+        self._reported: Any = self._registry
+        if shared is None:
+            ProcessCollector(registry=self._registry)
+        else:
+            self._reported = MultiProcessCollector(CollectorRegistry(), path=str(shared))  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metric families."""
+        yield from self._reported.collect()
 
 
 @dataclass(frozen=True)
 class QueueMetrics:
-    """The families of one scrape. ``devices`` by served graph; ``snapshot`` None: Redis did not answer."""
+    """The queue's metrics of one scrape. ``devices``: by served graph; ``snapshot`` None: Redis did not answer."""
 
     snapshot: Snapshot | None
     devices: Mapping[str, str]
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the families; only that Redis is away where it is."""
+        """Yield the metric families: without a snapshot only ``imagegen_redis_up``."""
         up = 0 if self.snapshot is None else 1
         yield GaugeMetricFamily("imagegen_redis_up", "Whether Redis answered this scrape.", value=up)
         if self.snapshot is None:
@@ -69,19 +119,19 @@ def _of_redis(snapshot: Snapshot) -> Iterator[Metric]:
     used, limit = snapshot.memory_bytes, snapshot.max_memory_bytes
     yield GaugeMetricFamily("imagegen_redis_memory_bytes", "Memory that Redis uses.", value=used)
     yield GaugeMetricFamily("imagegen_redis_memory_limit_bytes", "Its maxmemory; 0: none.", value=limit)
-    told = "Webhooks that are still to be delivered."
-    yield GaugeMetricFamily("imagegen_webhook_deliveries_pending", told, value=snapshot.deliveries)
+    pending = "Webhooks that are still to be delivered."
+    yield GaugeMetricFamily("imagegen_webhook_deliveries_pending", pending, value=snapshot.deliveries)
 
 
 def _of_workers(snapshot: Snapshot, devices: Mapping[str, str]) -> Iterator[Metric]:
-    live = Counter({served: 0 for served in devices.items()})
+    live = Counts({served: 0 for served in devices.items()})
     live.update((worker.graph, worker.device) for worker in snapshot.workers)
-    ready = Counter((worker.graph, worker.device) for worker in snapshot.workers if worker.ready)
-    for name, told, counted in (
+    ready = Counts((worker.graph, worker.device) for worker in snapshot.workers if worker.ready)
+    for name, documentation, counted in (
         ("imagegen_workers_live", "Workers that gave a sign of life in the last 15 s.", live),
         ("imagegen_workers_ready", "Of these, workers that have loaded their model.", ready),
     ):
-        family = GaugeMetricFamily(name, told, labels=("graph", "device"))
+        family = GaugeMetricFamily(name, documentation, labels=("graph", "device"))
         for labels in sorted(live):
             family.add_metric(labels, counted[labels])
         yield family
@@ -101,23 +151,23 @@ def _of_queues(graphs: Mapping[str, GraphFigures]) -> Iterator[Metric]:
 
 
 def _counters(graphs: Mapping[str, GraphFigures]) -> Iterator[Metric]:
-    for field, (name, told) in _COUNTERS.items():
-        family = CounterMetricFamily(name, told, labels=("graph",))
+    for field, (name, documentation) in _COUNTERS.items():
+        family = CounterMetricFamily(name, documentation, labels=("graph",))
         for graph, figures in graphs.items():
             family.add_metric((graph,), figures.counts.get(field, 0))
         yield family
-    for beginning, (name, told, label) in _LABELLED.items():
-        family = CounterMetricFamily(name, told, labels=("graph", label))
+    for prefix, (name, documentation, label) in _LABELLED.items():
+        family = CounterMetricFamily(name, documentation, labels=("graph", label))
         for graph, figures in graphs.items():
-            known = dict.fromkeys(_ALWAYS[beginning], 0)
-            for value, count in {**known, **by_label(figures.counts, beginning)}.items():
+            known = dict.fromkeys(_ALWAYS[prefix], 0)
+            for value, count in {**known, **by_label(figures.counts, prefix)}.items():
                 family.add_metric((graph, value), count)
         yield family
 
 
 def _histograms(graphs: Mapping[str, GraphFigures]) -> Iterator[Metric]:
-    for field, (name, told) in _DURATIONS.items():
-        family = HistogramMetricFamily(name, told, labels=("graph",))
+    for field, (name, documentation) in _DURATIONS.items():
+        family = HistogramMetricFamily(name, documentation, labels=("graph",))
         for graph, figures in graphs.items():
             found = histogram(figures.counts, field, DURATION_BOUNDS_S)
             family.add_metric((graph,), found.buckets, found.sum_s)

@@ -1,4 +1,7 @@
-"""Around every request: an id, a last resort, a bound on the body. Plain ASGI, so that nothing is buffered."""
+"""The middleware of every request: its id, unexpected errors, limits of the body, and the drain of the process.
+
+Plain ASGI, so that nothing is buffered.
+"""
 
 import asyncio
 import logging
@@ -8,6 +11,7 @@ import secrets
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.drain import ApiDrain
 from api.http.access_log import route_of
 from api.http.errors import UnexpectedError, error_response
 from config.log_context import logged_with
@@ -18,8 +22,8 @@ log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(rb"[\w.:-]{1,128}", re.ASCII)
 
 
-class RequestId:
-    """Gives every answer an ``x-request-id``: the client's own if it sent a plain one."""
+class RequestIdMiddleware:
+    """Gives every answer an ``x-request-id``: the client's own, if that has only letters, digits and ``_.:-``."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -42,7 +46,7 @@ class RequestId:
             await self._app(scope, receive, send_with_id)
 
 
-class LastResort:
+class UnexpectedErrorMiddleware:
     """Answers an unexpected error, without its text. Starlette's own middleware would answer it too, but outside of all
     other middleware (so without a request id), and it would close a connection that clients may already reuse."""
 
@@ -53,15 +57,15 @@ class LastResort:
         """Serve one request."""
         started = False
 
-        async def send_noting_the_start(message: Message) -> None:
+        async def send_and_keep_start(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
 
         try:
-            await self._app(scope, receive, send_noting_the_start)
+            await self._app(scope, receive, send_and_keep_start)
         except ClientDisconnect:
-            log.info("%s: the client left before its body was read", route_of(scope))
+            log.info("%s: the client disconnected before its body was read", route_of(scope))
         except Exception:
             if started or scope["type"] != "http":
                 raise
@@ -69,12 +73,14 @@ class LastResort:
             await error_response(UnexpectedError(), scope)(scope, receive, send)
 
 
-class BodyLimit:
-    """Refuses bodies over ``max_bytes``, by their stated length at once and by their real one while they come, and
-    those that are not there after ``timeout_s``."""
+class BodyLimitMiddleware:
+    """Refuses bodies over ``max_bytes``, by their stated length at once and by their real length while they are read,
+    and bodies that are not complete after ``timeout_s``."""
 
     def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
-        self._app, self._max_bytes, self._timeout_s = app, max_bytes, timeout_s
+        self._app = app
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -103,3 +109,25 @@ class BodyLimit:
             return part
 
         await self._app(scope, receive_bounded, send)
+
+
+class DrainMiddleware:
+    """Counts the requests and, once the process shuts down, closes their connections after the answer."""
+
+    def __init__(self, app: ASGIApp, drain: ApiDrain) -> None:
+        self._app = app
+        self._drain = drain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_closing(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._drain.is_on:
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        with self._drain.counted():
+            await self._app(scope, receive, send_closing)

@@ -1,9 +1,8 @@
-"""HTTP bodies in, domain objects out: JSON, and multipart as each client writes it."""
+"""Reads the bodies of requests: JSON, and multipart forms in the spellings of the clients."""
 
 import base64
 import json
 import re
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -13,6 +12,7 @@ from starlette.requests import Request
 
 from api.request.schemas import EditBody, ImageBody, ImageReference, JobObjects
 from api.request.validation import invalid_request
+from api.service import UploadedImages
 from graphs.errors import InvalidImage, InvalidRequest
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -26,15 +26,6 @@ _LIST = "webhook[events]"
 _OBJECTS = ("lora_alphas", "metadata", "webhook")
 
 
-@dataclass(frozen=True)
-class EditRequest:
-    """What an edit brings: its fields, the picture's bytes and the mask's, as the client sent them."""
-
-    body: ImageBody
-    image: bytes
-    mask: bytes | None
-
-
 async def read_json(request: Request, model: type[Body]) -> Body:
     """Read a JSON body, strictly. Raises InvalidRequest naming the parameter."""
     content = await request.body()
@@ -44,14 +35,14 @@ async def read_json(request: Request, model: type[Body]) -> Body:
         raise invalid_request(error, list(model.model_fields)) from error
 
 
-async def read_edit(request: Request) -> EditRequest:
-    """Read an edit, multipart or JSON. Raises InvalidRequest naming the parameter."""
+async def read_edit_body(request: Request) -> tuple[ImageBody, UploadedImages]:
+    """Read an edit, multipart or JSON: its fields and its images. Raises InvalidRequest naming the parameter."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         edit = await read_json(request, EditBody)
-        picture = _only([_from_data_url(reference, "images") for reference in edit.images], "images")
+        image = _only([_from_data_url(reference, "images") for reference in edit.images], "images")
         mask = None if edit.mask is None else _from_data_url(edit.mask, "mask")
-        return EditRequest(edit.image_body(), picture, mask)
+        return edit.image_body(), UploadedImages(image, mask)
     if kind != "multipart/form-data":
         raise InvalidRequest(
             "Send the picture as multipart/form-data (field image), or JSON with images.", param="image"
@@ -59,18 +50,18 @@ async def read_edit(request: Request) -> EditRequest:
     return await _read_multipart(request)
 
 
-def brings_images(body: bytes) -> bool:
-    """Tell whether a JSON body is an edit's. One that is no JSON is none: reading it as either says what is wrong."""
-    if b'"images"' not in body:
+def has_images(content: bytes) -> bool:
+    """Return whether a JSON body is an edit's. False for invalid JSON, which either way of reading reports."""
+    if b'"images"' not in content:
         return False
     try:
-        found = json.loads(body)
+        found = json.loads(content)
     except (ValueError, RecursionError):
         return False
     return isinstance(found, dict) and "images" in found
 
 
-async def _read_multipart(request: Request) -> EditRequest:
+async def _read_multipart(request: Request) -> tuple[ImageBody, UploadedImages]:
     files: dict[str, list[bytes]] = {"image": [], "mask": []}
     fields: dict[str, Any] = {}
     async with request.form(max_files=_MAX_FILES, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES) as form:
@@ -84,19 +75,23 @@ async def _read_multipart(request: Request) -> EditRequest:
                 raise InvalidRequest(f"{stem} must be a file.", param=stem)
             else:
                 _add_field(fields, name, value)
+    masks = files["mask"]
+    body = _form_body(fields)
+    return body, UploadedImages(_only(files["image"], "image"), _only(masks, "mask") if masks else None)
+
+
+def _form_body(fields: dict[str, Any]) -> ImageBody:
     _gather_objects(fields)
     objects = {name: fields.pop(name) for name in ("metadata", "webhook") if name in fields}
     try:
         body = ImageBody.model_validate_strings(fields, strict=False)
-        body = body.model_copy(update=dict(JobObjects.model_validate(objects)))
+        return body.model_copy(update=dict(JobObjects.model_validate(objects)))
     except ValidationError as error:
         raise invalid_request(error, [*ImageBody.model_fields, "image", "mask"]) from error
-    masks = files["mask"]
-    return EditRequest(body, _only(files["image"], "image"), _only(masks, "mask") if masks else None)
 
 
 def _add_field(fields: dict[str, Any], name: str, value: str) -> None:
-    """Add a text field. Clients drop empty ones or send them for "not given"; only an empty prompt is one."""
+    """Add a text field. An empty one means that it is not given, but for an empty prompt: clients send both."""
     if value == "" and name != "prompt":
         return
     if name == f"{_LIST}[]":
@@ -108,7 +103,7 @@ def _add_field(fields: dict[str, Any], name: str, value: str) -> None:
 
 
 def _gather_objects(fields: dict[str, Any]) -> None:
-    """Put objects together: clients send ``lora_alphas[ALIAS]`` and so on each, or ``lora_alphas`` as JSON."""
+    """Put objects together. Clients send a field for each key, such as ``lora_alphas[ALIAS]``, or one with JSON."""
     parts = {name: match for name in fields if (match := _PART.fullmatch(name))}
     for stem in _OBJECTS:
         single = {name: match["key"] for name, match in parts.items() if match["name"] == stem}
@@ -122,28 +117,28 @@ def _gather_objects(fields: dict[str, Any]) -> None:
 
 def _object_from_json(name: str, text: str) -> dict[str, Any]:
     try:
-        found = from_json(text)  # json.loads would let half a surrogate pass, which no answer can be written with
+        found = from_json(text)  # json.loads accepts lone surrogates, which cannot be encoded in an answer
     except ValueError as error:
         raise InvalidRequest(f"{name} must be a JSON object.", param=name) from error
     if not isinstance(found, dict):
         raise InvalidRequest(f"{name} must be a JSON object.", param=name)
-    return _as_form(name, found) if name == "lora_alphas" else found
+    return _alphas_as_text(name, found) if name == "lora_alphas" else found
 
 
-def _as_form(name: str, alphas: dict[str, Any]) -> dict[str, str]:
-    """Strengths as a form would have sent them; what is no number in JSON must not become one as text."""
+def _alphas_as_text(name: str, alphas: dict[str, Any]) -> dict[str, str]:
+    """Return strengths as a form sends them, once it is certain that each is a number in the JSON."""
     for alias, alpha in alphas.items():
         if isinstance(alpha, bool) or not isinstance(alpha, int | float):
             raise InvalidRequest(f"The strength of {alias!r} must be a number.", param=f"{name}.{alias}")
     return {alias: repr(alpha) for alias, alpha in alphas.items()}
 
 
-def _only(pictures: list[bytes], param: str) -> bytes:
-    if not pictures:
+def _only(images: list[bytes], param: str) -> bytes:
+    if not images:
         raise InvalidRequest(f"{param} is required: the picture as a file.", param=param)
-    if len(pictures) > 1:
-        raise InvalidRequest(f"{param}: one picture at a time is edited here, not {len(pictures)}.", param=param)
-    return pictures[0]
+    if len(images) > 1:
+        raise InvalidRequest(f"{param}: one picture at a time is edited here, not {len(images)}.", param=param)
+    return images[0]
 
 
 def _from_data_url(reference: ImageReference, param: str) -> bytes:
@@ -158,7 +153,7 @@ def _from_data_url(reference: ImageReference, param: str) -> bytes:
         )
     try:
         return base64.b64decode(url[head.end() :], validate=True)
-    except ValueError as error:  # binascii.Error is one; characters beyond ASCII raise its base
+    except ValueError as error:  # binascii.Error, or its base class for characters beyond ASCII
         raise InvalidImage(
             f"{param}: the data URL's base64 is broken.", param=param, code="invalid_base64_image"
         ) from error

@@ -1,26 +1,24 @@
-"""The wire: what OpenAI's and OVMS's clients send, and what they get back."""
+"""The bodies that clients send: OpenAI's fields, OVMS's parameters, and our own."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.api_keys import Priority
 from graphs.errors import InvalidRequest
-from graphs.requests.request import GenerationParameters
+from graphs.requests.request import FiniteFloat, GenerationParameters
 from graphs.resolution import Resolution
 from workers.jobs.job_options import Metadata, Webhook
 
-# Other names that clients use for a parameter: theirs -> ours.
+# The other names of a parameter that clients may send -> the parameter.
 _ALIASES = {"n": "num_images_per_prompt", "seed": "rng_seed"}
 
 
 class ImageBody(GenerationParameters):
-    """Body of ``images/generations``: everything that can change a picture, and what OpenAI's clients add.
+    """Body of ``images/generations``: the parameters, which decide the image, and the fields of OpenAI's clients.
 
-    The fields below either rename a parameter, say how to answer, or cannot change the picture and are accepted
-    so that stock clients work.
+    A field below is another name of a parameter, or decides how to answer, or is accepted without effect so that
+    stock clients work.
     """
 
     n: int | None = Field(None, description="OpenAI's name for num_images_per_prompt.")
@@ -41,8 +39,8 @@ class ImageBody(GenerationParameters):
     input_fidelity: str | None = Field(None, description="Accepted, without effect.")
 
     def parameters(self) -> GenerationParameters:
-        """Return what can change the picture, under one name each. Raises InvalidRequest."""
-        self._refuse_what_would_be_lost()
+        """Return the parameters, each under its own name. Raises InvalidRequest."""
+        self._check_background()
         values = self.model_dump(include=set(GenerationParameters.model_fields), exclude_none=True)
         for theirs, ours in _ALIASES.items():
             if (value := getattr(self, theirs)) is None:
@@ -52,19 +50,14 @@ class ImageBody(GenerationParameters):
             values[ours] = value
         return GenerationParameters.model_validate({**values, **self._size(values)})
 
-    @contextmanager
-    def naming_parameters_as_sent(self) -> Iterator[None]:
-        """Make an InvalidRequest name the parameter that the client wrote, where it used another name than ours."""
-        sent = {ours: theirs for theirs, ours in _ALIASES.items() if getattr(self, theirs) is not None}
-        if self.size not in (None, "auto"):
-            sent |= {"width": "size", "height": "size"}
-        try:
-            yield
-        except InvalidRequest as error:
-            error.param = sent.get(error.param or "", error.param)
-            raise
+    def name_sent(self, param: str | None) -> str | None:
+        """Return the name under which the client sent a parameter, such as ``size`` for ``width``."""
+        if param in ("width", "height") and self.size not in (None, "auto"):
+            return "size"
+        sent = (theirs for theirs, ours in _ALIASES.items() if ours == param and getattr(self, theirs) is not None)
+        return next(sent, param)
 
-    def _refuse_what_would_be_lost(self) -> None:
+    def _check_background(self) -> None:
         if self.background == "transparent":
             raise InvalidRequest(
                 "Pictures have no transparency here; leave background out or send auto.", param="background"
@@ -83,14 +76,14 @@ class ImageBody(GenerationParameters):
 
 
 class JobObjects(BaseModel):
-    """What a form holds that is more than text."""
+    """The fields of a multipart form that are objects."""
 
     metadata: Metadata | None = None
     webhook: Webhook | None = None
 
 
 class ImageReference(BaseModel):
-    """A picture in a JSON body."""
+    """An image in a JSON body."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -105,142 +98,16 @@ class EditBody(ImageBody):
     mask: ImageReference | None = Field(None, description="Where to repaint: transparent, or white without alpha.")
 
     def image_body(self) -> ImageBody:
-        """Return the body without its pictures."""
+        """Return the body without its images."""
         return ImageBody(**self.model_dump(exclude={"images", "mask"}, exclude_none=True))
 
 
-class ImageData(BaseModel):
-    """One picture: its bytes in base64, or where to fetch them."""
+class AdapterBody(BaseModel):
+    """Body of ``lora_adapters``: an adapter to add."""
 
-    b64_json: str | None = None
-    url: str | None = None
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-
-class InputTokenDetails(BaseModel):
-    """Always zero: nothing here is billed by tokens."""
-
-    text_tokens: int = 0
-    image_tokens: int = 0
-
-
-class Usage(BaseModel):
-    """Always zero: nothing here is billed by tokens."""
-
-    total_tokens: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    input_tokens_details: InputTokenDetails = InputTokenDetails()
-
-
-class ImagesResponse(BaseModel):
-    """OpenAI's answer, with the seed beside it."""
-
-    created: int
-    data: list[ImageData]
-    background: Literal["opaque"] = "opaque"
-    output_format: str
-    size: str
-    seed: int
-    usage: Usage = Usage()
-
-
-class ErrorDetail(BaseModel):
-    """What was wrong: all four keys always, ``param`` and ``code`` null where there is none."""
-
-    message: str
-    type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
-    param: str | None
-    code: str | None
-
-
-class ErrorBody(BaseModel):
-    """OpenAI's error object."""
-
-    error: ErrorDetail
-
-
-class JobUrls(BaseModel):
-    """Where to go on from a job."""
-
-    self: str
-    result: str
-    content: list[str]
-    events: str
-    cancel: str
-
-
-class JobErrorBody(BaseModel):
-    """Why a job failed."""
-
-    code: str
-    message: str
-
-
-class JobBody(BaseModel):
-    """A job: every key always, null where unknown. Times are unix seconds."""
-
-    id: str
-    object: Literal["image.job"] = "image.job"
-    operation: str
-    model: str
-    status: str
-    progress: int
-    step: int | None
-    total_steps: int | None
-    queue_position: int | None
-    eta_seconds: float | None
-    created_at: int
-    started_at: int | None
-    completed_at: int | None
-    expires_at: int | None
-    prompt: str
-    size: str
-    n: int
-    seed: int
-    attempts: int
-    error: JobErrorBody | None
-    usage: Usage | None
-    metadata: dict[str, str] | None
-    urls: JobUrls
-
-
-class JobPage(BaseModel):
-    """A cursor page of jobs, as openai-python's own pager walks it."""
-
-    object: Literal["list"] = "list"
-    data: list[JobBody]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
-
-
-class JobDeleted(BaseModel):
-    """A job was erased."""
-
-    id: str
-    object: Literal["image.job.deleted"] = "image.job.deleted"
-    deleted: Literal[True] = True
-
-
-class ModelBody(BaseModel):
-    """A name that requests can be routed to."""
-
-    id: str
-    object: Literal["model"] = "model"
-    created: int
-    owned_by: str = "imagegen-server"
-    kind: Literal["base", "adapter", "composite"]
-    base: str
-    adapters: dict[str, float]
-
-
-class ModelList(BaseModel):
-    """All names that requests can be routed to."""
-
-    object: Literal["list"] = "list"
-    data: list[ModelBody]
-
-    @classmethod
-    def of(cls, models: list[ModelBody]) -> Self:
-        """Return the list object."""
-        return cls(data=models)
+    alias: str = Field(description="The name that requests will send as model.", min_length=1, max_length=100)
+    source: str = Field(description="URL, path or Hugging Face repository, as in --source_loras.", max_length=2048)
+    alpha: FiniteFloat | None = Field(None, ge=-1000, le=1000, description="Strength unless a request says another.")
+    model: str | None = Field(None, description="The graph it belongs to; needed where several are served.")

@@ -1,98 +1,105 @@
-"""From a request in HTTP to a submitted job: body and headers together."""
+"""A client's request for images: read from HTTP, and submitted as a job."""
 
 import hashlib
 import time
-from dataclasses import replace
 
 from starlette.requests import Request
 
-from api.request.bodies import EditRequest, brings_images, read_edit, read_json
-from api.request.headers import RETRY_PAUSE_S, Wishes, read_wishes
+from api.request.bodies import has_images, read_edit_body, read_json
+from api.request.headers import RETRY_PAUSE_S, read_headers
 from api.request.schemas import ImageBody
-from api.request.webhooks import check_webhook
-from api.service import ImageService
+from api.service import ImageService, UploadedImages
 from graphs.api_keys import Owner, Priority
+from graphs.errors import InvalidRequest
 from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions
-from workers.jobs.store import Submission
 
 
-class Ask:
-    """A client's request: its body, what its headers wish, and whose it is."""
+class ImageRequest:
+    """A client's request for images: its body, the uploaded images of an edit, its headers, and its owner."""
 
-    def __init__(self, request: Request, owner: Owner, body: ImageBody, edit: EditRequest | None = None) -> None:
-        self.request, self.owner, self.body, self.edit = request, owner, body, edit
-        self.wishes: Wishes = read_wishes(request)
-        self.began = time.monotonic()
+    def __init__(self, http: Request, owner: Owner, body: ImageBody, images: UploadedImages | None = None) -> None:
+        """``http`` is the request as Starlette has it. Raises InvalidRequest for a header that cannot be used."""
+        self.body = body
+        self.headers = read_headers(http)
+        self._http = http
+        self._owner = owner
+        self._images = images
+        self._began = time.monotonic()
 
     async def submit(self, service: ImageService, *, detached: bool, job_id: str | None = None) -> tuple[Job, bool]:
-        """Submit it. ``detached``: nobody waits on the connection. Returns the job, and whether it is new."""
-        check_webhook(self.body.webhook, service.settings.webhooks)
-        with self.body.naming_parameters_as_sent():
-            submission = await self._resolved(service)
-        patience = self.wishes.patience_s
-        return await service.submit(
-            replace(
-                submission,
-                options=self._options(),
+        """Submit the request as a job. Returns the job, and whether it is new.
+
+        ``detached``: the client does not wait on its connection, so the job starts however late it is.
+        Raises what ``ImageService.submit`` raises; an InvalidRequest names the parameter as the client sent it.
+        """
+        timeout_s = None if detached else self.headers.timeout_s
+        try:
+            return await service.submit(
+                self.body.parameters(),
+                self._images,
+                self._options(),
+                idempotency=self.headers.idempotency(self._digest()),
                 job_id=job_id,
-                idempotency=self.wishes.once(self._digest()),
-                start_by=None if detached or patience is None else time.time() + patience + RETRY_PAUSE_S,
+                start_by=None if timeout_s is None else time.time() + timeout_s + RETRY_PAUSE_S,
             )
-        )
+        except InvalidRequest as error:
+            error.param = self.body.name_sent(error.param)
+            raise
 
-    def lost_patience(self) -> bool:
-        """Tell whether the client has waited as long as it said it would: then it asks again, soon."""
-        patience = self.wishes.patience_s
-        return patience is not None and time.monotonic() - self.began >= 0.9 * patience
+    async def disconnected(self) -> None:
+        """Return once the client has disconnected. The body must have been read."""
+        while (await self._http.receive())["type"] != "http.disconnect":
+            pass
 
-    async def _resolved(self, service: ImageService) -> Submission:
-        parameters = self.body.parameters()
-        if self.edit is None:
-            return await service.generation(parameters)
-        return await service.edit(parameters, self.edit.image, self.edit.mask)
+    def grace_s(self) -> float:
+        """Return for how many seconds a job is kept after its client disconnected.
+
+        A client that has waited for as long as its headers state has only timed out, and sends the request again.
+        """
+        timeout_s = self.headers.timeout_s
+        timed_out = timeout_s is not None and time.monotonic() - self._began >= 0.9 * timeout_s
+        return RETRY_PAUSE_S if timed_out else 0.0
 
     def _options(self) -> JobOptions:
-        after = self.wishes.cancel_after_s
+        after_s = self.headers.cancel_after_s
         return JobOptions(
-            owner=self.owner.id,
-            priority=self.owner.capped(self.body.priority or Priority.NORMAL),
+            owner=self._owner.id,
+            priority=self._owner.capped(self.body.priority or Priority.NORMAL),
             previews=self.body.partial_images or 0,
-            deadline=None if after is None else time.time() + after,
+            deadline=None if after_s is None else time.time() + after_s,
             metadata=self.body.metadata,
             webhook=self.body.webhook,
-            request_id=self.request.state.request_id,
+            request_id=self._http.state.request_id,
         )
 
     def _digest(self) -> str:
-        """Of everything that the client sent; multipart bodies differ in their boundaries only."""
+        """Return a digest of the parsed body. Raw multipart bodies of equal requests differ in their boundaries."""
         digest = hashlib.sha256(self.body.model_dump_json(exclude_none=True).encode())
-        for picture in (self.edit.image, self.edit.mask) if self.edit else ():
-            digest.update(hashlib.sha256(picture or b"").digest())
+        for image in (self._images.image, self._images.mask) if self._images else ():
+            digest.update(hashlib.sha256(image or b"").digest())
         return digest.hexdigest()
 
 
-async def ask_for_generation(request: Request, owner: Owner) -> Ask:
-    """Read a generation's body. Raises InvalidRequest."""
-    return Ask(request, owner, await read_json(request, ImageBody))
+async def read_generation(http: Request, owner: Owner) -> ImageRequest:
+    """Read the request of a generation. Raises InvalidRequest."""
+    return ImageRequest(http, owner, await read_json(http, ImageBody))
 
 
-async def ask_for_edit(request: Request, owner: Owner) -> Ask:
-    """Read an edit's body. Raises InvalidRequest."""
-    edit = await read_edit(request)
-    return Ask(request, owner, edit.body, edit)
+async def read_edit(http: Request, owner: Owner) -> ImageRequest:
+    """Read the request of an edit. Raises InvalidRequest."""
+    return ImageRequest(http, owner, *await read_edit_body(http))
 
 
-async def ask_for_variation(request: Request, owner: Owner) -> Ask:
-    """Read a variation's body: an edit without words. Raises InvalidRequest."""
-    edit = await read_edit(request)
-    body = edit.body.model_copy(update={"prompt": edit.body.prompt or ""})
-    return Ask(request, owner, body, replace(edit, body=body))
+async def read_variation(http: Request, owner: Owner) -> ImageRequest:
+    """Read the request of a variation: an edit that may lack a prompt. Raises InvalidRequest."""
+    body, images = await read_edit_body(http)
+    return ImageRequest(http, owner, body.model_copy(update={"prompt": body.prompt or ""}), images)
 
 
-async def ask_for_either(request: Request, owner: Owner) -> Ask:
-    """Read a job's body: an edit where it brings a picture, else a generation. Raises InvalidRequest."""
-    is_form = request.headers.get("content-type", "").lower().startswith("multipart/")
-    if is_form or brings_images(await request.body()):
-        return await ask_for_edit(request, owner)
-    return await ask_for_generation(request, owner)
+async def read_generation_or_edit(http: Request, owner: Owner) -> ImageRequest:
+    """Read the request of a job: an edit where the body holds an image, else a generation. Raises InvalidRequest."""
+    is_form = http.headers.get("content-type", "").lower().startswith("multipart/")
+    if is_form or has_images(await http.body()):
+        return await read_edit(http, owner)
+    return await read_generation(http, owner)

@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a body, as one sentence that names the parameter."""
+"""Turns a validation error of pydantic into one sentence that names the parameter."""
 
 import difflib
 
@@ -7,12 +7,12 @@ from pydantic_core import ErrorDetails
 
 from graphs.errors import InvalidRequest
 
-# A name that a client made up may have millions of characters.
+# An unknown name is the client's text, and may have millions of characters.
 _LONGEST_NAME = 100
 
 
 def invalid_request(error: ValidationError, known: list[str] | None = None) -> InvalidRequest:
-    """Turn the first problem into an InvalidRequest; ``known`` names help with a misspelt one."""
+    """Return the first problem as an InvalidRequest. An unknown name is compared with the ``known`` ones for a hint."""
     problem = error.errors(include_url=False)[0]
     param = ".".join(str(part)[:_LONGEST_NAME] for part in problem["loc"]) or None
     if problem["type"] == "extra_forbidden":
@@ -25,8 +25,8 @@ def invalid_request(error: ValidationError, known: list[str] | None = None) -> I
 
 
 def _unknown(name: str, known: list[str]) -> str:
-    parts_of = [other for other in known if len(name) > 3 and name in other]
-    near = parts_of or difflib.get_close_matches(name, known, n=1)
+    containing = [other for other in known if len(name) > 3 and name in other]
+    near = containing or difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]}?" if near else " See /docs for the parameters."
     return f"Unknown parameter: {name!r}.{hint}"
 

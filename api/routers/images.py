@@ -1,4 +1,4 @@
-"""The image routes of OpenAI's clients: one path, whether the client waits, streams or polls."""
+"""The image routes of OpenAI's clients. Requests that wait, stream or poll are all jobs."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from api.answer.answers import answer
-from api.http.auth import AskingOwner
-from api.http.dependencies import Service, Signer
+from api.answer.schemas import ImagesResponse, JobBody
+from api.http.dependencies import AnswerLinks, CountedOwner, Service, Signer
 from api.http.errors import documented
 from api.http.openapi import EVENT_STREAM, body_docs, form_schema, json_schema
-from api.request.schemas import EditBody, ImageBody, ImagesResponse, JobBody
-from api.request.submission import ask_for_edit, ask_for_generation, ask_for_variation
+from api.request.schemas import EditBody, ImageBody
+from api.request.submission import read_edit, read_generation, read_variation
 from graphs import errors
 
 router = APIRouter(tags=["images"])
@@ -42,19 +42,25 @@ _VARIATION_DOCS = {
 }
 
 
-@router.post("/images/generations", responses=_ANSWERS, openapi_extra=body_docs(GENERATION_DOCS, wishes=True))
-async def generations(request: Request, owner: AskingOwner, service: Service, signer: Signer) -> Response:
+@router.post("/images/generations", responses=_ANSWERS, openapi_extra=body_docs(GENERATION_DOCS, headers=True))
+async def generations(
+    request: Request, owner: CountedOwner, service: Service, links: AnswerLinks, signer: Signer
+) -> Response:
     """Draw pictures from a prompt."""
-    return await answer(await ask_for_generation(request, owner), service, signer)
+    return await answer(await read_generation(request, owner), service, links, signer)
 
 
-@router.post("/images/edits", responses=_ANSWERS, openapi_extra=body_docs(EDIT_DOCS, wishes=True))
-async def edits(request: Request, owner: AskingOwner, service: Service, signer: Signer) -> Response:
+@router.post("/images/edits", responses=_ANSWERS, openapi_extra=body_docs(EDIT_DOCS, headers=True))
+async def edits(
+    request: Request, owner: CountedOwner, service: Service, links: AnswerLinks, signer: Signer
+) -> Response:
     """Redraw a picture, or with a mask a part of it."""
-    return await answer(await ask_for_edit(request, owner), service, signer)
+    return await answer(await read_edit(request, owner), service, links, signer)
 
 
-@router.post("/images/variations", responses=_ANSWERS, openapi_extra=body_docs(_VARIATION_DOCS, wishes=True))
-async def variations(request: Request, owner: AskingOwner, service: Service, signer: Signer) -> Response:
+@router.post("/images/variations", responses=_ANSWERS, openapi_extra=body_docs(_VARIATION_DOCS, headers=True))
+async def variations(
+    request: Request, owner: CountedOwner, service: Service, links: AnswerLinks, signer: Signer
+) -> Response:
     """Redraw a picture without a prompt."""
-    return await answer(await ask_for_variation(request, owner), service, signer)
+    return await answer(await read_variation(request, owner), service, links, signer)

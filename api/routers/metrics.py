@@ -1,4 +1,4 @@
-"""``/metrics`` for Prometheus: the queue's figures out of Redis, and this process's own."""
+"""``/metrics`` for Prometheus: the metrics of the queue, read from Redis, and those of this process."""
 
 import asyncio
 import logging
@@ -11,11 +11,9 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from api.http.access_log import HttpMetrics
-from api.http.auth import KeyOwner
-from api.http.dependencies import Service
+from api.http.dependencies import KeyOwner, Service
 from api.http.errors import documented
-from api.http.metrics import QueueMetrics
+from api.http.metrics import HttpMetrics, QueueMetrics
 from api.service import ImageService
 from graphs.errors import AuthenticationFailed, ServiceUnavailable
 from workers.jobs.observe.metrics import Snapshot
@@ -24,30 +22,31 @@ log = logging.getLogger(__name__)
 
 router = APIRouter(tags=["health"])
 
-# Prometheus gives up after 10 s: without Redis the process's own figures are there sooner.
-_PATIENCE_S = 2.0
+# Prometheus waits for 10 s; without Redis, the process's own metrics must arrive before that.
+_REDIS_TIMEOUT_S = 2.0
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=documented(AuthenticationFailed))
 async def metrics(request: Request, _: KeyOwner, service: Service) -> Response:
-    """Tell Prometheus how the service does. Where the server has API keys, this needs one."""
+    """Return the metrics for Prometheus. Where the server has API keys, this needs one."""
     http: HttpMetrics = request.app.state.http_metrics
     queue = QueueMetrics(await _snapshot(service), service.devices)
-    # Both are written in a thread: sums over processes are read from files.
+    # In a thread, since the sums over several processes are read from files.
     text = await asyncio.to_thread(generate_latest, _Both(queue, http))
     return Response(text, media_type=None, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
 
 async def _snapshot(service: ImageService) -> Snapshot | None:
-    """What Redis tells, or None where it does not answer soon."""
-    looking = asyncio.create_task(service.metrics.read(list(service.devices)))
-    await asyncio.wait({looking}, timeout=_PATIENCE_S)
-    if not looking.done():
-        looking.add_done_callback(lambda late: late.cancelled() or late.exception())
-        looking.cancel()
+    """Return the figures in Redis, or None where it does not answer in time."""
+    reading = asyncio.create_task(service.queue_figures())
+    await asyncio.wait({reading}, timeout=_REDIS_TIMEOUT_S)
+    if not reading.done():
+        # The exception of a late answer must be retrieved, or asyncio logs it.
+        reading.add_done_callback(lambda late: late.cancelled() or late.exception())
+        reading.cancel()
         return None
     try:
-        return looking.result()
+        return reading.result()
     except ServiceUnavailable as error:
         log.debug("metrics without Redis: %s", error)
         return None

@@ -58,7 +58,7 @@ def api(settings: Settings, fd: Descriptor = None) -> None:
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_CLOSE_S,
         ),
-        app.state.service.drain,
+        app.state.drain,
         address_stays=address_stays,
     )
     _logger.info("listening on http://%s:%d", *listening.getsockname()[:2])

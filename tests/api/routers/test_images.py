@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
-from api.request.schemas import JobBody
+from api.answer.schemas import JobBody
 from config.settings import RedisSettings
 from tests.api.api_support import AT_ONCE, DATA_URL, PNG, Api, error_of, picture, serving, settings_for
 from tests.redis_support import pause, running_redis, wait_until

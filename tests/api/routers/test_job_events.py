@@ -161,15 +161,15 @@ def test_a_failure_is_an_error_event(api: Api) -> None:
 
 def test_a_stream_waits_for_a_redis_that_is_away_when_it_ends(redis_settings: RedisSettings) -> None:
     def away_at_the_end(app: FastAPI) -> None:
-        look, failures = app.state.service.pictures, [ServiceUnavailable(), ServiceUnavailable()]
+        look, failures = app.state.service.artifacts, [ServiceUnavailable(), ServiceUnavailable()]
 
-        async def pictures(job: Job) -> list[bytes]:
+        async def artifacts(job: Job) -> list[bytes]:
             if failures:
                 raise failures.pop()
             found: list[bytes] = await look(job)
             return found
 
-        app.state.service.pictures = pictures
+        app.state.service.artifacts = artifacts
 
     with serving(settings_for(redis_settings), away_at_the_end) as own:
         (event,) = _events(_streamed(own, lambda job_id: own.complete(job_id)))

@@ -5,7 +5,7 @@ import openai
 import pytest
 from openai.pagination import SyncCursorPage
 
-from api.request.schemas import JobBody
+from api.answer.schemas import JobBody
 from config.settings import RedisSettings
 from tests.api.api_support import DATA_URL, PNG, Api, error_of, serving, settings_for
 from tests.redis_support import wait_until

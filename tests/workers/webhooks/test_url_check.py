@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.request.webhooks import check_webhook
+from api.service import check_webhook
 from config.settings import WebhookSettings
 from graphs.errors import InvalidRequest
 from tests.workers.webhooks.webhook_support import (

@@ -1,0 +1,145 @@
+"""The bodies of answers, as OpenAI's clients read them."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+
+class ImageData(BaseModel):
+    """One image: its bytes in base64, or the URL that serves them."""
+
+    b64_json: str | None = None
+    url: str | None = None
+
+
+class InputTokenDetails(BaseModel):
+    """Always zero: nothing here is billed by tokens."""
+
+    text_tokens: int = 0
+    image_tokens: int = 0
+
+
+class Usage(BaseModel):
+    """Always zero: nothing here is billed by tokens."""
+
+    total_tokens: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    input_tokens_details: InputTokenDetails = InputTokenDetails()
+
+
+class ImagesResponse(BaseModel):
+    """OpenAI's answer with images, and the seed beside them."""
+
+    created: int
+    data: list[ImageData]
+    background: Literal["opaque"] = "opaque"
+    output_format: str
+    size: str
+    seed: int
+    usage: Usage = Usage()
+
+
+class ErrorDetail(BaseModel):
+    """What was wrong. All four keys are always there; ``param`` and ``code`` may be null."""
+
+    message: str
+    type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """OpenAI's error object."""
+
+    error: ErrorDetail
+
+
+class JobUrls(BaseModel):
+    """The URLs of a job's routes."""
+
+    self: str
+    result: str
+    content: list[str]
+    events: str
+    cancel: str
+
+
+class JobErrorBody(BaseModel):
+    """Why a job failed."""
+
+    code: str
+    message: str
+
+
+class JobBody(BaseModel):
+    """A job. Every key is always there, with null for an unknown value. Times are unix seconds."""
+
+    id: str
+    object: Literal["image.job"] = "image.job"
+    operation: str
+    model: str
+    status: str
+    progress: int
+    step: int | None
+    total_steps: int | None
+    queue_position: int | None
+    eta_seconds: float | None
+    created_at: int
+    started_at: int | None
+    completed_at: int | None
+    expires_at: int | None
+    prompt: str
+    size: str
+    n: int
+    seed: int
+    attempts: int
+    error: JobErrorBody | None
+    usage: Usage | None
+    metadata: dict[str, str] | None
+    urls: JobUrls
+
+
+class JobPage(BaseModel):
+    """A page of jobs with a cursor, in the form that openai-python's pager reads."""
+
+    object: Literal["list"] = "list"
+    data: list[JobBody]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class JobDeleted(BaseModel):
+    """The answer to the deletion of a job."""
+
+    id: str
+    object: Literal["image.job.deleted"] = "image.job.deleted"
+    deleted: Literal[True] = True
+
+
+class ModelBody(BaseModel):
+    """A model: a name that requests can be routed to."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "imagegen-server"
+    kind: Literal["base", "adapter", "composite"]
+    base: str
+    adapters: dict[str, float]
+
+
+class ModelList(BaseModel):
+    """All models."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelBody]
+
+
+class AdapterRemoved(BaseModel):
+    """The answer to the removal of an adapter."""
+
+    id: str
+    object: str = "model.deleted"
+    deleted: bool = True

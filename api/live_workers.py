@@ -1,0 +1,42 @@
+"""The workers that are alive, read from Redis at most once a second."""
+
+import asyncio
+import time
+
+from graphs.errors import OperationNotAvailable
+from graphs.families.family import Operation
+from workers.jobs.observe.presence import WorkerPresence
+from workers.jobs.store import JobStore
+
+_TTL_S = 1.0
+
+
+class LiveWorkers:
+    """The live workers as this process last read them. Every method raises ServiceUnavailable without Redis."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+        self._read_at = float("-inf")
+        self._workers: list[WorkerPresence] = []
+        self._reading = asyncio.Lock()
+
+    async def ready(self, graph: str) -> list[WorkerPresence]:
+        """Return the workers that have loaded this graph, as of at most a second ago."""
+        if time.monotonic() - self._read_at > _TTL_S:
+            async with self._reading:  # requests that arrive meanwhile share this reading
+                if time.monotonic() - self._read_at > _TTL_S:
+                    self._workers = await self._store.workers()
+                    self._read_at = time.monotonic()
+        return [worker for worker in self._workers if worker.graph == graph and worker.ready]
+
+    async def check_available(self, graph: str, operation: Operation) -> None:
+        """Raise OperationNotAvailable where no ready worker supports the operation. Without one, the job waits."""
+        ready = await self.ready(graph)
+        if ready and not any(worker.can(operation) for worker in ready):
+            raise OperationNotAvailable(
+                f"{operation.value.capitalize()} is not available for this model ({graph}).", param="model"
+            )
+
+    async def ready_graphs(self) -> set[str]:
+        """Return the graphs that a worker has loaded, as of now."""
+        return {worker.graph for worker in await self._store.workers() if worker.ready}

@@ -1,0 +1,42 @@
+"""Artifacts: the stored images of completed jobs, served by signed URL."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from api.answer.responses import CONTENT_TYPES
+from api.http.dependencies import Service, Signer
+from api.http.errors import documented
+from api.http.openapi import IMAGES, OPEN
+from graphs import errors
+from workers.jobs.job import Job
+
+router = APIRouter(tags=["images"])
+
+ARTIFACT_DOCS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The picture.", "content": IMAGES},
+    **documented(errors.InvalidRequest, errors.AuthenticationFailed, errors.JobNotFound, errors.ServiceUnavailable),
+    **documented(errors.ArtifactExpired, errors.JobFailed),
+}
+
+
+@router.get("/images/files/{token}.{suffix}", response_class=Response, responses=ARTIFACT_DOCS, openapi_extra=OPEN)
+async def file(token: str, suffix: str, service: Service, signer: Signer) -> Response:
+    """Serve one picture by its signed address, until that expires."""
+    job_id, index = signer.read(token)
+    job = await service.job(job_id, None)
+    artifacts = await service.artifacts(job)
+    if suffix != job.request.output_format or index >= len(artifacts):
+        raise errors.JobNotFound("There is no picture at this address.")
+    return artifact_response(job, artifacts[index])
+
+
+def artifact_response(job: Job, artifact: bytes) -> Response:
+    """Return the answer that holds one of the job's encoded images."""
+    headers = {
+        "Cache-Control": "private, immutable",
+        "Content-Disposition": "inline",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(artifact, media_type=CONTENT_TYPES[job.request.output_format], headers=headers)
