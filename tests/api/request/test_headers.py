@@ -94,10 +94,10 @@ def test_an_idempotency_key_of_the_wrong_length_is_refused(key: str) -> None:
 
 
 def test_an_idempotency_key_always_joins_and_is_stored_as_a_digest() -> None:
-    once = _read(idempotency_key="order 66", x_stainless_retry_count="0").idempotency("d")
-    assert (once.digest, once.ttl_s, once.join) == ("d", 24 * 3600, "always")
-    assert "order" not in once.key
-    assert once.key != _read(idempotency_key="order 67").idempotency("d").key
+    key = _read(idempotency_key="order 66", x_stainless_retry_count="0").idempotency("d")
+    assert (key.digest, key.ttl_s, key.join) == ("d", 24 * 3600, "always")
+    assert "order" not in key.key
+    assert key.key != _read(idempotency_key="order 67").idempotency("d").key
 
 
 def test_the_retry_of_an_sdk_joins_a_live_job() -> None:
