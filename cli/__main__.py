@@ -1,4 +1,4 @@
-"""``python -m cli``: the same as ``imagegen``."""
+"""Runs ``imagegen`` as ``python -m cli``."""
 
 from cli.main import run
 

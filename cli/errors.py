@@ -1,9 +1,9 @@
-"""What a person is told when a command cannot go on."""
+"""The errors that end a command."""
 
 
 class UserError(Exception):
-    """One clear sentence for standard error; the command then exits with code 2."""
+    """Something the user must change, as one sentence for standard error; the command exits with code 2."""
 
 
 class ChildRefused(Exception):
-    """A child process exited with code 2 at its start, and has said why itself."""
+    """A child process exited with code 2 while it started; it has printed the reason itself."""

@@ -1,4 +1,4 @@
-"""The command ``imagegen``: its subcommands, and what happens to an error that a person can do something about."""
+"""The command ``imagegen``: its subcommands, and how it reports an error that the user can mend."""
 
 import sys
 
@@ -29,25 +29,25 @@ app.add_typer(jobs)
 
 
 def run(args: list[str] | None = None) -> None:
-    """Run the command line (of this process, unless ``args`` is given) and exit with its code.
+    """Run the command line (``args``, by default that of this process) and exit with its code.
 
-    0 done, 2 something the person must change (told in one sentence), 130 stopped with Ctrl-C.
+    The code is 0 for success, 2 for something the user must change (one sentence on standard error), 130 after Ctrl-C.
     """
     try:
         code = app(args, prog_name="imagegen", standalone_mode=False)
     except (ConfigurationError, SettingsError, UserError) as error:
-        _complain(str(error))
+        _print_error(str(error))
         code = 2
     except typer.TyperException as error:
-        if error.format_message():  # empty where the help was shown in its place
-            _complain(_usage_sentence(error))
+        if error.format_message():  # empty if typer has printed the help instead
+            _print_error(_usage_sentence(error))
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _complain(message: str) -> None:
+def _print_error(message: str) -> None:
     typer.echo(f"imagegen: {message}", err=True)
 
 

@@ -15,6 +15,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from cli.errors import UserError
 from config.environment import load_settings
 from config.settings import Settings
 from graphs.repository.bundled import load_served
@@ -112,6 +113,15 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
 def repository_from(settings: Settings) -> Repository:
     """Load the graphs that these settings name. Raises ConfigurationError."""
     return load_served(**settings.repository.model_dump())
+
+
+def require_redis_url(url: str | None, command: str) -> None:
+    """Raise UserError if no Redis is set."""
+    if not url:
+        raise UserError(
+            f"imagegen {command} needs a Redis: set REDIS_URL or give --redis_url, "
+            "or start everything with `imagegen serve`."
+        )
 
 
 def _annotation(name: str) -> Any:

@@ -1,7 +1,7 @@
-"""What a log line is about: the request, the job and its attempt, known wherever a line is written below.
+"""The values that every log line carries: the ids of the request and the job, the attempt.
 
-A context variable and not an argument: it follows a request through coroutines and a job through its run. A thread
-that somebody else started (a runtime's callback) is given it with ``contextvars.copy_context().run``.
+They are kept in a context variable, which follows a request through coroutines and a job through its run. A thread
+that other code has started (a callback of a runtime) gets them with ``contextvars.copy_context().run``.
 """
 
 import logging
@@ -10,29 +10,29 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
 
-_NOTHING: Mapping[str, object] = MappingProxyType({})
-_about: ContextVar[Mapping[str, object]] = ContextVar("log_context", default=_NOTHING)
-_everywhere: dict[str, object] = {}
+_EMPTY: Mapping[str, object] = MappingProxyType({})
+_context_values: ContextVar[Mapping[str, object]] = ContextVar("log_context", default=_EMPTY)
+_process_values: dict[str, object] = {}
 
 
 @contextmanager
 def logged_with(**values: object) -> Iterator[None]:
-    """Put these values into every log line written in the block; None counts as not known."""
-    token = _about.set({**_about.get(), **_known(values)})
+    """Add these values to every log line written in the block; a value that is None is left out."""
+    token = _context_values.set({**_context_values.get(), **_known(values)})
     try:
         yield
     finally:
-        _about.reset(token)
+        _context_values.reset(token)
 
 
 def log_from_here_with(**values: object) -> None:
-    """Put these values into every line from here to the end of the enclosing ``logged_with``."""
-    _about.set({**_about.get(), **_known(values)})
+    """Add these values to every log line from here to the end of the enclosing ``logged_with``."""
+    _context_values.set({**_context_values.get(), **_known(values)})
 
 
 def log_always_with(**values: object) -> None:
-    """Put these values into every line of this process, and of the processes that it forks."""
-    _everywhere.update(_known(values))
+    """Add these values to every log line of this process and of the processes that it forks."""
+    _process_values.update(_known(values))
 
 
 def _known(values: Mapping[str, object]) -> dict[str, object]:
@@ -40,11 +40,11 @@ def _known(values: Mapping[str, object]) -> dict[str, object]:
 
 
 class LogContext(logging.Filter):
-    """Gives each record what is known where it was written; a record's own ``extra`` wins."""
+    """A logging filter that adds the values to each record; the record's own ``extra`` wins."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add to the record, and let it pass."""
-        for name, value in {**_everywhere, **_about.get()}.items():
+        """Add the values to the record and return True."""
+        for name, value in {**_process_values, **_context_values.get()}.items():
             if name not in record.__dict__:
                 setattr(record, name, value)
         return True

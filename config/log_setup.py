@@ -1,4 +1,4 @@
-"""How every process logs: one line an event, to standard error, for people or as JSON."""
+"""Logging of every process: one line for each event, on standard error, as text or as JSON."""
 
 import logging
 import logging.config
@@ -19,29 +19,29 @@ log = logging.getLogger(__name__)
 
 
 class JsonLines(JsonFormatter):
-    """One JSON object a line: time, level, logger, message, then whatever is known of the request and the job."""
+    """Formats a record as one JSON object: time, level, logger, message, then the values of config.log_context."""
 
     def __init__(self) -> None:
         super().__init__(
             "%(levelname)s %(name)s %(message)s",
             rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
-            # "data" is Celery's, about its tasks.
+            # Celery adds "data" to its records about tasks.
             reserved_attrs=[*_RESERVED, "data"],
             json_ensure_ascii=False,
         )
 
     def add_fields(self, log_data: LogData, record: logging.LogRecord, message_dict: LogData) -> None:
-        """Put the time first, in UTC."""
+        """Add the fields of a record, with the time (UTC) first."""
         log_data["time"] = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         super().add_fields(log_data, record, message_dict)
 
 
-# What every record has; all else was put there by somebody.
+# The attributes of every record; all others were added with ``extra`` or by the filter.
 _RESERVED = [*vars(logging.makeLogRecord({})), "message", "asctime", "color_message"]
 
 
 def configure_logging(settings: LogSettings, quiet: tuple[str, ...] = ()) -> None:
-    """Send log lines of this process to standard error; loggers named in ``quiet`` only warn."""
+    """Log to standard error; loggers named in ``quiet`` log warnings and errors only."""
     logging.config.dictConfig(
         {
             "version": 1,
@@ -54,17 +54,17 @@ def configure_logging(settings: LogSettings, quiet: tuple[str, ...] = ()) -> Non
             "root": {"level": settings.level, "handlers": ["stderr"]},
             "loggers": {
                 **{name: {"level": "WARNING"} for name in quiet},
-                # Celery's pool tells here that a child died, and passes nothing on to root.
+                # Celery's pool logs the death of a child here, and this logger does not propagate to root.
                 "multiprocessing": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
             },
         }
     )
     if settings.format == "json":
-        _log_what_is_printed_otherwise()
+        _log_warnings_and_uncaught()
 
 
-def _log_what_is_printed_otherwise() -> None:
-    """Warnings and uncaught exceptions are lines like all others: what reads the log expects JSON in each."""
+def _log_warnings_and_uncaught() -> None:
+    """Log warnings and uncaught exceptions, which Python prints: a program that reads the log expects JSON only."""
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread

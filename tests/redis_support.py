@@ -13,7 +13,7 @@ from pathlib import Path
 import redis
 
 import cli.local.tied_process
-from cli.local.redis_server import prepare, wait_until_answering
+from cli.local.embedded_redis import prepare, wait_until_answering
 from config.settings import RedisSettings
 
 _DEADLINE_S = 20.0

@@ -1,11 +1,11 @@
-"""What a check has found."""
+"""The result of a check."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """How a finding is meant: all is well, good to know, or to be mended."""
+    """The kind of a finding: nothing is wrong, worth knowing, or something must be changed."""
 
     OK = "ok"
     NOTE = "note"
@@ -14,7 +14,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence about one thing, and what to do about it where something is to be done."""
+    """A sentence about one area, with a remedy if something can be done."""
 
     area: str
     verdict: Verdict
@@ -23,15 +23,15 @@ class Finding:
 
 
 def ok(area: str, message: str) -> Finding:
-    """Return a finding that all is well."""
+    """Return the finding that nothing is wrong."""
     return Finding(area, Verdict.OK, message)
 
 
 def note(area: str, message: str, remedy: str = "") -> Finding:
-    """Return a finding that is good to know."""
+    """Return a finding that is worth knowing."""
     return Finding(area, Verdict.NOTE, message, remedy)
 
 
 def wrong(area: str, message: str, remedy: str) -> Finding:
-    """Return a finding that is to be mended."""
+    """Return a finding about something that must be changed."""
     return Finding(area, Verdict.WRONG, message, remedy)

@@ -1,4 +1,4 @@
-"""What this machine has: models, devices, disk, the API's port."""
+"""Checks of this machine: models, devices, disk, the API's port."""
 
 import json
 import os
@@ -12,10 +12,9 @@ from pathlib import Path
 import httpx
 
 from cli.checks.finding import Finding, note, ok, wrong
-from cli.commands.api import listen
-from cli.commands.worker import child_environment
 from cli.errors import UserError
-from cli.local.announcement import base_url
+from cli.local.api_address import base_url, listen
+from cli.local.child_environment import child_environment
 from cli.options import repository_from
 from config.settings import HttpSettings, Settings
 from graphs.definition.graph import Graph
@@ -23,20 +22,20 @@ from graphs.errors import ConfigurationError
 from graphs.families.model_facts import read_model_facts
 
 LEAST_FREE_BYTES = 2**30
-_DEVICES_WITHIN_S = 60
-_ANSWER_WITHIN_S = 2.0
+_DEVICES_TIMEOUT_S = 60
+_HEALTH_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True)
 class ModelsReport:
-    """What was found, and the graphs that can be served."""
+    """The finding about the models, and the graphs that can be served."""
 
     finding: Finding
     graphs: dict[str, Graph]
 
 
 def check_models(settings: Settings) -> ModelsReport:
-    """Read all that these settings say is served."""
+    """Check that every graph of these settings can be read."""
     try:
         graphs = dict(repository_from(settings).graphs)
         for graph in graphs.values():
@@ -48,33 +47,36 @@ def check_models(settings: Settings) -> ModelsReport:
 
 
 def check_devices(settings: Settings, graphs: dict[str, Graph], served: Collection[str] = ()) -> list[Finding]:
-    """Ask OpenVINO, in a process of its own, for the graphs' devices; ``served`` graphs have workers somewhere."""
-    asked = {name: _devices(settings, graph) for name, graph in graphs.items()}
-    command = [sys.executable, "-P", "-m", "workers.engine.devices", *sorted({d for ds in asked.values() for d in ds})]
+    """Check, in a process of its own, that OpenVINO finds the devices of the graphs.
+
+    A missing device is only a note for a graph in ``served``: its workers run on other machines.
+    """
+    wanted = {name: _devices(settings, graph) for name, graph in graphs.items()}
+    command = [sys.executable, "-P", "-m", "workers.engine.devices", *sorted({d for ds in wanted.values() for d in ds})]
     try:
         done = subprocess.run(
-            command, env=child_environment(settings), capture_output=True, text=True, timeout=_DEVICES_WITHIN_S
+            command, env=child_environment(settings), capture_output=True, text=True, timeout=_DEVICES_TIMEOUT_S
         )
     except subprocess.TimeoutExpired:
-        message = f"OpenVINO did not list its devices within {_DEVICES_WITHIN_S} s."
+        message = f"OpenVINO did not list its devices within {_DEVICES_TIMEOUT_S} s."
         return [wrong("devices", message, "A driver hangs: see the kernel's log (dmesg).")]
     if done.returncode != 0:
         return [_no_answer(done.stderr)]
     found = json.loads(done.stdout)
-    there = ", ".join(found["available"]) or "none"
+    available = ", ".join(found["available"]) or "none"
     findings = []
-    for name, devices in asked.items():
+    for name, devices in wanted.items():
         if missing := [device for device in devices if device in found["missing"]]:
-            findings.append(_missing(name, " ".join(missing), there, is_served=name in served))
-    return findings or [ok("devices", f"OpenVINO finds {there}.")]
+            findings.append(_missing(name, " ".join(missing), available, is_served=name in served))
+    return findings or [ok("devices", f"OpenVINO finds {available}.")]
 
 
 def _devices(settings: Settings, graph: Graph) -> tuple[str, ...]:
     return tuple(settings.worker.device.split()) if settings.worker.device else graph.device
 
 
-def _missing(graph: str, devices: str, there: str, *, is_served: bool) -> Finding:
-    message = f"{graph} wants {devices}; OpenVINO finds {there} here."
+def _missing(graph: str, devices: str, available: str, *, is_served: bool) -> Finding:
+    message = f"{graph} wants {devices}; OpenVINO finds {available} here."
     if is_served:
         return note("devices", f"{message} Its workers run elsewhere.")
     remedy = "Install the device's driver, let this user at it (group render), or give a device that is there."
@@ -82,18 +84,18 @@ def _missing(graph: str, devices: str, there: str, *, is_served: bool) -> Findin
 
 
 def _no_answer(stderr: str) -> Finding:
-    last = (stderr.strip().splitlines() or ["it ended without a word"])[-1]
+    last = (stderr.strip().splitlines() or ["it ended without a message"])[-1]
     if "ModuleNotFoundError" in last:
         return note("devices", "OpenVINO is not installed here: only workers need it.")
     return wrong("devices", f"OpenVINO cannot be used: {last}", "Install the worker's packages again.")
 
 
 def check_disk(folder: Path, least_free_bytes: int = LEAST_FREE_BYTES) -> Finding:
-    """Judge the place where data are kept, which may not be there yet."""
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not os.access(there, os.W_OK | os.X_OK):
-        return wrong("disk", f"{there} cannot be written to.", "Give another folder with --data_dir.")
-    free = shutil.disk_usage(there).free
+    """Check the disk of a data folder, which may not exist yet."""
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return wrong("disk", f"{existing} cannot be written to.", "Give another folder with --data_dir.")
+    free = shutil.disk_usage(existing).free
     message = f"{free / 2**30:.1f} GiB are free for {folder}."
     if free < least_free_bytes:
         remedy = "Make room, or give another folder with --data_dir: a full disk stops Redis."
@@ -102,7 +104,7 @@ def check_disk(folder: Path, least_free_bytes: int = LEAST_FREE_BYTES) -> Findin
 
 
 def check_port(http: HttpSettings) -> Finding:
-    """See whether the API has its port, or could have it."""
+    """Check that the API runs at its address, or that the address is free."""
     url = base_url(http)
     if _is_api(url):
         return ok("api", f"It answers at {url}.")
@@ -116,8 +118,8 @@ def check_port(http: HttpSettings) -> Finding:
 
 def _is_api(url: str) -> bool:
     try:
-        # trust_env: a proxy is not the way to one's own machine.
-        answer = httpx.get(f"{url}/v2/health/live", timeout=_ANSWER_WITHIN_S, trust_env=False)
+        # trust_env: a request to this machine must not go through a proxy.
+        answer = httpx.get(f"{url}/v2/health/live", timeout=_HEALTH_TIMEOUT_S, trust_env=False)
         return bool(answer.json() == {"status": "live"})
     except (httpx.HTTPError, ValueError):
         return False

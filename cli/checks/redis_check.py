@@ -1,4 +1,4 @@
-"""Is there a Redis, and does it keep what it is given?"""
+"""Checks of Redis: that it answers, keeps jobs on disk, evicts nothing and has memory left."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from pathlib import Path
 from cli.checks.finding import Finding, note, ok, wrong
 from cli.errors import UserError
 from cli.local.data_folder import is_in_use
-from cli.local.redis_server import check_url, find_binary, prepared_url
+from cli.local.embedded_redis import find_binary, prepared_url
+from cli.local.redis_url_check import check_url
 from config.settings import RedisSettings, Settings
 from graphs.errors import ServiceUnavailable
 from workers.jobs.observe.diagnostics import Diagnostics, RedisFacts, read_diagnostics
@@ -22,19 +23,19 @@ CLOCKS_AGREE_S = 2.0
 
 @dataclass(frozen=True)
 class RedisReport:
-    """What was found, and what Redis told, None where it could not be asked."""
+    """The findings about Redis, and the diagnostics read from it; None if it could not be read."""
 
     findings: list[Finding]
     diagnostics: Diagnostics | None = None
 
 
 def check_redis(settings: Settings, graphs: Sequence[str]) -> RedisReport:
-    """Look at the Redis of these settings, else at that of an `imagegen serve` on their data directory."""
+    """Check the Redis of these settings, else that of a running `imagegen serve` with their data folder."""
     if settings.redis.url:
-        return _asked(settings.redis, graphs)
-    url, used = prepared_url(settings.data_dir), is_in_use(settings.data_dir)
-    if url and used:
-        return _asked(settings.redis.model_copy(update={"url": url}), graphs)
+        return _check(settings.redis, graphs)
+    url = prepared_url(settings.data_dir)
+    if url and is_in_use(settings.data_dir):
+        return _check(settings.redis.model_copy(update={"url": url}), graphs)
     return RedisReport([_none_runs(settings.data_dir)])
 
 
@@ -50,7 +51,7 @@ def _none_runs(data_dir: Path) -> Finding:
     )
 
 
-def _asked(settings: RedisSettings, graphs: Sequence[str]) -> RedisReport:
+def _check(settings: RedisSettings, graphs: Sequence[str]) -> RedisReport:
     try:
         check_url(settings)
         diagnostics = read_diagnostics(settings, graphs)
@@ -60,7 +61,7 @@ def _asked(settings: RedisSettings, graphs: Sequence[str]) -> RedisReport:
     except ServiceUnavailable as error:
         remedy = "See that the user in REDIS_URL may use INFO, TIME and all keys that begin with imagegen."
         return RedisReport([wrong(_REDIS, error.message, remedy)])
-    findings = list(_judged(diagnostics.redis))
+    findings = list(_findings(diagnostics.redis))
     if not findings:
         findings = [
             ok(_REDIS, f"It answers (version {diagnostics.redis.version}), keeps jobs on disk and evicts nothing.")
@@ -68,7 +69,7 @@ def _asked(settings: RedisSettings, graphs: Sequence[str]) -> RedisReport:
     return RedisReport(findings, diagnostics)
 
 
-def _judged(facts: RedisFacts) -> Iterator[Finding]:
+def _findings(facts: RedisFacts) -> Iterator[Finding]:
     if facts.layout not in (None, str(LAYOUT_VERSION)):
         sentence, _, remedy = other_layout(str(facts.layout)).partition("; nothing was changed. ")
         yield wrong(_REDIS, f"{sentence}.", remedy)
@@ -80,7 +81,7 @@ def _judged(facts: RedisFacts) -> Iterator[Finding]:
     if abs(facts.clock_ahead_s) > CLOCKS_AGREE_S:
         yield wrong(
             "clock",
-            f"This machine's clock is {_apart(facts.clock_ahead_s)} Redis's: deadlines (Cancel-After) go wrong.",
+            f"This machine's clock is {_difference(facts.clock_ahead_s)} Redis's: deadlines (Cancel-After) go wrong.",
             "Synchronise the clocks of both machines (NTP).",
         )
 
@@ -120,7 +121,7 @@ def _memory(facts: RedisFacts) -> Iterator[Finding]:
         yield note(_REDIS, message, remedy)
 
 
-def _apart(ahead_s: float) -> str:
+def _difference(ahead_s: float) -> str:
     return f"{abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'}"
 
 

@@ -1,4 +1,4 @@
-"""Settings that open the service further than they may seem to."""
+"""Checks of settings that let others use the service or reach private networks."""
 
 import ipaddress
 import stat
@@ -12,7 +12,7 @@ from graphs.errors import ConfigurationError
 
 
 def check_settings(settings: Settings) -> list[Finding]:
-    """Judge the settings; one finding that all is well where nothing is to be said."""
+    """Return the findings about the settings; if there are none, one that nothing is wrong."""
     found = [*_keys(settings.http), *_redis_password(settings), *_private_networks(settings)]
     return found or [ok("settings", "Nothing opens the service to strangers.")]
 
@@ -26,7 +26,7 @@ def _keys(http: HttpSettings) -> Iterator[Finding]:
     if is_open and not is_loopback(http.rest_bind_address):
         yield wrong(
             "settings",
-            f"The API listens on {http.rest_bind_address} and asks nobody for a key: whoever reaches it may draw.",
+            f"The API listens on {http.rest_bind_address} and needs no key: everyone who reaches it may use it.",
             "Give it keys with --api_key_file, or let it listen on 127.0.0.1.",
         )
     path = http.api_key_file
@@ -40,7 +40,7 @@ def _redis_password(settings: Settings) -> Iterator[Finding]:
         yield note(
             "settings",
             f"The Redis at {parts.hostname} is used without a password.",
-            "Keep its network closed to others, or set `requirepass`: who reaches it sees all prompts and pictures.",
+            "Keep its network closed to others, or set `requirepass`: everyone who reaches it can read all prompts.",
         )
 
 
@@ -54,7 +54,7 @@ def _private_networks(settings: Settings) -> Iterator[Finding]:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches an address; a name other than localhost may be anybody's."""
+    """Return whether only this machine can reach an address; of names, only localhost counts as such."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

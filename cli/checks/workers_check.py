@@ -1,4 +1,4 @@
-"""Does somebody draw? Workers by graph, their crashes and clocks, and whoever delivers webhooks."""
+"""Checks of the workers: those of each graph, their crashes and clocks, and the delivery of webhooks."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -8,14 +8,14 @@ from cli.checks.redis_check import CLOCKS_AGREE_S
 from workers.jobs.observe.diagnostics import Diagnostics
 from workers.jobs.observe.presence import WorkerPresence
 
-_LATELY_S = 600.0
-_TOO_OFTEN = 3
+_RECENT_S = 600.0
+_MANY_CRASHES = 3
 
 
 def check_workers(diagnostics: Diagnostics, graphs: Sequence[str]) -> Iterator[Finding]:
-    """Judge the workers of these graphs."""
+    """Yield the findings about the workers of these graphs."""
     for graph in graphs:
-        yield _of_graph(diagnostics, graph)
+        yield _workers(diagnostics, graph)
         yield from _crashes(diagnostics, graph)
     for worker in diagnostics.workers:
         yield from _clock(worker)
@@ -23,18 +23,18 @@ def check_workers(diagnostics: Diagnostics, graphs: Sequence[str]) -> Iterator[F
         message = f"Workers serve {', '.join(others)} as well, which these settings do not."
         yield note("workers", message, "Run `imagegen doctor` with the API's own options.")
     if diagnostics.overdue_deliveries:
-        message = f"{diagnostics.overdue_deliveries} webhooks are overdue: nobody delivers them."
+        message = f"{diagnostics.overdue_deliveries} webhooks are overdue: no process delivers them."
         yield wrong("webhooks", message, "Start `imagegen worker --webhooks`.")
 
 
-def _of_graph(diagnostics: Diagnostics, graph: str) -> Finding:
+def _workers(diagnostics: Diagnostics, graph: str) -> Finding:
     live = [worker for worker in diagnostics.workers if worker.graph == graph]
     ready = Counter(worker.device for worker in live if worker.ready)
     queued = diagnostics.graphs[graph].queued
     waiting = f" {queued} jobs wait." if queued else ""
     if ready:
-        devices = ", ".join(f"{count} on {device}" for device, count in sorted(ready.items()))
-        return ok("workers", f"{graph}: ready: {devices}.{waiting}")
+        by_device = ", ".join(f"{count} on {device}" for device, count in sorted(ready.items()))
+        return ok("workers", f"{graph}: ready: {by_device}.{waiting}")
     if live:
         message = f"{graph}: {len(live)} workers run, and none has loaded its model.{waiting}"
         return wrong("workers", message, "Wait while it loads; if it takes minutes, the worker's log says why.")
@@ -43,12 +43,12 @@ def _of_graph(diagnostics: Diagnostics, graph: str) -> Finding:
 
 
 def _crashes(diagnostics: Diagnostics, graph: str) -> Iterator[Finding]:
-    lately = [ago for ago in diagnostics.graphs[graph].crashed_ago_s if ago < _LATELY_S]
-    if not lately:
+    recent = [ago for ago in diagnostics.graphs[graph].crashed_ago_s if ago < _RECENT_S]
+    if not recent:
         return
-    message = f"{graph}: workers died {len(lately)} times of a job in the last 10 min, {min(lately):.0f} s ago last."
+    message = f"{graph}: workers died {len(recent)} times of a job in the last 10 min, last {min(recent):.0f} s ago."
     remedy = "See the workers' log for the jobs' ids, and the kernel's (dmesg) for lack of memory."
-    yield wrong("workers", message, remedy) if len(lately) >= _TOO_OFTEN else note("workers", message, remedy)
+    yield wrong("workers", message, remedy) if len(recent) >= _MANY_CRASHES else note("workers", message, remedy)
 
 
 def _clock(worker: WorkerPresence) -> Iterator[Finding]:

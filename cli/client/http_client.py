@@ -1,31 +1,40 @@
-"""The command line's client of the HTTP API: submit a job, follow it, cancel it, fetch its pictures."""
+"""The command line's client of the HTTP API: submits jobs, lists them, follows them, cancels them, fetches images."""
 
 import contextlib
-import threading
+import json
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
 from cli.errors import UserError
-from cli.local.readiness_probe import error_message
-
-_POLL_S = 0.2
-# A server that restarts is back within seconds, and has lost no job.
-AWAY_S = 15.0
-ENDED = ("completed", "failed", "cancelled", "expired")
+from cli.polling import attempts
+from workers.jobs.job import Status
 
 JobJson = dict[str, Any]
 
+_POLL_S = 0.2
+_RECONNECT_S = 0.5
+# A server that restarts is back within seconds, and has lost no job.
+_AWAY_S = 15.0
+# The server sends a heartbeat every 15 s on an event stream that is idle.
+_SILENCE_S = 60.0
+_PAGE = 100
+# A completed job whose images are gone is shown as expired.
+_FINAL = frozenset({*(status.value for status in Status if status.is_final), "expired"})
 
-class ImageClient:
-    """Talks to one server. Every error that a person should see is a UserError."""
+
+class ServerClient:
+    """Sends requests to one server. Every error that the user should see is a UserError."""
 
     def __init__(self, url: str, api_key: str | None, timeout_s: float) -> None:
         if not url.startswith(("http://", "https://")):
             raise UserError(f"--url {url}: it must begin with http:// or https://.")
-        self._url, self._timeout_s = url.rstrip("/"), timeout_s
+        self._url = url.rstrip("/")
+        self._timeout_s = timeout_s
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         try:
             self._http = httpx.Client(
@@ -41,87 +50,139 @@ class ImageClient:
         self._http.close()
 
     def draw(
-        self,
-        fields: Mapping[str, Any],
-        pictures: Mapping[str, tuple[str, bytes]],
-        show: Callable[[JobJson], None],
+        self, fields: Mapping[str, Any], images: Mapping[str, tuple[str, bytes]], show: Callable[[JobJson], None]
     ) -> dict[str, Any]:
-        """Submit a job, show it each time it is looked at, and return its ImagesResponse.
+        """Submit a job, call ``show`` with the job each time it is polled, and return its ImagesResponse.
 
-        ``pictures`` (field to file name and bytes) makes it an edit. When this is interrupted or takes longer
-        than the client's time limit, the job is cancelled.
+        ``images`` (field to file name and content) makes it an edit. If this is interrupted, or takes longer than
+        the client's time limit, the job is cancelled.
         """
         deadline = time.monotonic() + self._timeout_s
-        response = self._send(fields, pictures)
+        response = self._send(fields, images)
         answer: dict[str, Any] = response.json()
-        if response.status_code != httpx.codes.ACCEPTED:  # a server that only answers with the picture
+        if response.status_code != httpx.codes.ACCEPTED:  # a server that ignores Prefer and returns the image
             return answer
         try:
             ended = self._follow(answer, show, deadline)
         except BaseException:
-            self._cancel(answer["id"])
+            self._cancel_quietly(answer["id"])
             raise
-        if ended["status"] != "completed":
+        if ended["status"] != Status.COMPLETED:
             error = ended.get("error") or {}
             raise UserError(f"the job is {ended['status']}: {error.get('message') or 'no reason was given'}")
-        result: dict[str, Any] = self._checked(self._get(f"/jobs/{answer['id']}/result")).json()
+        result: dict[str, Any] = self._checked(self._get(f"{_path(answer['id'])}/result")).json()
         return result
 
-    def submit(self, fields: Mapping[str, Any], pictures: Mapping[str, tuple[str, bytes]]) -> str:
-        """Submit a job that nobody waits for, and return its id."""
-        response = self._send(fields, pictures)
+    def submit(self, fields: Mapping[str, Any], images: Mapping[str, tuple[str, bytes]]) -> str:
+        """Submit a job without waiting for it, and return its id."""
+        response = self._send(fields, images)
         if response.status_code != httpx.codes.ACCEPTED:
             raise UserError("this server answers with the picture only; leave --async out.")
         return str(response.json()["id"])
 
-    def _send(self, fields: Mapping[str, Any], pictures: Mapping[str, tuple[str, bytes]]) -> httpx.Response:
+    def jobs(self, status: str | None, limit: int) -> list[JobJson]:
+        """Return the newest jobs, at most ``limit``."""
+        found: list[JobJson] = []
+        params: dict[str, Any] = {"status": status} if status else {}
+        while len(found) < limit:
+            page = self._json("GET", "/jobs", params={**params, "limit": min(_PAGE, limit - len(found))})
+            found += page["data"]
+            if not page["has_more"]:
+                break
+            params["after"] = page["last_id"]
+        return found
+
+    def job(self, job_id: str) -> JobJson:
+        """Return the job."""
+        return self._json("GET", _path(job_id))
+
+    def cancel(self, job_id: str) -> JobJson:
+        """Cancel the job and return it as it is afterwards."""
+        return self._json("POST", f"{_path(job_id)}/cancel")
+
+    def events(self, job_id: str) -> Iterator[JobJson]:
+        """Yield the job's events up to its final one, also while the server restarts."""
+        after = 0
+        heard_at = time.monotonic()
+        for _ in attempts(math.inf, _RECONNECT_S):
+            try:
+                for event in self._events_after(job_id, after):
+                    yield event
+                    after = event["sequence_number"]
+                    heard_at = time.monotonic()
+                    if event["type"] in _FINAL:
+                        return
+            except httpx.TransportError as error:
+                self._check_still_waiting(heard_at, after, error)
+
+    def _events_after(self, job_id: str, after: int) -> Iterator[JobJson]:
+        timeout = httpx.Timeout(_SILENCE_S, connect=5)
+        params = {"starting_after": after}
+        with self._http.stream("GET", f"{_path(job_id)}/events", params=params, timeout=timeout) as response:
+            if not response.is_success:
+                response.read()
+            if response.status_code == httpx.codes.SERVICE_UNAVAILABLE and after:
+                raise httpx.ReadError("it is not available")
+            self._checked(response)
+            for line in response.iter_lines():
+                if line.startswith("data: "):
+                    yield json.loads(line.removeprefix("data: "))
+
+    def _check_still_waiting(self, heard_at: float, after: int, error: httpx.TransportError) -> None:
+        """Raise UserError if there never was a server, or if it has been away for too long."""
+        if not after:
+            raise self._no_server(error) from error
+        limit_s = _AWAY_S + (_SILENCE_S if isinstance(error, httpx.ReadTimeout) else 0.0)
+        if time.monotonic() - heard_at > limit_s:
+            raise self._gone(error) from error
+
+    def _follow(self, job: JobJson, show: Callable[[JobJson], None], deadline: float) -> JobJson:
+        show(job)
+        for _ in attempts(deadline - time.monotonic(), _POLL_S):
+            job = self._checked(self._get(_path(job["id"]))).json()
+            show(job)
+            if job["status"] in _FINAL:
+                return job
+        raise UserError(f"no picture after {self._timeout_s:g} s; the job was cancelled.")
+
+    def _send(self, fields: Mapping[str, Any], images: Mapping[str, tuple[str, bytes]]) -> httpx.Response:
         prefer = {"Prefer": "respond-async"}
         try:
-            if pictures:
+            if images:
                 form = {name: str(value) for name, value in fields.items()}
-                response = self._http.post("/edits", data=form, files=dict(pictures), headers=prefer)
+                response = self._http.post("/edits", data=form, files=dict(images), headers=prefer)
             else:
                 response = self._http.post("/generations", json=dict(fields), headers=prefer)
         except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise self._nobody_there(error) from error
+            raise self._no_server(error) from error
         return self._checked(response)
 
-    def _follow(self, job: JobJson, show: Callable[[JobJson], None], deadline: float) -> JobJson:
-        pause = threading.Event()
-        show(job)
-        while job["status"] not in ENDED:
-            if time.monotonic() > deadline:
-                raise UserError(f"no picture after {self._timeout_s:g} s; the job was cancelled.")
-            pause.wait(_POLL_S)
-            job = self._checked(self._get(f"/jobs/{job['id']}")).json()
-            show(job)
-        return job
-
     def _get(self, path: str) -> httpx.Response:
-        """GET, also over a short absence of the server."""
-        began = time.monotonic()
-        pause = threading.Event()
-        while True:
+        """Send a GET, again while the server restarts."""
+        outcome: httpx.Response | httpx.TransportError
+        for _ in attempts(_AWAY_S, _POLL_S):
             try:
-                response = self._http.get(path)
+                outcome = self._http.get(path)
             except httpx.TransportError as error:
-                if time.monotonic() - began > AWAY_S:
-                    raise UserError(f"the server at {self._url} is gone: {error}") from error
-            else:
-                away = response.status_code == httpx.codes.SERVICE_UNAVAILABLE
-                if not away or time.monotonic() - began > AWAY_S:
-                    return response
-            pause.wait(_POLL_S)
+                outcome = error
+                continue
+            if outcome.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                return outcome
+        if isinstance(outcome, httpx.TransportError):
+            raise self._gone(outcome) from outcome
+        return outcome
 
-    def _nobody_there(self, error: Exception) -> UserError:
-        return UserError(
-            f"no server answers at {self._url} ({error}); "
-            "start one with `imagegen serve`, or give the address of another with --url."
-        )
+    def _json(self, method: str, path: str, params: Mapping[str, Any] | None = None) -> JobJson:
+        try:
+            response = self._http.request(method, path, params=params)
+        except httpx.TransportError as error:
+            raise self._no_server(error) from error
+        found: JobJson = self._checked(response).json()
+        return found
 
-    def _cancel(self, job_id: str) -> None:
+    def _cancel_quietly(self, job_id: str) -> None:
         with contextlib.suppress(httpx.HTTPError):
-            self._http.post(f"/jobs/{job_id}/cancel", timeout=5)
+            self._http.post(f"{_path(job_id)}/cancel", timeout=5)
 
     def _checked(self, response: httpx.Response) -> httpx.Response:
         if response.is_success:
@@ -129,3 +190,27 @@ class ImageClient:
         wait_s = response.headers.get("retry-after")
         again = f" (try again in {wait_s} s)" if wait_s else ""
         raise UserError(f"the server refuses: {error_message(response)}{again}")
+
+    def _no_server(self, error: Exception) -> UserError:
+        return UserError(
+            f"no server answers at {self._url} ({error}); "
+            "start one with `imagegen serve`, or give the address of another with --url."
+        )
+
+    def _gone(self, error: Exception) -> UserError:
+        return UserError(f"the server at {self._url} is gone: {error}")
+
+
+def error_message(response: httpx.Response) -> str:
+    """Return the message of an error response, with the parameter it names."""
+    try:
+        error = response.json()["error"]
+        message = str(error["message"])
+        param = error.get("param")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"HTTP {response.status_code} {response.reason_phrase}"
+    return f"{param}: {message}" if param and param not in message else message
+
+
+def _path(job_id: str) -> str:
+    return f"/jobs/{quote(job_id, safe='')}"

@@ -1,4 +1,4 @@
-"""``imagegen configure``: writes a model's graph.pbtxt, and prints it."""
+"""``imagegen configure``: writes the graph.pbtxt of a model and prints it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,10 +12,10 @@ from graphs.adapters.sources import parse_source_loras
 from graphs.definition.configure import configured, with_adapters
 from graphs.repository.servables import GRAPH_FILE, WHAT_IS_SERVABLE, servable_in
 
-_MOST = 2**64 - 1
+_UINT64 = 2**64 - 1
 _Text = str | None
 _Number = int | None
-# Options that are not fields of ImageGenCalculatorOptions, or have another name there.
+# Options that are no fields of ImageGenCalculatorOptions, and those with another name there.
 _NOT_FIELDS = ("model_path", "source_loras")
 _FIELD_NAMES = {"target_device": "device"}
 
@@ -28,28 +28,31 @@ def configure(
         _Text, typer.Option("--target_device", help="One device, or three: text encoders, denoising, VAE.")
     ] = None,
     max_resolution: Annotated[_Text, typer.Option("--max_resolution", help="Largest picture, as WxH.")] = None,
-    default_resolution: Annotated[_Text, typer.Option("--default_resolution", help="As WxH.")] = None,
+    default_resolution: Annotated[_Text, typer.Option("--default_resolution", help="Default size, as WxH.")] = None,
     resolution: Annotated[
-        _Text, typer.Option("--resolution", help="What is allowed, as WxH WxH ...; a single one is compiled in.")
+        _Text, typer.Option("--resolution", help="Allowed sizes, as WxH WxH ...; a single one is compiled in.")
     ] = None,
     num_images_per_prompt: Annotated[
-        _Number, typer.Option("--num_images_per_prompt", min=1, max=_MOST, help="Compiled in; with one resolution.")
+        _Number,
+        typer.Option("--num_images_per_prompt", min=1, max=_UINT64, help="Compiled in; with one resolution."),
     ] = None,
     guidance_scale: Annotated[
         float | None, typer.Option("--guidance_scale", help="Compiled in; with one resolution.")
     ] = None,
     max_num_images_per_prompt: Annotated[
-        _Number, typer.Option("--max_num_images_per_prompt", min=1, max=_MOST, help="Most pictures of one request.")
+        _Number,
+        typer.Option("--max_num_images_per_prompt", min=1, max=_UINT64, help="Most pictures of one request."),
     ] = None,
     default_num_inference_steps: Annotated[
-        _Number, typer.Option("--default_num_inference_steps", min=1, max=_MOST, help="Steps unless asked.")
+        _Number,
+        typer.Option("--default_num_inference_steps", min=1, max=_UINT64, help="Default number of steps."),
     ] = None,
     max_num_inference_steps: Annotated[
-        _Number, typer.Option("--max_num_inference_steps", min=1, max=_MOST, help="Most steps of one request.")
+        _Number, typer.Option("--max_num_inference_steps", min=1, max=_UINT64, help="Most steps of one request.")
     ] = None,
     plugin_config: Annotated[_Text, typer.Option("--plugin_config", help="Device options, as a JSON object.")] = None,
 ) -> None:
-    """Write the graph.pbtxt of a model's folder and print it. What is not given stays as it is; '' removes it."""
+    """Write the graph.pbtxt of a model's folder and print it. Options not given stay as they are; '' removes one."""
     folder = model_path.expanduser().absolute()
     if servable_in(folder) is None:
         raise UserError(f"{model_path} cannot be configured; it must be {WHAT_IS_SERVABLE}.")

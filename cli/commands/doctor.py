@@ -1,4 +1,4 @@
-"""``imagegen doctor``: says what is wrong, and what to do about it."""
+"""``imagegen doctor``: reports what is wrong with a service, and what to do about it."""
 
 import json
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ def doctor(
     settings: Settings,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Look at Redis, workers, models, devices and settings; give it the options of the service it is to look at.
+    """Check Redis, workers, models, devices and settings; give it the same options as the service to check.
 
     Exits with 0 when nothing is wrong, else with 1.
     """
     findings = examine(settings)
     is_well = all(finding.verdict is not Verdict.WRONG for finding in findings)
     if as_json:
-        told = {"ok": is_well, "findings": [asdict(finding) for finding in findings]}
-        typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        report = {"ok": is_well, "findings": [asdict(finding) for finding in findings]}
+        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
     else:
         _print(findings)
     if not is_well:
@@ -38,8 +38,8 @@ def doctor(
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Return what all checks find."""
-    # Imported here: they bring clients for Redis and HTTP, for which the other commands should not wait.
+    """Run all checks and return their findings."""
+    # Imported here: they import clients for Redis and HTTP, which slow down the start of the other commands.
     from cli.checks.machine_check import check_devices, check_disk, check_models, check_port
     from cli.checks.redis_check import check_redis
     from cli.checks.settings_check import check_settings
@@ -75,7 +75,7 @@ def _print(findings: Sequence[Finding]) -> None:
 
 
 def _print_plain(findings: Sequence[Finding]) -> None:
-    """For a pipe or a file, where lines are as long as they need be."""
+    """Print without a table, for a pipe or a file: every line is as long as its content."""
     for finding in findings:
         remedy = f"\n  -> {finding.remedy}" if finding.remedy else ""
         typer.echo(f"{_MARKS[finding.verdict][0]} {finding.area}: {finding.message}{remedy}")

@@ -1,4 +1,4 @@
-"""``imagegen generate``: asks a running server for a picture and saves it."""
+"""``imagegen generate``: requests an image from a running server and saves it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,11 +7,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cli.client.image_files import output_format, read_picture, save_pictures
+from cli.client.image_files import output_format, read_image, save_images
 from cli.options import DEFAULT_SERVER_URL, ServerApiKey, ServerUrl
 
 if TYPE_CHECKING:
-    from cli.client.http_client import ImageClient
+    from cli.client.http_client import ServerClient
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="File to write: .png, .jpg, .jpeg or .webp.")]
 Size = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT in pixels.")]
@@ -47,7 +47,7 @@ def generate(
     is_async: Async = False,
 ) -> None:
     """Draw PROMPT on a running server and save the picture; with --image, change that picture."""
-    from cli.client.http_client import ImageClient  # an HTTP client, which the other commands need not load
+    from cli.client.http_client import ServerClient  # imports httpx, which the other commands do not need
 
     if mask is not None and image is None:
         raise typer.BadParameter("it marks a part of a picture; give --image as well", param_hint="--mask")
@@ -64,22 +64,22 @@ def generate(
         "strength": strength,
     }
     given = {name: value for name, value in fields.items() if value is not None}
-    pictures = {name: read_picture(path) for name, path in (("image", image), ("mask", mask)) if path}
-    with ImageClient(url, api_key, timeout_s) as client:
+    images = {name: read_image(path) for name, path in (("image", image), ("mask", mask)) if path}
+    with ServerClient(url, api_key, timeout_s) as client:
         if is_async:
-            typer.echo(client.submit(given, pictures))
+            typer.echo(client.submit(given, images))
             return
         try:
-            result = _draw(client, given, pictures)
+            result = _draw(client, given, images)
         except KeyboardInterrupt:
             typer.echo("imagegen: cancelled", err=True)
             raise
-    for path in save_pictures(result, out):
+    for path in save_images(result, out):
         typer.echo(f"{path} (seed {result.get('seed')})")
 
 
-def _draw(client: "ImageClient", fields: dict[str, Any], pictures: dict[str, Any]) -> dict[str, Any]:
-    """Return the server's ImagesResponse, with a progress bar meanwhile; Ctrl-C cancels the job."""
+def _draw(client: "ServerClient", fields: dict[str, Any], images: dict[str, Any]) -> dict[str, Any]:
+    """Return the server's ImagesResponse and show a progress bar until it arrives; Ctrl-C cancels the job."""
     with _progress() as progress:
         bar = progress.add_task("sending", total=None, steps="")
 
@@ -89,7 +89,7 @@ def _draw(client: "ImageClient", fields: dict[str, Any], pictures: dict[str, Any
             status = str(job.get("status")).replace("_", " ")
             progress.update(bar, description=status, total=100, completed=job.get("progress") or 0, steps=steps)
 
-        return client.draw(fields, pictures, show)
+        return client.draw(fields, images, show)
 
 
 def _progress() -> Progress:

@@ -1,4 +1,4 @@
-"""``imagegen jobs``: what a server has been asked for, and how far it is."""
+"""``imagegen jobs``: lists, shows, watches and cancels the jobs of a running server."""
 
 import json
 import time
@@ -19,7 +19,7 @@ JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as `imag
 _Status = Annotated[Status | None, typer.Option("--status", help="Only jobs with this status.")]
 _Limit = Annotated[int, typer.Option("--limit", min=1, help="How many, the newest first.")]
 _TIMEOUT_S = 30.0
-_NO_END = 1_000_000
+_UNLIMITED_WIDTH = 1_000_000
 
 
 @jobs.command("list")
@@ -27,22 +27,22 @@ def list_jobs(
     status: _Status = None, limit: _Limit = 20, url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = None
 ) -> None:
     """List the newest jobs."""
-    from cli.client.jobs_client import JobsClient  # an HTTP client, which the other commands need not load
+    from cli.client.http_client import ServerClient  # imports httpx, which the other commands do not need
 
-    with JobsClient(url, api_key, _TIMEOUT_S) as client:
+    with ServerClient(url, api_key, _TIMEOUT_S) as client:
         found = client.jobs(status.value if status else None, limit)
-    # In a pipe or a file, lines are as long as they need be; on a terminal, the prompt gets what is left.
+    # A terminal's lines are cut at its width; in a pipe or a file every line is as long as its content.
     console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=_NO_END)
+    console = console if console.is_terminal else Console(highlight=False, width=_UNLIMITED_WIDTH)
     console.print(_table(found, console.is_terminal))
 
 
 @jobs.command()
 def show(job_id: JobId, url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = None) -> None:
-    """Show all that is known of a job, one thing a line."""
-    from cli.client.jobs_client import JobsClient
+    """Show all fields of a job, one on each line."""
+    from cli.client.http_client import ServerClient
 
-    with JobsClient(url, api_key, _TIMEOUT_S) as client:
+    with ServerClient(url, api_key, _TIMEOUT_S) as client:
         job = client.job(job_id)
     for name, value in _flat(job):
         typer.echo(f"{name:<18}{value}")
@@ -51,25 +51,25 @@ def show(job_id: JobId, url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiK
 @jobs.command()
 def watch(job_id: JobId, url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = None) -> None:
     """Follow a job to its end. Exits with 0 when it is completed, else with 1."""
-    from cli.client.jobs_client import JobsClient
+    from cli.client.http_client import ServerClient
 
     event: dict[str, Any] = {}
-    with JobsClient(url, api_key, _TIMEOUT_S) as client, _progress() as progress:
+    with ServerClient(url, api_key, _TIMEOUT_S) as client, _progress() as progress:
         bar = progress.add_task("waiting", total=100, more="")
         for event in client.events(job_id):
-            progress.update(bar, **_told(event))
+            progress.update(bar, **_bar_state(event))
     error = (event.get("job") or {}).get("error") or {}
     typer.echo(_plain(f"{job_id}: {event['type']}" + (f": {error['message']}" if error else "")))
-    if event["type"] != "completed":
+    if event["type"] != Status.COMPLETED:
         raise typer.Exit(1)
 
 
 @jobs.command()
 def cancel(job_id: JobId, url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = None) -> None:
     """Cancel a job: at once while it waits, at its next step while it runs."""
-    from cli.client.jobs_client import JobsClient
+    from cli.client.http_client import ServerClient
 
-    with JobsClient(url, api_key, _TIMEOUT_S) as client:
+    with ServerClient(url, api_key, _TIMEOUT_S) as client:
         status = client.cancel(job_id)["status"]
     typer.echo(f"{job_id}: {'stops at its next step' if status == Status.IN_PROGRESS else status}")
 
@@ -97,7 +97,7 @@ def _duration(seconds: float) -> str:
 
 
 def _flat(job: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Return a job's fields as text, inner ones as ``error.code``; what is unknown is left out."""
+    """Return a job's fields as text, inner ones as ``error.code``; fields without a value are left out."""
     lines: list[tuple[str, str]] = []
     for name, value in job.items():
         if isinstance(value, dict):
@@ -113,21 +113,21 @@ def _moment(seconds: float) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return text without what would move a terminal's cursor: prompts are other people's."""
+    """Return the text without control characters: the prompts of others must not control the terminal."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def _told(event: dict[str, Any]) -> dict[str, Any]:
-    """Return what an event changes in the progress bar."""
+def _bar_state(event: dict[str, Any]) -> dict[str, Any]:
+    """Return the changes that an event makes to the progress bar."""
     kind = event["type"]
-    if kind == "queued":
+    if kind == Status.QUEUED:
         return {"description": "queued", "completed": 0, "more": f"{event.get('queue_position') or 0} before it"}
     if kind == "progress":
         steps = f"step {event['step']} of {event['total_steps']}"
         return {"description": "in progress", "completed": event["progress"], "more": steps}
     if kind == "preview":
         return {}
-    done = {"completed": 100} if kind == "completed" else {}
+    done = {"completed": 100} if kind == Status.COMPLETED else {}
     return {"description": kind.replace("_", " "), **done}
 
 

@@ -1,6 +1,6 @@
-"""``imagegen serve``: everything on one machine, from nothing to a picture."""
+"""``imagegen serve``: runs Redis, workers and the API on this machine."""
 
-from cli.commands.api import listen
+from cli.local.api_address import listen
 from cli.local.data_folder import locked_data_folder
 from cli.local.source_adapters import serve_adapters
 from cli.local.stop_signals import StopSignals
@@ -15,12 +15,12 @@ def serve(settings: Settings, source_loras: SourceLoras = None) -> None:
     repository = repository_from(settings)
     listen(settings.http).close()
     with locked_data_folder(settings.data_dir) as lock:
-        if source_loras is not None:  # while Ctrl-C still ends at once, as a download may take long
+        if source_loras is not None:  # before StopSignals, so that Ctrl-C ends a long download at once
             settings = serve_adapters(settings, repository, source_loras)
             repository_from(settings)
         with StopSignals() as signals:
-            # Imported here: it brings clients for Redis and HTTP, which the processes it starts would load in vain.
-            from cli.local.local_service import Service
+            # Imported here: it imports clients for Redis and HTTP, which the commands that it starts do not need.
+            from cli.local.local_service import LocalService
 
             configure_logging(settings.log, quiet=("httpx", "httpcore"))
-            Service(settings, sorted(repository.graphs), lock, signals).run()
+            LocalService(settings, sorted(repository.graphs), lock, signals).run()

@@ -1,4 +1,4 @@
-"""``imagegen validate``: says what a folder or a graph.pbtxt would serve, without serving it."""
+"""``imagegen validate``: prints what a folder or a graph.pbtxt defines, without serving it."""
 
 import json
 from pathlib import Path

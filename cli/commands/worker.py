@@ -1,29 +1,25 @@
-"""``imagegen worker``: becomes a Celery worker for one graph on one device, or for webhooks."""
+"""``imagegen worker``: becomes a Celery worker, for one graph on one device or for webhooks."""
 
 import os
 import re
 import sys
 import uuid
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from cli.commands.api import require_redis_url
 from cli.errors import UserError
-from cli.options import repository_from, with_setting_options
-from config.environment import settings_environment
+from cli.local.child_environment import PROJECT_ROOT, child_environment
+from cli.options import repository_from, require_redis_url, with_setting_options
 from config.settings import Settings
 from graphs.repository.repository import Repository
 from workers.jobs.redis.keys import WEBHOOK_QUEUE, queue_name
 from workers.jobs.redis.layout import check_layout_at_start
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
-
 Webhooks = Annotated[
     bool, typer.Option("--webhooks", help="Deliver webhooks, in place of serving a graph (IMAGEGEN_WEBHOOKS__SECRET).")
 ]
-# Deliveries wait for other people's servers, most of the time.
+# Deliveries spend most of their time waiting for other servers.
 _WEBHOOK_THREADS = 8
 
 
@@ -42,13 +38,13 @@ def worker(settings: Settings, webhooks: Webhooks = False) -> None:
 
 
 def _become(command: list[str], environment: dict[str, str]) -> NoReturn:
-    # Celery puts the working folder first on the import path: only here is it sure to find our packages.
+    # Celery puts the working folder first on the import path, so it must be the one that holds our packages.
     os.chdir(PROJECT_ROOT)
     os.execve(sys.executable, command, environment)  # noqa: S606
 
 
 def choose_graph(repository: Repository, asked: str | None) -> str:
-    """Return the graph's name, the only one there is if none is asked for. Raises UserError."""
+    """Return the name of the graph to serve; without ``asked``, the only one. Raises UserError."""
     names = sorted(repository.graphs)
     if not asked and len(names) == 1:
         return names[0]
@@ -62,8 +58,8 @@ def choose_graph(repository: Repository, asked: str | None) -> str:
 def celery_command(settings: Settings, graph: str) -> list[str]:
     """Return the command line of the Celery worker for a graph.
 
-    Prefork with one child: a crash in native code costs the child, not the worker. Gossip, mingle and
-    Celery's heartbeat are not used, and would only be more to fail.
+    The pool is prefork with one child: a crash in native code ends the child, not the worker. Gossip, mingle and
+    Celery's heartbeat are not used here, so they are off.
     """
     pool = ["--pool", "prefork", "--concurrency", "1"]
     return _command("workers.app", graph, queue_name(graph), pool, settings)
@@ -90,18 +86,10 @@ def _command(app: str, node: str, queue: str, pool: list[str], settings: Setting
 def worker_environment(settings: Settings) -> dict[str, str]:
     """Return the environment of a Celery worker.
 
-    SIGTERM is Celery's warm shutdown, which waits for running tasks: right for deliveries, whose time is limited; the
-    workers of graphs bound it themselves (workers/process/drain.py).
+    SIGTERM is Celery's warm shutdown, which waits for running tasks. The time of a delivery is limited; the workers of
+    graphs limit their shutdown themselves (workers/process/drain.py).
     """
     environment = child_environment(settings)
-    # Celery warns root of unpickling strangers' messages; ours are JSON and nothing else is accepted.
+    # Celery warns root of unpickling messages of others; here messages are JSON and no other format is accepted.
     warnings = [environment.get("PYTHONWARNINGS", ""), "ignore:You're running the worker with superuser"]
     return environment | {"PYTHONWARNINGS": ",".join(filter(None, warnings))}
-
-
-def child_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment of a child that imports this project's packages."""
-    environment = settings_environment(settings)
-    already = environment.get("PYTHONPATH", "")
-    paths = [str(PROJECT_ROOT), *(path for path in already.split(os.pathsep) if path)]
-    return environment | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}

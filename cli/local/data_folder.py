@@ -1,17 +1,17 @@
-"""The folder where ``imagegen serve`` keeps its data: its own, and used by one process at a time."""
+"""The data folder of ``imagegen serve``: private to the user, and used by one process at a time."""
 
 import fcntl
 import os
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cli.errors import UserError
+from cli.polling import attempts
 
-# Processes of a killed `serve` are gone a moment after it, not in the same instant.
-_PATIENCE_S = 1.0
+# The processes of a killed `serve` release the lock a moment after it.
+_RELEASED_WITHIN_S = 1.0
+_RETRY_EVERY_S = 0.05
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def locked_data_folder(folder: Path) -> Iterator[int]:
 
 
 def is_in_use(folder: Path) -> bool:
-    """Tell whether an `imagegen serve` (or the Redis it left behind) holds the folder's lock."""
+    """Return whether an `imagegen serve`, or the Redis of a killed one, holds the folder's lock."""
     try:
         lock = os.open(folder / "serve.lock", os.O_RDWR)
     except OSError:
@@ -54,15 +54,10 @@ def _open(folder: Path) -> int:
 
 
 def _lock(lock: int, folder: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    pause = threading.Event()
-    while True:
+    for _ in attempts(_RELEASED_WITHIN_S, _RETRY_EVERY_S):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
-        except BlockingIOError as error:
-            if time.monotonic() > deadline:
-                raise UserError(
-                    f"another imagegen serve uses this data directory ({folder}); stop it or give --data_dir."
-                ) from error
-        pause.wait(0.05)
+        except BlockingIOError:
+            continue
+    raise UserError(f"another imagegen serve uses this data directory ({folder}); stop it or give --data_dir.")

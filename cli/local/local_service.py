@@ -1,51 +1,61 @@
-"""The processes of one ``imagegen serve``: started in order, watched, and stopped in the other order."""
+"""The processes of one ``imagegen serve``: started in order, watched, and stopped in the opposite order."""
 
+import json
 import sys
-import threading
 import time
+from collections.abc import Sequence
 from contextlib import closing
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from cli.commands.worker import child_environment
 from cli.errors import ChildRefused
-from cli.local.announcement import announcement, base_url
+from cli.local.api_address import base_url
+from cli.local.child_environment import child_environment
+from cli.local.embedded_redis import choose_max_memory_bytes, prepare, wait_until_answering
 from cli.local.readiness_probe import ReadinessProbe
-from cli.local.redis_server import check_url, own_memory_bytes, prepare, wait_until_answering
+from cli.local.redis_url_check import check_url
 from cli.local.stop_signals import StopSignals
 from cli.local.supervisor import ChildSpec, Supervisor
-from config.settings import Settings
+from config.settings import HttpSettings, Settings
 from workers.jobs.redis.layout import check_layout_at_start
 
 _TICK_S = 0.1
 _REMIND_EVERY_S = 30.0
-# What a child may take beyond its own graceful shutdown before its group is killed.
+# Added to the time that a child's own graceful shutdown may take; after that its process group is killed.
 _STOP_MARGIN_S = 15
 _REDIS_STOPS_S = 30
-# Stopped in this order from the right: the API, then the workers, Redis last.
-_REDIS, _WORKERS, _API = 0, 1, 2
+# Stages: the API stops first, then the workers, Redis last.
+_REDIS = 0
+_WORKERS = 1
+_API = 2
+_SAVE = (
+    "import base64,json,sys; "
+    "open('picture.png','wb').write(base64.b64decode(json.load(sys.stdin)['data'][0]['b64_json']))"
+)
 
 
 class _Stopped(Exception):
-    """A signal said stop."""
+    """A stop signal has arrived."""
 
 
-class Service:
-    """Redis (unless there is one), a worker for each graph, one for webhooks if they are signed, and the API.
+class LocalService:
+    """A Redis (unless a URL is set), a worker for each graph, one for webhooks if they are signed, and the API.
 
-    ``lock`` is the descriptor of the data folder's lock.
+    ``lock`` is the file descriptor of the data folder's lock.
     """
 
     def __init__(self, settings: Settings, graphs: list[str], lock: int, signals: StopSignals) -> None:
-        self._settings, self._graphs, self._lock, self._signals = settings, graphs, lock, signals
+        self._settings = settings
+        self._graphs = graphs
+        self._lock = lock
+        self._signals = signals
         self._supervisor = Supervisor()
         self._console = Console(stderr=True, highlight=False)
-        self._pause = threading.Event()
 
     def run(self) -> None:
-        """Start all, say so when it is ready, and watch over it until a signal comes."""
+        """Start all processes, print when they are ready, and keep them running until a stop signal arrives."""
         try:
             self._start_redis()
             check_layout_at_start(self._settings.redis)
@@ -63,9 +73,9 @@ class Service:
             raise typer.Exit(2) from error
         finally:
             seen = self._signals.count
-            self._supervisor.stop(hurry=lambda: self._signals.count > seen, told=self._say_what_is_waited_for)
+            self._supervisor.stop(hurry=lambda: self._signals.count > seen, on_stage=self._print_stage)
 
-    def _say_what_is_waited_for(self, stage: int) -> None:
+    def _print_stage(self, stage: int) -> None:
         http, worker = self._settings.http, self._settings.worker
         self._console.print(
             {
@@ -76,26 +86,24 @@ class Service:
         )
 
     def _watch(self) -> None:
+        self._pause(_TICK_S)
+        self._supervisor.tick()
+
+    def _pause(self, seconds: float = _TICK_S / 4) -> None:
+        self._signals.wait(seconds)
         if self._signals.count:
             raise _Stopped
-        self._supervisor.tick()
-        self._pause.wait(_TICK_S)
 
     def _start_redis(self) -> None:
         if self._settings.redis.url:
             check_url(self._settings.redis)
             return
-        server = prepare(self._settings.data_dir, own_memory_bytes(self._settings, len(self._graphs)))
-        # It holds the lock as well: no second server may write to the same files, whatever becomes of us.
+        server = prepare(self._settings.data_dir, choose_max_memory_bytes(self._settings, len(self._graphs)))
+        # Redis holds the lock as well: if this process is killed, no second server may write to the same files.
         self._start("redis", server.command, _REDIS, _REDIS_STOPS_S, pass_fds=(self._lock,))
-        wait_until_answering(server, lambda: self._supervisor.is_running("redis"), self._pause_or_stop)
+        wait_until_answering(server, lambda: self._supervisor.is_running("redis"), self._pause)
         redis = self._settings.redis.model_copy(update={"url": server.url})
         self._settings = self._settings.model_copy(update={"redis": redis})
-
-    def _pause_or_stop(self) -> None:
-        if self._signals.count:
-            raise _Stopped
-        self._pause.wait(_TICK_S / 4)
 
     def _start_the_rest(self) -> None:
         imagegen = [sys.executable, "-P", "-m", "cli"]
@@ -108,7 +116,7 @@ class Service:
         self._start("api", [*imagegen, "api"], _API, self._settings.http.shutdown_timeout_s)
 
     def _start(self, name: str, command: list[str], stage: int, limit_s: float, pass_fds: tuple[int, ...] = ()) -> None:
-        """``limit_s``: how long it may take by itself to stop."""
+        """``limit_s`` is the time that the process's own graceful shutdown may take."""
         environment = child_environment(self._settings)
         self._supervisor.start(ChildSpec(name, command, environment, stage, limit_s + _STOP_MARGIN_S, pass_fds))
 
@@ -124,3 +132,32 @@ class Service:
                     self._console.print(f"still waiting: {escape(probe.reason)}")
                 self._watch()
         self._supervisor.has_started()
+
+
+def announcement(http: HttpSettings, graphs: Sequence[str]) -> str:
+    """Return the lines to print: address, models, a command that draws an image, documentation, how to stop."""
+    url = base_url(http)
+    return "\n".join(
+        (
+            "",
+            f"imagegen is ready: {url}/v3 (the base URL for OpenAI clients)",
+            f"models: {', '.join(graphs)}",
+            "draw a picture into picture.png:",
+            "",
+            f"  {curl_line(url, graphs)}",
+            "",
+            f"docs: {url}/docs",
+            "Ctrl-C stops",
+        )
+    )
+
+
+def curl_line(url: str, graphs: Sequence[str]) -> str:
+    """Return a shell command that saves an image; it names the model only if there are several."""
+    request = {"prompt": "a red circle on a blue background"}
+    if len(graphs) > 1:
+        request["model"] = graphs[0]
+    body = json.dumps(request).replace("'", "\\u0027")
+    return (
+        f"curl -s {url}/v3/images/generations -H 'Content-Type: application/json' -d '{body}' | python3 -c \"{_SAVE}\""
+    )

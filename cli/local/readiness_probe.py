@@ -1,15 +1,17 @@
-"""Asking a running API whether it can draw, without keeping the asker waiting."""
+"""Asks a starting API whether it is ready, in a thread of its own."""
 
 import threading
 
 import httpx
 
+from cli.client.http_client import error_message
+
 _EVERY_S = 0.3
-_PATIENCE_S = 10.0
+_TIMEOUT_S = 10.0
 
 
 class ReadinessProbe(threading.Thread):
-    """Asks ``/v2/health/ready`` again and again; ``is_ready`` and ``reason`` are its last answer."""
+    """Asks ``/v2/health/ready`` until the API is ready; ``is_ready`` and ``reason`` hold the last answer."""
 
     def __init__(self, base_url: str) -> None:
         super().__init__(name="readiness", daemon=True)
@@ -19,14 +21,14 @@ class ReadinessProbe(threading.Thread):
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        """Ask until ready or stopped."""
-        # trust_env: a proxy is not the way to one's own machine.
-        with httpx.Client(timeout=_PATIENCE_S, trust_env=False) as client:
+        """Ask until the API is ready or ``close`` is called."""
+        # trust_env: a request to this machine must not go through a proxy.
+        with httpx.Client(timeout=_TIMEOUT_S, trust_env=False) as client:
             while not self.is_ready and not self._stopping.wait(_EVERY_S):
                 self._ask(client)
 
     def close(self) -> None:
-        """End the thread; it is not waited for."""
+        """Make the thread end, without waiting for it."""
         self._stopping.set()
 
     def _ask(self, client: httpx.Client) -> None:
@@ -38,13 +40,3 @@ class ReadinessProbe(threading.Thread):
             self.is_ready = True
         else:
             self.reason = error_message(response)
-
-
-def error_message(response: httpx.Response) -> str:
-    """Return what an error response says, with the parameter it names."""
-    try:
-        error = response.json()["error"]
-        message, param = str(error["message"]), error.get("param")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return f"HTTP {response.status_code} {response.reason_phrase}"
-    return f"{param}: {message}" if param and param not in message else message

@@ -1,4 +1,4 @@
-"""Adapters given on the command line: fetched, written into a graph.pbtxt, and served from there."""
+"""Adapters given with ``--source_loras``: downloads them and writes them into a graph.pbtxt."""
 
 import os
 from pathlib import Path
@@ -27,10 +27,10 @@ from graphs.repository.servables import GRAPH_FILE
 
 
 def serve_adapters(settings: Settings, repository: Repository, text: str) -> Settings:
-    """Fetch the adapters of a ``--source_loras`` for the only graph, write its graph.pbtxt, and return the settings
+    """Download the adapters of a ``--source_loras`` for the only graph, write its graph.pbtxt, and return the settings
     that serve it.
 
-    Where the model's folder is not to be written to, the graph.pbtxt and the adapters go below the data directory.
+    If the model's folder must not be written to, the graph.pbtxt and the adapters go below the data directory.
     Raises UserError or ConfigurationError.
     """
     sources = parse_source_loras(text)
@@ -53,11 +53,11 @@ def serve_adapters(settings: Settings, repository: Repository, text: str) -> Set
 
 
 def fetch_all(sources: SourceLoras, folder: Path, settings: DownloadSettings) -> dict[str, Path]:
-    """Bring every adapter's file below ``<folder>/loras`` and return the files by alias.
+    """Download every adapter to ``<folder>/loras`` and return the files by alias.
 
-    Progress is drawn on a terminal only. Raises ConfigurationError naming the adapter.
+    Progress is shown on a terminal only. Raises ConfigurationError naming the adapter.
     """
-    # Imported here: it brings huggingface_hub, which commands without adapters need not wait for.
+    # Imported here: it imports huggingface_hub, which slows down the start of commands that need no adapters.
     from workers.sources.fetch import fetch
 
     console = Console(stderr=True)
@@ -78,9 +78,9 @@ def fetch_all(sources: SourceLoras, folder: Path, settings: DownloadSettings) ->
 
 
 def write_graph(graph: Graph) -> str:
-    """Write a graph to its path and return the text; a file that already means the same is left as it is.
+    """Write a graph to its path and return the text; a file that already defines the same graph is left as it is.
 
-    Raises UserError where it cannot be written.
+    Raises UserError if it cannot be written.
     """
     text, path = format_graph(graph), graph.path
     if path is None:
@@ -100,12 +100,12 @@ def write_graph(graph: Graph) -> str:
 def _reads_as(graph: Graph, path: Path) -> bool:
     try:
         return read_graph(path, graph.name) == graph
-    except GraphError:  # there is none, or it is to be replaced by one that can be served
+    except GraphError:  # there is no file, or one that cannot be served and is replaced
         return False
 
 
 def _may_write(path: Path) -> bool:
-    """Tell whether the graph.pbtxt may be written; the bundled model belongs to the installation."""
+    """Return whether the graph.pbtxt may be written; the bundled model belongs to the installation."""
     if path.resolve().is_relative_to(bundled_model_path()):
         return False
     return os.access(path.parent, os.W_OK | os.X_OK) and (not path.exists() or os.access(path, os.W_OK))

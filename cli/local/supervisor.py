@@ -1,7 +1,7 @@
-"""Keeps child processes running, and stops every one of them.
+"""Keeps child processes running, and stops all of them.
 
-No threads and no signals of its own: whoever owns a Supervisor calls ``tick`` several times a second (from the
-thread that started the children: on Linux a child dies with that thread) and ``stop`` at the end.
+A supervisor has no threads and handles no signals. Its owner calls ``tick`` several times a second and ``stop`` at the
+end, from the thread that started the children: on Linux a child is killed when that thread ends.
 """
 
 import logging
@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,15 +16,16 @@ from math import inf
 from pathlib import Path
 
 from cli.errors import ChildRefused
+from cli.polling import attempts
 
 _logger = logging.getLogger(__name__)
 _SHIM = Path(__file__).resolve().parent / "tied_process.py"
 _REFUSED = 2
 _POLL_S = 0.05
 _STDERR = 2
-# What even a hurried child gets: a worker hands its job back and Redis closes its files in less.
-_LEAST_PATIENCE_S = 2.0
-# Two signals at once would be one.
+# The time to stop that a child has in any case: a worker hands its job back and Redis closes its files in less.
+_SHORTEST_DEADLINE_S = 2.0
+# Two signals of one kind at once would arrive as one.
 _BETWEEN_SIGNALS_S = 0.2
 
 
@@ -43,7 +43,10 @@ class ChildSpec:
 
 @dataclass(frozen=True)
 class Backoff:
-    """How long to wait before a child is started again: doubling, and from the start after a steady run."""
+    """How long to wait before a child is started again, in seconds.
+
+    The wait doubles with each start, up to ``longest_s``; it is ``first_s`` again after a run of ``steady_s``.
+    """
 
     first_s: float = 1.0
     longest_s: float = 30.0
@@ -51,12 +54,14 @@ class Backoff:
 
 
 class _Child:
-    """One ChildSpec and its present process, None between a death and the next start."""
+    """A ChildSpec with its process, which is None between an exit and the next start."""
 
     def __init__(self, spec: ChildSpec, backoff: Backoff) -> None:
-        self.spec, self._backoff = spec, backoff
+        self.spec = spec
+        self._backoff = backoff
         self.process: subprocess.Popen[bytes] | None = None
-        self.started_at = self.restart_at = 0.0
+        self.started_at = 0.0
+        self.restart_at = 0.0
         self._delay_s = backoff.first_s
 
     def start(self) -> None:
@@ -65,24 +70,24 @@ class _Child:
             command,
             env=self.spec.environment,
             stdin=subprocess.DEVNULL,
-            stdout=_STDERR,  # our own standard output holds only what we were asked for
+            stdout=_STDERR,  # our standard output is for the output of the command
             start_new_session=True,
             pass_fds=self.spec.pass_fds,
         )
         self.started_at = time.monotonic()
 
     def collect(self) -> int | None:
-        """Return the exit code if the process has ended, and leave nothing of its group behind."""
+        """If the process has ended, kill the rest of its group and return the exit code; else return None."""
         if self.process is None or not _has_ended(self.process.pid):
             return None
-        # Not reaped yet, so the number of the group cannot have become another's.
+        # The process is not reaped yet, so no other group can have its number.
         _kill_group(self.process.pid)
         code = self.process.wait()
         self.process = None
         return code
 
     def schedule_restart(self) -> float:
-        """Set when to start again; return the delay in seconds."""
+        """Set the time of the next start; return the delay in seconds."""
         now = time.monotonic()
         if now - self.started_at >= self._backoff.steady_s:
             self._delay_s = self._backoff.first_s
@@ -106,23 +111,23 @@ class Supervisor:
         child.start()
 
     def is_running(self, name: str) -> bool:
-        """Tell whether the child's process lives at this moment."""
+        """Return whether the child's process is running now."""
         process = self._children[name].process
         return process is not None and not _has_ended(process.pid)
 
     def pid(self, name: str) -> int | None:
-        """Return the process id of a child, None while it waits to be started again."""
+        """Return the process id of a child; None while it waits for its next start."""
         process = self._children[name].process
         return process.pid if process else None
 
     def has_started(self) -> None:
-        """Say that all is up: a child that refuses its configuration later is only started again."""
+        """End the start phase: from now on, a child that exits with code 2 is started again like any other."""
         self._starting = False
 
     def tick(self) -> None:
-        """Notice children that have exited, and start those whose time has come.
+        """Collect the children that have exited, and start those whose delay is over.
 
-        Raises ChildRefused when one exits with code 2 while everything is still being started.
+        Raises ChildRefused when a child exits with code 2 in the start phase.
         """
         for child in self._children.values():
             code = child.collect()
@@ -131,13 +136,14 @@ class Supervisor:
             elif child.process is None and time.monotonic() >= child.restart_at:
                 child.start()
 
-    def stop(self, hurry: Callable[[], bool] = lambda: False, told: Callable[[int], None] = lambda _: None) -> None:
-        """Stop all children, stage by stage, the last one first; ``hurry`` true ends the waiting.
+    def stop(self, hurry: Callable[[], bool] = lambda: False, on_stage: Callable[[int], None] = lambda _: None) -> None:
+        """Stop all children, stage by stage, beginning with the highest.
 
-        ``told`` gets the number of each stage that is about to be stopped.
+        ``on_stage`` is called with the number of each stage before it is stopped. Once ``hurry`` returns True, each
+        child has only a short time left.
         """
         for stage in sorted({child.spec.stage for child in self._children.values()}, reverse=True):
-            told(stage)
+            on_stage(stage)
             _stop_together([c for c in self._children.values() if c.spec.stage == stage], hurry)
         self._children.clear()
 
@@ -150,29 +156,31 @@ class Supervisor:
 
 
 def _stop_together(children: list[_Child], hurry: Callable[[], bool]) -> None:
-    """Ask the leader of each group to stop, again where it is to hurry, and kill the groups that take too long."""
-    began, told_twice = time.monotonic(), False
-    _tell(children)
-    pause = threading.Event()
-    while any(child.process for child in children):
-        if hurry() and not told_twice and time.monotonic() - began > _BETWEEN_SIGNALS_S:
-            _tell(children)
-            told_twice, began = True, time.monotonic()
+    """Send SIGTERM to each child, once more after ``hurry``; kill the groups of children that exceed their deadline."""
+    began = time.monotonic()
+    is_hurried = False
+    _terminate(children)
+    for _ in attempts(inf, _POLL_S):
+        if hurry() and not is_hurried and time.monotonic() - began > _BETWEEN_SIGNALS_S:
+            _terminate(children)
+            is_hurried = True
+            began = time.monotonic()
         for child in children:
-            patience_s = min(_LEAST_PATIENCE_S if hurry() else inf, child.spec.stop_deadline_s)
-            late = time.monotonic() - began > patience_s
-            if child.process is not None and child.collect() is None and late:
+            deadline_s = min(_SHORTEST_DEADLINE_S if hurry() else inf, child.spec.stop_deadline_s)
+            is_late = time.monotonic() - began > deadline_s
+            if child.process is not None and child.collect() is None and is_late:
                 _logger.warning("%s is killed: it has not stopped yet", child.spec.name)
                 _kill_group(child.process.pid)
                 child.process.wait()
                 child.process = None
-        pause.wait(_POLL_S)
+        if not any(child.process for child in children):
+            return
 
 
-def _tell(children: list[_Child]) -> None:
+def _terminate(children: list[_Child]) -> None:
     for child in children:
         if child.process is not None:
-            # Not Popen.terminate(), which may reap: the group is to be emptied before that.
+            # Popen.terminate() may reap the process, and its group must be killed before that.
             os.kill(child.process.pid, signal.SIGTERM)
 
 
@@ -183,7 +191,7 @@ def _has_ended(pid: int) -> bool:
 def _kill_group(pid: int) -> None:
     try:
         os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):  # nobody is left in it
+    except (ProcessLookupError, PermissionError):  # the group has no process left
         return
 
 

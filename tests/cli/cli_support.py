@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.local.redis_server import OwnServer, prepare, wait_until_answering
+from cli.local.embedded_redis import EmbeddedRedis, prepare, wait_until_answering
 from cli.local.supervisor import ChildSpec, Supervisor
 from cli.main import run
 
@@ -44,7 +44,7 @@ def wait_for(condition: Callable[[], object], deadline_s: float = 20.0) -> None:
         threading.Event().wait(0.02)
 
 
-def start_redis(supervisor: Supervisor, data_dir: Path) -> OwnServer:
+def start_redis(supervisor: Supervisor, data_dir: Path) -> EmbeddedRedis:
     """Start a Redis of our own as the child ``redis``."""
     server = prepare(data_dir)
     supervisor.start(ChildSpec("redis", server.command, clean_environment(), 0))

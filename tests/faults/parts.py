@@ -15,8 +15,10 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 
 import cli.local.tied_process
-from cli.commands.worker import PROJECT_ROOT, celery_command, child_environment, worker_environment
-from cli.local.redis_server import has_answered, prepare
+from cli.commands.worker import celery_command, worker_environment
+from cli.local.child_environment import PROJECT_ROOT, child_environment
+from cli.local.embedded_redis import prepare
+from cli.local.redis_url_check import answers
 from config.environment import load_settings
 from config.settings import Settings
 from graphs.repository.bundled import BUNDLED_MODEL_NAME
@@ -103,7 +105,7 @@ class Parts:
 
     async def start(self) -> None:
         self.redis.start()
-        await until(lambda: has_answered(self.server), "Redis answers", 30)
+        await until(lambda: answers(self.server.url), "Redis answers", 30)
         for proxy in (*self.proxies, self.front):
             await proxy.start()
         for number in range(WORKERS):

@@ -15,7 +15,7 @@ from pathlib import Path
 import openai
 import redis
 
-from cli.commands.api import listen
+from cli.local.api_address import listen
 from config.settings import HttpSettings, RedisSettings
 from tests.redis_support import wait_until
 from tests.stack.support import free_port

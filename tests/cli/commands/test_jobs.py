@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from cli.client import jobs_client
-from cli.client.jobs_client import JobsClient
+from cli.client import http_client
+from cli.client.http_client import ServerClient
 from config.settings import RedisSettings
 from tests.api.api_support import Api, serving, settings_for
 from tests.cli.cli_support import imagegen_here
@@ -61,7 +61,7 @@ def test_jobs_are_listed_newest_first(api: Api, capsys: Output) -> None:
 
 
 def test_the_list_is_as_long_and_as_chosen_as_asked(api: Api, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs_client, "_PAGE", 2)  # so that there are several
+    monkeypatch.setattr(http_client, "_PAGE", 2)  # so that there are several
     ids = [api.submitted()["id"] for _ in range(5)]
     api.complete(ids[0])
     for words, expected in (
@@ -125,18 +125,18 @@ def test_a_job_that_has_ended_is_watched_as_well(api: Api, capsys: Output) -> No
 def test_following_goes_on_where_a_cut_stream_ended(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = api.submitted()["id"]
     api.complete(job_id)
-    whole = JobsClient._events_after
+    whole = ServerClient._events_after
     asked: list[int] = []
 
-    def cut(client: JobsClient, job: str, after: int) -> Iterator[dict[str, Any]]:
+    def cut(client: ServerClient, job: str, after: int) -> Iterator[dict[str, Any]]:
         asked.append(after)
         for event in whole(client, job, after):
             yield event
             if event["type"] == "queued":
                 raise httpx.ReadError("cut")
 
-    monkeypatch.setattr(JobsClient, "_events_after", cut)
-    with JobsClient(str(api.http.base_url), None, 10) as client:
+    monkeypatch.setattr(ServerClient, "_events_after", cut)
+    with ServerClient(str(api.http.base_url), None, 10) as client:
         events = list(client.events(job_id))
     assert [event["type"] for event in events] == ["queued", "in_progress", "completed"]
     assert asked == [0, events[0]["sequence_number"]]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.local.announcement import announcement, base_url, curl_line
+from cli.local.api_address import base_url
+from cli.local.local_service import announcement, curl_line
 from config.settings import HttpSettings
 from tests.cli.cli_support import clean_environment, imagegen, is_gone, wait_for
 

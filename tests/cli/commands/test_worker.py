@@ -7,7 +7,7 @@ import pytest
 
 from cli.commands.worker import webhook_command
 from cli.errors import UserError
-from cli.local.local_service import Service
+from cli.local.local_service import LocalService
 from cli.local.stop_signals import StopSignals
 from cli.local.supervisor import ChildSpec, Supervisor
 from cli.main import app
@@ -37,7 +37,7 @@ def test_serve_starts_one_where_webhooks_can_be_signed(
         redis=RedisSettings(url="redis://nowhere"), webhooks=WebhookSettings(secret=secret), data_dir=tmp_path
     )
     with StopSignals() as signals:
-        Service(settings, ["demo"], 0, signals)._start_the_rest()
+        LocalService(settings, ["demo"], 0, signals)._start_the_rest()
     names = [spec.name for spec in specs]
     assert names == ["worker demo", *(["webhooks"] if started else []), "api"]
     if started:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cli.local import local_service as service
+from cli.local import local_service
 from cli.options import repository_from
 from config.settings import Settings
 from graphs.definition.graph import LoraMode
@@ -38,7 +38,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free_port: int) -> 
         monkeypatch.delenv(name)
     monkeypatch.setenv("IMAGEGEN_HTTP__REST_PORT", str(free_port))
     monkeypatch.setenv("IMAGEGEN_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setattr(service, "Service", NotStarted)
+    monkeypatch.setattr(local_service, "LocalService", NotStarted)
     monkeypatch.setattr("cli.commands.serve.configure_logging", lambda *_, **__: None)
     return found
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from celery import Celery
 
-from cli.commands.worker import PROJECT_ROOT, child_environment
+from cli.local.child_environment import PROJECT_ROOT, child_environment
 from config.settings import JobSettings, RedisSettings, Settings, WorkerSettings
 from tests.redis_support import wait_until
 from tests.workers.jobs.jobs_support import GRAPH, on_store

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.commands.worker import PROJECT_ROOT, child_environment
+from cli.local.child_environment import PROJECT_ROOT, child_environment
 from config.settings import RedisSettings, Settings, WebhookSettings
 from tests.redis_support import pause, wait_until
 from tests.workers.jobs.jobs_support import client

@@ -9,14 +9,8 @@ import pytest
 import redis
 
 from cli.errors import UserError
-from cli.local.redis_server import (
-    check_url,
-    find_binary,
-    has_answered,
-    own_memory_bytes,
-    prepare,
-    wait_until_answering,
-)
+from cli.local.embedded_redis import choose_max_memory_bytes, find_binary, prepare, wait_until_answering
+from cli.local.redis_url_check import answers, check_url
 from cli.local.supervisor import ChildSpec, Supervisor
 from config.settings import JobSettings, RedisSettings, Settings
 from tests.cli.cli_support import clean_environment, pause, start_redis, wait_for
@@ -50,10 +44,10 @@ def test_it_starts_durable_private_and_only_with_its_password(supervisor: Superv
 
 def test_its_memory_is_limited_to_what_the_queues_may_need(tmp_path: Path) -> None:
     for given in (0, 123_456_789):
-        assert own_memory_bytes(Settings(redis=RedisSettings(max_memory_bytes=given)), 1) == given
-    machine = own_memory_bytes(Settings(jobs=JobSettings(max_queued_bytes=1)), 1)
+        assert choose_max_memory_bytes(Settings(redis=RedisSettings(max_memory_bytes=given)), 1) == given
+    machine = choose_max_memory_bytes(Settings(jobs=JobSettings(max_queued_bytes=1)), 1)
     large = Settings(jobs=JobSettings(max_queued_bytes=10 * machine))
-    assert machine < 20 * machine < own_memory_bytes(large, 1) < own_memory_bytes(large, 2)
+    assert machine < 20 * machine < choose_max_memory_bytes(large, 1) < choose_max_memory_bytes(large, 2)
     assert machine > 64 * 2**20
     server = prepare(tmp_path, 123_456_789)
     assert "maxmemory 123456789\n" in Path(server.command[1]).read_text()
@@ -69,14 +63,14 @@ def test_data_survive_a_kill_and_a_second_start(supervisor: Supervisor, tmp_path
 
     def is_back() -> bool:
         supervisor.tick()
-        return supervisor.pid("redis") not in (None, killed) and has_answered(server)
+        return supervisor.pid("redis") not in (None, killed) and answers(server.url)
 
     wait_for(is_back)
     with _client(server.url) as client:  # the same port, the same password
         assert client.llen("queue") == 500
         client.rpush("queue", "last")
     supervisor.stop()
-    assert not has_answered(server)
+    assert not answers(server.url)
 
     again = start_redis(supervisor, tmp_path)
     assert again.url == server.url
@@ -101,29 +95,6 @@ def test_a_failed_start_says_what_the_log_says(supervisor: Supervisor, tmp_path:
     supervisor.start(ChildSpec("redis", broken.command, clean_environment(), 0))
     with pytest.raises(UserError, match=r"Redis did not start: .*listen"):
         wait_until_answering(broken, lambda: supervisor.is_running("redis"), lambda: pause(0.02))
-
-
-@pytest.mark.parametrize(
-    ("url", "sentence"),
-    [
-        ("localhost:6379", "localhost:6379 is not a Redis URL"),
-        ("http://localhost", "http://localhost is not a Redis URL"),
-        ("redis://127.0.0.1:99999/0", "is not a Redis URL"),
-        ("redis://[::1", "is not a Redis URL"),
-        ("redis://:secret@127.0.0.1:1/0", r"the Redis at redis://:\*\*\*@127.0.0.1:1/0 does not answer"),
-    ],
-)
-def test_a_bad_url_is_told_without_its_password(url: str, sentence: str) -> None:
-    with pytest.raises(UserError, match=sentence) as told:
-        check_url(RedisSettings(url=url))
-    assert "secret" not in str(told.value)
-
-
-def test_a_wrong_password_is_told(supervisor: Supervisor, tmp_path: Path) -> None:
-    server = start_redis(supervisor, tmp_path)
-    wrong = "redis://:wrong@" + server.url.rpartition("@")[2]
-    with pytest.raises(UserError, match="refuses the user or password"):
-        check_url(RedisSettings(url=wrong))
 
 
 def test_a_server_on_the_path_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

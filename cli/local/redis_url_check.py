@@ -1,0 +1,63 @@
+"""Checks that the Redis at a URL answers and is new enough."""
+
+import re
+from urllib.parse import urlsplit, urlunsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from cli.errors import UserError
+from config.settings import RedisSettings
+
+_OLDEST = (6, 2)
+_PING_S = 1.0
+
+
+def check_url(settings: RedisSettings) -> None:
+    """Check that the Redis at ``settings.url`` answers and is new enough. Raises UserError, without the password."""
+    shown = _without_password(settings.url or "")
+    try:
+        with _client(settings.url or "", settings.connect_timeout_s) as client:
+            client.ping()
+            version = str(client.info("server").get("redis_version", "0"))
+    except ValueError as error:
+        raise UserError(f"{shown} is not a Redis URL such as redis://HOST:6379/0.") from error
+    except redis.AuthenticationError as error:
+        raise UserError(f"the Redis at {shown} refuses the user or password: {error}") from error
+    except (redis.RedisError, OSError) as error:
+        raise UserError(
+            f"the Redis at {shown} does not answer ({error}); start it, or unset REDIS_URL to have one started for you."
+        ) from error
+    if _version(version) < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        raise UserError(f"the Redis at {shown} is version {version}; {oldest} or newer is needed.")
+
+
+def answers(url: str) -> bool:
+    """Return whether the Redis at this URL answers PING now; one that is still loading its data does not."""
+    try:
+        with _client(url, _PING_S) as client:
+            return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False
+
+
+def _client(url: str, timeout_s: float) -> "redis.Redis":
+    return redis.Redis.from_url(
+        url, socket_connect_timeout=timeout_s, socket_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
+    )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
+
+
+def _without_password(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "REDIS_URL"
+    user, at, host = parts.netloc.rpartition("@")
+    hidden = f"{user.partition(':')[0]}:***{at}{host}" if at else host
+    return urlunsplit(parts._replace(netloc=hidden, query=""))
