@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from cli.commands.worker import PROJECT_ROOT
+from cli.local.child_environment import PROJECT_ROOT
 from config.settings import RedisSettings
 from graphs.errors import ConfigurationError, ServiceUnavailable
 from tests.redis_support import running_redis, wait_until
