@@ -3,10 +3,15 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 TRAINING := .venv-training
+BIG_MODEL := .venv-big-model
+DOCS := .venv-docs
 BIN := $(VENV)/bin
 ARGS ?=
 # Compiled modules are kept, also where the environment says otherwise: tests start many Python processes.
 export PYTHONDONTWRITEBYTECODE :=
+# The older commit of make upgrade-drill and make bench-compare, and the rounds of the latter.
+FROM ?=
+ROUNDS ?= 12
 # How many faults (50) or fuzzed examples (400), and which plan (one at random unless given).
 N ?=
 SEED ?=
@@ -17,7 +22,8 @@ SOURCES := api cli config graphs workers
 # hatchling and editables come from the lock as well, so the project's own build fetches nothing unpinned.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help install serve test-fast test test-thorough test-sdk fuzz faults sdk-venvs check format lock proto reference bench demo-score demo-model clean
+.PHONY: help install serve test-fast test test-thorough test-sdk fuzz faults sdk-venvs check format lock proto reference
+.PHONY: bench bench-compare demo-score demo-model big-model upgrade-drill docs clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -68,6 +74,14 @@ check: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks $(ARGS)
 
+## make bench-compare  processor time of a request against an older commit's (make bench-compare FROM=b8603f2 ROUNDS=12)
+bench-compare: $(VENV)/.installed-dev
+	@$(BIN)/python -m benchmarks.compare --from $(FROM) --rounds $(ROUNDS) $(ARGS)
+
+## make upgrade-drill  let this commit finish the work that an older one accepted (make upgrade-drill FROM=b8603f2)
+upgrade-drill: $(VENV)/.installed-dev
+	@$(BIN)/python -m tools.upgrade_drill --from $(FROM) $(ARGS)
+
 ## make demo-score  let the running demo model draw random prompts and count what it gets right (prints tables)
 demo-score: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks.demo.score $(ARGS)
@@ -76,15 +90,24 @@ demo-score: $(VENV)/.installed-dev
 demo-model: $(TRAINING)/.installed
 	@$(TRAINING)/bin/python -W ignore -u -m tools.demo_model --out build/demo --work build/demo-work $(ARGS)
 
+## make big-model   write a model of Stable Diffusion 1.5's size with random weights to build/big-model (2 GiB)
+big-model: $(BIG_MODEL)/.installed
+	@$(BIG_MODEL)/bin/python -W ignore -m tools.big_model --out build/big-model $(ARGS)
+
+## make docs        build the documentation site in build/site (fails on a dead link)
+docs: $(DOCS)/.installed
+	$(DOCS)/bin/zensical build --clean --strict
+
 ## make format      let ruff order and lay out the code
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-## make lock        pin every version anew (requirements*.lock, docker/*.lock)
+## make lock        pin every version anew (requirements*.lock, docker/*.lock, tools/*/requirements.lock)
 lock: $(VENV)/.installed-dev
 	sh docker/lock.sh $(BIN)/uv
 	sh tests/sdk/lock.sh $(BIN)/uv
+	sh tools/lock.sh $(BIN)/uv
 
 ## make proto       generate the protobuf module from graphs/definition/image_gen_calculator.proto
 proto: $(VENV)/.installed-dev
@@ -96,7 +119,7 @@ reference: $(VENV)/.installed-dev
 
 ## make clean       remove the virtual environment and caches
 clean:
-	rm -rf $(VENV) $(TRAINING) $(SDK_VENVS) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(TRAINING) $(BIG_MODEL) $(DOCS) $(SDK_VENVS) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -115,10 +138,20 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@$(INSTALL) --require-hashes -r requirements-dev.lock
 	@touch $@
 
-$(TRAINING)/.installed: tools/demo_model/requirements.txt
+$(TRAINING)/.installed: tools/demo_model/requirements.lock tools/torch_environment.sh
 	@echo "Installing what the training needs into $(TRAINING) (PyTorch: large) ..."
-	@$(PYTHON) -m venv --clear $(TRAINING)
-	@$(TRAINING)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@sh tools/torch_environment.sh $(PYTHON) $(TRAINING) $<
+	@touch $@
+
+$(BIG_MODEL)/.installed: tools/big_model/requirements.lock tools/torch_environment.sh
+	@echo "Installing what the big model needs into $(BIG_MODEL) (PyTorch: large) ..."
+	@sh tools/torch_environment.sh $(PYTHON) $(BIG_MODEL) $<
+	@touch $@
+
+$(DOCS)/.installed: tools/docs_site/requirements.lock
+	@echo "Installing Zensical into $(DOCS) ..."
+	@$(PYTHON) -m venv --clear $(DOCS)
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 .venv-openai-%/.installed: tests/sdk/openai-%.txt

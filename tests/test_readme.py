@@ -1,4 +1,4 @@
-"""What the README names exists."""
+"""What the README and the pages of docs/ name exists, and the changelog fits the version."""
 
 import re
 from pathlib import Path
@@ -7,33 +7,72 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-TOP = ("api", "cli", "config", "graphs", "workers", "docs", "docker", "tests", "benchmarks")
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "tools" / "demo_model" / "README.md"]
+TOP = ("api", "cli", "config", "graphs", "workers", "docs", "docker", "tests", "benchmarks", "tools")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def names(pages: list[Path]) -> list[str]:
+    return [str(page.relative_to(ROOT)) for page in pages]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
 def test_every_path_it_names_exists(page: Path) -> None:
     text = page.read_text()
     named = set(re.findall(rf"`((?:{'|'.join(TOP)})/[\w./-]*)`", text))
-    linked = {link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link}
+    linked = {link for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) if "://" not in link}
     missing = [name for name in named if not (ROOT / name).exists()]
     missing += [link for link in linked if not (page.parent / link).exists()]
-    assert (named or linked) and not missing
+    assert not missing
 
 
-def test_every_make_target_it_names_exists() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_every_anchor_it_links_to_exists(page: Path) -> None:
+    links = re.findall(r"\]\(([\w./-]*\.md)?#([\w-]+)\)", page.read_text())
+    missing = [
+        f"{target}#{anchor}"
+        for target, anchor in links
+        if anchor not in _anchors((page.parent / target if target else page).read_text())
+    ]
+    assert not missing
+
+
+def test_every_page_is_in_the_navigation_of_the_site_once() -> None:
+    listed = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text())
+    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_every_make_target_it_names_exists(page: Path) -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"(?:^|`)make ([\w-]+)", README, re.MULTILINE))
-    assert {"serve", "test", "check", "bench"} <= named <= targets
+    named = set()
+    for words in re.findall(r"(?:^|`)make ((?:[a-z][\w-]*(?: |$|`))+)", page.read_text(), re.MULTILINE):
+        named |= set(re.findall(r"[\w-]+", words))
+    assert named <= targets
 
 
-def test_the_changelog_and_the_version_agree() -> None:
+def test_the_readme_names_the_targets_that_a_newcomer_needs() -> None:
+    named = set(re.findall(r"make ([\w-]+)", README))
+    assert {"serve", "test", "check", "bench", "docs"} <= named
+
+
+def test_the_changelog_has_a_dated_section_for_the_version() -> None:
     version = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    changelog = (ROOT / "CHANGELOG.md").read_text()
-    assert version and ("[Unreleased]" in changelog or f"[{version[1]}]" in changelog)
+    assert version
+    assert re.search(rf"^## \[{re.escape(version[1])}\] - \d{{4}}-\d\d-\d\d$", CHANGELOG, re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_changelog_begins_with_what_is_unreleased_and_descends() -> None:
+    sections = re.findall(r"^## \[(.+?)\](?: - (\S+))?$", CHANGELOG, re.MULTILINE)
+    assert len(sections) == len(re.findall(r"^## ", CHANGELOG, re.MULTILINE))
+    assert sections[0] == ("Unreleased", "")
+    versions = [tuple(map(int, version.split("."))) for version, _ in sections[1:]]
+    days = [day for _, day in sections[1:]]
+    assert versions == sorted(set(versions), reverse=True)
+    assert all(days) and days == sorted(days, reverse=True)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
 def test_every_test_it_names_exists(page: Path) -> None:
     named = set(re.findall(r"`(tests/[\w./-]+\.py)::(\w+)`", page.read_text()))
     missing = [
@@ -48,3 +87,9 @@ def test_every_rule_of_an_adapter_has_a_test() -> None:
     table = [line for line in (ROOT / "docs" / "lora.md").read_text().splitlines() if "| `graphs/" in line]
     assert len(table) > 25
     assert all(re.search(r"\| `tests/\S+::\w+` \|$", line) for line in table)
+
+
+def _anchors(page: str) -> set[str]:
+    """Return the anchors of a page's headings, as the site and GitHub write them."""
+    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w\s-]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
