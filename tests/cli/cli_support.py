@@ -1,4 +1,4 @@
-"""What the tests of the command line share: the command as a process, Redis, and waiting with a deadline."""
+"""What the tests of the command line share: running the command, starting a Redis, waiting with a deadline."""
 
 import os
 import subprocess
@@ -15,16 +15,17 @@ from cli.local.supervisor import ChildSpec, Supervisor
 from cli.main import run
 
 ROOT = Path(__file__).resolve().parents[2]
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
-    """The environment without anybody's settings, and with the packages in reach."""
+    """Return an environment without settings, in which the packages can be imported."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("IMAGEGEN_") and k != "REDIS_URL"}
     return {**kept, "PYTHONPATH": str(ROOT), "TERM": "dumb", **extra}
 
 
 def imagegen(*args: str, cwd: Path | None = None, **extra: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command to its end."""
+    """Run the command as a process, to its end."""
     return subprocess.run(
         [sys.executable, "-P", "-m", "cli", *args],
         env=clean_environment(**extra),
@@ -40,12 +41,12 @@ def wait_for(condition: Callable[[], object], deadline_s: float = 20.0) -> None:
     """Wait until the condition holds, or fail."""
     end = time.monotonic() + deadline_s
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "the condition did not become true in time"
         threading.Event().wait(0.02)
 
 
 def start_redis(supervisor: Supervisor, data_dir: Path) -> EmbeddedRedis:
-    """Start a Redis of our own as the child ``redis``."""
+    """Start an embedded Redis as the child ``redis`` and wait until it answers."""
     server = prepare(data_dir)
     supervisor.start(ChildSpec("redis", server.command, clean_environment(), 0))
     wait_until_answering(server, lambda: supervisor.is_running("redis"), lambda: pause(0.02))
@@ -58,7 +59,7 @@ def pause(seconds: float) -> None:
 
 
 def is_gone(pid: int) -> bool:
-    """Tell whether a process has ended (a zombie has)."""
+    """Return whether a process has ended (a zombie has)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
@@ -66,7 +67,7 @@ def is_gone(pid: int) -> bool:
 
 
 def imagegen_here(*args: str) -> int:
-    """Run the command in this process, which is quicker, and return its exit code."""
+    """Run the command in this process, which is faster, and return its exit code."""
     with pytest.raises(SystemExit) as ended:
         run(list(args))
     assert isinstance(ended.value.code, int)

@@ -1,4 +1,4 @@
-"""Lines of the log: for people, or one JSON object each."""
+"""The log: lines of text, or one JSON object a line."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ log = logging.getLogger("here")
 
 
 def written(code: str, log_format: str = "json") -> str:
-    """What a process that does this writes to standard error."""
+    """Return what a process that runs this code writes to standard error."""
     source = _BEGINNING.format(format=log_format) + code
     done = subprocess.run(
         [sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
@@ -35,19 +35,19 @@ def lines(code: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in written(code).splitlines()]
 
 
-def test_a_line_for_people() -> None:
+def test_a_line_of_text() -> None:
     (line,) = written("with logged_with(request_id='r'): log.info('hello %s', 'world')", "text").splitlines()
     assert line.endswith("INFO    here: hello world")
 
 
-def test_a_line_for_machines() -> None:
+def test_a_line_of_json() -> None:
     (line,) = lines("log.warning('hello %s\\n\"quoted\" \\u00e9', 'world')")
     assert list(line)[:4] == ["time", "level", "logger", "message"]
     assert line == {"time": line["time"], "level": "WARNING", "logger": "here", "message": 'hello world\n"quoted" é'}
     assert line["time"].endswith("+00:00")
 
 
-def test_what_is_known_is_in_every_line_of_the_block() -> None:
+def test_the_values_of_the_context_are_in_every_line_of_the_block() -> None:
     code = """
 log_always_with(graph="demo")
 with logged_with(request_id="r1", job_id=None):
@@ -68,7 +68,7 @@ log.info("outside")
     ]
 
 
-def test_what_others_would_print_is_a_line_as_well() -> None:
+def test_warnings_and_uncaught_exceptions_are_logged() -> None:
     code = """
 logging.getLogger("noisy").info("left out")
 warnings.warn("old", stacklevel=1)

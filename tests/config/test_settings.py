@@ -10,7 +10,7 @@ from config.settings import Settings, default_data_dir
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """An environment without settings of this machine."""
+    """An environment without settings."""
     for name in settings_environment_names():
         monkeypatch.delenv(name, raising=False)
     yield monkeypatch
@@ -65,7 +65,7 @@ def test_an_override_wins_and_none_is_not_one(environment: pytest.MonkeyPatch) -
     assert load_settings(http={}, data_dir=None).http.rest_port == 9000
 
 
-def test_of_the_redis_urls_the_nearest_wins(environment: pytest.MonkeyPatch) -> None:
+def test_our_own_variable_of_the_redis_url_wins(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("REDIS_URL", "redis://plain")
     assert load_settings(redis={"timeout_s": 1.0}).redis.url == "redis://plain"
     environment.setenv("IMAGEGEN_REDIS__URL", "redis://own")
@@ -73,7 +73,7 @@ def test_of_the_redis_urls_the_nearest_wins(environment: pytest.MonkeyPatch) -> 
     assert load_settings(redis={"url": "redis://typed"}).redis.url == "redis://typed"
 
 
-def test_of_the_api_keys_the_nearest_wins(environment: pytest.MonkeyPatch) -> None:
+def test_our_own_variable_of_the_api_key_wins(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("API_KEY", "")
     assert load_settings().http.api_key is None
     environment.setenv("API_KEY", "plain")
@@ -99,7 +99,7 @@ def test_an_empty_redis_url_is_none(environment: pytest.MonkeyPatch) -> None:
         ("IMAGEGEN_WORKER__ENGINE", "magic", "setting IMAGEGEN_WORKER__ENGINE: "),
     ],
 )
-def test_a_wrong_setting_is_told_by_its_name(
+def test_a_wrong_setting_is_reported_by_its_name(
     environment: pytest.MonkeyPatch, name: str, text: str, sentence: str
 ) -> None:
     environment.setenv(name, text)
@@ -109,7 +109,7 @@ def test_a_wrong_setting_is_told_by_its_name(
     assert "\n" not in str(refusal.value)
 
 
-def test_every_wrong_setting_is_told(environment: pytest.MonkeyPatch) -> None:
+def test_every_wrong_setting_is_reported(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("IMAGEGEN_HTTP__REST_PORT", "0")
     environment.setenv("IMAGEGEN_JOBS__MAX_QUEUED", "0")
     with pytest.raises(SettingsError, match=r"REST_PORT: .*; setting IMAGEGEN_JOBS__MAX_QUEUED: "):
@@ -146,7 +146,9 @@ CHANGED: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("changed", CHANGED, ids=str)
-def test_a_childs_environment_says_the_same(environment: pytest.MonkeyPatch, changed: dict[str, Any]) -> None:
+def test_a_child_reads_the_same_settings_from_its_environment(
+    environment: pytest.MonkeyPatch, changed: dict[str, Any]
+) -> None:
     settings = load_settings(**changed)
     environment.setenv("REDIS_URL", "redis://elsewhere")
     environment.setenv("IMAGEGEN_HTTP__SHUTDOWN_TIMEOUT_S", "7")
@@ -158,7 +160,7 @@ def test_a_childs_environment_says_the_same(environment: pytest.MonkeyPatch, cha
     assert load_settings() == settings
 
 
-def test_a_childs_environment_keeps_what_is_not_ours(environment: pytest.MonkeyPatch) -> None:
+def test_a_childs_environment_keeps_variables_of_others(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("LANG", "C.UTF-8")
     settings = load_settings()
     environment.setenv("IMAGEGEN_OLD", "x")
@@ -167,7 +169,7 @@ def test_a_childs_environment_keeps_what_is_not_ours(environment: pytest.MonkeyP
     assert "IMAGEGEN_OLD" not in handed_on
 
 
-def test_data_are_kept_where_the_desktop_says(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_data_folder_follows_the_xdg_specification(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.setenv("XDG_DATA_HOME", str(tmp_path))
     assert default_data_dir() == load_settings().data_dir == tmp_path / "imagegen"
     environment.setenv("XDG_DATA_HOME", "")

@@ -1,4 +1,4 @@
-"""`imagegen configure`."""
+"""`imagegen configure`: the graph.pbtxt that it writes, and what it refuses."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from graphs.definition.graph import Graph, LoraMode
 from graphs.definition.pbtxt import read_graph
 from graphs.resolution import Resolution
-from tests.cli.cli_support import ROOT, imagegen, imagegen_here
+from tests.cli.cli_support import ROOT, Command, imagegen_here
 from tests.graphs.definition.graph_files import EXAMPLE, graph_text, write_graph
 
 DEMO = ROOT / "graphs" / "demo"
@@ -39,9 +39,9 @@ def refused(capsys: pytest.CaptureFixture[str], *args: str) -> str:
     return err
 
 
-@pytest.mark.usefixtures("processes")
-def test_a_folder_without_a_graph(model: Path) -> None:
-    done = imagegen("configure", "--model_path", ".", cwd=model)
+def test_a_folder_without_a_graph(model: Path, here: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(model)
+    done = here("configure", "--model_path", ".")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (model / "graph.pbtxt").read_text() == EXAMPLE
 
@@ -67,11 +67,11 @@ def test_a_static_shape_on_three_devices(model: Path) -> None:
     )
     assert (graph.device, graph.resolution) == (("CPU", "GPU", "NPU"), (Resolution(512, 512),))
     assert (graph.num_images_per_prompt, graph.guidance_scale) == (2, 7.5)
-    # What is not given stays, also where it was derived from something that changes.
+    # Options not given stay; a default that was derived from a changed option changes with it.
     assert configure(model, "--resolution", "768x768").default_resolution == Resolution(768, 768)
 
 
-def test_what_is_not_given_stays_and_an_empty_text_removes(model: Path) -> None:
+def test_options_not_given_stay_and_an_empty_text_removes_one(model: Path) -> None:
     write_graph(model, graph_text('models_path: "./" device: "GPU" max_resolution: "640x640"'))
     graph = configure(model, "--default_resolution", "512x512")
     assert (graph.device, graph.max_resolution) == (("GPU",), Resolution(640, 640))
@@ -117,14 +117,14 @@ def test_on_the_npu_adapters_are_static(model: Path, capsys: pytest.CaptureFixtu
     assert graph.compiled_alphas == {"a": 0.5, "b": 0.7}
 
 
-def test_what_means_the_same_is_left_as_it_was_written(model: Path) -> None:
+def test_a_file_that_defines_the_same_graph_is_left_as_it_is(model: Path) -> None:
     written = f"# by hand\n{EXAMPLE}"
     (model / "graph.pbtxt").write_text(written)
     configure(model, "--max_resolution", "4096x4096")
     assert (model / "graph.pbtxt").read_text() == written
 
 
-def test_nothing_is_left_beside_it(model: Path) -> None:
+def test_no_other_file_is_left_in_the_folder(model: Path) -> None:
     before = {path.name for path in model.iterdir()}
     configure(model)
     assert {path.name for path in model.iterdir()} == before | {"graph.pbtxt"}
@@ -150,7 +150,7 @@ def test_nothing_is_left_beside_it(model: Path) -> None:
         (["--source_loras", "a=./missing.safetensors"], "adapter 'a': there is no file"),
     ],
 )
-def test_what_cannot_be(
+def test_a_wrong_option_is_refused(
     args: list[str], part: str, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(model)
@@ -158,7 +158,7 @@ def test_what_cannot_be(
     assert not (model / "graph.pbtxt").exists()
 
 
-def test_a_folder_that_is_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_a_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "model_index.json" in refused(capsys, "--model_path", str(tmp_path))
     assert "--model_path" in refused(capsys)
 

@@ -1,4 +1,4 @@
-"""`imagegen generate`, against a small server that answers as the API does."""
+"""`imagegen generate`, against a small server with the answers of the API."""
 
 import base64
 import json
@@ -16,11 +16,11 @@ import pytest
 
 from tests.cli.cli_support import clean_environment, imagegen_here, wait_for
 
-PICTURES = [b"first picture", b"second picture"]
+IMAGES = [b"first picture", b"second picture"]
 
 
 class Server(ThreadingHTTPServer):
-    """Remembers what it was sent; ``states`` are the job's answers, the last one for ever."""
+    """Records its requests; ``states`` are the answers for the job, of which the last one is repeated."""
 
     daemon_threads = True
     states: list[dict[str, Any]]
@@ -64,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(200, {"id": "job_1", "step": 5, "total_steps": 10, **state})
 
     def _result(self) -> dict[str, Any]:
-        return {"data": [{"b64_json": base64.b64encode(p).decode()} for p in PICTURES], "seed": 42}
+        return {"data": [{"b64_json": base64.b64encode(p).decode()} for p in IMAGES], "seed": 42}
 
     def _answer(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
         content = json.dumps(body).encode()
@@ -75,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_it_submits_follows_and_saves(server: Server, capsys: pytest.CaptureFixt
     output = capsys.readouterr()
     assert code == 0, output
     assert output.out == "out.png (seed 42)\nout-1.png (seed 42)\n"
-    assert [Path("out.png").read_bytes(), Path("out-1.png").read_bytes()] == PICTURES
+    assert [Path("out.png").read_bytes(), Path("out-1.png").read_bytes()] == IMAGES
     assert server.calls == [
         "POST /v3/images/generations",
         *["GET /v3/images/jobs/job_1"] * 2,
@@ -125,10 +125,10 @@ def test_an_image_makes_it_an_edit(server: Server) -> None:
     assert Path("edited.webp").exists()
 
 
-def test_a_server_that_answers_at_once_will_do(server: Server) -> None:
+def test_a_server_that_returns_the_image_at_once(server: Server) -> None:
     server.is_async = False
     assert imagegen_here("generate", "x", "--url", server.url) == 0
-    assert Path("out.png").read_bytes() == PICTURES[0]
+    assert Path("out.png").read_bytes() == IMAGES[0]
     assert len(server.calls) == 1
 
 
@@ -146,7 +146,7 @@ def test_a_server_that_answers_at_once_will_do(server: Server) -> None:
         ((502, {"other": 1}, {}), "imagegen: the server refuses: HTTP 502 Bad Gateway\n"),
     ],
 )
-def test_a_refusal_is_told(
+def test_a_refusal_is_reported(
     server: Server,
     refusal: tuple[int, dict[str, Any], dict[str, str]],
     sentence: str,
@@ -157,14 +157,14 @@ def test_a_refusal_is_told(
     assert capsys.readouterr().err == sentence
 
 
-def test_a_failed_job_is_told(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_job_is_reported(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     server.states = [{"status": "failed", "error": {"code": "worker_crashed", "message": "It crashed."}}]
     assert imagegen_here("generate", "x", "--url", server.url) == 2
     assert capsys.readouterr().err == "imagegen: the job is failed: It crashed.\n"
     assert not Path("out.png").exists()
 
 
-def test_too_slow_a_job_is_cancelled(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_job_that_takes_too_long_is_cancelled(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     server.states = [{"status": "queued"}]
     assert imagegen_here("generate", "x", "--url", server.url, "--timeout_s", "1") == 2
     assert "no picture after 1 s" in capsys.readouterr().err

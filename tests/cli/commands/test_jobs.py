@@ -4,13 +4,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from cli.client import http_client
-from cli.client.http_client import ServerClient
 from config.settings import RedisSettings
 from tests.api.api_support import Api, serving, settings_for
 from tests.cli.cli_support import imagegen_here
@@ -28,7 +25,7 @@ def running(redis_server: RunningRedis) -> Iterator[Api]:
 
 @pytest.fixture
 def api(running: Api, redis_settings: RedisSettings) -> Api:
-    """The API, its Redis emptied."""
+    """The API, with an empty Redis."""
     assert running.redis == redis_settings
     return running
 
@@ -60,8 +57,10 @@ def test_jobs_are_listed_newest_first(api: Api, capsys: Output) -> None:
     assert "a [red]circle[/red] 0" in lines[2] and "\x1b" not in lines[2]
 
 
-def test_the_list_is_as_long_and_as_chosen_as_asked(api: Api, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_client, "_PAGE", 2)  # so that there are several
+def test_the_list_has_the_length_and_status_asked_for(
+    api: Api, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_client, "_PAGE", 2)  # so that the list has several pages
     ids = [api.submitted()["id"] for _ in range(5)]
     api.complete(ids[0])
     for words, expected in (
@@ -87,7 +86,7 @@ def test_a_job_is_shown(api: Api, capsys: Output) -> None:
 
 @contextmanager
 def _watched(api: Api, job_id: str) -> Iterator[list[int]]:
-    """Watch a job in the background; the exit code is there afterwards."""
+    """Watch a job in a thread; after the block the yielded list has the exit code."""
     codes: list[int] = []
     watching = threading.Thread(target=lambda: codes.append(imagegen_here("jobs", "watch", job_id, *_url(api))))
     watching.start()
@@ -96,10 +95,10 @@ def _watched(api: Api, job_id: str) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize(
-    ("ending", "code", "told"),
+    ("ending", "code", "output"),
     [("completed", 0, "completed"), ("failed", 1, "failed: It went wrong."), ("cancelled", 1, "cancelled")],
 )
-def test_a_job_is_watched_to_its_end(api: Api, capsys: Output, ending: str, code: int, told: str) -> None:
+def test_a_job_is_watched_to_its_end(api: Api, capsys: Output, ending: str, code: int, output: str) -> None:
     job_id = api.submitted()["id"]
     with _watched(api, job_id) as codes:
         claims, claim = api.claim(job_id)
@@ -112,7 +111,7 @@ def test_a_job_is_watched_to_its_end(api: Api, capsys: Output, ending: str, code
             api.http.post(f"/v3/images/jobs/{job_id}/cancel")
             assert claims.cancelled(claim)
     assert codes == [code]
-    assert capsys.readouterr().out == f"{job_id}: {told}\n"
+    assert capsys.readouterr().out == f"{job_id}: {output}\n"
 
 
 def test_a_job_that_has_ended_is_watched_as_well(api: Api, capsys: Output) -> None:
@@ -122,32 +121,12 @@ def test_a_job_that_has_ended_is_watched_as_well(api: Api, capsys: Output) -> No
     assert capsys.readouterr().out == f"{job_id}: completed\n"
 
 
-def test_following_goes_on_where_a_cut_stream_ended(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    job_id = api.submitted()["id"]
-    api.complete(job_id)
-    whole = ServerClient._events_after
-    asked: list[int] = []
-
-    def cut(client: ServerClient, job: str, after: int) -> Iterator[dict[str, Any]]:
-        asked.append(after)
-        for event in whole(client, job, after):
-            yield event
-            if event["type"] == "queued":
-                raise httpx.ReadError("cut")
-
-    monkeypatch.setattr(ServerClient, "_events_after", cut)
-    with ServerClient(str(api.http.base_url), None, 10) as client:
-        events = list(client.events(job_id))
-    assert [event["type"] for event in events] == ["queued", "in_progress", "completed"]
-    assert asked == [0, events[0]["sequence_number"]]
-
-
 def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_at_its_next_step(api: Api, capsys: Output) -> None:
     running, waiting = api.submitted()["id"], api.submitted()["id"]
     claims, claim = api.claim(running)
-    for job_id, told in ((running, "stops at its next step"), (waiting, "cancelled"), (waiting, "cancelled")):
+    for job_id, state in ((running, "stops at its next step"), (waiting, "cancelled"), (waiting, "cancelled")):
         assert imagegen_here("jobs", "cancel", job_id, *_url(api)) == 0
-        assert capsys.readouterr().out == f"{job_id}: {told}\n"
+        assert capsys.readouterr().out == f"{job_id}: {state}\n"
     assert claims.progress(claim, 1, 4) == "cancel"
 
 
@@ -161,13 +140,13 @@ def test_an_unknown_job_is_one_sentence(api: Api, capsys: Output, words: tuple[s
 
 
 @pytest.mark.parametrize("words", [("list",), ("show", "x"), ("watch", "x"), ("cancel", "x")])
-def test_a_server_that_is_not_there_is_one_sentence(capsys: Output, words: tuple[str, ...], free_port: int) -> None:
+def test_an_absent_server_is_one_sentence(capsys: Output, words: tuple[str, ...], free_port: int) -> None:
     assert imagegen_here("jobs", *words, "--url", f"http://127.0.0.1:{free_port}") == 2
     complaint = capsys.readouterr().err
     assert complaint.startswith("imagegen: no server answers at ") and complaint.count("\n") == 1
 
 
 @pytest.mark.parametrize("words", [("list", "--status", "lost"), ("list", "--limit", "0"), ("show",)])
-def test_a_wrong_word_is_one_sentence(capsys: Output, words: tuple[str, ...]) -> None:
+def test_a_wrong_argument_is_one_sentence(capsys: Output, words: tuple[str, ...]) -> None:
     assert imagegen_here("jobs", *words) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""`imagegen serve` as a person has it: ready, the printed command works, Ctrl-C leaves nothing."""
+"""`imagegen serve` as a user runs it: it gets ready, its printed command works, Ctrl-C leaves no process."""
 
 import os
 import re
@@ -16,13 +16,13 @@ from tests.cli.cli_support import clean_environment, imagegen, is_gone, wait_for
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes below one, all the way down."""
+    """Return all descendants of a process."""
     found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return found + [below for child in found for below in children(child)]
 
 
 def serve(tmp_path: Path, port: int) -> "subprocess.Popen[bytes]":
-    """Start it with the bundled model, and return once it says that it is ready."""
+    """Start it with the bundled model, and return when it has printed that it is ready."""
     out = tmp_path / "out"
     with out.open("wb") as stdout, (tmp_path / "err").open("ab") as stderr:
         process = subprocess.Popen(
@@ -93,7 +93,7 @@ def test_a_model_that_cannot_be_loaded_ends_it(tmp_path: Path, free_port: int) -
         ("pictures.local", "http://pictures.local:8000"),
     ],
 )
-def test_the_address_is_one_that_can_be_asked(address: str, url: str) -> None:
+def test_the_printed_address_can_be_reached(address: str, url: str) -> None:
     http = HttpSettings(rest_bind_address=address)
     assert base_url(http) == url
     assert f"{url}/v3" in announcement(http, ["demo"])

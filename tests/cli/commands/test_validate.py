@@ -6,15 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.cli_support import ROOT, imagegen
-
-pytestmark = pytest.mark.usefixtures("processes")
+from tests.cli.cli_support import ROOT, Command
 
 DEMO = ROOT / "graphs" / "demo"
 
 
-def test_one_servable_prints_its_options() -> None:
-    by_folder, by_file = imagegen("validate", str(DEMO)), imagegen("validate", str(DEMO / "graph.pbtxt"))
+def test_one_servable_prints_its_options(here: Command) -> None:
+    by_folder, by_file = here("validate", str(DEMO)), here("validate", str(DEMO / "graph.pbtxt"))
     assert by_folder.returncode == by_file.returncode == 0
     options = json.loads(by_folder.stdout)
     assert options == json.loads(by_file.stdout)
@@ -23,43 +21,44 @@ def test_one_servable_prints_its_options() -> None:
     assert options["max_num_images_per_prompt"] == 10
 
 
-def test_a_relative_path_is_the_same() -> None:
-    assert json.loads(imagegen("validate", ".", cwd=DEMO).stdout)["models_path"] == str(DEMO)
+def test_a_relative_path_is_the_same(here: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(DEMO)
+    assert json.loads(here("validate", ".").stdout)["models_path"] == str(DEMO)
 
 
-def test_a_folder_of_folders_prints_them_by_name(tmp_path: Path) -> None:
+def test_a_folder_of_folders_prints_them_by_name(tmp_path: Path, here: Command) -> None:
     for name in ("one", "more/two"):
         # Without the adapters: their names would be there twice.
         shutil.copytree(DEMO, tmp_path / name, ignore=shutil.ignore_patterns("graph.pbtxt"))
-    done = imagegen("validate", str(tmp_path))
+    done = here("validate", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert sorted(json.loads(done.stdout)) == ["more/two", "one"]
 
 
-def test_a_config_json_prints_its_names(tmp_path: Path) -> None:
+def test_a_config_json_prints_its_names(tmp_path: Path, here: Command) -> None:
     config = {"model_config_list": [{"config": {"name": "shapes", "base_path": str(DEMO)}}]}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    done = imagegen("validate", str(tmp_path / "config.json"))
+    done = here("validate", str(tmp_path / "config.json"))
     assert done.returncode == 0, done.stderr
     assert list(json.loads(done.stdout)) == ["shapes"]
 
 
-def test_the_device_of_graphs_that_name_none(tmp_path: Path) -> None:
+def test_the_device_of_graphs_that_name_none(tmp_path: Path, here: Command) -> None:
     shutil.copytree(DEMO, tmp_path / "m", ignore=shutil.ignore_patterns("graph.pbtxt"))
-    done = imagegen("validate", str(tmp_path / "m"), "--target_device", "GPU")
+    done = here("validate", str(tmp_path / "m"), "--target_device", "GPU")
     assert json.loads(done.stdout)["device"] == "GPU"
 
 
-def test_what_is_wrong_is_said_with_file_and_line(tmp_path: Path) -> None:
+def test_an_error_names_file_and_line(tmp_path: Path, here: Command) -> None:
     text = (DEMO / "graph.pbtxt").read_text().replace("default_num_inference_steps: 20", "steps: 20")
     (tmp_path / "graph.pbtxt").write_text(text)
-    done = imagegen("validate", str(tmp_path))
+    done = here("validate", str(tmp_path))
     assert done.returncode == 2
     assert done.stderr.startswith(f"imagegen: {tmp_path / 'graph.pbtxt'}:")
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
 
-def test_a_missing_path() -> None:
-    done = imagegen("validate", "/no/such/place")
+def test_a_missing_path(here: Command) -> None:
+    done = here("validate", "/no/such/place")
     assert (done.returncode, done.stderr) == (2, "imagegen: /no/such/place does not exist.\n")

@@ -1,4 +1,4 @@
-"""``imagegen worker --webhooks``, and that serve starts one where webhooks can be signed."""
+"""`imagegen worker --webhooks`, and that `imagegen serve` starts one if webhooks can be signed."""
 
 import sys
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_its_command_names_its_own_application_and_queue() -> None:
 
 
 @pytest.mark.parametrize(("secret", "started"), [(None, False), ("", False), ("whsec_c2VjcmV0", True)])
-def test_serve_starts_one_where_webhooks_can_be_signed(
+def test_serve_starts_one_if_webhooks_can_be_signed(
     secret: str | None, started: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     specs: list[ChildSpec] = []

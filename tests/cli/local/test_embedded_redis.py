@@ -86,7 +86,7 @@ def test_a_taken_port_is_not_used_again(supervisor: Supervisor, tmp_path: Path, 
     assert server.url.startswith("redis://:abc123@127.0.0.1:")
 
 
-def test_a_failed_start_says_what_the_log_says(supervisor: Supervisor, tmp_path: Path, port_in_use: int) -> None:
+def test_a_failed_start_reports_the_logs_last_line(supervisor: Supervisor, tmp_path: Path, port_in_use: int) -> None:
     server = prepare(tmp_path)
     config = Path(server.command[1])
     port = server.url.rpartition(":")[2].partition("/")[0]

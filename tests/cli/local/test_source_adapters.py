@@ -24,7 +24,7 @@ BODY = adapter_bytes()
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free_port: int) -> list[Settings]:
-    """The settings of every service that would have been started, in nobody's environment."""
+    """The settings of every service that would have been started, without settings from the environment."""
     found: list[Settings] = []
 
     class NotStarted:
@@ -152,7 +152,7 @@ def test_a_folder_that_may_not_be_written_to(
         ("model=/dev/null.safetensors", "there is no file"),
     ],
 )
-def test_what_cannot_be_is_one_sentence_and_nothing_starts(
+def test_a_wrong_source_is_one_sentence_and_nothing_starts(
     sources: str, part: str, model: Path, started: list[Settings], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert serve("--model_path", str(model), "--source_loras", sources) == 2

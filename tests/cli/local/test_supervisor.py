@@ -15,7 +15,7 @@ from tests.cli.cli_support import ROOT, clean_environment, is_gone, pause, wait_
 
 SLEEPS = "import time; time.sleep(600)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); " + SLEEPS
-# A child with a child of its own in the same group; it tells that one's pid.
+# A child with a child of its own in the same group, whose process id it writes into a file.
 PARENT = (
     "import subprocess, sys, pathlib; p = subprocess.Popen([sys.executable, '-c', {code!r}]); "
     "pathlib.Path({file!r}).write_text(str(p.pid)); p.wait()"
@@ -127,7 +127,7 @@ def test_hurry_does_not_wait_for_the_deadline(supervisor: Supervisor, tmp_path: 
     assert time.monotonic() - began < 3
 
 
-def test_what_a_dead_child_left_behind_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
+def test_the_rest_of_a_dead_childs_group_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
     file = tmp_path / "pid"
     supervisor.start(spec("a", PARENT.format(code=STUBBORN, file=str(file))))
     grandchild, child = read_pid(file), supervisor.pid("a")

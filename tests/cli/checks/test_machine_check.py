@@ -1,0 +1,40 @@
+"""The checks of this machine: models, devices, disk, port."""
+
+from pathlib import Path
+
+import pytest
+
+from cli.checks.finding import Verdict
+from cli.checks.machine_check import check_devices, check_disk, check_models, check_port
+from config.settings import HttpSettings, RepositorySettings, Settings, WorkerSettings
+from tests.cli.checks.check_support import only
+
+
+def test_models_that_cannot_be_served(tmp_path: Path) -> None:
+    (tmp_path / "graph.pbtxt").write_text("node: {")
+    report = check_models(Settings(repository=RepositorySettings(model_path=tmp_path)))
+    assert report.finding.verdict is Verdict.WRONG
+    assert str(tmp_path / "graph.pbtxt") in report.finding.message
+    assert report.graphs == {}
+
+
+@pytest.mark.usefixtures("processes", "openvino_runtime")
+def test_a_device_that_is_not_here() -> None:
+    settings = Settings(worker=WorkerSettings(device="CPU NPU.7 CPU"))
+    graphs = check_models(settings).graphs
+    verdict, text = only(check_devices(settings, graphs))
+    assert verdict is Verdict.WRONG
+    assert "demo wants NPU.7; OpenVINO finds CPU" in text
+    assert only(check_devices(settings, graphs, served=["demo"]))[0] is Verdict.NOTE
+
+
+def test_a_disk_that_is_full(tmp_path: Path) -> None:
+    assert check_disk(tmp_path / "not" / "yet", 0).verdict is Verdict.OK
+    assert check_disk(tmp_path, 2**62).verdict is Verdict.WRONG
+
+
+def test_a_port_that_is_anothers(port_in_use: int, free_port: int) -> None:
+    taken = check_port(HttpSettings(rest_port=port_in_use))
+    assert (taken.verdict, "is in use" in taken.message) == (Verdict.WRONG, True), taken
+    assert "--rest_port" in taken.remedy
+    assert check_port(HttpSettings(rest_port=free_port)).verdict is Verdict.NOTE

@@ -1,0 +1,69 @@
+"""The checks of the workers, as a real Redis knows them."""
+
+import json
+
+from cli.checks.finding import Verdict
+from cli.checks.workers_check import check_workers
+from config.settings import RedisSettings
+from tests.workers.jobs.jobs_support import GRAPH, Upkeep, claims_of, client, submit
+from workers.jobs.observe.diagnostics import read_diagnostics
+from workers.jobs.observe.presence import WorkerPresence
+from workers.jobs.redis import keys
+
+
+def of_workers(redis: RedisSettings) -> list[tuple[str, Verdict, str]]:
+    diagnostics = read_diagnostics(redis, [GRAPH])
+    return [(f.area, f.verdict, f"{f.message} {f.remedy}") for f in check_workers(diagnostics, [GRAPH])]
+
+
+def beat(redis: RedisSettings, name: str = "w", graph: str = GRAPH, ready: bool = True) -> None:
+    presence = WorkerPresence(name, graph, "CPU", ready=ready, operations=(), seen_at=0.0)
+    Upkeep(redis).heartbeat(presence)
+
+
+def test_workers_missing_loading_ready(redis_settings: RedisSettings) -> None:
+    submit(redis_settings)
+    ((_, verdict, text),) = of_workers(redis_settings)
+    assert (verdict, "no worker runs. 1 jobs wait." in text) == (Verdict.WRONG, True), text
+    assert f"imagegen worker --graph {GRAPH}" in text
+    beat(redis_settings, ready=False)
+    ((_, verdict, text),) = of_workers(redis_settings)
+    assert (verdict, "none has loaded its model" in text) == (Verdict.WRONG, True), text
+    beat(redis_settings)
+    beat(redis_settings, "other", "elsewhere")
+    (_, ready, text), (_, other, of_other) = of_workers(redis_settings)
+    assert (ready, "ready: 1 on CPU" in text) == (Verdict.OK, True), text
+    assert (other, "elsewhere" in of_other) == (Verdict.NOTE, True)
+
+
+def test_workers_that_die_again_and_again(redis_settings: RedisSettings) -> None:
+    beat(redis_settings)
+    for number, expected in enumerate((Verdict.NOTE, Verdict.NOTE, Verdict.WRONG), 1):
+        job = submit(redis_settings)
+        claims_of(redis_settings).claim_next(GRAPH)
+        Upkeep(redis_settings).end_lease(job.id)
+        Upkeep(redis_settings).count_crash()
+        _, (_, verdict, text) = of_workers(redis_settings)
+        assert verdict is expected
+        assert f"died {number} times" in text
+
+
+def test_a_worker_whose_clock_is_wrong(redis_settings: RedisSettings) -> None:
+    beat(redis_settings)
+    with client(redis_settings) as behind:
+        value = json.loads(str(behind.hget(keys.WORKERS, "w")))
+        assert abs(value["clock"] - value["seen_at"]) < 2
+        late = {**value, "clock": value["seen_at"] - 61.0, "of_a_later_version": 1}
+        behind.hset(keys.WORKERS, "w", json.dumps(late))
+    _, (area, verdict, text) = of_workers(redis_settings)
+    assert (area, verdict) == ("clock", Verdict.WRONG)
+    assert "-61.0 s" in text
+
+
+def test_webhooks_that_no_process_delivers(redis_settings: RedisSettings) -> None:
+    beat(redis_settings)
+    with client(redis_settings) as behind:
+        behind.zadd(keys.DELIVERIES, {"evt_1": 1000})
+    _, (area, verdict, text) = of_workers(redis_settings)
+    assert (area, verdict) == ("webhooks", Verdict.WRONG)
+    assert "imagegen worker --webhooks" in text
