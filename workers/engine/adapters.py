@@ -1,11 +1,12 @@
-"""LoRA adapters for OpenVINO GenAI: loaded once, and chosen per request or compiled in.
+"""LoRA adapters for OpenVINO GenAI: loaded once, then selected by each request or compiled into the model.
 
-GenAI has one mode for all adapters of a pipeline, so the graph's modes become one of its own:
+GenAI has one mode for all adapters of a pipeline, so the modes of a graph's adapters become one mode:
 
 - with a DYNAMIC adapter: dynamic, and every request carries the FUSE adapters at their fixed strength;
-- with a STATIC adapter: static, FUSE and STATIC adapters compiled in side by side;
-- FUSE only: merged into the weights; where those are packed into 8 or 4 bits, which GenAI cannot merge, static;
-- families that cannot compile adapters in (SD3): always dynamic, and every request carries the FUSE and STATIC ones.
+- with a STATIC adapter: static, and FUSE and STATIC adapters are compiled in together;
+- with FUSE adapters only: merged into the weights, or static where the weights have 8 or 4 bits, which GenAI cannot
+  merge;
+- on families that cannot compile adapters in (SD3): always dynamic, and every request carries the FUSE and STATIC ones.
 """
 
 from collections import OrderedDict
@@ -26,13 +27,13 @@ from workers.engine.pipelines import RUNTIME_ERRORS, reason
 
 _Mode = openvino_genai.AdapterConfig.Mode
 _MODES = {LoraMode.DYNAMIC: _Mode.MODE_DYNAMIC, LoraMode.STATIC: _Mode.MODE_STATIC, LoraMode.FUSE: _Mode.MODE_FUSE}
-_KEPT_CONFIGS = 8  # as many as GenAI keeps prepared
+_KEPT_CONFIGS = 8  # GenAI caches as many
 _Blend = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A checked adapter in memory, as GenAI takes it."""
+    """A checked adapter in memory, in the form that GenAI takes."""
 
     fit: AdapterFit
     tensor: openvino.Tensor
@@ -40,13 +41,13 @@ class _Loaded:
 
 
 class AdapterSet:
-    """The adapters of one set of pipelines, and what ``adapters=`` takes for them.
+    """The adapters of one set of pipelines, and the values of ``adapters=`` for them.
 
-    GenAI 2026.4.1 does not notice a new strength of any adapter but the last of a blend: the picture stays as it
-    was before. It does notice other objects, so each blend has objects of its own over the shared numbers.
+    GenAI 2026.4.1 does not apply a new strength of any adapter but the last of a blend: the image stays the same. It
+    does apply other adapter objects, so each blend has objects of its own, which share the tensors.
 
     Where a layer had an adapter, then none, then one of the same rank again, the CPU computing in bf16 drew a black
-    picture. So in dynamic mode no layer is ever without: one adapter more, of zeros, is part of every blend.
+    image. So in dynamic mode no layer is ever without an adapter: an adapter of zeros is part of every blend.
     """
 
     def __init__(self, graph: Graph, family: Family, *, at_construction: bool = True) -> None:
@@ -54,11 +55,12 @@ class AdapterSet:
 
         ``at_construction``: whether the pipelines are compiled while they are constructed.
         """
-        self._graph, self._family = graph, family
+        self._graph = graph
+        self._family = family
         self._at_construction = at_construction
         self._fixed = graph.compiled_alphas
         self._loaded: dict[str, _Loaded] = {}
-        self._nothing: openvino.Tensor | None = None
+        self._zeros: openvino.Tensor | None = None
         self._compiled: tuple[LoraMode | None, frozenset[str], frozenset[str]] = (None, frozenset(), frozenset())
         self._configs: OrderedDict[_Blend, openvino_genai.AdapterConfig] = OrderedDict()
         for adapter in graph.lora_adapters:
@@ -67,7 +69,7 @@ class AdapterSet:
 
     @property
     def mode(self) -> LoraMode | None:
-        """The one mode that the pipelines are compiled with, None without adapters."""
+        """Return the mode that the pipelines are compiled with; None without adapters."""
         if any(alias not in self._fixed for alias in self._loaded):
             return LoraMode.DYNAMIC
         if not self._loaded:
@@ -79,7 +81,7 @@ class AdapterSet:
         return LoraMode.FUSE if can_merge and not has_static else LoraMode.STATIC
 
     def compile_config(self) -> openvino_genai.AdapterConfig | None:
-        """Return what ``compile()`` takes, None without adapters; what is compiled now is remembered."""
+        """Return the ``adapters=`` of ``compile()``, None without adapters, and record what is compiled with it."""
         mode, loaded = self.mode, self._loaded.values()
         self._configs.clear()
         self._compiled = (
@@ -88,13 +90,13 @@ class AdapterSet:
             frozenset(update.down.dtype for one in loaded for update in one.fit.updates),
         )
         if mode is LoraMode.DYNAMIC:
-            self._nothing = openvino.Tensor(zero_adapter(one.fit for one in loaded))
+            self._zeros = openvino.Tensor(zero_adapter(one.fit for one in loaded))
         return None if mode is None else self._config(mode, [(a, self._fixed.get(a, 1.0)) for a in self._loaded])
 
     def request_config(self, selections: Sequence[AdapterSelection]) -> openvino_genai.AdapterConfig | None:
-        """Return what ``generate()`` takes, None for nothing.
+        """Return the ``adapters=`` of ``generate()``; None leaves the argument out.
 
-        Never None in dynamic mode: left out, GenAI would apply every adapter there is. Raises EngineError for an
+        It is never None in dynamic mode, where GenAI would then apply every loaded adapter. Raises EngineError for an
         alias that is not loaded.
         """
         self._check_known(selections)
@@ -110,9 +112,9 @@ class AdapterSet:
         return self._configs[blend]
 
     def add(self, alias: str, path: Path) -> bool:
-        """Load one more DYNAMIC adapter; returns whether the pipelines must be compiled again to apply it.
+        """Load one more DYNAMIC adapter and return whether the pipelines must be compiled again to apply it.
 
-        Raises EngineError, the set as before.
+        Raises EngineError and changes nothing where it cannot be added.
         """
         if any(adapter.mode is LoraMode.STATIC for adapter in self._graph.lora_adapters):
             raise EngineError(f"The adapters of {self._graph.name!r} are compiled in (STATIC); none can be added.")
@@ -127,7 +129,7 @@ class AdapterSet:
         return not self._is_compiled(self._loaded[alias].fit)
 
     def remove(self, alias: str) -> None:
-        """Forget a DYNAMIC adapter. Raises EngineError for one that is not there or is compiled in."""
+        """Remove a DYNAMIC adapter. Raises EngineError for one that is not loaded or is compiled in."""
         self._check_known([AdapterSelection(alias=alias, alpha=1.0)])
         if alias in self._fixed:
             raise EngineError(f"The adapter {alias!r} is compiled into {self._graph.name!r}; it cannot be removed.")
@@ -137,16 +139,16 @@ class AdapterSet:
     def _config(self, mode: LoraMode, blend: Iterable[tuple[str, float]]) -> openvino_genai.AdapterConfig:
         config = openvino_genai.AdapterConfig(_MODES[mode])
         if mode is LoraMode.DYNAMIC:
-            config.add(openvino_genai.Adapter(self._nothing), 1.0)
+            config.add(openvino_genai.Adapter(self._zeros), 1.0)
         for alias, alpha in blend:
             loaded = self._loaded[alias]
             config.add(openvino_genai.Adapter(loaded.tensor), alpha * loaded.strength)
         return config
 
     def _is_compiled(self, fit: AdapterFit) -> bool:
-        """Whether the compiled models have room for an adapter: in its layers, with its precision."""
+        """Return whether the compiled models can apply an adapter: all of its layers, with its precision."""
         mode, layers, dtypes = self._compiled
-        # Adapters of several types are kept as f32.
+        # GenAI keeps adapters of several types as f32.
         precise = len(dtypes) > 1 or "F32" in dtypes or dtypes.issuperset(u.down.dtype for u in fit.updates)
         return mode is LoraMode.DYNAMIC and fit.layers <= layers and precise
 

@@ -1,9 +1,9 @@
 """The engine on OpenVINO GenAI: one set of pipelines, one generation at a time.
 
-Several images of a request are drawn one by one with one generator that carries its state: GenAI 2026.4 cannot
-draw a batch when inpainting (nor image to image on SD3 and FLUX), the pixels are those of a batch (but LCM's,
-whose scheduler draws its noise in another order), and on a CPU it is faster. Only a graph that is compiled for
-a batch draws it in one call.
+Several images of a request are drawn one by one, with one random generator that keeps its state. GenAI 2026.4 cannot
+draw a batch when inpainting (nor image to image on SD3 and FLUX), the pixels equal those of a batch (except on LCM,
+whose scheduler draws its noise in another order), and on a CPU it is faster. Only a graph that is compiled for a batch
+draws it in one call.
 """
 
 import gc
@@ -28,7 +28,8 @@ from workers.engine.pipelines import RUNTIME_ERRORS, LoadOptions, load_pipelines
 from workers.engine.protocol import Generated, InputImages, OnStep, Pixels
 from workers.engine.step_watch import StepWatch
 
-_WHEN_GIVEN = (
+# Parameters of a request that are passed on only when they are set.
+_OPTIONAL = (
     "prompt_2",
     "prompt_3",
     "negative_prompt",
@@ -39,30 +40,35 @@ _WHEN_GIVEN = (
 
 
 class OpenVinoEngine:
-    """Draws with the pipelines of one graph; not for use from two threads at once."""
+    """Draws with the pipelines of one graph. Only one thread may use it at a time."""
 
     def __init__(self, graph: Graph, facts: ModelFacts, *, device: tuple[str, ...], cache_dir: Path | None) -> None:
-        """``device`` has one entry, or three: text encoders, denoising, VAE. ``cache_dir``: compiled models."""
-        self._graph, self._facts = graph, facts
-        self._device, self._cache_dir = device, cache_dir
+        """``device`` has one entry, or three: text encoders, denoising, VAE.
+
+        ``cache_dir`` is the folder of compiled models; None keeps none.
+        """
+        self._graph = graph
+        self._facts = facts
+        self._device = device
+        self._cache_dir = cache_dir
         self._batch = static_batch(graph, facts)
         self._pipelines: dict[Operation, Any] = {}
         self._adapters: AdapterSet | None = None
 
     def load(self) -> frozenset[Operation]:
-        """Load and compile the model, and return the operations it can do.
+        """Load and compile the model, and return the operations that it supports.
 
-        Raises EngineError with a sentence: a file or device that does not exist or cannot be used.
+        Raises EngineError with a sentence for a file or device that does not exist or cannot be used.
         """
         at_construction = self._graph.is_compiled_at_construction(self._device)
         self._compile(AdapterSet(self._graph, self._facts.family, at_construction=at_construction))
         return frozenset(self._pipelines)
 
     def generate(self, request: ResolvedRequest, inputs: InputImages | None, on_step: OnStep) -> Generated:
-        """Draw the request's pictures, ``uint8 [height, width, 3]`` each.
+        """Draw the request's images, ``uint8 [height, width, 3]`` each.
 
-        ``on_step`` is called in a thread of the runtime's while this one waits. Raises GenerationCancelled when
-        ``on_step`` returned True, whatever it raised, or EngineError when the runtime failed.
+        ``on_step`` is called in a thread of the runtime while this one waits. Raises GenerationCancelled when
+        ``on_step`` returned True, the exception that it raised, or EngineError when the runtime failed.
         """
         pipeline = self._pipelines.get(request.operation)
         if pipeline is None:
@@ -88,9 +94,9 @@ class OpenVinoEngine:
         return Generated(images=images, seconds=dict(seconds), steps_s=steps_s)
 
     def add_adapter(self, alias: str, path: Path) -> None:
-        """Make a LoRA adapter selectable; between two generations, and lost at the next ``load``.
+        """Make a LoRA adapter selectable until the next ``load``; to be called between two generations.
 
-        The model is compiled again when the adapter changes layers that no other one does. Raises EngineError.
+        The model is compiled again when the adapter changes layers that no other adapter changes. Raises EngineError.
         """
         adapters = self._loaded_adapters()
         if uses_npu(self._device):
@@ -105,12 +111,13 @@ class OpenVinoEngine:
             raise
 
     def remove_adapter(self, alias: str) -> None:
-        """Forget a selectable adapter, between two generations. Raises EngineError for one that is not there."""
+        """Remove a selectable adapter, between two generations only. Raises EngineError for an unknown alias."""
         self._loaded_adapters().remove(alias)
 
     def unload(self) -> None:
         """Free the model's memory."""
-        self._pipelines, self._adapters = {}, None
+        self._pipelines = {}
+        self._adapters = None
         gc.collect()
 
     def _loaded_adapters(self) -> AdapterSet:
@@ -119,7 +126,7 @@ class OpenVinoEngine:
         return self._adapters
 
     def _compile(self, adapters: AdapterSet) -> None:
-        # Freed first: two sets of pipelines might not fit into the memory.
+        # The old pipelines are freed first: two sets might not fit into memory.
         self.unload()
         properties = self._properties(adapters)
         self._pipelines = load_pipelines(LoadOptions(self._graph, self._device, properties, self._batch))
@@ -141,11 +148,11 @@ class OpenVinoEngine:
             "num_inference_steps": request.num_inference_steps,
             "guidance_scale": request.guidance_scale,
         }
-        for name in _WHEN_GIVEN:
+        for name in _OPTIONAL:
             if (value := getattr(request, name)) is not None:
                 options[name] = value
         if any(name.startswith("negative") for name in options):
-            # Left out, SDXL would take no notice of negative_prompt_2.
+            # Without negative_prompt, SDXL would ignore negative_prompt_2.
             options.setdefault("negative_prompt", "")
         if request.operation is not Operation.GENERATION and request.strength is not None:
             options["strength"] = request.strength
@@ -154,7 +161,7 @@ class OpenVinoEngine:
         return options
 
     def _step_limit(self, request: ResolvedRequest) -> int | None:
-        """The most steps a call may have, None where GenAI rightly makes another number than asked."""
+        """Return the maximum of steps in a call; None where GenAI rightly makes another number than requested."""
         if request.operation is not Operation.GENERATION or makes_other_step_count(self._facts):
             return None
         return request.num_inference_steps
@@ -167,28 +174,28 @@ def _draw(
     options: dict[str, Any],
     watch: StepWatch,
 ) -> list[Pixels]:
-    """One call of the pipeline: its pictures, copied out of the runtime's memory."""
+    """Call the pipeline once and return its images, copied out of the runtime's memory."""
     try:
         tensor = pipeline.generate(prompt, *arguments, **options)
     except RUNTIME_ERRORS as error:
         watch.raise_if_stopped()
         raise EngineError(f"The runtime failed: {reason(error)}") from error
-    # Asked before the pictures: a stop at the very last step still returns them.
+    # Checked first: after a stop at the last step, the runtime still returns images.
     watch.raise_if_stopped()
-    pictures = np.array(tensor.data)
-    if pictures.ndim != 4:
+    images = np.array(tensor.data)
+    if images.ndim != 4:
         raise EngineError("The runtime returned no picture.")
-    return list(pictures)
+    return list(images)
 
 
 def _decoded(pipeline: Any, latent: Any) -> Pixels:
-    """What is drawn so far of the first picture; inside the step callback only."""
-    picture: Pixels = np.array(pipeline.decode(latent).data)[0]
-    return picture
+    """Return the unfinished first image of the batch; inside the step callback only."""
+    image: Pixels = np.array(pipeline.decode(latent).data)[0]
+    return image
 
 
 def _input_tensors(request: ResolvedRequest, inputs: InputImages | None) -> list[openvino.Tensor]:
-    """The positional arguments after the prompt, ``uint8 [1, h, w, 3]`` each."""
+    """Return the positional arguments after the prompt, ``uint8 [1, h, w, 3]`` each."""
     if request.operation is Operation.GENERATION:
         return []
     if inputs is None:
@@ -202,7 +209,7 @@ def _input_tensors(request: ResolvedRequest, inputs: InputImages | None) -> list
 
 
 def _seconds(metrics: openvino_genai.ImageGenerationPerfMetrics) -> dict[str, float]:
-    """Where the time of one call went; the runtime counts milliseconds, its iterations in microseconds."""
+    """Return the seconds of one call by stage. The runtime counts milliseconds, and microseconds for its iterations."""
     milliseconds = {
         "text_encode": sum(metrics.get_text_encoder_infer_duration().values()),
         "denoise": sum(metrics.raw_metrics.iteration_durations) / 1000,

@@ -1,7 +1,7 @@
-"""Loading: three OpenVINO GenAI pipelines over one set of compiled models.
+"""Loads three OpenVINO GenAI pipelines that share one set of compiled models.
 
-Inpainting is loaded from disk, image to image and text to image are derived from it; one that cannot be derived
-is loaded from disk too, and one that cannot be had at all is left out.
+Inpainting is loaded from disk; image to image and text to image are derived from it. A pipeline that cannot be derived
+is loaded from disk too, and one that cannot be loaded is left out.
 """
 
 import logging
@@ -21,14 +21,14 @@ from workers.engine.devices import device_exists
 
 logger = logging.getLogger(__name__)
 
-# From each a pipeline of any later one can be derived.
+# From a pipeline of each kind, pipelines of all later kinds can be derived.
 _KINDS: tuple[tuple[Operation, type[Any]], ...] = (
     (Operation.INPAINTING, openvino_genai.InpaintingPipeline),
     (Operation.EDIT, openvino_genai.Image2ImagePipeline),
     (Operation.GENERATION, openvino_genai.Text2ImagePipeline),
 )
-# What the binding makes of C++ exceptions: std::runtime_error, invalid_argument, out_of_range, bad_alloc, and
-# arguments that fit no overload (a plugin_config key named like a parameter of compile()).
+# The binding raises these for std::runtime_error, invalid_argument, out_of_range, bad_alloc, and for arguments that fit
+# no overload (a plugin_config key with the name of a parameter of compile()).
 RUNTIME_ERRORS = (RuntimeError, ValueError, IndexError, MemoryError, TypeError)
 _NOISE = ("Exception from ", "Check '")
 
@@ -44,7 +44,7 @@ class LoadOptions:
 
     @property
     def is_compiled_at_construction(self) -> bool:
-        """Whether the pipelines are compiled while they are constructed.
+        """Return whether the pipelines are compiled while they are constructed.
 
         Only then do adapters of all families reach every text encoder.
         """
@@ -59,9 +59,9 @@ def static_batch(graph: Graph, facts: ModelFacts) -> int:
 
 
 def load_pipelines(options: LoadOptions) -> dict[Operation, Any]:
-    """Load what the models directory has and return the ready pipelines by operation.
+    """Load the pipelines that the models directory allows and return them by operation, ready to generate.
 
-    Raises EngineError with a sentence when a device or a tokenizer does not exist or no pipeline can be made.
+    Raises EngineError with a sentence when a device or a tokenizer does not exist or no pipeline can be loaded.
     """
     _check_devices(options.device)
     _check_tokenizers(options.graph.models_path)
@@ -72,7 +72,7 @@ def load_pipelines(options: LoadOptions) -> dict[Operation, Any]:
             missing[operation] = f"the runtime edits one image at a time, and the batch is {options.batch}"
             continue
         try:
-            found[operation] = _make(kind, found, options)
+            found[operation] = _load(kind, found, options)
         except RUNTIME_ERRORS as error:
             missing[operation] = reason(error)
     models_path = options.graph.models_path
@@ -85,13 +85,13 @@ def load_pipelines(options: LoadOptions) -> dict[Operation, Any]:
 
 
 def reason(error: Exception) -> str:
-    """Return the last line of a runtime's message that says something: not a place in the C++ sources."""
+    """Return the last informative line of a runtime's message, which is no location in the C++ sources."""
     lines = [line.strip() for line in str(error).splitlines()]
-    telling = [line for line in lines if line and not line.startswith(_NOISE)]
-    return telling[-1] if telling else type(error).__name__
+    informative = [line for line in lines if line and not line.startswith(_NOISE)]
+    return informative[-1] if informative else type(error).__name__
 
 
-def _make(kind: type[Any], found: dict[Operation, Any], options: LoadOptions) -> Any:
+def _load(kind: type[Any], found: dict[Operation, Any], options: LoadOptions) -> Any:
     for source in reversed(found.values()):
         try:
             return _derived(kind, source, options.graph.models_path)
@@ -102,7 +102,7 @@ def _make(kind: type[Any], found: dict[Operation, Any], options: LoadOptions) ->
 
 def _derived(kind: type[Any], source: Any, models_path: Path) -> Any:
     pipeline = kind(source)
-    # On SD3 and FLUX a derived pipeline has none, and its first generation would end the process.
+    # On SD3 and FLUX a derived pipeline has no scheduler, and its first generation would end the process.
     config = models_path / "scheduler" / "scheduler_config.json"
     pipeline.set_scheduler(openvino_genai.Scheduler.from_config(str(config)))
     return pipeline
@@ -123,7 +123,7 @@ def _from_disk(kind: type[Any], options: LoadOptions) -> Any:
 
 
 def _check_tokenizers(models_path: Path) -> None:
-    """The runtime loads a model without them, and fails at its first prompt."""
+    """Raise EngineError for a missing tokenizer: the runtime loads such a model and fails at its first prompt."""
     for encoder in sorted(models_path.glob("text_encoder*")):
         tokenizer = models_path / encoder.name.replace("text_encoder", "tokenizer") / "openvino_tokenizer.xml"
         if not tokenizer.is_file():

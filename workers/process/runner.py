@@ -99,7 +99,7 @@ class Runner:
             self._reporter.job_ended()
 
     def _run(self, claim: Claim) -> None:
-        """Draw the job and store its images; whatever prevents that becomes the end of the job."""
+        """Draw the job and store its images; an exception that prevents it decides how the job ends."""
         job_id = claim.job.id
         log.info("%s claimed (attempt %d)", job_id, claim.job.attempts)
         try:
