@@ -27,11 +27,12 @@ from graphs.requests.input_images import InputPictures, read_pictures
 from graphs.requests.request import GenerationParameters
 from graphs.requests.resolve import resolve
 from workers.jobs.events import EventReader, JobEvent, JobEvents
-from workers.jobs.job import Job, Status
+from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions, Webhook
 from workers.jobs.observe.metrics import MetricsView, Snapshot
 from workers.jobs.observe.queue_view import Page, QueueEstimate, QueueView
 from workers.jobs.request_rates import RequestRates
+from workers.jobs.status import Status
 from workers.jobs.store import Idempotency, JobStore, Submission
 from workers.webhooks.url_check import UrlRefused, check_url
 

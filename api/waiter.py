@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 from api.drain import ApiDrain
 from graphs.errors import ImagegenError, JobNotFound, ServiceUnavailable
-from workers.jobs.events import FINAL, EventReader, JobEvent, JobEvents
-from workers.jobs.job import Job, Status
+from workers.jobs.events import EventReader, JobEvent, JobEvents
+from workers.jobs.job import Job
+from workers.jobs.status import FINAL_STATUSES, Status
 from workers.jobs.store import JobStore
 
 log = logging.getLogger(__name__)
@@ -128,7 +129,7 @@ class JobWaiter:
         try:
             found = await self._store.get(job.id, None)
         except JobNotFound:
-            return JobEvent(after + 1, "cancelled", {})
+            return JobEvent(after + 1, Status.CANCELLED.value, {})
         return JobEvent(found.events, found.status.value, {}) if found.status.is_final else None
 
     async def _read_forever(self) -> None:
@@ -140,7 +141,7 @@ class JobWaiter:
                     started = True
                 async for change in self._reader.read():
                     waiting = self._for_all.get(change.job_id, set())
-                    if change.kind in FINAL:
+                    if change.kind in FINAL_STATUSES:
                         waiting = waiting | self._for_the_end.get(change.job_id, set())
                     for changed in waiting:
                         changed.set()

@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 from api.answer.schemas import ImageData, ImagesResponse, JobBody, JobErrorBody, JobUrls, Usage
 from api.answer.signed_urls import UrlSigner
-from workers.jobs.job import Job, Status, status_shown
+from workers.jobs.job import Job, status_shown
 from workers.jobs.observe.queue_view import QueueEstimate
+from workers.jobs.status import EXPIRED, Status
 
 CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
@@ -46,7 +47,7 @@ def job_body(job: Job, estimate: QueueEstimate, links: Links) -> JobBody:
     """Return the job object."""
     request, url = job.request, links.job(job.id)
     status = status_shown(job, time.time())
-    contents = [f"{url}/content?index={index}" for index in range(job.artifacts if status != "expired" else 0)]
+    contents = [f"{url}/content?index={index}" for index in range(job.artifacts if status != EXPIRED else 0)]
     return JobBody(
         id=job.id,
         operation=request.operation.value,

@@ -49,9 +49,9 @@ async def stream_images(service: ImageService, job: Job, client: Client | None) 
                 yield _HEARTBEAT
             elif event.kind == "queued":
                 yield f": queued, {event.values.get('queue_position', 0)} before it\n\n".encode()
-            elif event.kind == "preview" and event.picture is not None:
+            elif event.kind == "preview" and event.preview is not None:
                 fields = {"partial_image_index": event.values["partial_image_index"]}
-                yield _image(f"{family}.partial_image", job, event.picture, event.values["image_index"], fields)
+                yield _image(f"{family}.partial_image", job, event.preview, event.values["image_index"], fields)
             elif event.is_final:
                 async for part in _end(service, job, family):
                     yield part
@@ -117,8 +117,8 @@ async def _job_event(service: ImageService, job: Job, event: JobEvent, links: Li
     data: dict[str, Any] = {"type": event.kind, "sequence_number": event.number, "job_id": job.id, **event.values}
     if event.kind == "progress":
         data["progress"] = min(99, 100 * event.values["step"] // max(1, event.values["total_steps"]))
-    if event.picture is not None:
-        data |= {"b64_json": base64.b64encode(event.picture).decode(), "output_format": job.request.output_format}
+    if event.preview is not None:
+        data |= {"b64_json": base64.b64encode(event.preview).decode(), "output_format": job.request.output_format}
     if event.is_final:
         data["job"] = await _final_job(service, job, links)
     return _sse(event.kind, data)

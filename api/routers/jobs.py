@@ -20,6 +20,7 @@ from api.service import ImageService
 from graphs import errors
 from graphs.errors import InvalidRequest, JobNotFound
 from workers.jobs.job import Job
+from workers.jobs.status import ShownStatusName
 
 router = APIRouter(tags=["jobs"])
 
@@ -67,7 +68,7 @@ async def jobs(
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     order: Literal["asc", "desc"] = "desc",
-    status: Literal["queued", "in_progress", "completed", "failed", "cancelled", "expired"] | None = None,
+    status: ShownStatusName | None = None,
 ) -> JobPage:
     """List your jobs, newest first unless ``order=asc``."""
     page = await service.jobs(owner.id, after=after, limit=limit, newest_first=order == "desc", status=status)

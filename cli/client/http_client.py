@@ -12,7 +12,7 @@ import httpx
 
 from cli.errors import UserError
 from cli.polling import attempts
-from workers.jobs.job import Status
+from workers.jobs.status import EXPIRED, FINAL_STATUSES, Status
 
 JobJson = dict[str, Any]
 
@@ -23,8 +23,7 @@ _AWAY_S = 15.0
 # The server sends a heartbeat every 15 s on an event stream that is idle.
 _SILENCE_S = 60.0
 _PAGE = 100
-# A completed job whose images are gone is shown as expired.
-_FINAL = frozenset({*(status.value for status in Status if status.is_final), "expired"})
+_FINAL = frozenset({*FINAL_STATUSES, EXPIRED})
 
 
 class ServerClient:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.options import DEFAULT_SERVER_URL, ServerApiKey, ServerUrl
-from workers.jobs.job import Status
+from workers.jobs.status import Status
 
 jobs = typer.Typer(name="jobs", help="List, show, watch and cancel the jobs of a running server.", no_args_is_help=True)
 

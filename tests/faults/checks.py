@@ -9,15 +9,14 @@ from tests.faults.harness import Evidence
 from tests.faults.pictures import are_right, expected_request
 from tests.faults.plan import ONCE_ONLY, WORKERS, Ask, AskKind, Kind, ask_number
 from tests.faults.store import StoredJob
-from workers.jobs.events import FINAL
-from workers.jobs.job import Status
+from workers.jobs.status import FINAL_STATUSES, Status
 
 # What a fault may still do to a client after it is over: reconnecting takes its time.
 _AFTERMATH_S = 20.0
 # Faults that may cost a running job its attempt.
 _COSTLY = frozenset(Kind) - {Kind.API_KILL, Kind.API_SIGTERM, Kind.MESSAGE_LOSS, Kind.MESSAGE_DOUBLE, Kind.POISON}
 _FOR_EVER = re.compile(
-    r"imagegen:(events|sequence|signing-key|workers|adapters-version|owner:[^:]+:jobs|fairness:\S+|pace:\S+"
+    r"imagegen:(events|layout|sequence|signing-key|workers|adapters-version|owner:[^:]+:jobs|fairness:\S+|pace:\S+"
     r"|metrics:\S+|crashes:\S+)"
     r"|_kombu\.binding\S+|unacked(_index)?"
 )
@@ -70,7 +69,7 @@ def _told_once(evidence: Evidence) -> Iterator[str]:
         if [number for number, _ in found.events] != list(range(1, len(kinds) + 1)):
             yield f"{job_id} has a gap among its events"
         if found.job.status.is_final and (
-            kinds[-1:] != [found.job.status] or sum(kind in FINAL for kind in kinds) != 1
+            kinds[-1:] != [found.job.status] or sum(kind in FINAL_STATUSES for kind in kinds) != 1
         ):
             yield f"{job_id} is {found.job.status}, its events end with {kinds[-3:]}"
         if kinds.count("in_progress") != found.job.attempts:

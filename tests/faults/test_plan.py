@@ -16,8 +16,9 @@ from tests.faults.plan import GROUPS, Ask, AskKind, Kind, make_plan
 from tests.faults.store import Stored, StoredJob
 from tests.faults.witness import Story
 from workers.engine.images import encode
-from workers.jobs.job import Job, JobError, Status
+from workers.jobs.job import Job, JobError
 from workers.jobs.job_options import JobOptions
+from workers.jobs.status import Status
 
 PLAN = make_plan(5, 3)
 NOW = time.time()

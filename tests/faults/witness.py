@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -10,9 +11,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from tests.faults.parts import GRAPH
-from workers.jobs.events import FINAL
 from workers.jobs.redis import keys
-from workers.jobs.redis.connection import Client
+from workers.jobs.status import FINAL_STATUSES
 
 _AWAY = (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError)
 
@@ -37,7 +37,7 @@ class Story:
 
     @property
     def ends(self) -> list[str]:
-        return [kind for _, kind in self.changes if kind in FINAL]
+        return [kind for _, kind in self.changes if kind in FINAL_STATUSES]
 
     def started_after(self, moment: float) -> float | None:
         """When an attempt began after this moment."""
@@ -54,7 +54,7 @@ class Witness:
     """Its own connection to Redis; while Redis is away it sees nothing, and reads on later."""
 
     def __init__(self, url: str) -> None:
-        self.client: Client = redis.asyncio.Redis.from_url(
+        self.client: Any = redis.asyncio.Redis.from_url(
             url, socket_timeout=2, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0), client_name="witness"
         )
         self.stories: dict[str, Story] = {}

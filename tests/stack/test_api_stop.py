@@ -17,8 +17,9 @@ from tests.redis_support import wait_until
 from tests.stack.support import free_port
 from tests.stack.worker_support import Process, an_api
 from tests.workers.jobs.jobs_support import claimed, claims_of, client, look, on_store, waiting
-from workers.jobs.job import Job, Status
+from workers.jobs.job import Job
 from workers.jobs.redis import keys
+from workers.jobs.status import Status
 
 GENERATIONS, READY = "/v3/images/generations", "/v2/health/ready"
 BODY: dict[str, Any] = {"prompt": "a red circle"}

@@ -8,7 +8,8 @@ from config.settings import RedisSettings
 from tests.redis_support import wait_until
 from tests.stack.worker_support import Process, a_worker, ready_workers, wake
 from tests.workers.jobs.jobs_support import follow, look, submit, waiting
-from workers.jobs.job import Job, Status
+from workers.jobs.job import Job
+from workers.jobs.status import Status
 
 
 def _running(redis: RedisSettings, job: Job) -> None:

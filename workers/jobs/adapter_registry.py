@@ -1,6 +1,6 @@
-"""Adapters that administrators added while the service runs: kept in Redis, seen by every API process and worker.
+"""LoRA adapters that administrators add while the service runs, in Redis for all API processes and workers.
 
-A graph's own adapters (graph.pbtxt) are not in here.
+The adapters that a graph defines itself (graph.pbtxt) are not stored here.
 """
 
 import json
@@ -16,7 +16,7 @@ from workers.jobs.redis.connection import connect, connect_async, redis_errors
 
 @dataclass(frozen=True)
 class AddedAdapter:
-    """An adapter that was added: its source, its file as the adding process saw it, and the content's digest."""
+    """An added adapter: its source, its file's path in the process that added it, and the digest of its content."""
 
     alias: str
     source: str
@@ -25,12 +25,15 @@ class AddedAdapter:
     sha256: str
 
     def as_lora_adapter(self) -> LoraAdapter:
-        """Return it as an adapter of a graph."""
+        """Return the adapter in the form of a graph's own adapters."""
         return LoraAdapter(alias=self.alias, path=Path(self.path), alpha=self.alpha, mode=LoraMode.DYNAMIC)
 
 
 class AdapterRegistry:
-    """The API's side: reads and changes. Every method raises ServiceUnavailable when Redis cannot be reached."""
+    """Added adapters as the API reads and changes them.
+
+    Every method raises ServiceUnavailable when Redis cannot be reached.
+    """
 
     def __init__(self, redis_settings: RedisSettings) -> None:
         self._redis = connect_async(redis_settings)
@@ -41,25 +44,25 @@ class AdapterRegistry:
             return bytes(await self._redis.get(keys.ADAPTERS_VERSION) or b"0")
 
     async def added_to(self, graph: str) -> list[AddedAdapter]:
-        """Return what was added to a graph, by alias."""
+        """Return the adapters added to a graph, sorted by alias."""
         with redis_errors():
             return _read(await self._redis.hgetall(keys.added_adapters(graph)))
 
     async def add(self, graph: str, adapter: AddedAdapter) -> None:
-        """Keep an adapter; one of the same alias is replaced."""
+        """Store an adapter; it replaces one of the same alias."""
         with redis_errors():
-            async with self._redis.pipeline(transaction=True) as both:
-                both.hset(keys.added_adapters(graph), adapter.alias, json.dumps(asdict(adapter)))
-                both.incr(keys.ADAPTERS_VERSION)
-                await both.execute()
+            transaction = self._redis.pipeline(transaction=True)
+            transaction.hset(keys.added_adapters(graph), adapter.alias, json.dumps(asdict(adapter)))
+            transaction.incr(keys.ADAPTERS_VERSION)
+            await transaction.execute()
 
     async def remove(self, graph: str, alias: str) -> bool:
-        """Forget an adapter; False when there was none."""
+        """Remove an adapter; False when there was none."""
         with redis_errors():
-            async with self._redis.pipeline(transaction=True) as both:
-                both.hdel(keys.added_adapters(graph), alias)
-                both.incr(keys.ADAPTERS_VERSION)
-                removed, _ = await both.execute()
+            transaction = self._redis.pipeline(transaction=True)
+            transaction.hdel(keys.added_adapters(graph), alias)
+            transaction.incr(keys.ADAPTERS_VERSION)
+            removed, _ = await transaction.execute()
         return bool(removed)
 
     async def close(self) -> None:
@@ -68,13 +71,14 @@ class AdapterRegistry:
 
 
 class AddedAdapterReader:
-    """A worker's side: what was added to its graph."""
+    """Added adapters as the worker of one graph reads them."""
 
     def __init__(self, redis_settings: RedisSettings, graph: str) -> None:
-        self._redis, self._graph = connect(redis_settings, retries=3), graph
+        self._redis = connect(redis_settings, retries=3)
+        self._graph = graph
 
     def read(self) -> dict[str, AddedAdapter]:
-        """Return what was added, by alias. Raises ServiceUnavailable."""
+        """Return the added adapters by alias. Raises ServiceUnavailable."""
         with redis_errors():
             return {adapter.alias: adapter for adapter in _read(self._redis.hgetall(keys.added_adapters(self._graph)))}
 

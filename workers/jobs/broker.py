@@ -1,8 +1,7 @@
-"""Celery as the transport: it wakes a worker, which then takes the next job from the job store.
+"""Celery as the transport: a message wakes a worker, which then claims the next job of the job store.
 
-The truth about jobs and their order is in the store; Celery may lose a message or deliver it twice, and neither
-matters (the claim decides, recovery resends). The settings follow what Celery 5.7 on Redis was measured to do;
-docs/jobs.md says why each.
+The store decides on jobs and their order. Celery may lose a message or deliver it twice without harm, because a claim
+succeeds once and recovery sends messages again. docs/jobs.md gives the measured reason of each setting (Celery 5.7).
 """
 
 from celery import Celery
@@ -15,16 +14,16 @@ from workers.jobs.redis.keys import WEBHOOK_QUEUE, queue_name
 
 RUN_JOB = "imagegen.run_job"
 DELIVER_WEBHOOK = "imagegen.deliver_webhook"
-# Celery's own limit is a last resort behind ours, and so beyond all that may take long: drawing, and storing while
-# Redis is away or full.
+# Celery's own time limit is a last resort behind ours. It leaves room for all that may take long: drawing, and storing
+# while Redis cannot be reached or is full.
 _LAST_RESORT_MARGIN_S = 900
-# Longer than any task may take: Celery would otherwise hand a running message out again.
+# Longer than any task may take: otherwise Celery would deliver the message of a running task again.
 _VISIBILITY_MARGIN_S = 3600
 _LOAD_TIMEOUT_S = 600
 
 
 def make_celery(settings: Settings) -> Celery:
-    """Return the Celery application, for the API to send with and for a worker to run."""
+    """Return the Celery application, with which the API sends messages and a worker runs tasks."""
     last_resort_s = settings.jobs.time_limit_s + settings.jobs.result_ttl_s + _LAST_RESORT_MARGIN_S
     app = Celery("imagegen", broker=redis_url(settings.redis), backend=None, set_as_current=False)
     app.conf.update(
@@ -45,7 +44,7 @@ def make_celery(settings: Settings) -> Celery:
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # Redis at its maxmemory refuses what Celery writes: a reason to come again, not to exit.
+        # A Redis at its maxmemory refuses what Celery writes: the worker retries in place of exiting.
         broker_channel_error_retry=True,
         broker_connection_timeout=settings.redis.connect_timeout_s,
         broker_pool_limit=10,
@@ -69,16 +68,16 @@ def make_celery(settings: Settings) -> Celery:
 
 
 def wake_worker(app: Celery, graph: str) -> None:
-    """Send a message that makes a worker of the graph take its next job (blocking). Raises ServiceUnavailable."""
+    """Send a message that makes a worker of the graph claim its next job (blocking). Raises ServiceUnavailable."""
     try:
         app.send_task(RUN_JOB, queue=queue_name(graph))
-    except Exception as error:  # a connection that broke meanwhile makes kombu raise AttributeError as well
+    except Exception as error:  # kombu also raises AttributeError when a connection breaks meanwhile
         raise ServiceUnavailable(f"No worker of {graph!r} could be woken: {error}") from error
 
 
 def send_delivery(app: Celery, event_id: str, token: str) -> None:
-    """Have a webhook worker make the delivery that was claimed with this token. Raises ServiceUnavailable."""
+    """Send a message that makes a webhook worker attempt a claimed delivery. Raises ServiceUnavailable."""
     try:
         app.send_task(DELIVER_WEBHOOK, args=[event_id, token], queue=WEBHOOK_QUEUE)
     except OperationalError as error:
-        raise ServiceUnavailable(f"No worker could be told to deliver {event_id}: {error}") from error
+        raise ServiceUnavailable(f"No worker could be woken to deliver {event_id}: {error}") from error

@@ -1,38 +1,38 @@
-"""The job store as a worker sees it: claim, progress, finish. Synchronous; the API's side is store.py.
+"""The job store as a worker uses it: claim a job, record its steps, end it. Synchronous; the API's side is store.py.
 
-A claim's token goes into every later call: a worker that lost its claim (its lease ran out, another one runs the
-job) writes nothing any more.
+Every call after the claim carries its token. A worker that lost its claim, because its lease ended and another worker
+runs the job, changes nothing any more.
 """
 
 import json
 import logging
 import secrets
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from config.settings import JobSettings, RedisSettings
 from graphs.errors import ServiceUnavailable, StoreFull
-from workers.jobs.job import Job, JobError, Status, job_from_hash
+from workers.jobs.job import Job, JobError, job_from_hash
 from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect, redis_errors
-from workers.jobs.redis.scripts import script, script_arguments, script_keys
+from workers.jobs.redis.script import flat
+from workers.jobs.redis.scripts import CLAIM, FINISH, HAND_BACK, PROGRESS
+from workers.jobs.status import ClaimState, Status
 
 log = logging.getLogger(__name__)
 
-# Some two minutes with the waits between: a finished picture is not thrown away because Redis was away.
+# About two minutes with the pauses between: a finished image is kept while Redis restarts.
 _FINISH_RETRIES = 60
 _NO_ROOM = -1
-# In a full Redis the pictures of earlier jobs make room when they expire, so that is how long a new one is held.
+# A full Redis has room again when artifacts of earlier jobs expire, so a worker keeps new ones for as long as that.
 _ROOM_CHECK_S = 1.0
 _ROOM_MARGIN_S = 60.0
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A job that this worker owns, with its input images as PNG."""
+    """A job that this worker has claimed, with its input images as PNG."""
 
     job: Job
     token: str
@@ -42,101 +42,114 @@ class Claim:
 
 @dataclass(frozen=True)
 class Preview:
-    """A partial image: of which picture, its how-manieth, and its PNG."""
+    """A partial image, encoded in the request's output format: the index of its image, and its own number from 0."""
 
     image_index: int
     partial_image_index: int
-    picture: bytes
+    encoded: bytes
 
 
 class Claims:
-    """Claims on jobs, held by one worker process under the name ``worker``."""
+    """The claims of one worker process, whose name is ``worker``.
+
+    Every method raises ServiceUnavailable when Redis cannot be reached, unless it says otherwise.
+    """
 
     def __init__(self, redis_settings: RedisSettings, jobs: JobSettings, worker: str) -> None:
-        self._jobs, self._worker = jobs, worker
+        self._jobs = jobs
+        self._worker = worker
         self._redis = connect(redis_settings, retries=_FINISH_RETRIES)
         self._quick = connect(redis_settings, retries=0)
-        self._claim = self._redis.register_script(script("claim"))
-        self._finish = self._redis.register_script(script("finish"))
-        self._progress = self._quick.register_script(script("progress"))
-        self._hand_back = self._quick.register_script(script("hand_back"))
+        self._claim = self._redis.register_script(CLAIM.source)
+        self._finish = self._redis.register_script(FINISH.source)
+        self._progress = self._quick.register_script(PROGRESS.source)
+        self._hand_back = self._quick.register_script(HAND_BACK.source)
 
     def claim_next(self, graph: str) -> Claim | None:
-        """Claim the job that is first in a graph's queue; None when none waits."""
-        # redis-py asks again when an answer is lost: the same nonce is the same claim.
-        limits = [int(self._jobs.lease_s * 1000), self._jobs.max_attempts, secrets.token_hex(8)]
+        """Claim the first job in a graph's queue; None when no job waits."""
+        call = CLAIM.of(
+            graph,
+            self._jobs,
+            fairness_key=keys.fairness(graph),
+            worker=self._worker,
+            # redis-py repeats the call when its reply is lost: the same nonce returns the same claim.
+            nonce=secrets.token_hex(8),
+            lease_ms=int(self._jobs.lease_s * 1000),
+            max_attempts=self._jobs.max_attempts,
+        )
         with redis_errors():
-            claimed = self._claim(
-                keys=script_keys(graph, [keys.fairness(graph)]),
-                args=script_arguments(self._jobs, self._worker, *limits),
-            )
+            claimed = self._claim(**call)
             if not claimed:
                 return None
             job_id, token = (part.decode() for part in claimed)
             stored = self._redis.hgetall(keys.job(job_id))
-            images = self._redis.mget([keys.image(job_id), keys.mask(job_id)])
-        # Erased between the two: nobody wants it any more.
-        return Claim(job_from_hash(job_id, stored), token, *images) if b"request" in stored else None
+            image, mask = self._redis.mget([keys.image(job_id), keys.mask(job_id)])
+        # The job may have been erased in between: its client no longer wants it.
+        return Claim(job_from_hash(job_id, stored), token, image, mask) if b"request" in stored else None
 
-    def progress(self, claim: Claim, step: int, total_steps: int, preview: Preview | None = None) -> str:
-        """Record a step. Returns 'go on', 'cancel', or 'lost' when the claim no longer holds."""
-        more: list[Any] = [claim.job.id, claim.token, step, total_steps]
-        if preview is not None:
-            more += [preview.image_index, preview.partial_image_index, preview.picture]
+    def progress(self, claim: Claim, step: int, total_steps: int, preview: Preview | None = None) -> ClaimState:
+        """Record a step, with a preview if there is one. Returns whether the worker goes on."""
+        call = PROGRESS.of(
+            claim.job.request.graph,
+            self._jobs,
+            job_id=claim.job.id,
+            token=claim.token,
+            step=step,
+            total_steps=total_steps,
+            image_index=preview.image_index if preview else None,
+            partial_image_index=preview.partial_image_index if preview else None,
+            preview=preview.encoded if preview else b"",
+        )
         with redis_errors():
-            answer: bytes = self._progress(
-                keys=script_keys(claim.job.request.graph), args=script_arguments(self._jobs, *more)
-            )
-        return answer.decode()
+            return ClaimState(self._progress(**call).decode())
 
     def complete(
         self,
         claim: Claim,
-        pictures: Sequence[bytes],
+        artifacts: Sequence[bytes],
         seconds: Mapping[str, float],
         measured: Mapping[str, int] | None = None,
     ) -> bool:
-        """Store the encoded pictures and end the job; False when the claim no longer holds.
+        """Store the artifacts and end the job; False when the claim no longer holds.
 
-        ``seconds`` by stage stay with the job; ``measured`` is added to the graph's metrics in the same step.
-        In a full Redis it waits for room, as long as pictures are kept. Raises StoreFull when none comes.
+        ``seconds`` by stage stay with the job; ``measured`` is added to the graph's metrics in the same step. While
+        Redis is full this waits for room, for as long as artifacts are kept. Raises StoreFull when none comes.
         """
         rounded = {stage: round(value, 6) for stage, value in seconds.items()}
-        fields = ["artifacts", len(pictures), "seconds", json.dumps(rounded)]
-        fields += ["measured", json.dumps({**_drawn(claim, pictures), **(measured or {})})]
+        counts = {**_image_counts(claim, len(artifacts)), **(measured or {})}
+        fields = {"artifacts": str(len(artifacts)), "seconds": json.dumps(rounded), "measured": json.dumps(counts)}
         give_up_at = time.monotonic() + self._jobs.result_ttl_s + _ROOM_MARGIN_S
-        waits = False
-        while (outcome := self._end(claim, Status.COMPLETED, fields, pictures)) == _NO_ROOM:
+        has_warned = False
+        while (outcome := self._end(claim, Status.COMPLETED, fields, artifacts)) == _NO_ROOM:
             if time.monotonic() > give_up_at:
                 raise StoreFull
-            if not waits:
-                log.warning("%s is drawn, but Redis is full; its pictures wait for room", claim.job.id)
-            waits = True
-            threading.Event().wait(_ROOM_CHECK_S)
+            if not has_warned:
+                log.warning("%s is drawn, but Redis is full; its artifacts wait for room", claim.job.id)
+            has_warned = True
+            time.sleep(_ROOM_CHECK_S)  # noqa: TID251 - no event ends this pause early
         return bool(outcome)
 
     def fail(self, claim: Claim, error: JobError) -> bool:
-        """End the job with a reason; False when the claim no longer holds."""
-        return bool(self._end(claim, Status.FAILED, ["error", json.dumps(error.__dict__)]))
+        """End the job with an error; False when the claim no longer holds."""
+        return bool(self._end(claim, Status.FAILED, {"error": json.dumps(error.__dict__)}))
 
     def cancelled(self, claim: Claim) -> bool:
         """End the job as cancelled; False when the claim no longer holds."""
-        return bool(self._end(claim, Status.CANCELLED, []))
+        return bool(self._end(claim, Status.CANCELLED, {}))
 
     def hand_back(self, claim: Claim) -> bool:
-        """Put the job back to its place in the queue, its attempt not counted; False when the claim no longer holds.
+        """Put the job back to its place in the queue, without counting the attempt; False when the claim does not hold.
 
-        Tried once only: where Redis is away just then, the lease runs out, which does the same and counts.
+        It is tried only once: where Redis cannot be reached, the lease ends, which requeues the job as well.
         """
+        held = {"claim_field": "token", "claim_value": claim.token}
         with redis_errors():
-            done = self._hand_back(
-                keys=script_keys(claim.job.request.graph),
-                args=script_arguments(self._jobs, claim.job.id, "token", claim.token),
+            return bool(
+                self._hand_back(**HAND_BACK.of(claim.job.request.graph, self._jobs, job_id=claim.job.id, **held))
             )
-        return bool(done)
 
     def count(self, graph: str, added: Mapping[str, int]) -> None:
-        """Add to a graph's metrics what is known only after a transition; lost where Redis is away just now."""
+        """Add to a graph's metrics what is known only after a transition; lost while Redis cannot be reached."""
         try:
             with redis_errors():
                 pipeline = self._quick.pipeline(transaction=False)
@@ -146,17 +159,22 @@ class Claims:
         except ServiceUnavailable as error:
             log.debug("not counted: %s", error)
 
-    def _end(self, claim: Claim, status: Status, fields: list[Any], pictures: Sequence[bytes] = ()) -> int:
-        job, graph = claim.job, claim.job.request.graph
-        places = [keys.artifact(job.id, index) for index in range(len(pictures))]
+    def _end(self, claim: Claim, status: Status, fields: Mapping[str, str], artifacts: Sequence[bytes] = ()) -> int:
+        graph = claim.job.request.graph
+        call = FINISH.of(
+            graph,
+            self._jobs,
+            pace_key=keys.pace(graph),
+            job_id=claim.job.id,
+            token=claim.token,
+            new_status=status.value,
+            artifacts=list(artifacts),
+            fields=flat(fields),
+        )
         with redis_errors():
-            done = self._finish(
-                keys=script_keys(graph, [keys.pace(graph), *places]),
-                args=script_arguments(self._jobs, job.id, claim.token, status.value, len(pictures), *pictures, *fields),
-            )
-        return int(done)
+            return int(self._finish(**call))
 
 
-def _drawn(claim: Claim, pictures: Sequence[bytes]) -> dict[str, int]:
+def _image_counts(claim: Claim, images: int) -> dict[str, int]:
     request = claim.job.request
-    return {"images": len(pictures), "pixels": len(pictures) * request.width * request.height}
+    return {"images": images, "pixels": images * request.width * request.height}

@@ -1,6 +1,6 @@
-"""What happens to jobs, as streams: one that says which job changed, and each job's own story.
+"""Events of jobs, as Redis streams: a common one of changes, and each job's own.
 
-Streams and not pub/sub: after a lost connection the reader goes on from the last entry it saw and misses nothing.
+They are streams rather than pub/sub, because a reader whose connection was lost goes on after its last entry.
 """
 
 from collections.abc import AsyncIterator
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from config.settings import RedisSettings
 from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect_async, redis_errors
+from workers.jobs.status import FINAL_STATUSES
 
 _BLOCK_S = 5.0
-FINAL = frozenset({"completed", "failed", "cancelled"})
+_CHANGES_READ = 1000
 
 
 @dataclass(frozen=True)
@@ -26,37 +27,37 @@ class Change:
 class JobEvent:
     """An entry of a job's own stream.
 
-    ``kind``: queued, in_progress, progress, preview, completed, failed or cancelled. ``picture`` is a preview's PNG.
+    ``kind`` is a status, "progress" or "preview"; ``preview`` is an image encoded in the request's output format.
     """
 
     number: int
     kind: str
     values: dict[str, int]
-    picture: bytes | None = None
+    preview: bytes | None = None
 
     @property
     def is_final(self) -> bool:
-        """Tell whether no event follows."""
-        return self.kind in FINAL
+        """Return whether no event follows."""
+        return self.kind in FINAL_STATUSES
 
 
 class EventReader:
-    """Reads the stream of changes from the moment of ``start`` on."""
+    """Reads the stream of changes, beginning at the call of ``start``."""
 
     def __init__(self, redis_settings: RedisSettings) -> None:
         self._redis = connect_async(redis_settings, block_s=_BLOCK_S)
         self._last = "0-0"
 
     async def start(self) -> None:
-        """Take the stream's present end as the beginning. Raises ServiceUnavailable."""
+        """Begin at the present end of the stream. Raises ServiceUnavailable."""
         with redis_errors():
             newest = await self._redis.xrevrange(keys.EVENTS, count=1)
         self._last = newest[0][0].decode() if newest else "0-0"
 
     async def read(self) -> AsyncIterator[Change]:
-        """Wait up to some seconds and yield what came. Raises ServiceUnavailable; the next call goes on."""
+        """Wait up to five seconds and yield the new changes. Raises ServiceUnavailable; the next call goes on."""
         with redis_errors():
-            found = await self._redis.xread({keys.EVENTS: self._last}, count=1000, block=int(_BLOCK_S * 1000))
+            found = await self._redis.xread({keys.EVENTS: self._last}, count=_CHANGES_READ, block=int(_BLOCK_S * 1000))
         for _, entries in found or []:
             for entry_id, fields in entries:
                 self._last = entry_id.decode()
@@ -86,6 +87,6 @@ class JobEvents:
 
 def _event(entry_id: bytes, fields: dict[bytes, bytes]) -> JobEvent:
     kind = fields.pop(b"type").decode()
-    picture = fields.pop(b"picture", None)
+    preview = fields.pop(b"picture", None)
     values = {name.decode(): int(value) for name, value in fields.items()}
-    return JobEvent(int(entry_id.partition(b"-")[0]), kind, values, picture)
+    return JobEvent(int(entry_id.partition(b"-")[0]), kind, values, preview)

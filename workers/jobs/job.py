@@ -4,40 +4,15 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 from graphs.requests.request import ResolvedRequest
 from workers.jobs.job_options import JobOptions
-
-
-class Status(StrEnum):
-    """Where a job is in its life."""
-
-    QUEUED = "queued"
-    IN_PROGRESS = "in_progress"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_final(self) -> bool:
-        """Tell whether the status never changes again."""
-        return not TRANSITIONS[self]
-
-
-# The only changes there are; each is one Lua script's compare-and-set (workers/jobs/redis/lua).
-TRANSITIONS: dict[Status, frozenset[Status]] = {
-    Status.QUEUED: frozenset({Status.IN_PROGRESS, Status.CANCELLED, Status.FAILED}),
-    Status.IN_PROGRESS: frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.QUEUED}),
-    Status.COMPLETED: frozenset(),
-    Status.FAILED: frozenset(),
-    Status.CANCELLED: frozenset(),
-}
+from workers.jobs.status import EXPIRED, Status
 
 
 @dataclass(frozen=True)
 class JobError:
-    """Why a job failed, for its owner to read."""
+    """Why a job failed or was cancelled, for its owner."""
 
     code: str
     message: str
@@ -45,7 +20,7 @@ class JobError:
 
 @dataclass(frozen=True)
 class Job:
-    """What is known of a job. Times are unix seconds; ``seconds`` says where the worker's time went, by stage."""
+    """The record of a job. Times are unix seconds; ``seconds`` is the worker's time by stage."""
 
     id: str
     request: ResolvedRequest
@@ -67,41 +42,41 @@ class Job:
 
     @property
     def progress(self) -> int:
-        """Percent done, 0 to 100; 100 only when the picture is there."""
+        """Percent done, 0 to 100; 100 only once the artifacts are stored."""
         if self.status is Status.COMPLETED:
             return 100
         return min(99, 100 * (self.step or 0) // self.total_steps) if self.total_steps else 0
 
 
 def status_shown(job: Job, now: float) -> str:
-    """Return what clients see as the status: that of a completed job whose pictures are gone is "expired".
+    """Return the status that clients see: EXPIRED for a completed job whose artifacts are gone.
 
     ``now`` is unix seconds.
     """
-    is_over = job.status is Status.COMPLETED and job.expires_at is not None and now >= job.expires_at
-    return "expired" if is_over else job.status.value
+    has_expired = job.status is Status.COMPLETED and job.expires_at is not None and now >= job.expires_at
+    return EXPIRED if has_expired else job.status.value
 
 
 def cost_of(request: ResolvedRequest) -> float:
-    """Return about how much work a request is: its denoising steps times its megapixels."""
+    """Return the cost of a request: its denoising steps times its megapixels, at least 0.01."""
     megapixels = request.width * request.height / 1e6
     return max(0.01, request.num_images_per_prompt * request.num_inference_steps * megapixels)
 
 
 def overdue_error(time_limit_s: int) -> JobError:
-    """Return why a job ends that ran for as long as any may."""
+    """Return the error of a job that ran for its whole time limit."""
     return JobError(
         "timeout", f"The job was stopped: it ran longer than the {time_limit_s} s of IMAGEGEN_JOBS__TIME_LIMIT_S."
     )
 
 
 def new_job_id() -> str:
-    """Return an id that nobody can guess."""
+    """Return a random id that cannot be guessed."""
     return f"imgjob_{secrets.token_hex(12)}"
 
 
 def job_from_hash(job_id: str, stored: Mapping[bytes, bytes]) -> Job:
-    """Read a job out of its Redis hash (``stored`` is not empty)."""
+    """Return the job of a Redis hash (``stored`` has at least request, status and created_at)."""
 
     def text(name: str) -> str | None:
         value = stored.get(name.encode())

@@ -1,13 +1,11 @@
-"""What a client wants of a job beside its picture: who asks, how soon, who is told."""
+"""The options of a job beside its request: owner, priority, deadline, webhook and the like."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from graphs.api_keys import ANYONE, Priority
-
-WebhookEvent = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
-FINAL_EVENTS: tuple[WebhookEvent, ...] = ("completed", "failed", "cancelled")
+from workers.jobs.status import FINAL_STATUSES, StatusName
 
 # OpenAI's rule for metadata: 16 pairs, keys of 64 and values of 512 characters.
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -16,12 +14,12 @@ Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
 
 
 class Webhook(BaseModel):
-    """Where to tell about a job, and of which of its events."""
+    """The URL that receives events of a job, and the events that it receives."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(min_length=1, max_length=2048)
-    events: tuple[WebhookEvent, ...] = Field(FINAL_EVENTS, min_length=1)
+    events: tuple[StatusName, ...] = Field(tuple(status.value for status in FINAL_STATUSES), min_length=1)
 
 
 class JobOptions(BaseModel):
@@ -35,5 +33,5 @@ class JobOptions(BaseModel):
     deadline: float | None = None
     metadata: Metadata | None = None
     webhook: Webhook | None = None
-    # Of the request that submitted it, so that log lines of API and worker can be put together.
+    # The id of the HTTP request that submitted the job, so that log lines of API and worker can be matched.
     request_id: str | None = None

@@ -1,6 +1,6 @@
-"""How many requests an API key may send in a minute, counted in Redis over all API processes.
+"""The rate limit of API keys: requests a minute, counted in Redis over all API processes.
 
-The counting is the library ``limits``: a sliding window from two counters, each with a time to live.
+The library ``limits`` counts them: a sliding window made of two counters, each with a time to live.
 """
 
 import math
@@ -19,11 +19,11 @@ _LONGEST_WAIT_S = 60
 
 
 class RequestRates:
-    """The counts of all owners."""
+    """The request counts of all owners."""
 
     def __init__(self, redis_settings: RedisSettings) -> None:
         self._redis = connect_async(redis_settings)
-        # Our connections, which give up soon; the address is theirs.
+        # The storage uses our connections, which give up soon, and ignores the address.
         storage = RedisStorage(
             "async+redis://",
             implementation="redispy",
@@ -33,7 +33,7 @@ class RequestRates:
         self._windows = SlidingWindowCounterRateLimiter(storage)
 
     async def count(self, owner: str, per_minute: int) -> None:
-        """Count a request. Raises RateLimited when it is one too many, ServiceUnavailable without Redis."""
+        """Count a request. Raises RateLimited above the limit, ServiceUnavailable when Redis cannot be reached."""
         rate = RateLimitItemPerMinute(per_minute)
         with redis_errors():
             if await self._windows.hit(rate, owner):

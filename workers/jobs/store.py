@@ -1,10 +1,11 @@
-"""The job store as the API sees it: submit, look up, cancel, fetch. Asynchronous; the worker's side is claims.py.
+"""The job store as the API uses it: submit, look up, cancel, fetch. Asynchronous; the worker's side is claims.py.
 
-Whoever asks for a job gives its owner: another owner's job does not exist for him.
+Look-ups take the owner who asks: another owner's job is answered with JobNotFound.
 """
 
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,23 +21,29 @@ from graphs.errors import (
     StoreFull,
 )
 from graphs.requests.request import ResolvedRequest
-from workers.jobs.job import Job, Status, cost_of, job_from_hash, new_job_id
+from workers.jobs.job import Job, cost_of, job_from_hash, new_job_id
 from workers.jobs.job_options import JobOptions
 from workers.jobs.observe.presence import WorkerPresence, live_workers
 from workers.jobs.queue_bounds import Bound, QueueBounds, queue_bounds
 from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect_async, redis_errors
-from workers.jobs.redis.layout import LAYOUT_SCRIPT, accept_layout, layout_arguments, layout_keys
-from workers.jobs.redis.scripts import script, script_arguments, script_keys
+from workers.jobs.redis.layout import check_layout_async
+from workers.jobs.redis.script import ScriptCall, flat
+from workers.jobs.redis.scripts import CANCEL, ERASE, SUBMIT, WAITERS
+from workers.jobs.status import Status
+
+_LONGEST_WAIT_S = 60
+# Enough jobs for an average cost.
+_COSTS_READ = 20
 
 
 @dataclass(frozen=True)
 class Idempotency:
     """What makes a request the same as an earlier one.
 
-    ``key`` tells requests apart and is remembered for ``ttl_s`` seconds; ``digest`` is that of the whole request, and
-    must be the same again. ``join`` says whether an earlier job is joined: 'always', only while it 'live's (or has its
-    pictures), or 'never'.
+    ``key`` identifies the request and is remembered for ``ttl_s`` seconds; ``digest`` is that of the whole request, and
+    must be equal. ``join`` says when an earlier job is joined: 'always', 'live' (only while it waits, runs or is
+    completed), or 'never'.
     """
 
     key: str = ""
@@ -47,7 +54,10 @@ class Idempotency:
 
 @dataclass(frozen=True)
 class Submission:
-    """A request on its way into the queue. ``start_by`` (unix seconds): after that nobody waits for it any more."""
+    """A resolved request with its input images (PNG, empty for none) and options, as the store takes it.
+
+    ``job_id`` is the client's own choice, if any. After ``start_by`` (unix seconds) no client waits for the job.
+    """
 
     request: ResolvedRequest
     options: JobOptions = field(default_factory=JobOptions)
@@ -64,33 +74,31 @@ class JobStore:
     def __init__(self, redis_settings: RedisSettings, jobs: JobSettings) -> None:
         self._jobs = jobs
         self._redis = connect_async(redis_settings)
-        self._layout = self._redis.register_script(LAYOUT_SCRIPT)
-        self._submit = self._redis.register_script(script("submit"))
-        self._cancel = self._redis.register_script(script("cancel"))
-        self._erase = self._redis.register_script(script("erase"))
-        self._waiters = self._redis.register_script(script("waiters"))
+        self._submit = self._redis.register_script(SUBMIT.source)
+        self._cancel = self._redis.register_script(CANCEL.source)
+        self._erase = self._redis.register_script(ERASE.source)
+        self._waiters = self._redis.register_script(WAITERS.source)
 
     async def submit(self, submission: Submission) -> tuple[Job, bool]:
-        """Store a new job as queued. Returns it, and whether it is new: the same request joins its earlier job.
+        """Store a new job as queued. Returns it, and whether it is new: an equal request joins its earlier job.
 
-        Raises QueueFull, StoreFull, RequestTooLarge for one that fits no queue, or IdempotencyConflict when the key or
-        the id belongs to another request.
+        Raises QueueFull, StoreFull, RequestTooLarge for a request that fits no queue, or IdempotencyConflict when the
+        key or the id belongs to another request.
         """
         job_id = submission.job_id or new_job_id()
+        call = self._submit_call(job_id, submission)
         with redis_errors():
-            outcome, found = await self._submit(
-                keys=self._submit_keys(submission), args=self._submit_arguments(job_id, submission)
-            )
-        if outcome == b"full":
-            raise await self._refusal(submission, found.decode())
-        if outcome == b"conflict":
+            outcome, found = (part.decode() for part in await self._submit(**call))
+        if outcome == "full":
+            raise await self._refusal(submission, found)
+        if outcome == "conflict":
             raise IdempotencyConflict("This idempotency key or job id came with another request before; use a new one.")
-        # A fresh id that is known already: redis-py sent the command twice, because the first answer was lost.
-        is_new = outcome == b"queued" or (submission.job_id is None and found.decode() == job_id)
-        return await self.get(found.decode(), submission.options.owner), is_new
+        # A fresh id that is already known: redis-py sent the command twice, because the first reply was lost.
+        is_new = outcome == "queued" or (submission.job_id is None and found == job_id)
+        return await self.get(found, submission.options.owner), is_new
 
     async def get(self, job_id: str, owner: str | None) -> Job:
-        """Return a job; ``owner`` None asks for anybody's. Raises JobNotFound."""
+        """Return a job; ``owner`` None finds a job of any owner. Raises JobNotFound."""
         with redis_errors():
             stored = await self._redis.hgetall(keys.job(job_id))
         job = job_from_hash(job_id, stored) if b"request" in stored else None
@@ -99,7 +107,7 @@ class JobStore:
         return job
 
     async def status(self, job_id: str) -> Status:
-        """Return how a job stands, and nothing else of it. Raises JobNotFound."""
+        """Return the status of a job and read nothing else of it. Raises JobNotFound."""
         with redis_errors():
             status = await self._redis.hget(keys.job(job_id), "status")
         if status is None:
@@ -107,133 +115,132 @@ class JobStore:
         return Status(status.decode())
 
     async def artifacts(self, job: Job) -> list[bytes]:
-        """Return a completed job's encoded pictures. Raises ArtifactExpired."""
+        """Return the artifacts of a completed job. Raises ArtifactExpired."""
         with redis_errors():
             found = await self._redis.mget([keys.artifact(job.id, index) for index in range(job.artifacts)])
-        if not found or any(picture is None for picture in found):
+        artifacts = [artifact for artifact in found if artifact is not None]
+        if not artifacts or len(artifacts) < len(found):
             raise ArtifactExpired(f"The pictures of {job.id} were kept for {self._jobs.result_ttl_s} s and are gone.")
-        return list(found)
+        return artifacts
 
     async def cancel(self, job: Job) -> Job:
         """Cancel a job: at once while it waits, at its next step while it runs; no effect once it has ended."""
         with redis_errors():
-            await self._cancel(keys=script_keys(job.request.graph), args=script_arguments(self._jobs, job.id))
+            await self._cancel(**CANCEL.of(job.request.graph, self._jobs, job_id=job.id))
         return await self.get(job.id, None)
 
     async def erase(self, job: Job) -> None:
-        """Cancel a job and take away everything that is known of it."""
-        pictures = [keys.artifact(job.id, index) for index in range(job.request.num_images_per_prompt)]
+        """Cancel a job and delete everything that is stored of it."""
+        call = ERASE.of(
+            job.request.graph,
+            self._jobs,
+            owner_jobs_key=keys.owner_jobs(job.options.owner),
+            job_id=job.id,
+            artifact_count=job.request.num_images_per_prompt,
+        )
         with redis_errors():
-            await self._erase(
-                keys=script_keys(job.request.graph, [keys.owner_jobs(job.options.owner), *pictures]),
-                args=script_arguments(self._jobs, job.id),
-            )
+            await self._erase(**call)
 
     async def add_waiter(self, job: Job, change: int) -> int:
-        """Count who waits for the job, over all API processes; every submission counts as one that does.
+        """Change the number of clients that wait for the job, over all API processes; each submission counts as one.
 
-        ``change`` is -1 for one who left, 0 to ask. Returns how many do now.
+        ``change`` is -1 for a client that left, 0 to read the number. Returns the new number.
         """
         with redis_errors():
-            return int(
-                await self._waiters(
-                    keys=script_keys(job.request.graph), args=script_arguments(self._jobs, job.id, change)
-                )
-            )
+            return int(await self._waiters(**WAITERS.of(job.request.graph, self._jobs, job_id=job.id, change=change)))
 
     async def workers(self) -> list[WorkerPresence]:
-        """Return the workers that gave a sign of life lately."""
+        """Return the workers whose last heartbeat is recent."""
         with redis_errors():
             return live_workers(await self._redis.hgetall(keys.WORKERS), (await self._redis.time())[0])
 
     async def check_layout(self) -> None:
         """Compare the layout's version in Redis. Raises ServiceUnavailable when this process may not go on."""
-        with redis_errors():
-            answer = await self._layout(keys=layout_keys(), args=layout_arguments())
         try:
-            accept_layout(answer)
+            await check_layout_async(self._redis)
         except ConfigurationError as error:
             raise ServiceUnavailable(error.message) from error
 
     async def signing_key(self) -> str:
-        """Return the key that all API processes on this Redis sign URLs with, made at its first use."""
+        """Return the key with which all API processes on this Redis sign URLs; the first call creates it."""
         with redis_errors():
             await self._redis.set(keys.SIGNING_KEY, secrets.token_hex(32), nx=True)
-            key: bytes = await self._redis.get(keys.SIGNING_KEY)
+            key = await self._redis.get(keys.SIGNING_KEY)
+        if key is None:
+            raise ServiceUnavailable("The job store (Redis) lost the key that signs URLs just now.")
         return key.decode()
 
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
 
-    def _submit_keys(self, submission: Submission) -> list[str]:
-        graph, owner = submission.request.graph, submission.options.owner
-        more = [
-            keys.SEQUENCE,
-            keys.owner_jobs(owner),
-            keys.fairness(graph),
-            keys.idempotency(owner, submission.idempotency.key),
-        ]
-        return script_keys(graph, more)
-
-    def _submit_arguments(self, job_id: str, submission: Submission) -> list[object]:
-        options, once, request = submission.options, submission.idempotency, submission.request
-        fields: list[object] = ["request", request.model_dump_json(exclude_defaults=True)]
-        fields += ["options", options.model_dump_json(exclude_defaults=True)]
-        if options.deadline is not None:
-            fields += ["deadline", options.deadline]
-        fields += _webhook_fields(options, request.model)
+    def _submit_call(self, job_id: str, submission: Submission) -> ScriptCall:
+        request, options, idempotency = submission.request, submission.options, submission.idempotency
         bounds = queue_bounds(self._jobs, options.owner)
-        return script_arguments(
+        fields = _record_fields(submission)
+        return SUBMIT.of(
+            request.graph,
             self._jobs,
-            job_id,
-            bounds.jobs,
-            submission.image,
-            submission.mask,
-            options.owner,
-            options.priority.rank,
-            cost_of(request),
-            once.digest,
-            once.ttl_s,
-            once.join,
-            "" if submission.start_by is None else submission.start_by,
-            _size_bytes(submission, fields, bounds),
-            bounds.bytes,
-            bounds.owner_jobs,
-            bounds.owner_bytes,
-            *fields,
+            fairness_key=keys.fairness(request.graph),
+            owner_jobs_key=keys.owner_jobs(options.owner),
+            idempotency_key=keys.idempotency(options.owner, idempotency.key),
+            job_id=job_id,
+            owner=options.owner,
+            image=submission.image,
+            mask=submission.mask,
+            priority_rank=options.priority.rank,
+            cost=cost_of(request),
+            size_bytes=_size_bytes(submission, fields, bounds),
+            start_by="" if submission.start_by is None else str(submission.start_by),
+            digest=idempotency.digest,
+            join=idempotency.join,
+            idempotency_ttl_s=idempotency.ttl_s,
+            max_queued=bounds.jobs,
+            max_queued_bytes=bounds.bytes,
+            max_owner_queued=bounds.owner_jobs,
+            max_owner_bytes=bounds.owner_bytes,
+            fields=flat(fields),
         )
 
-    async def _refusal(self, submission: Submission, reason: "Bound | Literal['memory']") -> QueueFull | StoreFull:
-        """The refusal, with when to come back: about when an eighth of what waits is done, at most a minute."""
+    async def _refusal(self, submission: Submission, reason: str) -> QueueFull | StoreFull:
+        """Return the refusal. Its ``Retry-After`` is about the time of an eighth of the queue, at most a minute."""
         if reason == "memory":
             return StoreFull()
         graph = submission.request.graph
         with redis_errors():
             pace = float(await self._redis.get(keys.pace(graph)) or 1.0)
-            ahead = await self._redis.zrange(
-                keys.queued(graph), 0, int(await self._redis.zcard(keys.queued(graph))) // 8
-            )
-            costs = [float(await self._redis.hget(keys.job(raw.decode()), "cost") or 0.0) for raw in ahead[:20]]
+            queued = await self._redis.zcard(keys.queued(graph))
+            ahead = await self._redis.zrange(keys.queued(graph), 0, queued // 8)
+            costs = [
+                float(await self._redis.hget(keys.job(raw.decode()), "cost") or 0.0) for raw in ahead[:_COSTS_READ]
+            ]
         seconds = pace * sum(costs) / max(1, len(costs)) * len(ahead)
-        sentence = queue_bounds(self._jobs, submission.options.owner).sentence(reason, graph)
-        return QueueFull(sentence, retry_after_s=int(min(60, max(1, seconds))))
+        sentence = queue_bounds(self._jobs, submission.options.owner).sentence(Bound(reason), graph)
+        return QueueFull(sentence, retry_after_s=int(min(_LONGEST_WAIT_S, max(1, seconds))))
 
 
-def _size_bytes(submission: Submission, fields: list[object], bounds: QueueBounds) -> int:
-    """Return how much of the queue a submission takes. Raises RequestTooLarge when it would never fit."""
-    size_bytes = len(submission.image) + len(submission.mask) + sum(len(str(value).encode()) for value in fields)
+def _record_fields(submission: Submission) -> dict[str, str]:
+    """Return the fields of a record that its submission decides; a script needs no others to write a delivery."""
+    request, options = submission.request, submission.options
+    fields = {
+        "request": request.model_dump_json(exclude_defaults=True),
+        "options": options.model_dump_json(exclude_defaults=True),
+    }
+    if options.deadline is not None:
+        fields["deadline"] = str(options.deadline)
+    if options.webhook is not None:
+        fields["webhook_url"] = options.webhook.url
+        fields["webhook_events"] = " ".join(options.webhook.events)
+        fields["webhook_data"] = json.dumps({"model": request.model, "metadata": options.metadata})
+    return fields
+
+
+def _size_bytes(submission: Submission, fields: Mapping[str, str], bounds: QueueBounds) -> int:
+    """Return how many bytes of the queue a submission takes. Raises RequestTooLarge when it would never fit."""
+    size_bytes = len(submission.image) + len(submission.mask)
+    size_bytes += sum(len(text.encode()) for text in flat(fields))
     if size_bytes > bounds.largest_job_bytes:
         raise RequestTooLarge(
             f"With its pictures as PNG the request has {size_bytes} bytes; this queue takes {bounds.largest_job_bytes}."
         )
     return size_bytes
-
-
-def _webhook_fields(options: JobOptions, model: str) -> list[object]:
-    """Return what a script needs to write a delivery by itself."""
-    if options.webhook is None:
-        return []
-    data = json.dumps({"model": model, "metadata": options.metadata})
-    events = " ".join(options.webhook.events)
-    return ["webhook_url", options.webhook.url, "webhook_events", events, "webhook_data", data]

@@ -13,6 +13,7 @@ from workers.engine.protocol import Engine, Generated, GenerationCancelled, Inpu
 from workers.jobs.claims import Claim, Claims, Preview
 from workers.jobs.job import JobError, overdue_error
 from workers.jobs.observe.metrics import stages_measured
+from workers.jobs.status import ClaimState
 from workers.process.adapter_sync import AdapterSync
 from workers.process.shared_memory import ChildCommand
 
@@ -169,16 +170,16 @@ class Runner:
         self._check_command()
         log.debug("step %d of %d", step.number, step.total)
         try:
-            answer = self._claims.progress(claim, step.number, step.total, self._preview(claim, step))
+            state = self._claims.progress(claim, step.number, step.total, self._preview(claim, step))
         except ServiceUnavailable as error:
             # The job continues: its claim is checked again when its images are stored.
             log.warning("%s: step %d not recorded: %s", claim.job.id, step.number, error)
-            answer = "go on"
-        if answer == "lost":
+            state = ClaimState.GO_ON
+        if state is ClaimState.LOST:
             raise ClaimLost
-        if answer != "cancel" and time.monotonic() >= self._ends_at:
+        if state is not ClaimState.CANCEL and time.monotonic() >= self._ends_at:
             raise TimeLimitReached
-        return answer == "cancel"
+        return state is ClaimState.CANCEL
 
     def _check_command(self) -> None:
         if self._reporter.command() is ChildCommand.HAND_BACK:

@@ -11,11 +11,12 @@ from graphs.families.family import Operation
 from graphs.requests.request import ResolvedRequest
 from workers.jobs.claims import Claim, Claims
 from workers.jobs.events import JobEvent, JobEvents
-from workers.jobs.job import Job, JobError, Status
+from workers.jobs.job import Job, JobError
 from workers.jobs.observe.metrics import MetricsView, Snapshot
 from workers.jobs.observe.queue_view import QueueEstimate, QueueView
 from workers.jobs.recovery import Recovery
 from workers.jobs.redis import keys
+from workers.jobs.status import Status
 from workers.jobs.store import JobStore, Submission
 
 T = TypeVar("T")

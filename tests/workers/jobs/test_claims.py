@@ -26,8 +26,9 @@ from tests.workers.jobs.jobs_support import (
     waiting,
 )
 from workers.jobs.claims import Claim, Claims
-from workers.jobs.job import TRANSITIONS, Job, JobError, Status
+from workers.jobs.job import Job, JobError
 from workers.jobs.redis import keys
+from workers.jobs.status import TRANSITIONS, Status
 from workers.jobs.store import Submission
 
 FINAL = [status for status in Status if status.is_final]

@@ -19,8 +19,9 @@ from tests.workers.jobs.jobs_support import (
 )
 from workers.jobs.claims import Preview
 from workers.jobs.events import EventReader, JobEvent, JobEvents
-from workers.jobs.job import Job, Status
+from workers.jobs.job import Job
 from workers.jobs.redis import keys
+from workers.jobs.status import Status
 from workers.jobs.store import JobStore
 
 ALL = ["queued", "in_progress", "progress", "progress", "preview", "completed"]
@@ -72,8 +73,8 @@ def test_events_say_what_happened(redis_settings: RedisSettings) -> None:
     assert (queued.values, started.values, completed.values) == ({"queue_position": 0}, {"attempt": 1}, {})
     assert first.values == {"step": 1, "total_steps": 2}
     assert preview.values == {"image_index": 0, "partial_image_index": 0}
-    assert preview.picture == b"\x00half"
-    assert {event.picture for event in (queued, started, first, completed)} == {None}
+    assert preview.preview == b"\x00half"
+    assert {event.preview for event in (queued, started, first, completed)} == {None}
 
 
 def test_a_requeued_jobs_story_goes_on(settled_redis: RedisSettings) -> None:

@@ -32,8 +32,9 @@ from tests.workers.process.runner_support import make_runner
 from tests.workers.process.worker_process import WorkerProcess, running_worker
 from workers.engine.simulated import SimulatedEngine
 from workers.jobs.claims import Preview
-from workers.jobs.job import Job, JobError, Status
+from workers.jobs.job import Job, JobError
 from workers.jobs.observe.presence import WorkerPresence
+from workers.jobs.status import Status
 from workers.jobs.store import Idempotency, Submission
 
 _MAX_MEMORY = 32 * 2**20

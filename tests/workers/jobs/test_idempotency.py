@@ -18,9 +18,10 @@ from tests.workers.jobs.jobs_support import (
     put_in,
     waiting,
 )
-from workers.jobs.job import Job, Status
+from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions
 from workers.jobs.redis import keys
+from workers.jobs.status import Status
 from workers.jobs.store import Idempotency, Submission
 
 KEYED = Idempotency("key:mine", "digest", 100, "always")

@@ -4,8 +4,9 @@ import pytest
 
 from config.settings import RedisSettings
 from tests.workers.jobs.jobs_support import a_request, look, submit
-from workers.jobs.job import TRANSITIONS, Job, Status, cost_of, job_from_hash, new_job_id
+from workers.jobs.job import Job, cost_of, job_from_hash, new_job_id
 from workers.jobs.job_options import JobOptions
+from workers.jobs.status import TRANSITIONS, Status
 
 FINAL = {Status.COMPLETED, Status.FAILED, Status.CANCELLED}
 

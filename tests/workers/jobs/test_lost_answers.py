@@ -21,9 +21,10 @@ from tests.workers.jobs.jobs_support import (
     waiting,
 )
 from workers.jobs.claims import Claim
-from workers.jobs.job import Job, Status
+from workers.jobs.job import Job
 from workers.jobs.redis import keys
-from workers.jobs.redis.scripts import script_arguments, script_keys
+from workers.jobs.redis.scripts import CLAIM
+from workers.jobs.status import Status
 from workers.jobs.store import Idempotency, JobStore, Submission
 
 T = TypeVar("T")
@@ -130,7 +131,8 @@ def test_a_claim_that_was_lost_meanwhile_is_not_given_again(settled_redis: Redis
     """Between the answer that was lost and the next try, its lease ran out."""
     job = submit(settled_redis)
     claims = claims_of(settled_redis)
-    asked = {"keys": script_keys(GRAPH, [keys.fairness(GRAPH)]), "args": script_arguments(JOBS, "one", 6000, 3, "n")}
+    limits = {"lease_ms": 6000, "max_attempts": 3}
+    asked = CLAIM.of(GRAPH, JOBS, fairness_key=keys.fairness(GRAPH), worker="one", nonce="n", **limits)
     first = claims._claim(**asked)
     assert claims._claim(**asked) == first
     upkeep = Upkeep(settled_redis)

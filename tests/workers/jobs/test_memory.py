@@ -25,16 +25,17 @@ from tests.workers.jobs.jobs_support import (
 from tests.workers.webhooks.webhook_support import job_with_webhook
 from workers.jobs.broker import make_celery, wake_worker
 from workers.jobs.claims import Preview
-from workers.jobs.job import JobError, Status
+from workers.jobs.job import JobError
 from workers.jobs.observe.presence import WorkerPresence
-from workers.jobs.queue_bounds import kept_memory_bytes, queue_memory_bytes
+from workers.jobs.queue_bounds import ended_memory_bytes, queue_memory_bytes
 from workers.jobs.redis import keys
 from workers.jobs.request_rates import RequestRates
+from workers.jobs.status import Status
 from workers.jobs.store import Idempotency, Submission
 
 # What stays without a time to live: one of each, or one for each graph; all of a bounded size.
 LASTING = re.compile(
-    r"imagegen:(sequence|signing-key|events|workers|deliveries)"
+    r"imagegen:(layout|sequence|signing-key|events|workers|deliveries)"
     r"|imagegen:(fairness|pace|queued|running|backlog|waiting|metrics|crashes):demo"
     r"|imagegen\.demo|_kombu\.binding\..*"
 )
@@ -100,8 +101,8 @@ def test_what_ended_stays_below_its_bound(own: RedisSettings) -> None:
         claims.complete(claim, [picture], {"generate": 1.0})
         assert look(own, job).status is Status.COMPLETED
     grown = _used(own) - before
-    bound = kept_memory_bytes(
-        _SMALL, jobs_per_s=jobs / _SMALL.result_ttl_s, steps=steps, picture_bytes=2 * len(picture), request_bytes=500
+    bound = ended_memory_bytes(
+        _SMALL, jobs_per_s=jobs / _SMALL.result_ttl_s, steps=steps, artifact_bytes=2 * len(picture), request_bytes=500
     )
     assert jobs * 2 * len(picture) < grown < bound
 
@@ -147,6 +148,7 @@ def test_everything_has_a_time_to_live_or_is_one_of_a_few(own: RedisSettings) ->
     cancel(own, job_with_webhook(own, "http://127.0.0.1:1/"))
     upkeep.heartbeat(WorkerPresence("w", GRAPH, "CPU", ready=True, operations=(), seen_at=0.0))
     on_store(own, lambda store: store.signing_key())
+    on_store(own, lambda store: store.check_layout())
     asyncio.run(_count_requests(own))
     with client(own) as behind:
         lasting = sorted(str(key) for key in behind.scan_iter() if behind.ttl(key) == -1)

@@ -24,10 +24,11 @@ from tests.workers.jobs.jobs_support import (
     waiting,
 )
 from workers.jobs.broker import make_celery, wake_worker
-from workers.jobs.job import Job, JobError, Status
+from workers.jobs.job import Job, JobError
 from workers.jobs.observe.presence import ALIVE_S, WorkerPresence
 from workers.jobs.recovery import Recovery
 from workers.jobs.redis import keys
+from workers.jobs.status import Status
 
 PRESENCE = WorkerPresence("w1", GRAPH, "CPU", ready=True, operations=("generation",), seen_at=0.0)
 

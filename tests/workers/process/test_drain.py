@@ -22,7 +22,7 @@ from tests.workers.jobs.jobs_support import (
     waiting,
 )
 from tests.workers.process.runner_support import TinyEngine, make_runner
-from workers.jobs.job import Status
+from workers.jobs.status import Status
 from workers.process import drain as drain_module
 from workers.process.drain import WorkerDrain
 from workers.process.shared_memory import ChildCommand, ChildCommands, SharedMemory

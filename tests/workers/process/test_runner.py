@@ -13,8 +13,9 @@ from tests.workers.jobs.jobs_support import a_request, cancel, claims_of, erase,
 from tests.workers.process.runner_support import TinyEngine, make_runner
 from workers.engine.protocol import Engine
 from workers.engine.simulated import SimulatedEngine
-from workers.jobs.job import Job, JobError, Status
+from workers.jobs.job import Job, JobError
 from workers.jobs.job_options import JobOptions
+from workers.jobs.status import Status
 from workers.jobs.store import Submission
 from workers.process.shared_memory import ChildCommand
 
@@ -96,8 +97,8 @@ def test_previews_are_evenly_spaced_and_never_the_last_step(
     for event in events:
         step = event.values["step"] if event.kind == "progress" else step
         if event.kind == "preview":
-            assert event.picture is not None
-            assert event.picture.startswith(b"\x89PNG")
+            assert event.preview is not None
+            assert event.preview.startswith(b"\x89PNG")
             found.append((step, event.values["partial_image_index"]))
     assert found == list(zip(at, range(len(at)), strict=True))
 

@@ -23,9 +23,10 @@ from tests.workers.jobs.jobs_support import (
     waiting,
 )
 from tests.workers.process.worker_process import WorkerProcess, running_worker
-from workers.jobs.job import Job, JobError, Status
+from workers.jobs.job import Job, JobError
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.redis import keys
+from workers.jobs.status import Status
 from workers.process.drain import WorkerDrain
 from workers.process.shared_memory import RunningJob, SharedMemory
 from workers.process.supervision import PoolView, Supervision

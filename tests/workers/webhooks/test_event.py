@@ -18,8 +18,8 @@ from tests.workers.webhooks.webhook_support import (
     receiving,
     unwrap,
 )
-from workers.jobs.job import Status
 from workers.jobs.redis import keys
+from workers.jobs.status import Status
 from workers.webhooks.delivery import signature_headers
 
 

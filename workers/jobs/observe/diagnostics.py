@@ -1,4 +1,4 @@
-"""What `imagegen doctor` wants to know of Redis and of whoever works on its queues: a look, without judgement."""
+"""The state of Redis, workers and queues that `imagegen doctor` checks; the checks themselves are in cli/checks."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -9,18 +9,19 @@ import redis
 from config.settings import RedisSettings
 from workers.jobs.observe.presence import WorkerPresence, live_workers
 from workers.jobs.redis import keys
-from workers.jobs.redis.connection import Client, connect, redis_errors
+from workers.jobs.redis.clients import Client
+from workers.jobs.redis.connection import connect, redis_errors
 
 _DELIVERED_WITHIN_S = 120
 
 
 @dataclass(frozen=True)
 class RedisFacts:
-    """A server's state. ``save_points``: when it takes snapshots, '' for never, None where it does not say.
+    """The state of a server. ``save_points``: when it takes snapshots, '' for never, None where that is unknown.
 
     ``layout``: the version of the layout of our data, None before the first process has written it.
 
-    ``clock_ahead_s``: how far this machine's clock goes ahead of its own, give or take the way there.
+    ``clock_ahead_s``: how many seconds this machine's clock is ahead of the server's, within half a round trip.
     """
 
     version: str
@@ -38,7 +39,7 @@ class RedisFacts:
 
 @dataclass(frozen=True)
 class GraphFacts:
-    """A graph's queue: how many jobs wait, and how many seconds ago its workers' children died of a job."""
+    """A graph's queue: how many jobs wait, and how many seconds ago a child died while it ran a job."""
 
     queued: int
     crashed_ago_s: Sequence[float]
@@ -46,7 +47,7 @@ class GraphFacts:
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """All that was seen. ``overdue_deliveries``: webhooks that nobody tries to deliver."""
+    """The state at one moment. ``overdue_deliveries``: webhook deliveries that no worker attempts."""
 
     redis: RedisFacts
     workers: Sequence[WorkerPresence]
@@ -55,13 +56,13 @@ class Diagnostics:
 
 
 def read_diagnostics(settings: RedisSettings, graphs: Sequence[str]) -> Diagnostics:
-    """Look at Redis and at these graphs. Raises ServiceUnavailable."""
+    """Return the state of Redis and of these graphs. Raises ServiceUnavailable."""
     client = connect(settings)
     try:
         with redis_errors():
             before = time.time()
             seconds, microseconds = client.time()
-            now = float(seconds) + microseconds / 1e6
+            now = seconds + microseconds / 1e6
             ahead = (before + time.time()) / 2 - now
             return Diagnostics(
                 redis=_redis_facts(client, ahead),
@@ -100,7 +101,7 @@ def _layout(client: Client) -> str | None:
 def _save_points(client: Client) -> str | None:
     try:
         return str(client.config_get("save").get("save", ""))
-    except redis.ResponseError:  # services that run Redis for others do not let their users ask
+    except redis.ResponseError:  # managed Redis services forbid CONFIG
         return None
 
 

@@ -15,33 +15,33 @@ from workers.jobs.observe.presence import WorkerPresence, live_workers
 from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect_async, redis_errors
 
-# From a queue that is empty to a job's longest life: waiting, whole jobs, whole generations.
+# For waiting times, whole jobs and whole generations: from an empty queue to the longest job.
 DURATION_BOUNDS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
-# From a tiny model's encoder to a step of a large one on a CPU.
+# For single stages: from the encoder of a tiny model to a step of a large one on a CPU.
 STAGE_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 STEP = "denoise_step"
-# In the order in which a job goes through them.
+# In the order of a job.
 STAGES = ("prepare", "text_encode", "vae_encode", STEP, "vae_decode", "encode", "store")
-# A worker's ``seconds`` hold more than stages: the sum of the steps, and the whole generation.
+# A worker's ``seconds`` also hold the sum of the steps and the whole generation, which are no stages.
 _NOT_STAGES = ("denoise", "generate")
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """Cumulative counts by upper bound (as Prometheus wants them), and the sum in seconds."""
+    """Cumulative counts by upper bound (the form of Prometheus), and the sum in seconds."""
 
     buckets: list[tuple[str, int]]
     sum_s: float
 
 
 def bound_text(bound_s: float) -> str:
-    """Return a bound as it stands in field names and labels."""
+    """Return a bound as it is written in field names and labels."""
     return f"{bound_s:.6g}"
 
 
 def observation(name: str, bounds_s: tuple[float, ...], values_s: Iterable[float]) -> Counter[str]:
-    """Return what these values add to the histogram ``name``, by field."""
+    """Return the increments of the histogram ``name`` for these values, by field."""
     added: Counter[str] = Counter()
     for value_s in values_s:
         place = bisect_left(bounds_s, value_s)
@@ -51,9 +51,10 @@ def observation(name: str, bounds_s: tuple[float, ...], values_s: Iterable[float
 
 
 def stages_measured(seconds: Mapping[str, float], steps_s: Iterable[float] = ()) -> Counter[str]:
-    """Return what one job's ``seconds`` by stage, and the seconds of each of its steps, add to the graph's metrics.
+    """Return the increments of a graph's metrics for one job, by field.
 
-    A stage that took no time at all was not gone through (there is no VAE encoder in text to image).
+    ``seconds``: by stage; ``steps_s``: of each step. A stage of zero seconds did not run (text to image has no VAE
+    encoder).
     """
     added = observation(f"stage/{STEP}", STAGE_BOUNDS_S, steps_s)
     for stage, value_s in seconds.items():
@@ -65,7 +66,7 @@ def stages_measured(seconds: Mapping[str, float], steps_s: Iterable[float] = ())
 
 
 def histogram(stored: Mapping[str, int], name: str, bounds_s: tuple[float, ...]) -> Histogram:
-    """Read the histogram ``name`` out of a graph's metrics hash."""
+    """Return the histogram ``name`` of a graph's metrics hash."""
     total, buckets = 0, []
     for bound in [*map(bound_text, bounds_s), "inf"]:
         total += stored.get(f"{name}:le:{bound}", 0)
@@ -84,7 +85,7 @@ _PER_GRAPH = 4
 
 @dataclass(frozen=True)
 class GraphFigures:
-    """A graph's queue at this moment, and all that was counted of its jobs (``workers/jobs/observe/metrics.py``)."""
+    """A graph's queue at one moment, and the counts of its metrics hash."""
 
     queued: int
     running: int
@@ -94,7 +95,7 @@ class GraphFigures:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All figures of one moment. ``max_memory_bytes`` is 0 where Redis has no limit."""
+    """The metrics of one moment. ``max_memory_bytes`` is 0 where Redis has no limit."""
 
     graphs: Mapping[str, GraphFigures]
     workers: Sequence[WorkerPresence]
@@ -104,13 +105,13 @@ class Snapshot:
 
 
 class MetricsView:
-    """Reads the figures."""
+    """Reads the metrics in one round trip, whose cost does not depend on the length of the queues."""
 
     def __init__(self, redis_settings: RedisSettings) -> None:
         self._redis = connect_async(redis_settings)
 
     async def read(self, graphs: Sequence[str]) -> Snapshot:
-        """Return the figures of these graphs. Raises ServiceUnavailable."""
+        """Return the metrics of these graphs. Raises ServiceUnavailable."""
         with redis_errors():
             pipeline = self._redis.pipeline(transaction=False)
             for graph in graphs:
@@ -140,7 +141,7 @@ class MetricsView:
 
 def _figures(part: list[object], now: float) -> GraphFigures:
     queued, running, oldest, counts = part
-    assert isinstance(oldest, list) and isinstance(counts, dict)  # noqa: S101 - as Redis answers these commands
+    assert isinstance(oldest, list) and isinstance(counts, dict)  # noqa: S101 - the types of these replies
     submitted_at = oldest[0][1] if oldest else now
     return GraphFigures(
         queued=int(str(queued)),

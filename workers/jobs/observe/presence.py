@@ -1,4 +1,4 @@
-"""Workers' signs of life: what each process publishes about itself, and who counts as alive."""
+"""The heartbeats of workers: what each process publishes about itself, and which ones count as alive."""
 
 import json
 import time
@@ -13,7 +13,7 @@ ALIVE_S = 15.0
 
 @dataclass(frozen=True)
 class WorkerPresence:
-    """A worker's last heartbeat. ``seen_at`` is unix seconds of Redis's clock; ``error`` why it could not load."""
+    """A worker's last heartbeat. ``seen_at``: unix seconds of Redis's clock; ``error``: why it could not load."""
 
     name: str
     graph: str
@@ -22,11 +22,11 @@ class WorkerPresence:
     operations: tuple[str, ...]
     seen_at: float
     error: str | None = None
-    # Unix seconds of its machine's clock, at about the moment of ``seen_at``; 0 where it does not say.
+    # Unix seconds of its machine's clock, at about the moment of ``seen_at``; 0 where it is unknown.
     clock: float = 0.0
 
     def can(self, operation: Operation) -> bool:
-        """Tell whether this worker's model has a pipeline for the operation."""
+        """Return whether this worker's model has a pipeline for the operation."""
         return operation.value in self.operations
 
     def to_json(self) -> str:
@@ -35,23 +35,23 @@ class WorkerPresence:
 
     @property
     def clock_ahead_s(self) -> float:
-        """How far its machine's clock goes ahead of Redis's."""
+        """How many seconds its machine's clock is ahead of Redis's."""
         return self.clock - self.seen_at if self.clock else 0.0
 
 
 def live_workers(stored: Mapping[bytes, bytes], now: float) -> list[WorkerPresence]:
-    """Read the heartbeats that are fresh; ``now`` is unix seconds of Redis's clock."""
+    """Return the workers with a recent heartbeat, by name; ``now`` is unix seconds of Redis's clock."""
     beats = (json.loads(value) for value in stored.values())
     found = [_presence(beat) for beat in beats]
     return sorted((w for w in found if now - w.seen_at < ALIVE_S), key=lambda w: w.name)
 
 
 def _presence(beat: Mapping[str, Any]) -> WorkerPresence:
-    """What a worker of a newer version tells beyond this is passed over: versions run side by side for a while."""
+    """Return the heartbeat without unknown fields: workers of a newer release may publish more."""
     known = {field.name: beat[field.name] for field in fields(WorkerPresence) if field.name in beat}
     return WorkerPresence(**{**known, "operations": tuple(beat["operations"])})
 
 
 def stale_names(stored: Mapping[bytes, bytes], now: float) -> list[str]:
-    """Return the names whose heartbeat stopped long ago, for whoever tidies up."""
+    """Return the names of workers whose heartbeat stopped a minute ago or more."""
     return [k.decode() for k, v in stored.items() if now - json.loads(v)["seen_at"] > 4 * ALIVE_S]

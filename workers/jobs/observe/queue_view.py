@@ -1,20 +1,24 @@
-"""The queue as clients want to see it: pages of their jobs, places, and about how long it takes."""
+"""The queue as clients see it: pages of their jobs, places, and the estimated time to the end."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from config.settings import RedisSettings
-from workers.jobs.job import Job, Status, job_from_hash, status_shown
+from workers.jobs.job import Job, job_from_hash, status_shown
 from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect_async, redis_errors
+from workers.jobs.status import Status
 
 _CHUNK = 50
 
 
 @dataclass(frozen=True)
 class QueueEstimate:
-    """``queue_position``: how many jobs go first (0 = next), None unless it waits. ``eta_s``: seconds to its end."""
+    """A job's place and time. ``queue_position``: how many jobs are before it, None unless it waits.
+
+    ``eta_s``: estimated seconds to its end, None where unknown.
+    """
 
     queue_position: int | None
     eta_s: float | None
@@ -22,7 +26,7 @@ class QueueEstimate:
 
 @dataclass(frozen=True)
 class Page:
-    """Some of an owner's jobs, and whether more follow."""
+    """A page of an owner's jobs, and whether more follow."""
 
     jobs: list[Job]
     has_more: bool
@@ -35,10 +39,10 @@ class QueueView:
         self._redis = connect_async(redis_settings)
 
     async def estimate(self, job: Job, workers: int) -> QueueEstimate:
-        """Return a job's place and about when it will have ended, with so many ready workers on its graph.
+        """Return a job's place and the estimated time to its end, with so many ready workers on its graph.
 
-        The estimate is the work ahead of it (steps times megapixels) shared by the workers, and its own, at the
-        measured pace of the last jobs; None before the first job of a graph has told the pace.
+        The time is the cost (steps times megapixels) of the jobs before it, shared by the workers, and its own, at the
+        pace of the last jobs; None before the first job of a graph has ended.
         """
         if job.status.is_final:
             return QueueEstimate(None, None)
@@ -49,16 +53,15 @@ class QueueView:
             ahead = await self._redis.zrange(keys.queued(graph), 0, rank - 1) if rank else []
             running = await self._redis.zrange(keys.running(graph), 0, -1)
             work = await self._work_left([raw for raw in [*ahead, *running] if raw.decode() != job.id])
-        position = None if rank is None else int(rank)
         if pace is None:
-            return QueueEstimate(position, None)
+            return QueueEstimate(rank, None)
         waiting = work / max(1, workers) if job.status is Status.QUEUED else 0.0
-        return QueueEstimate(position, round(float(pace) * (waiting + _left(job.cost, job.step, job.total_steps)), 1))
+        return QueueEstimate(rank, round(float(pace) * (waiting + _left(job.cost, job.step, job.total_steps)), 1))
 
     async def page(self, owner: str, *, after: Job | None, limit: int, newest_first: bool, status: str | None) -> Page:
-        """Return the owner's jobs that follow ``after`` in the order asked for, at most ``limit``.
+        """Return the owner's jobs that follow ``after`` in the given order, at most ``limit``.
 
-        ``status`` is one that clients see, or None for all of them.
+        ``status`` is one of SHOWN_STATUSES, or None for all of them.
         """
         found: list[Job] = []
         now = time.time()
@@ -82,12 +85,12 @@ class QueueView:
         with redis_errors():
             if newest_first:
                 start = "+inf" if edge is None else f"({edge}"
-                return list(await self._redis.zrevrangebyscore(key, start, "-inf", 0, _CHUNK, withscores=True))
+                return await self._redis.zrevrangebyscore(key, start, "-inf", 0, _CHUNK, withscores=True)
             start = "-inf" if edge is None else f"({edge}"
-            return list(await self._redis.zrangebyscore(key, start, "+inf", 0, _CHUNK, withscores=True))
+            return await self._redis.zrangebyscore(key, start, "+inf", 0, _CHUNK, withscores=True)
 
     async def _jobs(self, raws: Sequence[tuple[bytes, float]]) -> list[tuple[Job | None, int]]:
-        """Read the records; None where one has expired."""
+        """Return the jobs with their sequence numbers; None for a record that has expired."""
         with redis_errors():
             pipeline = self._redis.pipeline(transaction=False)
             for raw, _ in raws:
@@ -101,7 +104,7 @@ class QueueView:
     async def _work_left(self, raws: Sequence[bytes]) -> float:
         pipeline = self._redis.pipeline(transaction=False)
         for raw in raws:
-            pipeline.hmget(keys.job(raw.decode()), "cost", "step", "total_steps")
+            pipeline.hmget(keys.job(raw.decode()), ["cost", "step", "total_steps"])
         records = await pipeline.execute() if raws else []
         return sum(_left(*(None if value is None else float(value) for value in record)) for record in records)
 

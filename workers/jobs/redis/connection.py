@@ -1,4 +1,4 @@
-"""Connections to Redis, and the border where redis-py's errors become ours."""
+"""Connections to Redis, and the conversion of redis-py's errors into ours."""
 
 import math
 import re
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 import redis
 import redis.asyncio
@@ -17,17 +17,16 @@ from redis.retry import Retry
 
 from config.settings import RedisSettings
 from graphs.errors import ConfigurationError, ServiceUnavailable, StoreFull
+from workers.jobs.redis.clients import AsyncClient, Client
 from workers.jobs.redis.keys import LAYOUT_VERSION
 
 _RETRIED: list[type[Exception]] = [redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError]
-# All that redis-py raises of its own: a few of its classes stand outside its family.
+# All exceptions of redis-py: a few of its classes do not derive from RedisError.
 _ERRORS = tuple(
     kind for kind in vars(redis.exceptions).values() if isinstance(kind, type) and issubclass(kind, Exception)
 )
-# redis-py types every answer as "bytes or text or number, now or later"; ours are bytes, and checked where read.
-Client = Any
 
-# redis-py's own pool refuses a command when all its connections are taken; these wait for one.
+# redis-py's default pool refuses a command when all its connections are in use; this one waits for a connection.
 _CONNECTIONS = 32
 _CONNECTION_WAIT_S = 30.0
 
@@ -40,13 +39,13 @@ _LOCAL_WAIT = ExponentialBackoff(cap=2.0, base=0.05)
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Turn every error of redis-py into ServiceUnavailable, and that Redis has no room into StoreFull."""
+    """Turn every error of redis-py into ServiceUnavailable, or into StoreFull when Redis has no room."""
     try:
         yield
     except _ERRORS as error:
         if found := _OTHER_LAYOUT.search(str(error)):
             raise ServiceUnavailable(other_layout(found[1])) from error
-        if _FULL in str(error):  # from inside a script, Redis 6.2 says it in the middle of a sentence
+        if _FULL in str(error):  # inside a script, Redis 6.2 has this text in the middle of its message
             raise StoreFull from error
         raise ServiceUnavailable(f"The job store (Redis) cannot be reached: {error}") from error
 
@@ -68,19 +67,19 @@ def redis_url(settings: RedisSettings) -> str:
 
 
 class _Watched:
-    """A connection of the API's that knows a lost Redis from one that is silent, under uvloop as well."""
+    """A connection of the API that distinguishes a closed connection from a silent Redis, also under uvloop."""
 
     pool: "_Pool"
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        """Send a command; redis-py knows a lost connection by OSError, and uvloop says it by RuntimeError."""
+        """Send a command. redis-py expects OSError for a closed connection, but uvloop raises RuntimeError."""
         try:
-            await super().send_packed_command(command, check_health)  # type: ignore[misc]  # what it is mixed into
+            await super().send_packed_command(command, check_health)  # type: ignore[misc]  # of the class that this is mixed into
         except RuntimeError as error:
             raise redis.ConnectionError(f"The connection is closed: {error}") from error
 
     async def read_response(self, *arguments: Any, **options: Any) -> Any:
-        """Read an answer; that none came in time concerns those who wait for a connection, too."""
+        """Read a reply, and record a time-out for the calls that wait for a connection."""
         try:
             return await super().read_response(*arguments, **options)  # type: ignore[misc]
         except redis.TimeoutError:
@@ -92,26 +91,26 @@ _waits_since: ContextVar[float] = ContextVar("when this command began to wait fo
 
 
 class _Pool(redis.asyncio.BlockingConnectionPool):
-    """Who waited for a connection while Redis gave no answer does not ask in turn: it would take as long once more."""
+    """A pool that does not repeat a time-out: a call that waits for a connection fails while Redis is silent."""
 
     was_silent_at = -math.inf
 
     async def get_connection(self, *arguments: Any, **options: Any) -> Any:
-        """Return a connection, as the library does."""
+        """Return a connection, as the base class does."""
         _waits_since.set(time.monotonic())
         return await super().get_connection(*arguments, **options)  # type: ignore[no-untyped-call]  # redis-py has none
 
     async def ensure_connection(self, connection: Any) -> None:
-        """Connect, unless Redis was silent meanwhile; the library gives the connection to the next one then."""
+        """Connect, unless Redis was silent meanwhile; the base class then gives the connection to the next call."""
         if self.was_silent_at > _waits_since.get():
             raise redis.TimeoutError("Timeout: no answer while this waited for a connection")
         await super().ensure_connection(connection)
 
 
-def connect_async(settings: RedisSettings, *, block_s: float = 0) -> Client:
-    """Return a client for the API: it gives up soon. ``block_s`` is how long its blocking reads wait.
+def connect_async(settings: RedisSettings, *, block_s: float = 0) -> AsyncClient:
+    """Return a client for the API, which gives up soon. ``block_s``: how many seconds its blocking reads wait.
 
-    A thousand requests at once share a few connections; each holds one for about a millisecond.
+    A thousand concurrent requests share a few connections; each holds one for about a millisecond.
     """
     pool = _Pool.from_url(
         redis_url(settings),
@@ -120,17 +119,18 @@ def connect_async(settings: RedisSettings, *, block_s: float = 0) -> Client:
         socket_connect_timeout=settings.connect_timeout_s,
         socket_timeout=settings.api_timeout_s + block_s,
         socket_keepalive=True,
-        # A connection that was closed is tried again; a Redis that gives no answer would only take as long again.
+        # A closed connection is opened again; a retry of a time-out would only take as long once more.
         retry=AsyncRetry(_LOCAL_WAIT, 1, supported_errors=(redis.ConnectionError,)),
     )
-    # TCP, TLS or a Unix socket, as the URL says.
+    # The base class is for TCP, TLS or a Unix socket, depending on the URL.
     pool.connection_class = type("Connection", (_Watched, pool.connection_class), {"pool": pool})
-    return redis.asyncio.Redis.from_pool(pool)
+    # Without decode_responses every reply is bytes, which redis-py's types cannot express (clients.py).
+    return cast(AsyncClient, redis.asyncio.Redis.from_pool(pool))
 
 
 def connect(settings: RedisSettings, *, retries: int = 1) -> Client:
-    """Return a client for a worker; ``retries`` bounds how often a command is tried again."""
-    return redis.Redis.from_url(
+    """Return a client for a worker; ``retries``: how often a command is repeated at most."""
+    client = redis.Redis.from_url(
         redis_url(settings),
         socket_connect_timeout=settings.connect_timeout_s,
         socket_timeout=settings.timeout_s,
@@ -138,3 +138,5 @@ def connect(settings: RedisSettings, *, retries: int = 1) -> Client:
         retry=Retry(_LOCAL_WAIT, retries),
         retry_on_error=_RETRIED,
     )
+    # As in connect_async.
+    return cast(Client, client)

@@ -1,8 +1,10 @@
-"""Every Redis key of this service, spelled once.
+"""All Redis keys of this service, and the version of their layout.
 
-A graph's ``queued`` and ``running`` are sorted sets (place in the queue; lease expiry in milliseconds), ``EVENTS`` a
-stream that says which job changed, ``job_events`` a stream with everything that happened to one job. ``DELIVERIES`` is
-a sorted set: webhook deliveries by when they are due, in milliseconds.
+A graph's ``queued`` and ``running`` are sorted sets (scores: place in the queue; end of the lease in milliseconds).
+``EVENTS`` is a stream that names the jobs that changed, ``job_events`` a stream of all events of one job.
+``DELIVERIES`` is a sorted set of webhook deliveries by the time at which they are due, in milliseconds.
+
+Clients reach these keys through ``JobStore`` (store.py), workers through ``Claims`` (claims.py).
 """
 
 from urllib.parse import quote
@@ -15,7 +17,7 @@ LAYOUT_VERSION = 1
 
 ADAPTERS_VERSION = f"{_PREFIX}:adapters-version"
 DELIVERIES = f"{_PREFIX}:deliveries"
-# The library that counts requests adds an owner's id and which window.
+# Prefix: the library that counts requests appends an owner's id and the window.
 REQUEST_RATES = f"{_PREFIX}:rates"
 EVENTS = f"{_PREFIX}:events"
 # String: the version of the layout, which is all of these keys and the fields behind them (redis/layout.py).
@@ -23,12 +25,12 @@ LAYOUT = f"{_PREFIX}:layout"
 SEQUENCE = f"{_PREFIX}:sequence"
 SIGNING_KEY = f"{_PREFIX}:signing-key"
 WORKERS = f"{_PREFIX}:workers"
-# A colon, as no queue of a graph begins like that, whatever the graph is called.
+# List: the Celery queue of webhooks. The queue of a graph never begins with this colon (queue_name).
 WEBHOOK_QUEUE = f"{_PREFIX}:webhooks"
 
 
 def job(job_id: str) -> str:
-    """Hash: what is known of a job."""
+    """Hash: the record of a job."""
     return f"{_PREFIX}:job:{job_id}"
 
 
@@ -43,52 +45,52 @@ def mask(job_id: str) -> str:
 
 
 def artifact(job_id: str, index: int) -> str:
-    """String: a finished picture, with a time to live."""
+    """String: an encoded image of a completed job, with a time to live."""
     return f"{_PREFIX}:job:{job_id}:artifact:{index}"
 
 
 def job_events(job_id: str) -> str:
-    """Stream: what happened to a job; an entry's id is its sequence number."""
+    """Stream: the events of a job; an entry's id is its sequence number."""
     return f"{_PREFIX}:job:{job_id}:events"
 
 
 def queued(graph: str) -> str:
-    """Sorted set: the jobs of a graph that wait, the next one first."""
+    """Sorted set: the waiting jobs of a graph, the next one first."""
     return f"{_PREFIX}:queued:{graph}"
 
 
 def running(graph: str) -> str:
-    """Sorted set: the jobs of a graph that a worker holds, by the end of its lease."""
+    """Sorted set: the running jobs of a graph, by the end of their leases."""
     return f"{_PREFIX}:running:{graph}"
 
 
 def backlog(graph: str) -> str:
-    """Hash: how much waits of a graph: ``bytes``, and ``jobs:OWNER`` and ``bytes:OWNER`` of each owner."""
+    """Hash: the size of a graph's queue: ``bytes``, and ``jobs:OWNER`` and ``bytes:OWNER`` of each owner."""
     return f"{_PREFIX}:backlog:{graph}"
 
 
 def fairness(graph: str) -> str:
-    """Hash: how far each owner's jobs reach into the queue (see lua/submit.lua)."""
+    """Hash: where each owner's last job ends in virtual time (lua/submit.lua)."""
     return f"{_PREFIX}:fairness:{graph}"
 
 
 def pace(graph: str) -> str:
-    """String: seconds that a unit of cost takes on one worker, averaged over the last jobs."""
+    """String: seconds that one unit of cost takes on one worker, averaged over the last jobs."""
     return f"{_PREFIX}:pace:{graph}"
 
 
 def metrics(graph: str) -> str:
-    """Hash: what /metrics tells of a graph; workers/jobs/observe/metrics.py names its fields."""
+    """Hash: the metrics of a graph; workers/jobs/observe/metrics.py names its fields."""
     return f"{_PREFIX}:metrics:{graph}"
 
 
 def waiting(graph: str) -> str:
-    """Sorted set: the jobs of a graph that wait, by when they were submitted."""
+    """Sorted set: the waiting jobs of a graph by the time of their submission."""
     return f"{_PREFIX}:waiting:{graph}"
 
 
 def crashes(graph: str) -> str:
-    """List: when children of workers of a graph died of a job, the last ten times."""
+    """List: the last ten times at which a child of a graph's workers died while it ran a job."""
     return f"{_PREFIX}:crashes:{graph}"
 
 
@@ -103,15 +105,15 @@ def owner_jobs(owner: str) -> str:
 
 
 def idempotency(owner: str, digest: str) -> str:
-    """String: the job that a request made, under the digest of what tells this request from others."""
+    """String: the job that a request made, under the digest that identifies the request."""
     return f"{_PREFIX}:owner:{owner}:once:{digest}"
 
 
 def delivery(event_id: str) -> str:
-    """Hash: an event that a client's server is to be told of."""
+    """Hash: a webhook delivery."""
     return f"{_PREFIX}:delivery:{event_id}"
 
 
 def queue_name(graph: str) -> str:
-    """List: the Celery queue of a graph. Celery splits lists of queues at commas, which names may hold."""
+    """List: the Celery queue of a graph. It is quoted because Celery splits lists of queues at commas."""
     return f"{_PREFIX}.{quote(graph)}"

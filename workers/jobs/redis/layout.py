@@ -5,19 +5,19 @@ runs, each script compares it again (scripts.py), so that a process never change
 """
 
 import logging
-from pathlib import Path
-from typing import Any
 
 from config.settings import RedisSettings
 from graphs.errors import ConfigurationError, ServiceUnavailable
 from workers.jobs.redis import keys
+from workers.jobs.redis.clients import AsyncClient, Client
 from workers.jobs.redis.connection import connect, other_layout, redis_errors
+from workers.jobs.redis.script import ScriptCall
+from workers.jobs.redis.scripts import LAYOUT
 
 log = logging.getLogger(__name__)
 
-LAYOUT_SCRIPT = (Path(__file__).parent / "lua" / "layout.lua").read_text(encoding="utf-8")
 # Keys that every version has had, with their Redis types: they prove that the data is this service's.
-KNOWN_KEYS = {keys.SEQUENCE: "string", keys.EVENTS: "stream", keys.WORKERS: "hash"}
+_KNOWN_KEYS = {keys.SEQUENCE: "string", keys.EVENTS: "stream", keys.WORKERS: "hash"}
 
 
 def check_layout_at_start(settings: RedisSettings) -> None:
@@ -28,29 +28,40 @@ def check_layout_at_start(settings: RedisSettings) -> None:
     """
     client = connect(settings)
     try:
-        with redis_errors():
-            answer = client.register_script(LAYOUT_SCRIPT)(keys=layout_keys(), args=layout_arguments())
+        check_layout(client)
     except ServiceUnavailable as error:
         log.debug("the layout's version is not compared yet: %s", error)
-    else:
-        accept_layout(answer)
     finally:
         client.close()
 
 
-def layout_keys() -> list[str]:
-    """Return the keys of a call of the script."""
-    return [keys.LAYOUT, *KNOWN_KEYS]
+def check_layout(client: Client) -> None:
+    """Compare the layout's version, and write it where there is none.
+
+    Raises ConfigurationError when this process may not go on, ServiceUnavailable when Redis cannot be reached.
+    """
+    with redis_errors():
+        outcome, found = client.register_script(LAYOUT.source)(**_call())
+    _judge(outcome.decode(), found.decode(errors="replace"))
 
 
-def layout_arguments() -> list[Any]:
-    """Return the arguments of a call of the script."""
-    return [keys.LAYOUT_VERSION, *KNOWN_KEYS.values()]
+async def check_layout_async(client: AsyncClient) -> None:
+    """Do as ``check_layout``."""
+    with redis_errors():
+        outcome, found = await client.register_script(LAYOUT.source)(**_call())
+    _judge(outcome.decode(), found.decode(errors="replace"))
 
 
-def accept_layout(answer: list[bytes]) -> None:
-    """Judge what the script returned. Raises ConfigurationError unless this process may go on."""
-    outcome, found = (part.decode() for part in answer)
+def _call() -> ScriptCall:
+    return LAYOUT.call(
+        layout_key=keys.LAYOUT,
+        version=str(keys.LAYOUT_VERSION),
+        known_keys=list(_KNOWN_KEYS),
+        known_types=list(_KNOWN_KEYS.values()),
+    )
+
+
+def _judge(outcome: str, found: str) -> None:
     if outcome == "other":
         raise ConfigurationError(other_layout(found))
     if outcome == "foreign":

@@ -1,49 +1,92 @@
-"""The job store's Lua scripts: each is one atomic transition.
+"""The Lua scripts of the job store: each makes one transition in one step.
 
-Every script gets a graph's queued and running, the common events and the graph's backlog as its first keys, and the
-beginning of a job's key and the two times to live as its first arguments; ``prelude.lua`` names them. The keys of a job
-follow from its id (workers/jobs/redis/keys.py spells them; a test holds both spellings together).
+The names of a script's keys and arguments are declared here only. Python passes them by name; the header in front of
+the Lua source reads them, in the same order, into local variables of these names (script.py).
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from workers.jobs.redis.script import GraphScript, Kind, Script
 
-from config.settings import JobSettings
-from workers.jobs.observe.metrics import DURATION_BOUNDS_S, bound_text
-from workers.jobs.redis import keys
-from workers.jobs.redis.connection import OTHER_LAYOUT
+_TEXT = Kind.TEXT
+_NUMBER = Kind.NUMBER
+_LIST = Kind.LIST
 
-_FOLDER = Path(__file__).parent / "lua"
-# Deliveries are kept as long as OpenAI and Standard Webhooks say that one is tried: three days.
-_DELIVERY_TTL_S = 72 * 3600
-_OUTBOX = (
-    f"local DELIVERIES, DELIVERY, DELIVERY_TTL_S = '{keys.DELIVERIES}', '{keys.delivery('')}', {_DELIVERY_TTL_S}\n"
+# The client's side (store.py).
+SUBMIT = GraphScript(
+    "submit",
+    keys=["fairness_key", "owner_jobs_key", "idempotency_key"],
+    arguments={
+        "job_id": _TEXT,
+        "owner": _TEXT,
+        "image": _TEXT,
+        "mask": _TEXT,
+        "priority_rank": _NUMBER,
+        "cost": _NUMBER,
+        "size_bytes": _NUMBER,
+        "start_by": _TEXT,
+        "digest": _TEXT,
+        "join": _TEXT,
+        "idempotency_ttl_s": _NUMBER,
+        "max_queued": _NUMBER,
+        "max_queued_bytes": _NUMBER,
+        "max_owner_queued": _NUMBER,
+        "max_owner_bytes": _NUMBER,
+        "fields": _LIST,
+    },
 )
-_COUNTER = f"local SEQUENCE = '{keys.SEQUENCE}'\n"
-# A newer release may carry the data over while this process runs: from then on it changes nothing any more.
-_LAYOUT_GUARD = f"""
-local layout = redis.call('GET', '{keys.LAYOUT}')
-if layout and layout ~= '{keys.LAYOUT_VERSION}' then return redis.error_reply('{OTHER_LAYOUT} ' .. layout) end
-"""
-_PRELUDE = _LAYOUT_GUARD + _OUTBOX + _COUNTER + (_FOLDER / "prelude.lua").read_text(encoding="utf-8")
+CANCEL = GraphScript("cancel", arguments={"job_id": _TEXT})
+ERASE = GraphScript("erase", keys=["owner_jobs_key"], arguments={"job_id": _TEXT, "artifact_count": _NUMBER})
+WAITERS = GraphScript("waiters", arguments={"job_id": _TEXT, "change": _NUMBER})
 
-_COUNTING = (
-    f"local QUEUED, WAITING, METRICS = '{keys.queued('')}', '{keys.waiting('')}', '{keys.metrics('')}'\n"
-    f"local DURATION_BOUNDS = {{{', '.join(map(bound_text, DURATION_BOUNDS_S))}}}\n"
-) + (_FOLDER / "counting.lua").read_text(encoding="utf-8")
+# The worker's side (claims.py).
+CLAIM = GraphScript(
+    "claim",
+    keys=["fairness_key"],
+    arguments={"worker": _TEXT, "nonce": _TEXT, "lease_ms": _NUMBER, "max_attempts": _NUMBER},
+)
+PROGRESS = GraphScript(
+    "progress",
+    arguments={
+        "job_id": _TEXT,
+        "token": _TEXT,
+        "step": _NUMBER,
+        "total_steps": _NUMBER,
+        "image_index": _NUMBER,
+        "partial_image_index": _NUMBER,
+        "preview": _TEXT,
+    },
+)
+FINISH = GraphScript(
+    "finish",
+    keys=["pace_key"],
+    arguments={
+        "job_id": _TEXT,
+        "token": _TEXT,
+        "new_status": _TEXT,
+        "artifacts": _LIST,
+        "fields": _LIST,
+    },
+)
+HAND_BACK = GraphScript("hand_back", arguments={"job_id": _TEXT, "claim_field": _TEXT, "claim_value": _TEXT})
 
+# The upkeep (recovery.py).
+RENEW = GraphScript("renew", arguments={"job_id": _TEXT, "worker": _TEXT, "lease_ms": _NUMBER})
+RELEASE = GraphScript(
+    "release", arguments={"job_id": _TEXT, "worker": _TEXT, "time_limit_s": _NUMBER, "overdue_message": _TEXT}
+)
+REAP = GraphScript(
+    "reap", arguments={"max_attempts": _NUMBER, "lease_ms": _NUMBER, "time_limit_s": _NUMBER, "overdue_message": _TEXT}
+)
+HEARTBEAT = Script("heartbeat", arguments={"worker": _TEXT, "presence": _TEXT})
 
-def script(name: str) -> str:
-    """Return the source of a script, with what all of them share in front."""
-    return _COUNTING + _PRELUDE + (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+# Webhooks (deliveries.py).
+DUE = Script("due", arguments={"hold_ms": _NUMBER, "limit": _NUMBER})
+BEGIN = Script("begin", arguments={"event_id": _TEXT, "token": _TEXT, "hold_ms": _NUMBER})
+SETTLE = Script("settle", arguments={"event_id": _TEXT, "token": _TEXT, "delay_ms": _NUMBER})
 
-
-def script_keys(graph: str, more: Sequence[str] = ()) -> list[str]:
-    """Return the keys of a call."""
-    return [keys.queued(graph), keys.running(graph), keys.EVENTS, keys.backlog(graph), *more]
-
-
-def script_arguments(jobs: JobSettings, *more: Any) -> list[Any]:
-    """Return the arguments of a call."""
-    return [keys.job(""), jobs.record_ttl_s, jobs.result_ttl_s, *more]
+# The version of the data (layout.py).
+LAYOUT = Script(
+    "layout",
+    keys=["layout_key"],
+    checks_layout=False,
+    arguments={"version": _TEXT, "known_keys": _LIST, "known_types": _LIST},
+)

@@ -15,10 +15,11 @@ from tests.workers.jobs.jobs_support import (
     put_in,
     submit,
 )
-from workers.jobs.job import Job, Status
+from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions
 from workers.jobs.observe.queue_view import Page
 from workers.jobs.redis import keys
+from workers.jobs.status import Status
 from workers.jobs.store import Submission
 
 

@@ -1,12 +1,12 @@
--- ARGV: job id. A waiting job ends at once, as does one whose worker gave no sign of life for as long as its lease; a
--- running one ends at its next step. Returns the status.
-local keys = keys_of(ARGV[4])
-even_if_full()
-local status = redis.call('HGET', keys.job, 'status')
-local lease = status == 'in_progress' and tonumber(redis.call('ZSCORE', keys.running, keys.id) or 0)
-if status == 'queued' or (lease and lease <= now_ms()) then
-  finish(keys, 'cancelled', {})
-  return 'cancelled'
+-- Cancels a job. A waiting job ends at once, as does a running one whose lease is over; any other running job ends at its
+-- next step. Returns the status.
+local job = job_keys(job_id)
+write_even_if_full()
+local status = redis.call('HGET', job.hash, 'status')
+local lease_end = status == STATUS_IN_PROGRESS and tonumber(redis.call('ZSCORE', running_key, job.id) or 0)
+if status == STATUS_QUEUED or (lease_end and lease_end <= now_ms()) then
+  finish(job, STATUS_CANCELLED, {})
+  return STATUS_CANCELLED
 end
-if status == 'in_progress' then redis.call('HSET', keys.job, 'cancel_requested', 1) end
+if status == STATUS_IN_PROGRESS then redis.call('HSET', job.hash, 'cancel_requested', 1) end
 return status

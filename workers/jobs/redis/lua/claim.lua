@@ -1,41 +1,38 @@
--- KEYS[5]: fairness.   ARGV: worker (one worker process), lease_ms, max_attempts, nonce (one for each claim asked for).
--- Takes the first job of the queue. Returns {job id, token}, or {} when none waits: the token proves in every later
--- call that the claim still holds.
-local worker, lease_ms, max_attempts, nonce = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
+-- Claims the first job of the queue for a worker process. nonce: one for each claim that is asked for.
+-- Returns {job id, token}, or {} when no job waits. The token proves in every later call that the claim still holds.
 
--- The same question once more, because its answer was lost: it is answered with the same claim.
-for _, job_id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
-  local held = redis.call('HMGET', ARGV[1] .. job_id, 'nonce', 'token')
-  if held[1] == nonce and held[2] then return {job_id, held[2]} end
+-- A call with a known nonce repeats one whose reply was lost; it returns the same claim.
+for _, running_id in ipairs(redis.call('ZRANGE', running_key, 0, -1)) do
+  local record = redis.call('HMGET', job_keys(running_id).hash, 'nonce', 'token')
+  if record[1] == nonce and record[2] then return {running_id, record[2]} end
 end
 
-even_if_full()
+write_even_if_full()
 while true do
-  local next_up = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-  if #next_up == 0 then return {} end
-  local keys = keys_of(next_up[1])
-  local job = redis.call('HMGET', keys.job, 'status', 'attempts', 'start_by', 'deadline')
-  local attempts, now = tonumber(job[2] or 0), now_ms()
-  local latest = math.min(tonumber(job[3] or 1e300), tonumber(job[4] or 1e300))
-  if job[1] ~= 'queued' then
-    leave_queue(keys)
-  elseif now > latest * 1000 then
-    expire(keys)
+  local first = redis.call('ZRANGE', queued_key, 0, 0, 'WITHSCORES')
+  if #first == 0 then return {} end
+  local job, place = job_keys(first[1]), tonumber(first[2])
+  local record = redis.call('HMGET', job.hash, 'status', 'attempts', 'start_by', 'deadline')
+  local attempts, now = tonumber(record[2] or 0), now_ms()
+  local latest_start_s = math.min(tonumber(record[3] or 1e300), tonumber(record[4] or 1e300))
+  if record[1] ~= STATUS_QUEUED then
+    leave_queue(job)
+  elseif now > latest_start_s * 1000 then
+    finish(job, STATUS_CANCELLED, failure('deadline_exceeded', 'Nobody waited for this job any longer.'))
   elseif attempts >= max_attempts then
-    crash(keys, attempts)
+    fail_as_crashed(job, attempts)
   else
-    local place = tonumber(next_up[2])
-    local priority = math.floor(place / 1e12)
-    -- A job that came back to its old place does not turn the clock back.
-    local clock = math.max(place - priority * 1e12, tonumber(redis.call('HGET', KEYS[5], 'clock:' .. priority) or 0))
-    redis.call('HSET', KEYS[5], 'clock:' .. priority, string.format('%.17g', clock))
+    local rank = math.floor(place / 1e12)
+    -- A job that returned to its old place does not turn the clock back.
+    local clock = math.max(place - rank * 1e12, tonumber(redis.call('HGET', fairness_key, 'clock:' .. rank) or 0))
+    redis.call('HSET', fairness_key, 'clock:' .. rank, string.format('%.17g', clock))
     local token = worker .. '/' .. (attempts + 1)
-    redis.call('HSET', keys.job, 'status', 'in_progress', 'worker', worker, 'token', token,
+    redis.call('HSET', job.hash, 'status', STATUS_IN_PROGRESS, 'worker', worker, 'token', token,
       'nonce', nonce, 'attempts', attempts + 1, 'started_at', seconds(now), 'step', 0)
-    redis.call('ZADD', keys.running, now + lease_ms, keys.id)
-    leave_queue(keys)
-    announce(keys, 'in_progress', 'attempt', attempts + 1)
-    count_attempt(keys)
-    return {keys.id, token}
+    redis.call('ZADD', running_key, now + lease_ms, job.id)
+    leave_queue(job)
+    announce(job, STATUS_IN_PROGRESS, 'attempt', attempts + 1)
+    count_attempt(job)
+    return {job.id, token}
   end
 end

@@ -1,18 +1,13 @@
--- What /metrics tells of a graph: one hash, written by the very transition that it counts, so that a count is exact
--- whoever dies after it. Statistics never stop a transition: a Redis that is full refuses them alone (pcall).
--- It comes in front of prelude.lua, and knows a graph by its queue, which is every script's first key.
-local function graph_key(beginning)
-  return beginning .. string.sub(KEYS[1], #QUEUED + 1)
-end
-
+-- The metrics of a graph: one hash, which the transition itself counts in, so that every count is exact even if the
+-- process dies right afterwards. A metric never stops a transition: pcall ignores the refusal of a full Redis.
 local function count(field, by)
-  redis.pcall('HINCRBY', graph_key(METRICS), field, string.format('%.0f', by or 1))
+  redis.pcall('HINCRBY', metrics_key, field, string.format('%.0f', by or 1))
 end
 
--- A histogram: how many fell into each bucket (its upper bound in seconds), and their sum in microseconds.
+-- Counts a value in a histogram: one field for each bucket (its upper bound in seconds), and the sum in microseconds.
 local function observe(name, value_s)
   local bucket = 'inf'
-  for _, bound in ipairs(DURATION_BOUNDS) do
+  for _, bound in ipairs(DURATION_BOUNDS_S) do
     if value_s <= bound then
       bucket = string.format('%.6g', bound)
       break
@@ -22,34 +17,35 @@ local function observe(name, value_s)
   count(name .. ':us', math.max(value_s, 0) * 1e6)
 end
 
-local function since_created_s(keys)
+local function since_created_s(job)
   local time = redis.call('TIME')
   local now = time[1] + time[2] / 1e6
-  return now - tonumber(redis.call('HGET', keys.job, 'created_at') or now)
+  return now - tonumber(redis.call('HGET', job.hash, 'created_at') or now)
 end
 
--- Beside the queue, whose order is another: the jobs that wait, the one submitted first in front.
-local function waits(keys)
-  -- Whatever was left behind goes when a queue begins anew.
-  if redis.call('ZCARD', keys.queued) <= 1 then redis.pcall('DEL', graph_key(WAITING)) end
-  redis.pcall('ZADD', graph_key(WAITING), redis.call('HGET', keys.job, 'created_at'), keys.id)
+-- Adds a job to the sorted set of waiting jobs by their submission; the queue itself has another order.
+local function add_waiting(job)
+  -- When a queue is empty but for this job, entries that a refused write left behind are removed.
+  if redis.call('ZCARD', queued_key) <= 1 then redis.pcall('DEL', waiting_key) end
+  redis.pcall('ZADD', waiting_key, redis.call('HGET', job.hash, 'created_at'), job.id)
 end
 
-local function waits_no_more(keys)
-  redis.pcall('ZREM', graph_key(WAITING), keys.id)
+local function remove_waiting(job)
+  redis.pcall('ZREM', waiting_key, job.id)
 end
 
-local function count_attempt(keys)
+local function count_attempt(job)
   count('attempts')
-  if redis.call('HSETNX', keys.job, 'has_waited', 1) == 1 then observe('wait', since_created_s(keys)) end
+  if redis.call('HSETNX', job.hash, 'has_waited', 1) == 1 then observe('wait', since_created_s(job)) end
 end
 
 local function count_erased(status)
-  if status == 'queued' or status == 'in_progress' then count('cancelled:erased') end
+  if status and not IS_FINAL[status] then count('cancelled:erased') end
 end
 
--- Counts a job's end. Returns the fields that stay with the job: all but 'measured', what a worker measured of it.
-local function count_end(keys, status, fields)
+-- Counts the end of a job. Returns the fields that are stored with the job: all but 'measured', which holds what a
+-- worker measured and is only counted.
+local function count_end(job, status, fields)
   local kept, code = {}, nil
   for i = 1, #fields, 2 do
     if fields[i] == 'measured' then
@@ -60,10 +56,10 @@ local function count_end(keys, status, fields)
     end
     if fields[i] == 'error' then code = string.match(cjson.decode(fields[i + 1]).code, '^[%w_]+$') end
   end
-  if status == 'completed' then
+  if status == STATUS_COMPLETED then
     count('completed')
-    observe('job', since_created_s(keys))
-  elseif status == 'failed' then
+    observe('job', since_created_s(job))
+  elseif status == STATUS_FAILED then
     count('failed:' .. (code or 'unknown'))
   else
     count('cancelled:' .. (code or 'requested'))

@@ -1,3 +1,3 @@
--- KEYS[5]: the workers.   ARGV: a worker's name, its heartbeat.
-even_if_full()
-return redis.call('HSET', KEYS[5], ARGV[4], ARGV[5])
+-- Publishes the state of a worker (observe/presence.py).
+write_even_if_full()
+return redis.call('HSET', WORKERS_KEY, worker, presence)

@@ -1,14 +1,15 @@
--- ARGV: job id, token, step, total_steps, then for a preview: image index, partial image index, picture.
--- Returns 'go on', 'cancel', or 'lost' when the claim no longer holds.
-local keys = keys_of(ARGV[4])
-local job = redis.call('HMGET', keys.job, 'token', 'cancel_requested', 'deadline')
-if job[1] ~= ARGV[5] then return 'lost' end
-local full = ARGV[10] and is_full()
-even_if_full()
-redis.call('HSET', keys.job, 'step', ARGV[6], 'total_steps', ARGV[7])
-announce(keys, 'progress', 'step', ARGV[6], 'total_steps', ARGV[7])
-if ARGV[10] and not full then
-  announce(keys, 'preview', 'image_index', ARGV[8], 'partial_image_index', ARGV[9], 'picture', ARGV[10])
+-- Records a step, and a preview if it is not ''. A full Redis records the step alone.
+-- Returns whether the worker goes on: CLAIM_GO_ON, CLAIM_CANCEL or CLAIM_LOST.
+local job = job_keys(job_id)
+local record = redis.call('HMGET', job.hash, 'token', 'cancel_requested', 'deadline')
+local is_cancelled, deadline_s = record[2], tonumber(record[3] or 1e300)
+if record[1] ~= token then return CLAIM_LOST end
+local has_preview = preview ~= '' and not is_full()
+write_even_if_full()
+redis.call('HSET', job.hash, 'step', step, 'total_steps', total_steps)
+announce(job, 'progress', 'step', step, 'total_steps', total_steps)
+if has_preview then
+  announce(job, 'preview', 'image_index', image_index, 'partial_image_index', partial_image_index, 'picture', preview)
 end
-if job[2] or (job[3] and now_ms() > tonumber(job[3]) * 1000) then return 'cancel' end
-return 'go on'
+if is_cancelled or now_ms() > deadline_s * 1000 then return CLAIM_CANCEL end
+return CLAIM_GO_ON

@@ -1,14 +1,13 @@
--- ARGV: job id, worker, time_limit_s, what to say of a job whose time was up.
--- The child that ran the job is gone, or is about to be: the job's lease ends now, and with its time the job itself.
--- Returns 1 when this worker held the job.
-local keys = keys_of(ARGV[4])
-local job = redis.call('HMGET', keys.job, 'status', 'worker', 'started_at', 'cancel_requested')
-if job[1] ~= 'in_progress' or job[2] ~= ARGV[5] then return 0 end
-even_if_full()
+-- Ends the lease of a job whose child process died or is about to be killed. A job past its time limit ends at once.
+-- Returns 1 when this worker held the job, else 0.
+local job = job_keys(job_id)
+local record = redis.call('HMGET', job.hash, 'status', 'worker', 'started_at', 'cancel_requested')
+if record[1] ~= STATUS_IN_PROGRESS or record[2] ~= worker then return 0 end
+write_even_if_full()
 local now = now_ms()
-if not job[4] and now / 1000 - tonumber(job[3]) >= tonumber(ARGV[6]) then
-  finish(keys, 'failed', failure('timeout', ARGV[7]))
+if not record[4] and now / 1000 - tonumber(record[3]) >= time_limit_s then
+  finish(job, STATUS_FAILED, failure('timeout', overdue_message))
 else
-  redis.call('ZADD', keys.running, now, keys.id)
+  redis.call('ZADD', running_key, now, job.id)
 end
 return 1

@@ -1,7 +1,7 @@
--- ARGV: job id, worker, lease_ms. Returns 1 when this worker holds the job.
-local keys = keys_of(ARGV[4])
-local job = redis.call('HMGET', keys.job, 'status', 'worker')
-if job[1] ~= 'in_progress' or job[2] ~= ARGV[5] then return 0 end
-even_if_full()
-redis.call('ZADD', keys.running, now_ms() + tonumber(ARGV[6]), keys.id)
+-- Renews the lease of a job. Returns 1 when this worker holds the job, else 0.
+local job = job_keys(job_id)
+local record = redis.call('HMGET', job.hash, 'status', 'worker')
+if record[1] ~= STATUS_IN_PROGRESS or record[2] ~= worker then return 0 end
+write_even_if_full()
+redis.call('ZADD', running_key, now_ms() + lease_ms, job.id)
 return 1

@@ -1,10 +1,10 @@
--- ARGV: event id, token, delay_ms or '' for never again. An attempt ends. Returns 1, or 0 when its claim no longer holds.
-local id = ARGV[1]
-if tonumber(redis.call('ZSCORE', DELIVERIES, id) or -1) ~= tonumber(ARGV[2]) then return 0 end
-if ARGV[3] == '' then
-  redis.call('ZREM', DELIVERIES, id)
-  redis.call('DEL', DELIVERY .. id)
+-- Ends an attempt of a delivery: it is due again after delay_ms, or deleted when there is none.
+-- Returns 1, or 0 when the claim no longer holds.
+if tonumber(redis.call('ZSCORE', DELIVERIES_KEY, event_id) or -1) ~= tonumber(token) then return 0 end
+if delay_ms then
+  redis.call('ZADD', DELIVERIES_KEY, string.format('%.0f', now_ms() + delay_ms), event_id)
 else
-  redis.call('ZADD', DELIVERIES, string.format('%.0f', now_ms() + tonumber(ARGV[3])), id)
+  redis.call('ZREM', DELIVERIES_KEY, event_id)
+  redis.call('DEL', DELIVERY_PREFIX .. event_id)
 end
 return 1

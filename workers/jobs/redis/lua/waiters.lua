@@ -1,5 +1,5 @@
--- ARGV: job id, change. Returns how many clients wait for the job now, 0 when its record is gone.
-local keys = keys_of(ARGV[4])
-if redis.call('HEXISTS', keys.job, 'status') == 0 then return 0 end
-even_if_full()
-return redis.call('HINCRBY', keys.job, 'waiters', ARGV[5])
+-- Changes the number of clients that wait for a job. Returns the new number, or 0 when the record is gone.
+local job = job_keys(job_id)
+if redis.call('HEXISTS', job.hash, 'status') == 0 then return 0 end
+write_even_if_full()
+return redis.call('HINCRBY', job.hash, 'waiters', change)

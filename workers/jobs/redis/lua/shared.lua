@@ -1,0 +1,118 @@
+-- What the scripts share: the clock, the queue, events, and the one way in which a job ends.
+-- Times are those of Redis, so that all processes have the same clock.
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function seconds(ms)
+  return string.format('%.3f', ms / 1000)
+end
+
+-- Returns a job's id and its keys (workers/jobs/redis/keys.py).
+local function job_keys(job_id)
+  local hash = JOB_PREFIX .. job_id
+  return {
+    id = job_id, hash = hash, image = hash .. ':image', mask = hash .. ':mask', events = hash .. ':events',
+    artifacts = hash .. ':artifact:',
+  }
+end
+
+-- Lets the following writes of a script pass in a full Redis (maxmemory). Redis refuses a script only at its first write,
+-- and only if that may take memory ("Scripting with Lua", scripts under low memory). Scripts that claim, renew, requeue
+-- or end a job call this, so that jobs go on; a script that stores artifacts does not.
+local function write_even_if_full()
+  redis.call('ZREM', DELIVERIES_KEY, '')
+end
+
+-- Returns whether Redis is full. Call it before any other write: it tries a write that changes nothing.
+local function is_full()
+  local answer = redis.pcall('INCRBY', SEQUENCE_KEY, 0)
+  return type(answer) == 'table' and answer.err ~= nil
+end
+
+-- Counts a job in or out of the graph's backlog: all waiting bytes, and each owner's waiting jobs and bytes. It is called
+-- only where a job enters or leaves the queue, so the counts always agree with the queue.
+local function count_backlog(job, sign)
+  local record = redis.call('HMGET', job.hash, 'owner', 'bytes')
+  local owner, bytes = record[1], record[2]
+  if not bytes then return end
+  for field, change in pairs({bytes = bytes, ['bytes:' .. owner] = bytes, ['jobs:' .. owner] = 1}) do
+    if redis.call('HINCRBY', backlog_key, field, sign * change) <= 0 then redis.call('HDEL', backlog_key, field) end
+  end
+end
+
+local function enter_queue(job, place)
+  if redis.call('ZADD', queued_key, place, job.id) == 1 then count_backlog(job, 1) end
+  add_waiting(job)
+end
+
+local function leave_queue(job)
+  if redis.call('ZREM', queued_key, job.id) == 1 then count_backlog(job, -1) end
+  remove_waiting(job)
+  -- An empty queue has no backlog, even if its jobs were removed by hand.
+  if redis.call('EXISTS', queued_key) == 0 then redis.call('DEL', backlog_key) end
+end
+
+-- Writes the webhook delivery of an event if the client asked for it. The transition itself does so (a transactional
+-- outbox): a process that dies afterwards loses no delivery. The id follows from the submission and the event's number.
+local function write_delivery(job, kind, number)
+  local wanted = redis.call('HGET', job.hash, 'webhook_events')
+  if not wanted or not string.find(' ' .. wanted .. ' ', ' ' .. kind .. ' ', 1, true) then return end
+  local record, now = redis.call('HMGET', job.hash, 'webhook_url', 'webhook_data', 'sequence'), now_ms()
+  local id = 'evt_' .. string.sub(redis.sha1hex(job.id .. ' ' .. record[3] .. ' ' .. number), 1, 32)
+  redis.call('HSET', DELIVERY_PREFIX .. id, 'job_id', job.id, 'type', kind, 'created_at', seconds(now), 'url', record[1],
+    'data', record[2], 'attempts', 0)
+  redis.call('EXPIRE', DELIVERY_PREFIX .. id, DELIVERY_TTL_S)
+  redis.call('ZADD', DELIVERIES_KEY, now, id)
+  -- Where no webhook worker runs, old deliveries are removed here.
+  redis.call('ZREMRANGEBYSCORE', DELIVERIES_KEY, '-inf', now - DELIVERY_TTL_S * 1000)
+end
+
+-- Writes an event to two streams: the job's own, whose ids are the sequence numbers, and the common one, which wakes the
+-- API processes that wait for the job.
+local function announce(job, kind, ...)
+  local number = redis.call('HINCRBY', job.hash, 'events', 1)
+  redis.call('XADD', job.events, number .. '-0', 'type', kind, ...)
+  redis.call('XADD', EVENTS_KEY, 'MAXLEN', '~', 10000, '*', 'job_id', job.id, 'type', kind)
+  write_delivery(job, kind, number)
+end
+
+local function announce_queued(job)
+  announce(job, STATUS_QUEUED, 'queue_position', redis.call('ZRANK', queued_key, job.id))
+end
+
+-- Ends a job: its input images are deleted, its record stays for record_ttl_s and its artifacts for result_ttl_s.
+local function finish(job, status, fields)
+  fields = count_end(job, status, fields)
+  local now = now_ms()
+  redis.call('HSET', job.hash, 'status', status, 'completed_at', seconds(now),
+    'expires_at', seconds(now + result_ttl_s * 1000), unpack(fields))
+  redis.call('HDEL', job.hash, 'token', 'nonce')
+  redis.call('DEL', job.image, job.mask)
+  redis.call('ZREM', running_key, job.id)
+  leave_queue(job)
+  announce(job, status)
+  redis.call('EXPIRE', job.hash, record_ttl_s)
+  redis.call('EXPIRE', job.events, math.min(result_ttl_s, record_ttl_s))
+end
+
+-- Puts a running job back to its old place in the queue and ends its claim.
+local function requeue(job, place)
+  redis.call('HSET', job.hash, 'status', STATUS_QUEUED, 'step', 0)
+  redis.call('HDEL', job.hash, 'token', 'worker', 'nonce')
+  redis.call('ZREM', running_key, job.id)
+  enter_queue(job, place)
+  announce_queued(job)
+end
+
+-- Returns the fields of a job's error.
+local function failure(code, message)
+  return {'error', cjson.encode({code = code, message = message})}
+end
+
+-- Fails a job that several workers died of, before it costs another one.
+local function fail_as_crashed(job, attempts)
+  finish(job, STATUS_FAILED,
+    failure('worker_crashed', 'The worker died ' .. attempts .. ' times while it ran this job.'))
+end

@@ -1,0 +1,151 @@
+"""How Python calls a Lua script: keys and arguments by name, and a header that gives Lua the same names."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypedDict
+
+from config.settings import JobSettings
+from workers.jobs.observe.metrics import DURATION_BOUNDS_S, bound_text
+from workers.jobs.redis import keys
+from workers.jobs.redis.clients import Value
+from workers.jobs.redis.connection import OTHER_LAYOUT
+from workers.jobs.status import ClaimState, Status
+
+_FOLDER = Path(__file__).parent / "lua"
+# Deliveries are kept as long as OpenAI and Standard Webhooks say that one is tried: three days.
+_DELIVERY_TTL_S = 72 * 3600
+
+
+class Kind(StrEnum):
+    """The kind of an argument. Its value is the Lua expression that reads the argument."""
+
+    TEXT = "next_argument()"
+    # None is nil in Lua.
+    NUMBER = "tonumber(next_argument())"
+    # Texts and bytes, as a table. Its length comes first, so that several lists can follow one another.
+    LIST = "next_list()"
+
+
+class ScriptCall(TypedDict):
+    """The arguments of redis-py's call of a registered script."""
+
+    keys: list[str]
+    args: list[Value]
+
+
+class Script:
+    """A Lua file with the names of its keys and arguments."""
+
+    def __init__(
+        self, name: str, *, keys: Sequence[str] = (), arguments: Mapping[str, Kind], checks_layout: bool = True
+    ) -> None:
+        self.name = name
+        self._checks_layout = checks_layout
+        self._keys = keys
+        self._arguments = arguments
+
+    @cached_property
+    def source(self) -> str:
+        """The Lua source: the check of the layout, the header, what the scripts share, and the file itself."""
+        files = [(_FOLDER / f"{name}.lua").read_text(encoding="utf-8") for name in ("counting", "shared", self.name)]
+        return "\n".join([_LAYOUT_CHECK if self._checks_layout else "", self.header(), *files])
+
+    def call(self, **named: Any) -> ScriptCall:
+        """Return the call with these keys and arguments. Raises TypeError unless they are exactly the declared ones."""
+        if named.keys() != {*self._keys, *self._arguments}:
+            missing = {*self._keys, *self._arguments} - named.keys()
+            surplus = named.keys() - {*self._keys, *self._arguments}
+            raise TypeError(f"script {self.name}: missing {sorted(missing)}, not declared {sorted(surplus)}")
+        arguments: list[Value] = []
+        for name, kind in self._arguments.items():
+            arguments += _encoded(kind, named[name], f"script {self.name}: {name}")
+        return {"keys": [named[name] for name in self._keys], "args": arguments}
+
+    def header(self) -> str:
+        """Return the Lua code that defines the constants and reads the keys and arguments."""
+        lines = [f"local {name} = KEYS[{place}]" for place, name in enumerate(self._keys, 1)]
+        lines += [f"local {name} = {kind}" for name, kind in self._arguments.items()]
+        return "\n".join([_constants(), _ARGUMENT_READERS, *lines, ""])
+
+
+class GraphScript(Script):
+    """A script for a job of a graph: it also has the keys of the graph and the times that records are kept."""
+
+    def __init__(self, name: str, *, keys: Sequence[str] = (), arguments: Mapping[str, Kind]) -> None:
+        times = {"record_ttl_s": Kind.NUMBER, "result_ttl_s": Kind.NUMBER}
+        super().__init__(name, keys=[*_GRAPH_KEYS, *keys], arguments={**times, **arguments})
+
+    def of(self, graph: str, jobs: JobSettings, **named: Any) -> ScriptCall:
+        """Return the call for this graph. Raises TypeError as ``call`` does."""
+        shared = {name: key(graph) for name, key in _GRAPH_KEYS.items()}
+        return self.call(**shared, record_ttl_s=jobs.record_ttl_s, result_ttl_s=jobs.result_ttl_s, **named)
+
+
+_GRAPH_KEYS = {
+    "queued_key": keys.queued,
+    "running_key": keys.running,
+    "waiting_key": keys.waiting,
+    "backlog_key": keys.backlog,
+    "metrics_key": keys.metrics,
+}
+
+# A newer release may take the data over while this process runs: then no script changes anything.
+_LAYOUT_CHECK = f"""
+local layout = redis.call('GET', '{keys.LAYOUT}')
+if layout and layout ~= '{keys.LAYOUT_VERSION}' then return redis.error_reply('{OTHER_LAYOUT} ' .. layout) end
+"""
+
+_ARGUMENT_READERS = """
+local argument_number = 0
+local function next_argument()
+  argument_number = argument_number + 1
+  return ARGV[argument_number]
+end
+local function next_list()
+  local list = {}
+  for i = 1, tonumber(next_argument()) do list[i] = next_argument() end
+  return list
+end
+"""
+
+
+def _constants() -> str:
+    """Return the Lua constants. Redis raises an error where a script uses a name that does not exist."""
+    texts: Mapping[str, str] = {
+        "JOB_PREFIX": keys.job(""),
+        "EVENTS_KEY": keys.EVENTS,
+        "SEQUENCE_KEY": keys.SEQUENCE,
+        "WORKERS_KEY": keys.WORKERS,
+        "DELIVERIES_KEY": keys.DELIVERIES,
+        "DELIVERY_PREFIX": keys.delivery(""),
+        **{f"STATUS_{status.name}": status.value for status in Status},
+        **{f"CLAIM_{state.name}": state.value for state in ClaimState},
+    }
+    final = ", ".join(f"['{status}'] = true" for status in Status if status.is_final)
+    return "\n".join(
+        [
+            *(f"local {name} = '{text}'" for name, text in texts.items()),
+            f"local IS_FINAL = {{{final}}}",
+            f"local DELIVERY_TTL_S = {_DELIVERY_TTL_S}",
+            f"local DURATION_BOUNDS_S = {{{', '.join(map(bound_text, DURATION_BOUNDS_S))}}}",
+        ]
+    )
+
+
+def flat(fields: Mapping[str, str]) -> list[str]:
+    """Return the fields of a hash as an argument of kind LIST: field, value, field, value, ..."""
+    return [text for pair in fields.items() for text in pair]
+
+
+def _encoded(kind: Kind, value: object, what: str) -> list[Value]:
+    if kind is Kind.LIST and isinstance(value, list | tuple):
+        return [len(value), *value]
+    if kind is Kind.TEXT and isinstance(value, str | bytes):
+        return [value]
+    if kind is Kind.NUMBER and isinstance(value, int | float) and not isinstance(value, bool):
+        return [value]
+    if kind is Kind.NUMBER and value is None:
+        return [""]
+    raise TypeError(f"{what} is no {kind.name}: {value!r:.100}")
