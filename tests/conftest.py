@@ -1,22 +1,31 @@
 """Fixtures for all tests: what they need beyond Python. Generated examples are the same in every run."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from config.settings import RedisSettings
 from tests.redis_support import RunningRedis, running_redis
+from tests.support.distribution import SlowFirst, sort_slow_first
 from tests.support.needs import FAST, guard, mark
 
 settings.register_profile("reproducible", derandomize=True, database=None, deadline=None)
 settings.load_profile("reproducible")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by what it needs (before ``-m`` selects)."""
+    """Mark each test by what it needs (before ``-m`` selects), and put slow files first."""
     for item in items:
         mark(item)
+    sort_slow_first(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SlowFirst | None:
+    """Distribute whole files, unless another way than ``--dist loadfile`` is chosen."""
+    return SlowFirst(config, log) if config.option.dist == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)

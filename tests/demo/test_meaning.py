@@ -28,6 +28,7 @@ def test_the_colours_and_the_shape_of_the_prompt_appear(draw: Draw) -> None:
     assert right["shape"] >= 26, right
 
 
+@pytest.mark.thorough
 def test_a_seed_changes_the_picture_and_not_the_colours(draw: Draw) -> None:
     pictures = [draw(RED_ON_BLUE, seed=seed) for seed in range(5)]
     assert {(look(one).background, look(one).colour, look(one).shape) for one in pictures} == {
@@ -37,6 +38,7 @@ def test_a_seed_changes_the_picture_and_not_the_colours(draw: Draw) -> None:
         assert all(_difference(one, other) > 0.2 for other in pictures[:number])
 
 
+@pytest.mark.thorough
 def test_low_strength_keeps_the_picture_and_high_strength_replaces_it(draw: Draw, edit: Draw) -> None:
     before = draw(RED_ON_BLUE, seed=1)
     after = {
@@ -50,6 +52,7 @@ def test_low_strength_keeps_the_picture_and_high_strength_replaces_it(draw: Draw
     assert 0 < changes[0.2] < 10 < 40 < min(changes[0.6], changes[1.0])
 
 
+@pytest.mark.thorough
 def test_inpainting_changes_the_inside_of_the_mask_and_leaves_the_outside(draw: Draw, edit: Draw) -> None:
     before = draw(RED_ON_BLUE, seed=1)
     right_half = Image.new("L", before.size, 0)
@@ -63,6 +66,7 @@ def test_inpainting_changes_the_inside_of_the_mask_and_leaves_the_outside(draw: 
     assert _difference(before.crop((0, 0, 48, 128)), repainted.crop((0, 0, 48, 128))) < 4
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("style", STYLES)
 def test_an_adapter_changes_the_style_and_keeps_the_colours(draw: Draw, style: str) -> None:
     asked = [one for one in plain(60, seed=9) if one.shape in STYLED][:8]
@@ -83,6 +87,7 @@ def test_an_adapter_of_strength_0_changes_nothing(draw: Draw, style: str) -> Non
     assert _difference(draw(HEART, style, seed=5), without) > 5
 
 
+@pytest.mark.thorough
 def test_whatever_was_drawn_before_a_picture_is_the_same(draw: Draw) -> None:
     """In the device's own precision: in bf16 an adapter after a picture without one was black."""
     order = ("demo", *STYLES, "mix", "demo", "stripes", "demo", "outline", "demo", "mix", "outline", "demo", "stripes")
@@ -93,12 +98,14 @@ def test_whatever_was_drawn_before_a_picture_is_the_same(draw: Draw) -> None:
         assert look(picture).background == "blue"
 
 
+@pytest.mark.thorough
 def test_the_composite_blends_both_adapters(draw: Draw) -> None:
     blend, *alone = (draw(HEART, name, seed=5) for name in ("mix", *STYLES))
     assert all(_difference(blend, one) > 2 for one in alone)
     assert (look(blend).background, look(blend).colour) == ("blue", "yellow")
 
 
+@pytest.mark.thorough
 def test_a_negative_prompt_acts(draw: Draw) -> None:
     """What it names is avoided: the colour that the prompt leaves open."""
     prompt, seeds = "a circle on a white background", range(8)

@@ -10,7 +10,8 @@ from tests.faults.harness import run
 from tests.faults.plan import make_plan
 from tests.faults.report import report
 
-pytestmark = pytest.mark.usefixtures("processes")
+# It kills, freezes and cuts off parts for most of a minute.
+pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("processes")]
 
 SEED, FAULTS = 7, 15
 # The shortest that a busy machine keeps: a worker renews every second.

@@ -3,7 +3,7 @@
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from PIL import Image
@@ -131,21 +131,21 @@ def refused() -> dict[str, bytes]:
     }
 
 
-def bombs() -> dict[str, bytes]:
-    """Small files that ask for much: each must be refused, and at little cost."""
+def bombs() -> dict[str, Callable[[], bytes]]:
+    """Small files that ask for much, made when called: each must be refused, and at little cost."""
     endless = saved(_small(), "JPEG")
     return {
-        "png of 65535 x 65535": png(65535, 65535, bytes(50_000_000)),
-        "png of 2^31 x 2^31": png(2**31 - 1, 2**31 - 1, b""),
-        "png of 30000 x 30000 at one bit": png(30000, 30000, bytes(112_530_000), depth=1, colour=0),
-        "png of one row": png(2**31 - 1, 1, bytes(100_000_000), colour=0),
-        "jpeg of 65535 x 65535": _jpeg_of(65535, 65535),
-        "webp of 16384 x 16384": _webp_of(16384, 16384),
-        "jpeg that is refined for ever": _endless_jpeg(3000, 20_000),
-        "jpeg of empty segments": endless[:2] + b"\xff\xfe\x00\x02" * 5_000_000 + endless[2:],
-        "jpeg of fill bytes": endless[:2] + b"\xff" * 20_000_000 + endless[2:],
-        "png of empty chunks": png(16, 16, bytes(784), chunk(b"fuZz", b"") * 2_000_000),
-        "png of empty texts": png(16, 16, bytes(784), chunk(b"tEXt", b"k\0v") * 1_500_000),
+        "png of 65535 x 65535": lambda: png(65535, 65535, bytes(50_000_000)),
+        "png of 2^31 x 2^31": lambda: png(2**31 - 1, 2**31 - 1, b""),
+        "png of 30000 x 30000 at one bit": lambda: png(30000, 30000, bytes(112_530_000), depth=1, colour=0),
+        "png of one row": lambda: png(2**31 - 1, 1, bytes(100_000_000), colour=0),
+        "jpeg of 65535 x 65535": lambda: _jpeg_of(65535, 65535),
+        "webp of 16384 x 16384": lambda: _webp_of(16384, 16384),
+        "jpeg that is refined for ever": lambda: _endless_jpeg(3000, 20_000),
+        "jpeg of empty segments": lambda: endless[:2] + b"\xff\xfe\x00\x02" * 5_000_000 + endless[2:],
+        "jpeg of fill bytes": lambda: endless[:2] + b"\xff" * 20_000_000 + endless[2:],
+        "png of empty chunks": lambda: png(16, 16, bytes(784), chunk(b"fuZz", b"") * 2_000_000),
+        "png of empty texts": lambda: png(16, 16, bytes(784), chunk(b"tEXt", b"k\0v") * 1_500_000),
     }
 
 

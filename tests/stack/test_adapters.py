@@ -31,6 +31,7 @@ from tests.workers.engine.adapter_support import (
     raw_picture,
     write_native,
 )
+from tests.workers.engine.engine_support import OPERATIONS_BY_TIER
 
 MERGED = 0.01  # as in tests/workers/engine/test_adapter_modes.py
 
@@ -58,23 +59,23 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield Stage(service, a, b)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
 def test_the_base_is_drawn_without_adapters(stage: Stage, operation: Operation) -> None:
     assert_raw(picture(stage.service, "fox", operation), (), operation)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
 def test_an_alias_is_drawn_with_its_adapter_alone(stage: Stage, operation: Operation) -> None:
     assert_raw(picture(stage.service, "a", operation), [(stage.a, 1.0)], operation)
     assert_raw(picture(stage.service, "b", operation), [(stage.b, 1.0)], operation)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
 def test_a_composite_is_drawn_with_its_blend(stage: Stage, operation: Operation) -> None:
     assert_raw(picture(stage.service, "mix", operation), [(stage.a, 0.7), (stage.b, 0.5)], operation)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
 def test_a_strength_of_the_request_is_the_one_that_is_drawn(stage: Stage, operation: Operation) -> None:
     """JSON in generations, a JSON text in the form of the others."""
     drawn = picture(stage.service, "a", operation, lora_alphas={"a": 0.4})
@@ -87,7 +88,7 @@ def test_a_form_field_for_each_strength(stage: Stage, operation: Operation) -> N
     assert_raw(picture(stage.service, "mix", operation, **fields), [(stage.a, 0.3), (stage.b, -0.8)], operation)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
 @pytest.mark.parametrize("alphas", [{"a": 0.2, "b": 0.9}, {"a": 0.2}, {"b": 0.2}])
 def test_strengths_within_a_composite(stage: Stage, operation: Operation, alphas: dict[str, float]) -> None:
     blend = {"a": 0.7, "b": 0.5} | alphas
@@ -112,12 +113,12 @@ def test_the_base_is_the_same_after_any_sequence(stage: Stage) -> None:
         assert_raw(picture(stage.service, "fox", operation), (), operation)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
 def test_a_single_static_adapter_is_served_by_its_alias(stage: Stage, operation: Operation) -> None:
     assert_raw(picture(stage.service, "single", operation), [(stage.a, 0.6)], operation, MODES.MODE_STATIC)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
 def test_several_static_adapters_are_served_by_their_composite(stage: Stage, operation: Operation) -> None:
     """The strength that a composite gives comes before the adapter's own."""
     blend = [(stage.a, 0.7), (stage.b, 1.0)]
@@ -141,7 +142,7 @@ def test_a_name_that_leads_nowhere_is_not_found(stage: Stage, model: str, says: 
     assert error["message"].startswith(f"{says} Available: ")
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
 def test_fused_and_switched_adapters_work_together(stage: Stage, operation: Operation) -> None:
     drawn = picture(stage.service, "top", operation)
     assert_raw(drawn, [(stage.a, 0.8), (stage.b, 1.0)], operation)

@@ -12,6 +12,9 @@ from tests.stack.adapter_service import adapter_entry, ask, composite_entry, con
 from tests.stack.support import Service, serving
 from tests.workers.engine.adapter_support import write_native
 
+# 200 requests at once: a stress test, beside the single requests of test_adapters.py.
+pytestmark = pytest.mark.thorough
+
 REQUESTS, CLIENTS = 200, 4
 Choice = tuple[str, Operation, tuple[tuple[str, float], ...]]
 CHOICES: list[Choice] = [

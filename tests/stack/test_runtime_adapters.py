@@ -24,7 +24,6 @@ from graphs.families.model_facts import read_model_facts
 from graphs.requests.request import AdapterSelection, ResolvedRequest
 from tests.api.api_support import serving as api_serving
 from tests.stack.adapter_service import (
-    OPERATIONS,
     adapter_entry,
     ask,
     assert_raw,
@@ -36,7 +35,7 @@ from tests.stack.adapter_service import (
 )
 from tests.stack.support import Service, serving, wait_until, write_graph
 from tests.workers.engine.adapter_support import UNET, write_diffusers, write_kohya, write_native
-from tests.workers.engine.engine_support import MODELS, make_graph, make_request
+from tests.workers.engine.engine_support import MODELS, OPERATIONS_BY_TIER, make_graph, make_request
 from tests.workers.engine.test_runtime_adapters import OTHER
 from workers.engine.simulated import SimulatedEngine
 from workers.jobs.adapter_registry import AdapterRegistry, AddedAdapter, AddedAdapterReader
@@ -105,7 +104,7 @@ def test_an_added_adapter_is_answered_as_a_model(stage: Stage) -> None:
     assert listed(stage.service)["new"] == ("adapter", "fox", {"new": 0.8})
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
 def test_an_added_adapter_is_drawn_at_once(stage: Stage, operation: Operation) -> None:
     path = stage.file(3)
     add(stage.service, "new", path, alpha=0.8)

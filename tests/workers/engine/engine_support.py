@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import openvino
 import openvino_genai
+import pytest
 
 from graphs.definition.graph import Graph
 from graphs.families.family import Operation
@@ -21,6 +22,12 @@ FAMILIES = ("sd", "lcm", "sdxl", "sd3", "flux")
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}  # bf16 is not bit-identical between otherwise equal graphs
 SIDE = 64
 STEPS = 2
+# Generation in `make test`, the others in `make test-thorough`: each compiles a pipeline of its own to compare with.
+OPERATIONS_BY_TIER = [
+    Operation.GENERATION,
+    pytest.param(Operation.EDIT, marks=pytest.mark.thorough),
+    pytest.param(Operation.INPAINTING, marks=pytest.mark.thorough),
+]
 CLASSES: dict[Operation, type[Any]] = {
     Operation.GENERATION: openvino_genai.Text2ImagePipeline,
     Operation.EDIT: openvino_genai.Image2ImagePipeline,

@@ -15,7 +15,8 @@ from graphs.families.schedules import draws_noise
 from graphs.families.strength import single
 from tests.workers.engine.engine_support import CLASSES, F32, FAMILIES, MODELS, SIDE, copy_model, edit_json
 
-pytestmark = pytest.mark.usefixtures("openvino_runtime")
+# The runtime is pinned: what it promises changes only when the lock does.
+pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("openvino_runtime")]
 
 PROMPTS = ("prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3")
 

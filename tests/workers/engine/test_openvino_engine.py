@@ -15,6 +15,7 @@ from tests.workers.engine.engine_support import (
     F32,
     FAMILIES,
     MODELS,
+    OPERATIONS_BY_TIER,
     SIDE,
     STEPS,
     draw,
@@ -48,7 +49,7 @@ def loaded(request: pytest.FixtureRequest, cache_dir: Path) -> Iterator[Loaded]:
     engine.unload()
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
 def test_draws_what_a_pipeline_of_its_own_draws(loaded: Loaded, operation: Operation, cache_dir: Path) -> None:
     request = make_request(loaded.facts, operation)
     raw = CLASSES[operation](str(MODELS / loaded.family), "CPU", CACHE_DIR=str(cache_dir), **F32)
