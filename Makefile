@@ -15,6 +15,8 @@ ROUNDS ?= 12
 # How many faults (50) or fuzzed examples (400), and which plan (one at random unless given).
 N ?=
 SEED ?=
+# The Pythons that are supported; `make test-pythons` uses those that the machine has.
+PYTHONS := 3.11 3.12 3.13
 # The older clients that must go on working, each in an environment of its own.
 SDKS := 1 2
 SDK_VENVS := $(SDKS:%=.venv-openai-%)
@@ -22,7 +24,7 @@ SOURCES := api cli config graphs workers
 # hatchling and editables come from the lock as well, so the project's own build fetches nothing unpinned.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help install serve test-fast test test-thorough test-sdk fuzz faults sdk-venvs check format lock proto reference
+.PHONY: help install serve test-fast test-pythons test test-thorough coverage test-sdk fuzz faults sdk-venvs check format lock proto reference
 .PHONY: bench bench-compare demo-score demo-model big-model upgrade-drill docs clean
 
 help:
@@ -39,15 +41,32 @@ serve: install
 test-fast: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -p no:schemathesis -m fast $(ARGS)
 
+## make test-pythons  run make test-fast, in an environment installed from the lock, on each supported Python found here
+test-pythons: $(VENV)/.installed-dev
+	@ran=; for version in $(PYTHONS); do \
+	  python=; for found in python$$version $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python; do \
+	    $$found -c 'import ensurepip, venv' 2>/dev/null && python=$$found && break; \
+	  done; \
+	  [ -n "$$python" ] || { echo "Python $$version is not on this machine."; continue; }; \
+	  $(MAKE) --no-print-directory test-fast PYTHON=$$python VENV=.venv-py$$version || exit 1; \
+	  ran="$$ran $$version"; \
+	done; echo "make test-fast passed on Python:$${ran:- none of $(PYTHONS) is here}"
+
 ## make test        install what tests need and run them (one file: make test ARGS=tests/graphs)
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not thorough" $(ARGS)
 
-## make test-thorough  every adapter mode on every model family, which takes some minutes more
+## make test-thorough  run what takes long: every adapter mode on every family, the fault harness, long fuzzing
 test-thorough: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 -m thorough $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m thorough $(ARGS)
 
-## make test-sdk    let the older openai packages do what make test does with the newest
+## make coverage    run make test with the branches counted, child processes included (prints a table, worst first)
+coverage: $(VENV)/.installed-dev
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not thorough" $(ARGS); \
+	  status=$$?; $(BIN)/python -m coverage combine --quiet && $(BIN)/python -m coverage report && exit $$status
+
+## make test-sdk    run the script of test_sdk_matrix.py with the older openai packages
 test-sdk: $(VENV)/.installed-dev sdk-venvs
 	SDK_PYTHONS="$(SDK_VENVS:%=%/bin/python)" $(BIN)/python -m pytest tests/stack/test_sdk_matrix.py $(ARGS)
 
@@ -119,7 +138,8 @@ reference: $(VENV)/.installed-dev
 
 ## make clean       remove the virtual environment and caches
 clean:
-	rm -rf $(VENV) $(TRAINING) $(BIG_MODEL) $(DOCS) $(SDK_VENVS) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(PYTHONS:%=.venv-py%) $(TRAINING) $(BIG_MODEL) $(DOCS) $(SDK_VENVS)
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
