@@ -1,4 +1,4 @@
-"""What is served at this moment: the repository on disk, and the adapters added while it runs."""
+"""The models that are served now: those of the repository on disk, and the adapters added while the service runs."""
 
 import asyncio
 import hashlib
@@ -32,17 +32,21 @@ log = logging.getLogger(__name__)
 
 
 class LiveModels:
-    """The repository with what was added to it; one look at Redis tells whether that is still so."""
+    """The repository with the added adapters, kept in memory while their version in Redis stays the same."""
 
     def __init__(self, settings: Settings, on_disk: Repository, facts: dict[str, ModelFacts]) -> None:
-        self._settings, self._on_disk, self._facts = settings, on_disk, facts
+        """``on_disk``: the repository without added adapters; ``facts``: by the name of its graph."""
+        self._settings = settings
+        self._on_disk = on_disk
+        self._facts = facts
         self._registry = AdapterRegistry(settings.redis)
-        self._version, self._repository = b"", on_disk
+        self._version = b""
+        self._repository = on_disk
         self._adding = asyncio.Lock()
         self._fetching = ThreadPoolExecutor(1, thread_name_prefix="fetch")
 
     async def repository(self) -> Repository:
-        """Return what is served now; while Redis is away, what was served last."""
+        """Return what is served now, or what was served last while Redis is away."""
         try:
             version = await self._registry.version()
         except ServiceUnavailable:
@@ -52,23 +56,23 @@ class LiveModels:
             self._repository, self._version = _with_added(self._on_disk, added), version
         return self._repository
 
-    async def add(self, graph_name: str | None, alias: str, source: str, alpha: float | None) -> str:
-        """Fetch an adapter, see that it fits, and serve it from now on. Returns its graph's name.
+    async def add(self, graph_name: str | None, alias: str, source: str, alpha: float | None) -> None:
+        """Fetch an adapter, check that it fits its graph, and serve it from now on.
 
-        Raises InvalidRequest naming the parameter.
+        ``graph_name`` may be None where only one graph is served; ``source`` is as in ``--source_loras``; ``alpha``
+        None: that of the source, or 1. Raises InvalidRequest naming the parameter.
         """
-        parsed = _parsed(alias, source, alpha)
-        async with self._adding:  # of two with one name, the second is to find it taken
+        parsed = _parse(alias, source, alpha)
+        async with self._adding:  # of two requests with one alias, the second is refused
             repository = await self.repository()
             graph = self._graph(repository, graph_name)
             _check_free(repository, graph, alias)
             loop = asyncio.get_running_loop()
             adapter = await loop.run_in_executor(self._fetching, self._fetched, graph, parsed, source)
             await self._registry.add(graph.name, adapter)
-        return graph.name
 
     async def remove(self, alias: str) -> None:
-        """Serve an added adapter no longer. Raises ModelNotFound, or InvalidRequest for one of a graph.pbtxt."""
+        """Stop serving an added adapter. Raises ModelNotFound, or InvalidRequest for an adapter of a graph.pbtxt."""
         for name in self._on_disk.graphs:
             if await self._registry.remove(name, alias):
                 return
@@ -77,7 +81,7 @@ class LiveModels:
         raise ModelNotFound(f"No adapter {alias[:100]!r} was added.", param="alias")
 
     async def close(self) -> None:
-        """Let go of threads and connections."""
+        """Close connections and stop threads."""
         await self._registry.close()
         self._fetching.shutdown(wait=False)
 
@@ -85,7 +89,7 @@ class LiveModels:
         graph = repository.graphs.get(name) if name else repository.base_graph
         if graph is None:
             raise InvalidRequest(f"model must name a graph: one of {', '.join(repository.graphs)}.", param="model")
-        if not _takes_more(graph):
+        if not _allows_adding(graph):
             raise InvalidRequest(f"The adapters of {graph.name!r} are compiled in; none can be added.", param="model")
         return graph
 
@@ -101,21 +105,21 @@ class LiveModels:
         except (AdapterMisfit, OSError) as error:
             raise InvalidRequest(f"{path} does not fit: {error}.", param="source", code="invalid_adapter") from error
         alpha = 1.0 if parsed.alpha is None else parsed.alpha
-        return AddedAdapter(parsed.alias, _lasting(parsed, source), alpha, str(path), digest)
+        return AddedAdapter(parsed.alias, _absolute_source(parsed, source), alpha, str(path), digest)
 
     def _folder(self, graph: Graph) -> Path:
-        """Where downloads go: beside the model, but the bundled one belongs to the installation."""
+        """Return the folder of downloads. The folder of the bundled model is part of the installation, so not that."""
         if graph.models_path.is_relative_to(bundled_model_path()):
             return self._settings.data_dir / "graphs" / graph.name
         return graph.models_path
 
 
 def _with_added(on_disk: Repository, added: Mapping[str, list[AddedAdapter]]) -> Repository:
-    """The repository with what was added. What a changed graph.pbtxt has no room for is left out, with a warning."""
+    """Return the repository with the added adapters. One that a changed graph.pbtxt does not allow is left out."""
     repository = on_disk
     for name, adapters in added.items():
         for adapter in adapters:
-            if not _takes_more(on_disk.graphs[name]):
+            if not _allows_adding(on_disk.graphs[name]):
                 log.warning("the added adapter %r is left out: those of %r are compiled in", adapter.alias, name)
                 continue
             try:
@@ -135,30 +139,30 @@ def _check_free(repository: Repository, graph: Graph, alias: str) -> None:
         raise InvalidRequest(error.message, param="alias") from error
 
 
-def _takes_more(graph: Graph) -> bool:
+def _allows_adding(graph: Graph) -> bool:
     static = any(adapter.mode is LoraMode.STATIC for adapter in graph.lora_adapters)
     return not static and mode_for(graph.device) is LoraMode.DYNAMIC
 
 
 def _check_fit(path: Path, graph: Graph, family: Family) -> None:
-    """See that a worker can load the file, and can still load the FUSE ones beside it. Raises AdapterMisfit."""
+    """Check that a worker can load the file beside the graph's FUSE adapters. Raises AdapterMisfit."""
     fused = [adapter.path for adapter in graph.lora_adapters if adapter.mode is LoraMode.FUSE]
     at_construction = graph.is_compiled_at_construction(graph.device)
     for file in (path, *fused):
         fit_adapter(file, graph.models_path, family).check_loadable(merged=False, at_construction=at_construction)
 
 
-def _lasting(parsed: LoraSource, source: str) -> str:
-    """The source as it can be read in any working folder."""
+def _absolute_source(parsed: LoraSource, source: str) -> str:
+    """Return the source in a form that does not depend on the working folder."""
     return source if parsed.kind != "local" else str(Path(parsed.location).absolute())
 
 
-def _parsed(alias: str, source: str, alpha: float | None) -> LoraSource:
-    if _one(f"{alias}=org/repo", "alias").alias != alias:
+def _parse(alias: str, source: str, alpha: float | None) -> LoraSource:
+    if _parse_one(f"{alias}=org/repo", "alias").alias != alias:
         raise InvalidRequest(f"{alias!r} cannot be an alias.", param="alias")
     if source.lstrip().startswith("@"):
         raise InvalidRequest("source must name one adapter; composites stand in graph.pbtxt.", param="source")
-    found = _one(f"{alias}={source}", "source")
+    found = _parse_one(f"{alias}={source}", "source")
     if alpha is None:
         return found
     if found.alpha is not None:
@@ -166,7 +170,7 @@ def _parsed(alias: str, source: str, alpha: float | None) -> LoraSource:
     return replace(found, alpha=alpha)
 
 
-def _one(text: str, param: str) -> LoraSource:
+def _parse_one(text: str, param: str) -> LoraSource:
     try:
         parsed = parse_source_loras(text)
     except GraphError as error:

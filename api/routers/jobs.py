@@ -79,7 +79,7 @@ async def jobs(
 
 @router.get("/images/jobs/{job_id}", response_model=JobBody, responses=_LISTING)
 async def job(job: PathJob, service: Service, links: AnswerLinks) -> Response:
-    """Tell how far a job is, and when to ask again."""
+    """Return a job: its status, its progress, and when to poll it next."""
     estimate = await service.estimate(job)
     return JSONResponse(job_body(job, estimate, links).model_dump(), headers=poll_headers(job, estimate))
 
@@ -90,7 +90,7 @@ async def result(job: PathJob, service: Service) -> ImagesResponse:
     return embedded(job, await service.artifacts(job))
 
 
-# The next two look the job up themselves: a PathJob would report an unknown job before a wrong query parameter.
+# The next two routes read the job themselves: a PathJob would report an unknown job before an invalid query parameter.
 @router.get("/images/jobs/{job_id}/content", response_class=Response, responses=ARTIFACT_DOCS)
 async def content(
     job_id: str, owner: KeyOwner, service: Service, index: Annotated[int, Query(ge=0, le=1000)] = 0

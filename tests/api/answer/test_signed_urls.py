@@ -8,7 +8,7 @@ SIGNER = UrlSigner("key", 60)
 
 
 @pytest.mark.parametrize(("job_id", "index"), [("imgjob_0123", 0), ("imgjob_0123", 9), ("ж/.", 1)])
-def test_a_token_leads_to_its_picture(job_id: str, index: int) -> None:
+def test_a_token_names_its_artifact(job_id: str, index: int) -> None:
     assert SIGNER.read(SIGNER.token(job_id, index)) == (job_id, index)
 
 
@@ -18,12 +18,12 @@ def test_a_token_fits_into_a_path() -> None:
     assert not set(token) & set("/?#% ")
 
 
-def test_each_picture_has_a_token_of_its_own() -> None:
+def test_each_artifact_has_its_own_token() -> None:
     assert len({SIGNER.token(job, index) for job in ("a", "b") for index in range(3)}) == 6
 
 
 @pytest.mark.parametrize("token", ["", ".", "..", "a.b.c", "x" * 5000, "ж", "\x00", "W10.aaaa.bbbb"])
-def test_a_token_of_nobody_leads_nowhere(token: str) -> None:
+def test_a_token_without_a_signature_is_not_found(token: str) -> None:
     with pytest.raises(JobNotFound, match="no picture at this address"):
         SIGNER.read(token)
 
@@ -47,7 +47,7 @@ def test_another_key_or_purpose_does_not_count(stranger: str) -> None:
 
 
 @pytest.mark.parametrize("content", [[], ["a"], ["a", "b"], ["a", None], {}, None, 5, ["a", 1, 2]])
-def test_content_of_another_form_leads_nowhere(content: object) -> None:
+def test_content_of_another_form_is_not_found(content: object) -> None:
     with pytest.raises(JobNotFound):
         SIGNER.read(str(URLSafeTimedSerializer("key", salt="picture").dumps(content)))
 

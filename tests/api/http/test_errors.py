@@ -74,7 +74,7 @@ class _Typed(BaseModel):
 
 
 def _raising(app: FastAPI) -> None:
-    """Routes of the real application that end in each error."""
+    """Add to the real application a route that ends in each error."""
     for cls in FAMILY:
 
         async def fail(cls: str = cls.__name__) -> None:
@@ -120,7 +120,7 @@ def test_every_error_is_answered_in_openais_form(failing: Api, cls: type[errors.
         ("InvalidRequest", "x-should-retry", None),
     ],
 )
-def test_clients_are_told_when_to_try_again(failing: Api, path: str, header: str, value: str | None) -> None:
+def test_an_error_has_the_headers_of_its_retry(failing: Api, path: str, header: str, value: str | None) -> None:
     assert failing.http.get(f"/raise/{path}").headers.get(header) == value
 
 
@@ -141,7 +141,7 @@ def test_a_connection_survives_an_unexpected_error(failing: Api) -> None:
     assert failing.http.get("/v2/health/live").status_code == 200
 
 
-def test_a_failed_validation_names_the_parameter(failing: Api) -> None:
+def test_a_validation_error_names_the_parameter(failing: Api) -> None:
     assert error_of(failing.http.get("/raise/validation"))["param"] == "count"
 
 
@@ -203,7 +203,7 @@ def _trickle(*chunks: bytes) -> Iterator[bytes]:
         ),
     ],
 )
-def test_a_body_over_the_limit_is_refused_while_it_comes(failing: Api, path: str, kind: str, head: bytes) -> None:
+def test_a_body_over_the_limit_is_refused_while_it_is_read(failing: Api, path: str, kind: str, head: bytes) -> None:
     body = _trickle(head, *[b"x" * 50_000] * 6)
     with contextlib.closing(httpx.Client(base_url=failing.http.base_url)) as http:
         answer = http.post(path, content=body, headers={"Content-Type": kind})
@@ -232,7 +232,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(redis_settings: RedisSettin
 def test_a_request_is_waited_for_longer_than_its_body(redis_settings: RedisSettings) -> None:
     with serving(settings_for(redis_settings, {"body_timeout_s": 0.2})) as own:
         answer = own.http.post(GENERATIONS, json={"prompt": "x"}, headers={"Prefer": "wait=1"})
-        assert answer.status_code == 202, "nobody draws it"
+        assert answer.status_code == 202, "no worker runs the job"
 
 
 def test_a_body_at_the_limit_is_read(failing: Api, redis_settings: RedisSettings) -> None:
@@ -243,7 +243,7 @@ def test_a_body_at_the_limit_is_read(failing: Api, redis_settings: RedisSettings
     assert failing.http.post(GENERATIONS, content=_trickle(body), headers=headers).status_code == 202
 
 
-def test_a_picture_with_too_many_pixels_is_refused(failing: Api) -> None:
+def test_an_image_with_too_many_pixels_is_refused(failing: Api) -> None:
     files = {"image": ("a.png", picture(size=(101, 100)), "image/png")}
     error = error_of(failing.http.post(EDITS, data={"prompt": "x"}, files=files), 413)
     assert (error["param"], error["code"]) == ("image", "image_too_large")
@@ -275,12 +275,14 @@ def test_a_strange_host_breaks_nothing(api: Api, host: str | bytes) -> None:
     assert answer.status_code in (202, 400)
 
 
-def test_a_client_that_leaves_while_it_sends_is_no_error(failing: Api, caplog: pytest.LogCaptureFixture) -> None:
-    def leaving() -> Iterator[bytes]:
+def test_a_client_that_disconnects_while_it_sends_is_not_an_error(
+    failing: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupted() -> Iterator[bytes]:
         yield b'{"prompt": "'
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), httpx.Client(base_url=failing.http.base_url) as http:
-        http.post(GENERATIONS, content=leaving())
+        http.post(GENERATIONS, content=interrupted())
     assert failing.http.get("/v2/health/live").status_code == 200
     assert not [record for record in caplog.records if record.levelname == "ERROR"]

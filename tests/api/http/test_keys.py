@@ -61,7 +61,7 @@ def test_every_route_of_clients_needs_a_key(keyed: Api, method: str, path: str) 
 
 
 @pytest.mark.parametrize("headers", [ONE, {"Authorization": "bearer  one"}, {"api-key": "one"}, TWO])
-def test_both_headers_bring_a_key(keyed: Api, headers: dict[str, str]) -> None:
+def test_either_header_may_hold_the_key(keyed: Api, headers: dict[str, str]) -> None:
     assert keyed.http.get("/v3/models", headers=headers).status_code == 200
 
 
@@ -79,14 +79,14 @@ def test_probes_and_documentation_are_open(keyed: Api) -> None:
     ("method", "path"),
     [("GET", ""), ("GET", "/result"), ("GET", "/content"), ("GET", "/events"), ("POST", "/cancel"), ("DELETE", "")],
 )
-def test_another_keys_job_does_not_exist(keyed: Api, method: str, path: str) -> None:
+def test_a_job_of_another_key_is_not_found(keyed: Api, method: str, path: str) -> None:
     job = _submitted(keyed, ONE)
     answer = keyed.http.request(method, f"{JOBS}/{job['id']}{path}", headers=TWO)
     assert error_of(answer, 404)["code"] == "job_not_found"
     assert keyed.http.get(f"{JOBS}/{job['id']}", headers=ONE).json()["status"] == "queued"
 
 
-def test_a_list_shows_ones_own_jobs(keyed: Api) -> None:
+def test_a_list_shows_only_the_jobs_of_its_key(keyed: Api) -> None:
     own, other = _submitted(keyed, ONE), _submitted(keyed, TWO)
     for headers, job in ((ONE, own), (TWO, other)):
         page = keyed.http.get(JOBS, headers=headers).json()
@@ -105,7 +105,7 @@ def test_the_same_idempotency_key_of_another_owner_is_another(keyed: Api) -> Non
     assert jobs[0]["id"] == jobs[2]["id"] != jobs[1]["id"]
 
 
-def test_an_address_of_a_picture_needs_no_key(keyed: Api) -> None:
+def test_a_signed_url_needs_no_key(keyed: Api) -> None:
     with keyed.asking(headers=ONE, json={**BODY, "response_format": "url"}) as answer:
         keyed.complete(keyed.next_job())
         url = answer().json()["data"][0]["url"]

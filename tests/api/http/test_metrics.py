@@ -1,4 +1,4 @@
-"""``/metrics``: what is counted, exactly once, and told by any API process."""
+"""``/metrics``: each event is counted exactly once, and every API process reports it."""
 
 import os
 import re
@@ -44,7 +44,7 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 
 def own(samples: Samples, name: str, **labels: str) -> float:
-    """A figure of the process itself, 0 before the first time."""
+    """A metric of the process itself, 0 before its first increment."""
     return samples.get((name, frozenset(labels.items())), 0.0)
 
 
@@ -53,13 +53,13 @@ def test_the_page_names_every_metric_and_no_other(api: Api) -> None:
     api.http.get("/v3/images/jobs/nope")
     presence = WorkerPresence("w", GRAPH, "CPU", ready=True, operations=(), seen_at=0.0)
     Upkeep(api.redis).heartbeat(presence)
-    told: dict[str, tuple[str, set[str]]] = {}
+    reported: dict[str, tuple[str, set[str]]] = {}
     for family in text_string_to_metric_families(api.http.get("/metrics").text):
         name = family.name + ("_total" if family.type == "counter" else "")
         assert family.documentation, name
-        told[name] = (family.type, {label for sample in family.samples for label in sample.labels} - {"le"})
+        reported[name] = (family.type, {label for sample in family.samples for label in sample.labels} - {"le"})
     written = {row["name"]: (row["kind"], set(re.findall(r"`(\w+)`", row["labels"]))) for row in _ROW.finditer(PAGE)}
-    assert told == written
+    assert reported == written
 
 
 def test_a_jobs_life_is_counted(api: Api) -> None:
@@ -80,7 +80,7 @@ def test_a_jobs_life_is_counted(api: Api) -> None:
     assert value(done, "imagegen_pixels_total") == 2 * claim.job.request.width * claim.job.request.height
 
 
-def test_every_accepted_job_is_found_again_in_one_figure(api: Api, settled_redis: RedisSettings) -> None:
+def test_every_accepted_job_is_counted_in_one_figure(api: Api, settled_redis: RedisSettings) -> None:
     """Submitted = waiting + running + completed + failed + cancelled, however they ended."""
     api.complete(api.submitted()["id"])
     api.fail(api.submitted()["id"])
@@ -123,7 +123,7 @@ def test_every_accepted_job_is_found_again_in_one_figure(api: Api, settled_redis
 
 
 def test_the_oldest_wait_is_that_of_the_job_submitted_first(api: Api) -> None:
-    """And not of the one that is next: a low priority may starve unseen otherwise."""
+    """The next job may have waited for less: a starving job of low priority must be visible."""
     first = api.submitted(json={"prompt": "x", "priority": "low"})["id"]
     api.submitted(json={"prompt": "y", "priority": "high"})
     with client(api.redis) as behind:
@@ -140,7 +140,7 @@ def test_a_scrape_costs_the_same_however_long_the_queue_is(api: Api) -> None:
             behind.config_resetstat()
             scraped(api.http)
             calls = {name: behind.info("commandstats").get(f"cmdstat_{name}", {}).get("calls", 0) for name in names}
-        return calls | {"info": 0}  # the looks themselves
+        return calls | {"info": 0}  # reading the counts is itself an info command
 
     api.submitted()
     short = commands_of_a_scrape()
@@ -190,7 +190,7 @@ def test_a_refused_request_is_counted_by_its_reason(redis_settings: RedisSetting
 
 
 @pytest.mark.usefixtures("redis_processes")
-def test_without_redis_it_tells_that_and_its_own_figures(tmp_path: Path) -> None:
+def test_without_redis_it_reports_that_and_its_own_figures(tmp_path: Path) -> None:
     with running_redis(tmp_path) as redis, serving(settings_for(redis.settings)) as api:
         assert own(scraped(api.http), "imagegen_redis_up") == 1
         redis.kill()
@@ -236,7 +236,7 @@ def api_process(redis: RedisSettings, shared: Path) -> Iterator[httpx.Client]:
         process.wait(30)
 
 
-def test_api_processes_with_a_common_folder_tell_their_sum(
+def test_api_processes_with_a_shared_folder_report_their_sum(
     redis_server: RunningRedis, redis_settings: RedisSettings, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
@@ -252,7 +252,7 @@ def test_api_processes_with_a_common_folder_tell_their_sum(
 
 @pytest.fixture
 def settled_redis(redis_server: RunningRedis, redis_settings: RedisSettings) -> RedisSettings:
-    """The emptied server, up for so long that leases are reaped."""
+    """The emptied server, once it has been up for long enough that leases are reaped."""
 
     def is_settled() -> bool:
         with redis_server.client() as behind:

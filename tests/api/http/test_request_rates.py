@@ -11,10 +11,10 @@ from workers.jobs.redis import keys
 
 GENERATIONS, JOBS = "/v3/images/generations", "/v3/images/jobs"
 BODY = {"prompt": "a red circle"}
-ASKING = [("POST", GENERATIONS), ("POST", "/v1/images/edits"), ("POST", "/v1/images/variations"), ("POST", JOBS)]
+COUNTED = [("POST", GENERATIONS), ("POST", "/v1/images/edits"), ("POST", "/v1/images/variations"), ("POST", JOBS)]
 
 
-@pytest.mark.parametrize(("method", "path"), [*ASKING, ("PUT", f"{JOBS}/mine")])
+@pytest.mark.parametrize(("method", "path"), [*COUNTED, ("PUT", f"{JOBS}/mine")])
 def test_one_request_too_many_is_refused_on_every_route(redis_settings: RedisSettings, method: str, path: str) -> None:
     with serving(settings_for(redis_settings, {"requests_per_minute": 2})) as api:
         for _ in range(2):
@@ -59,7 +59,7 @@ def test_without_a_rate_nothing_is_counted(redis_settings: RedisSettings) -> Non
         assert list(behind.scan_iter(f"{keys.REQUEST_RATES}*")) == []
 
 
-def test_an_absent_redis_is_told(redis_settings: RedisSettings) -> None:
+def test_an_absent_redis_is_reported(redis_settings: RedisSettings) -> None:
     away = settings_for(RedisSettings(url="redis://127.0.0.1:1/0"), {"requests_per_minute": 2})
     with serving(away) as api:
         assert error_of(api.http.post(JOBS, json=BODY), 503)["code"] == "service_unavailable"

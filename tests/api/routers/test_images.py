@@ -1,19 +1,18 @@
+"""Requests for images: with and without waiting, their jobs, and their errors."""
+
 import base64
 import time
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from fastapi.routing import APIRoute
 
 from api.answer.schemas import JobBody
 from config.settings import RedisSettings
 from tests.api.api_support import AT_ONCE, DATA_URL, PNG, Api, error_of, picture, serving, settings_for
-from tests.redis_support import pause, running_redis, wait_until
-from tests.workers.jobs.jobs_support import GRAPH, Upkeep, client
+from tests.redis_support import pause, running_redis
+from tests.workers.jobs.jobs_support import GRAPH, Upkeep
 from workers.jobs.observe.presence import WorkerPresence
-from workers.jobs.redis import keys
 
 GENERATIONS, EDITS, JOBS = "/v3/images/generations", "/v3/images/edits", "/v3/images/jobs"
 BODY = {"prompt": "a red circle"}
@@ -36,7 +35,7 @@ def test_a_client_that_does_not_wait_gets_the_job(api: Api, prefix: str, prefer:
     assert (waited >= 1) if "wait=1" in prefer else (waited < 1)
 
 
-def test_of_several_prefer_headers_all_count(api: Api) -> None:
+def test_several_prefer_headers_are_read_as_one(api: Api) -> None:
     headers = [("Prefer", "return=minimal"), ("Prefer", "respond-async")]
     assert api.http.post(GENERATIONS, json=BODY, headers=headers).status_code == 202
 
@@ -53,7 +52,7 @@ def test_a_job_has_every_key_always(api: Api) -> None:
     assert nulls == {"step", "total_steps", "eta_seconds", *times[1:], "error", "usage", "metadata"}
 
 
-def test_a_job_tells_what_was_asked(api: Api) -> None:
+def test_a_job_reports_its_parameters(api: Api) -> None:
     job = api.submitted(json={**BODY, "n": 2, "size": "64x72", "seed": 5})
     expected = {
         "prompt": "a red circle",
@@ -66,7 +65,7 @@ def test_a_job_tells_what_was_asked(api: Api) -> None:
     assert {key: job[key] for key in expected} == expected
 
 
-def test_a_job_tells_how_far_it_is(api: Api) -> None:
+def test_a_job_reports_its_progress(api: Api) -> None:
     job = api.submitted()
     claims, claim = api.claim(job["id"])
     claims.progress(claim, 5, 20)
@@ -85,7 +84,7 @@ def test_a_completed_job_has_a_result(api: Api) -> None:
     assert (result["seed"], result["size"], result["output_format"]) == (9, "128x128", "png")
 
 
-def test_a_waiting_client_gets_its_picture_at_once(api: Api) -> None:
+def test_a_waiting_client_gets_its_image_at_once(api: Api) -> None:
     with api.asking() as answer:
         api.complete(api.next_job())
         ended = time.monotonic()
@@ -100,73 +99,14 @@ def test_a_waiting_client_gets_its_picture_at_once(api: Api) -> None:
     assert got.headers["x-imagegen-job-id"].startswith("imgjob_")
 
 
-def test_a_picture_that_comes_in_time_is_the_answer(api: Api) -> None:
+def test_an_image_completed_within_the_wait_is_the_answer(api: Api) -> None:
     with api.asking(headers={"Prefer": "wait=10"}) as answer:
         api.complete(api.next_job())
         assert answer().status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("kind", "content_type"), [("png", "image/png"), ("jpeg", "image/jpeg"), ("webp", "image/webp")]
-)
-@pytest.mark.parametrize("prefix", ["/v1", "/v3"])
-def test_a_picture_by_address_is_served(api: Api, kind: str, content_type: str, prefix: str) -> None:
-    body = {**BODY, "response_format": "url", "output_format": kind, "n": 2}
-    drawn = [picture(kind=kind.upper()), b"second"]
-    with api.asking(url=f"{prefix}/images/generations", json=body) as answer:
-        api.complete(api.next_job(), *drawn)
-        data = answer().json()["data"]
-    assert [list(entry) for entry in data] == [["url"], ["url"]]
-    for entry, content in zip(data, drawn, strict=True):
-        assert entry["url"].startswith(f"{str(api.http.base_url).rstrip('/')}{prefix}/images/files/")
-        served = api.http.get(entry["url"])
-        assert (served.status_code, served.content, served.headers["content-type"]) == (200, content, content_type)
-        assert served.headers["x-content-type-options"] == "nosniff"
-
-
-def _address(api: Api) -> str:
-    with api.asking(json={**BODY, "response_format": "url"}) as answer:
-        api.complete(api.next_job())
-        address: str = answer().json()["data"][0]["url"]
-    return address
-
-
-def test_a_forged_address_leads_nowhere(api: Api) -> None:
-    address = _address(api)
-    root, _, token = address.rpartition("/")
-    forged = [
-        f"{root}/x{token}",
-        f"{root}/a.png",
-        f"{root}/a.b.c.png",
-        address.replace(".png", ".jpeg"),
-        f"{address}.png",
-    ]
-    for url in forged:
-        assert error_of(api.http.get(url), 404)["code"] == "job_not_found"
-
-
-def test_an_address_expires(redis_settings: RedisSettings) -> None:
-    with serving(settings_for(redis_settings, {"url_ttl_s": 1, "public_url": "http://nobody/base/"})) as own:
-        address = _address(own)
-        assert address.startswith("http://nobody/base/v3/images/files/")
-        path = address.removeprefix("http://nobody/base")
-        assert own.http.get(path).status_code == 200
-        wait_until(lambda: own.http.get(path).status_code != 200)
-        assert error_of(own.http.get(path), 410)["code"] == "artifact_expired"
-
-
-def test_pictures_expire(api: Api) -> None:
-    address = _address(api)
-    job = api.submitted()
-    api.complete(job["id"])
-    with client(api.redis) as behind:
-        behind.delete(*behind.keys(f"{keys.job('*')}:artifact:0"))
-    assert error_of(api.http.get(address), 410)["code"] == "artifact_expired"
-    assert error_of(api.http.get(job["urls"]["result"]), 410)["code"] == "artifact_expired"
-
-
 @pytest.mark.parametrize("code", ["generation_failed", "worker_crashed", "internal_error"])
-def test_a_failed_job_is_a_servers_error_with_its_reason(api: Api, code: str) -> None:
+def test_a_failed_job_is_a_server_error_with_its_reason(api: Api, code: str) -> None:
     with api.asking() as answer:
         job_id = api.next_job()
         api.fail(job_id, code, "The device is gone.")
@@ -179,7 +119,7 @@ def test_a_failed_job_is_a_servers_error_with_its_reason(api: Api, code: str) ->
     assert error_of(api.http.get(f"{JOBS}/{job_id}/result"), 500)["code"] == code
 
 
-def test_a_cancelled_job_ends_the_waiting(api: Api) -> None:
+def test_the_cancellation_of_a_job_ends_the_wait(api: Api) -> None:
     with api.asking() as answer:
         job_id = api.next_job()
         assert api.http.post(f"{JOBS}/{job_id}/cancel").json()["status"] == "cancelled"
@@ -204,7 +144,7 @@ def test_a_completed_job_stays_completed(api: Api) -> None:
     assert api.http.get(job["urls"]["result"]).status_code == 200
 
 
-def test_a_result_before_its_time_is_an_error_that_is_not_tried_again(api: Api) -> None:
+def test_a_result_before_the_end_is_an_error_without_a_retry(api: Api) -> None:
     answer = api.http.get(api.submitted()["urls"]["result"])
     assert error_of(answer, 400)["code"] == "job_not_completed"
 
@@ -266,7 +206,7 @@ def test_without_redis_everything_is_unavailable_soon(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("redis_processes")
-def test_a_client_that_waits_is_not_thrown_out_when_redis_goes(tmp_path: Path) -> None:
+def test_a_client_keeps_waiting_while_redis_is_away(tmp_path: Path) -> None:
     with running_redis(tmp_path) as own, serving(settings_for(own.settings)) as api:
         with api.asking(headers={"Prefer": "wait=3"}) as answer:
             api.next_job()
@@ -275,36 +215,6 @@ def test_a_client_that_waits_is_not_thrown_out_when_redis_goes(tmp_path: Path) -
             got = answer()
         assert error_of(got, 503)["code"] == "service_unavailable"
         assert got.elapsed.total_seconds() >= 2.5
-
-
-def test_v1_and_v3_are_the_same(api: Api) -> None:
-    paths = api.app.openapi()["paths"]
-    routes: dict[str, dict[str, Any]] = {prefix: {} for prefix in ("/v1", "/v3")}
-    for path, operations in paths.items():
-        if path[:3] in routes:
-            routes[path[:3]][path[3:]] = {method: found["summary"] for method, found in operations.items()}
-    assert routes["/v1"] == routes["/v3"]
-    assert {"/images/generations", "/images/edits", "/models", "/models/{name}"} <= set(routes["/v1"])
-    assert all(path[:3] in ("/v1", "/v2", "/v3") for path in paths if path != "/metrics")
-    assert not [route for route in api.app.routes if isinstance(route, APIRoute) and route.path.startswith("/v3/v")]
-
-
-def test_the_process_is_alive(api: Api) -> None:
-    answer = api.http.get("/v2/health/live")
-    assert (answer.status_code, answer.json()) == (200, {"status": "live"})
-
-
-def test_ready_means_a_worker_has_loaded(api: Api) -> None:
-    upkeep = Upkeep(api.redis)
-    for presence in (None, WORKER.__class__(**{**WORKER.__dict__, "ready": False})):
-        if presence:
-            upkeep.heartbeat(presence)
-        error = error_of(api.http.get("/v2/health/ready"), 503)
-        assert (error["code"], "demo" in error["message"]) == ("not_ready", True)
-    upkeep.heartbeat(WORKER)
-    assert api.http.get("/v2/health/ready").json() == {"status": "ready"}
-    upkeep.leave("w")
-    assert api.http.get("/v2/health/ready").status_code == 503
 
 
 def test_an_operation_that_no_worker_can_do_is_refused(redis_settings: RedisSettings) -> None:
@@ -317,25 +227,7 @@ def test_an_operation_that_no_worker_can_do_is_refused(redis_settings: RedisSett
         assert own.submitted()["status"] == "queued"
 
 
-@pytest.mark.parametrize("prefix", ["/v1", "/v3"])
-def test_the_models_are_listed(api: Api, prefix: str) -> None:
-    listed = api.http.get(f"{prefix}/models").json()
-    found = {model["id"]: model for model in listed["data"]}
-    assert (listed["object"], set(found)) == ("list", {"demo", "outline", "stripes", "mix"})
-    assert found["mix"]["adapters"] == {"outline": 0.5, "stripes": 0.5}
-    model = found["demo"]
-    assert (model["id"], model["object"], model["kind"], model["base"]) == ("demo", "model", "base", "demo")
-    assert type(model["created"]) is int
-    assert api.http.get(f"{prefix}/models/demo").json() == model
-
-
-@pytest.mark.parametrize("name", ["nothing", "a/b", "%D0%B6", "x" * 5000])
-def test_an_unknown_model_is_not_found(api: Api, name: str) -> None:
-    error = error_of(api.http.get(f"/v3/models/{name}"), 404)
-    assert (error["param"], error["code"]) == ("model", "model_not_found")
-
-
-def test_an_edits_pictures_reach_the_worker(api: Api) -> None:
+def test_the_images_of_an_edit_reach_the_worker(api: Api) -> None:
     files = {"image": ("a.png", picture("RGBA", (40, 24)), "image/png"), "mask": ("m.png", picture("L"), "image/png")}
     job = api.submitted(EDITS, data=BODY, files=files)
     _, claim = api.claim(job["id"])

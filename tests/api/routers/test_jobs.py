@@ -110,7 +110,7 @@ def test_an_unknown_cursor_is_not_found(api: Api) -> None:
     error_of(api.http.get(JOBS, params={"after": "imgjob_0"}), 404)
 
 
-def test_a_picture_is_served_as_it_is(api: Api) -> None:
+def test_an_artifact_is_served_as_it_is_stored(api: Api) -> None:
     job = api.submitted(json={**BODY, "n": 2, "output_format": "webp"})
     api.complete(job["id"], b"one", b"two")
     contents = api.job(job["id"])["urls"]["content"]

@@ -35,8 +35,8 @@ def _events(text: str) -> list[Sent]:
     return [Sent(fields["event"], json.loads(fields["data"])) for fields in found]
 
 
-def _story(api: Api) -> str:
-    """The id of a job that was drawn."""
+def _completed_job(api: Api) -> str:
+    """Run a job with a preview to its end, and return its id."""
     job_id: str = api.submitted(json={**BODY, "partial_images": 1})["id"]
     claims, claim = api.claim(job_id)
     claims.progress(claim, 1, 2, Preview(0, 0, PNG))
@@ -46,7 +46,7 @@ def _story(api: Api) -> str:
 
 
 def _drawing(api: Api, act: Callable[[str], object]) -> threading.Thread:
-    """Do a worker's part as soon as a job waits."""
+    """Act as a worker as soon as a job is queued."""
     thread = threading.Thread(target=lambda: act(api.next_job()))
     thread.start()
     return thread
@@ -61,8 +61,8 @@ def _streamed(api: Api, act: Callable[[str], object], path: str = GENERATIONS, *
     return answer.text
 
 
-def test_a_jobs_events_tell_its_story(api: Api) -> None:
-    job_id = _story(api)
+def test_the_events_of_a_job_are_those_of_its_life(api: Api) -> None:
+    job_id = _completed_job(api)
     events = _events(api.http.get(f"{JOBS}/{job_id}/events").text)
     kinds = ["queued", "in_progress", "progress", "preview", "progress", "completed"]
     assert [event.kind for event in events] == [event.data["type"] for event in events] == kinds
@@ -76,7 +76,7 @@ def test_a_jobs_events_tell_its_story(api: Api) -> None:
 
 @pytest.mark.parametrize("seen", [0, 3, 5, 6])
 def test_a_stream_resumes_after_a_number(api: Api, seen: int) -> None:
-    job_id = _story(api)
+    job_id = _completed_job(api)
     events = _events(api.http.get(f"{JOBS}/{job_id}/events", params={"starting_after": seen}).text)
     assert [event.data["sequence_number"] for event in events] == list(range(seen + 1, 7))
 
@@ -121,7 +121,7 @@ def test_heartbeats_are_comments(lively: Api, redis_settings: RedisSettings, of_
 
 
 @pytest.mark.parametrize("path", [GENERATIONS, EDITS, "/v1/images/generations"])
-def test_openais_stream_is_partial_images_and_a_picture(api: Api, path: str) -> None:
+def test_openais_stream_has_partial_images_and_an_image(api: Api, path: str) -> None:
     def draw(job_id: str) -> None:
         claims, claim = api.claim(job_id)
         assert claim.job.options.previews == 2
@@ -145,7 +145,7 @@ def test_openais_stream_has_nothing_that_breaks_its_parsers(api: Api) -> None:
     assert {line.partition(":")[0] for line in text.splitlines()} <= {"", "event", "data"}
 
 
-def test_every_picture_has_its_completed_event(api: Api) -> None:
+def test_every_image_has_its_completed_event(api: Api) -> None:
     text = _streamed(api, lambda job_id: api.complete(job_id, b"one", b"two", b"three"), n=3)
     events = _events(text)
     assert [event.kind for event in events] == ["image_generation.completed"] * 3
@@ -185,7 +185,7 @@ def test_a_cancel_ends_the_stream_with_an_error(api: Api) -> None:
     ("body", "status"),
     [({"prompt": None}, 400), ({**BODY, "partial_images": 4}, 400), ({**BODY, "model": "nothing"}, 404)],
 )
-def test_what_is_refused_is_no_stream(api: Api, body: dict[str, Any], status: int) -> None:
+def test_a_refused_request_is_not_a_stream(api: Api, body: dict[str, Any], status: int) -> None:
     error_of(api.http.post(GENERATIONS, json={**body, "stream": True}), status)
 
 
@@ -202,7 +202,7 @@ def test_the_stock_client_reads_the_stream(api: Api) -> None:
     assert [event.type for event in events] == ["image_generation.partial_image", "image_generation.completed"]
 
 
-def test_the_stock_client_raises_what_failed(api: Api) -> None:
+def test_the_stock_client_raises_the_error_event(api: Api) -> None:
     thread = _drawing(api, lambda job_id: api.fail(job_id, "worker_crashed", "It died."))
     made = openai.OpenAI(base_url=f"{api.http.base_url.join('/v3')}", api_key="x", max_retries=0)
     with made, pytest.raises(openai.APIError) as refusal:

@@ -1,4 +1,4 @@
-"""Webhooks as clients ask for them, over HTTP."""
+"""The field webhook of a request, over HTTP."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +28,7 @@ def api_without_secret(redis_server: RunningRedis) -> Iterator[Api]:
         yield running
 
 
-def asked(webhook: Any) -> dict[str, Any]:
+def with_webhook(webhook: Any) -> dict[str, Any]:
     return {"prompt": "a red circle", "webhook": webhook}
 
 
@@ -36,7 +36,7 @@ def asked(webhook: Any) -> dict[str, Any]:
 def test_without_a_secret_a_webhook_is_refused(
     api_without_secret: Api, redis_settings: RedisSettings, path: str
 ) -> None:
-    error = error_of(api_without_secret.http.post(path, json=asked(HOOK)))
+    error = error_of(api_without_secret.http.post(path, json=with_webhook(HOOK)))
     assert error["param"] == "webhook"
     assert "IMAGEGEN_WEBHOOKS__SECRET" in error["message"]
 
@@ -45,33 +45,31 @@ def test_without_a_secret_a_webhook_is_refused(
 @pytest.mark.parametrize(
     "url", ["https://127.0.0.1/", "http://hooks.example/", "ftp://hooks.example/", "https://[::1]/"]
 )
-def test_a_webhook_that_may_not_be_told_is_refused(
-    api: Api, redis_settings: RedisSettings, path: str, url: str
-) -> None:
-    assert error_of(api.http.post(path, json=asked({"url": url})))["param"] == "webhook.url"
+def test_a_webhook_to_a_forbidden_url_is_refused(api: Api, redis_settings: RedisSettings, path: str, url: str) -> None:
+    assert error_of(api.http.post(path, json=with_webhook({"url": url})))["param"] == "webhook.url"
     with client(redis_settings) as behind:
         assert behind.keys("imagegen:job:*") == []
 
 
 @pytest.mark.parametrize("wrong", [{}, {"url": HOOK["url"], "events": []}, {**HOOK, "events": ["done"]}, "x"])
-def test_a_webhook_that_is_none_is_refused(api: Api, redis_settings: RedisSettings, wrong: Any) -> None:
-    error = error_of(api.http.post("/v3/images/jobs", json=asked(wrong)))
+def test_an_invalid_webhook_is_refused(api: Api, redis_settings: RedisSettings, wrong: Any) -> None:
+    error = error_of(api.http.post("/v3/images/jobs", json=with_webhook(wrong)))
     assert error["param"].startswith("webhook")
 
 
-def test_a_job_shows_no_more_for_it(api: Api, redis_settings: RedisSettings) -> None:
+def test_a_job_object_does_not_show_the_webhook(api: Api, redis_settings: RedisSettings) -> None:
     plain = api.http.post("/v3/images/jobs", json={"prompt": "a red circle"})
-    told = api.http.post("/v3/images/jobs", json=asked({**HOOK, "events": ["queued", "completed"]}))
-    assert told.status_code == 202
-    assert list(told.json()) == list(plain.json())
+    hooked = api.http.post("/v3/images/jobs", json=with_webhook({**HOOK, "events": ["queued", "completed"]}))
+    assert hooked.status_code == 202
+    assert list(hooked.json()) == list(plain.json())
     with client(redis_settings) as behind:
         (event_id,) = behind.zrange(keys.DELIVERIES, 0, -1)
         delivery = behind.hgetall(keys.delivery(event_id))
-    assert (delivery["job_id"], delivery["type"], delivery["url"]) == (told.json()["id"], "queued", HOOK["url"])
+    assert (delivery["job_id"], delivery["type"], delivery["url"]) == (hooked.json()["id"], "queued", HOOK["url"])
     assert set(delivery) >= {"job_id", "type", "created_at", "url", "attempts"}
 
 
-def test_an_edit_may_have_one_too(api: Api, redis_settings: RedisSettings) -> None:
+def test_an_edit_may_have_a_webhook(api: Api, redis_settings: RedisSettings) -> None:
     fields = {"prompt": "x", "webhook[url]": HOOK["url"], "webhook[events][]": "queued"}
     answer = api.http.post("/v3/images/jobs", data=fields, files={"image": ("a.png", PNG, "image/png")})
     assert answer.status_code == 202, answer.text

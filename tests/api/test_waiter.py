@@ -1,3 +1,5 @@
+"""A client that disconnects before the end of its job."""
+
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,17 +19,17 @@ GENERATIONS, JOBS = "/v3/images/generations", "/v3/images/jobs"
 BODY: dict[str, Any] = {"prompt": "a red circle"}
 
 
-def _gave_up(api: Api, after_s: float = 0.3, **request: Any) -> None:
-    """Ask, and leave without an answer."""
+def _time_out(api: Api, after_s: float = 0.3, **request: Any) -> None:
+    """Send a request, and disconnect without an answer."""
     timeout = httpx.Timeout(20, read=after_s)
     with httpx.Client(base_url=api.http.base_url, timeout=timeout) as http, pytest.raises(httpx.ReadTimeout):
         http.post(**{"url": GENERATIONS, "json": BODY, **request})
 
 
 @contextmanager
-def _giving_up(api: Api, **request: Any) -> Iterator[None]:
-    """A client that has left without an answer at the end of the block."""
-    thread = threading.Thread(target=lambda: _gave_up(api, 1.0, **request))
+def _timing_out(api: Api, **request: Any) -> Iterator[None]:
+    """Run a client that has disconnected without an answer at the end of the block."""
+    thread = threading.Thread(target=lambda: _time_out(api, 1.0, **request))
     thread.start()
     yield
     thread.join(20)
@@ -44,21 +46,21 @@ def _is_cancelled(api: Api, job_id: str) -> bool:
     return bool(api.job(job_id)["status"] == "cancelled")
 
 
-def test_a_client_that_goes_away_cancels_its_job(api: Api) -> None:
-    _gave_up(api)
+def test_a_client_that_disconnects_cancels_its_job(api: Api) -> None:
+    _time_out(api)
     job_id = _only_job(api)
     wait_until(lambda: _is_cancelled(api, job_id))
     assert waiting(api.redis) == []
 
 
 def test_a_running_job_is_cancelled_too(api: Api) -> None:
-    with _giving_up(api):
+    with _timing_out(api):
         job_id = api.next_job()
         claims, claim = api.claim(job_id)
     wait_until(lambda: claims.progress(claim, 1, 4) == "cancel")
 
 
-def test_a_streams_client_that_goes_away_cancels_its_job(api: Api) -> None:
+def test_the_client_of_a_stream_that_disconnects_cancels_its_job(api: Api) -> None:
     with api.http.stream("POST", GENERATIONS, json={**BODY, "stream": True}) as answer:
         assert next(answer.iter_lines()).startswith(": queued")
         job_id = _only_job(api)
@@ -69,7 +71,7 @@ def test_while_another_client_waits_the_job_goes_on(api: Api) -> None:
     headers = {"Idempotency-Key": "shared"}
     with api.asking(headers=headers) as answer:
         job_id = api.next_job()
-        _gave_up(api, headers=headers)
+        _time_out(api, headers=headers)
         wait_until(lambda: _waiters(api, job_id) == 1)
         assert api.job(job_id)["status"] == "queued"
         api.complete(job_id)
@@ -83,13 +85,13 @@ def _waiters(api: Api, job_id: str) -> int:
 
 
 @pytest.mark.parametrize("async_first", [True, False])
-def test_an_async_job_lives_on_whoever_leaves_it(api: Api, async_first: bool) -> None:
+def test_a_detached_job_goes_on_after_a_disconnect(api: Api, async_first: bool) -> None:
     headers = {"Idempotency-Key": "shared"}
     if async_first:
         api.http.post(JOBS, json=BODY, headers=headers)
-        _gave_up(api, headers=headers)
+        _time_out(api, headers=headers)
     else:
-        with _giving_up(api, headers=headers):
+        with _timing_out(api, headers=headers):
             api.next_job()
             assert api.http.post(JOBS, json=BODY, headers=headers).status_code == 202
     job_id = _only_job(api)
@@ -99,30 +101,30 @@ def test_an_async_job_lives_on_whoever_leaves_it(api: Api, async_first: bool) ->
 
 
 @pytest.mark.parametrize("prefer", ["wait=20", "respond-async"])
-def test_who_need_not_wait_may_leave(api: Api, prefer: str) -> None:
+def test_a_detached_client_may_disconnect(api: Api, prefer: str) -> None:
     body = {**BODY, "stream": prefer == "respond-async"}
-    _gave_up(api, headers={"Prefer": prefer}, json=body)
+    _time_out(api, headers={"Prefer": prefer}, json=body)
     pause(0.2)
     assert api.job(_only_job(api))["status"] == "queued"
 
 
-def test_the_setting_turns_it_off(redis_settings: RedisSettings) -> None:
+def test_cancel_on_disconnect_can_be_turned_off(redis_settings: RedisSettings) -> None:
     with serving(settings_for(redis_settings, {"cancel_on_disconnect": False})) as own:
-        _gave_up(own)
+        _time_out(own)
         job_id = _only_job(own)
         wait_until(lambda: _waiters(own, job_id) == 0)
         pause(0.2)
         assert own.job(job_id)["status"] == "queued"
 
 
-def test_an_impatient_sdk_makes_one_job(api: Api) -> None:
+def test_an_sdk_that_times_out_makes_one_job(api: Api) -> None:
     made = openai.OpenAI(base_url=f"{api.http.base_url.join('/v3')}", api_key="x", max_retries=2, timeout=0.5)
     with made, pytest.raises(openai.APITimeoutError):
         made.images.generate(prompt="a red circle", model="demo")
     assert api.job(_only_job(api))["status"] == "queued"
 
 
-def test_an_impatient_sdk_gets_its_picture_at_a_later_attempt(api: Api) -> None:
+def test_an_sdk_that_times_out_gets_its_image_at_a_later_attempt(api: Api) -> None:
     def draw() -> None:
         pause(1.5)
         api.complete(api.next_job())
