@@ -54,7 +54,8 @@ async def _snapshot(service: ImageService) -> Snapshot | None:
 
 class _Both(Collector):
     def __init__(self, queue: QueueMetrics, http: HttpMetrics) -> None:
-        self._queue, self._http = queue, http
+        self._queue = queue
+        self._http = http
 
     def collect(self) -> Iterator[Metric]:
         return chain(self._queue.collect(), self._http.collect())

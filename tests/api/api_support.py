@@ -1,4 +1,4 @@
-"""The real API over real HTTP, on a real Redis; the worker's part is done by hand."""
+"""Runs the real API over real HTTP on a real Redis; the tests act as its worker."""
 
 import base64
 import io
@@ -36,7 +36,7 @@ DATA_URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
 
 @dataclass(frozen=True)
 class Api:
-    """A running API, a client of it, and a worker's hand on its Redis."""
+    """A running API, a client of it, and what a worker does on its Redis."""
 
     settings: Settings
     app: FastAPI
@@ -70,18 +70,18 @@ class Api:
         assert claims.fail(claim, JobError(code, message))
 
     def job(self, job_id: str) -> dict[str, Any]:
-        """The job object as it stands now."""
+        """Return the job object as it is now."""
         found: dict[str, Any] = self.http.get(f"/v3/images/jobs/{job_id}").json()
         return found
 
     def next_job(self) -> str:
-        """The id of the job that waits first, once there is one."""
+        """Return the id of the first queued job, once there is one."""
         wait_until(lambda: waiting(self.redis, GRAPH))
         return waiting(self.redis, GRAPH)[0]
 
     @contextmanager
     def asking(self, **request: Any) -> Iterator[Callable[[], httpx.Response]]:
-        """Ask in the background; what is yielded waits for the answer."""
+        """Send a request in the background; the function that is yielded waits for its answer."""
         answers: list[httpx.Response] = []
         asked = {"url": "/v3/images/generations", "json": {"prompt": "a red circle"}, **request}
         thread = threading.Thread(target=lambda: answers.append(self.http.post(**asked)))
@@ -121,7 +121,7 @@ def serving(settings: Settings, extend: Callable[[FastAPI], object] = lambda _: 
 
 
 def error_of(answer: httpx.Response, status: int = 400) -> dict[str, Any]:
-    """The error object of an answer, whose form is looked at."""
+    """Return the error object of an answer, after a check of its form."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-request-id"]
