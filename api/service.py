@@ -23,7 +23,7 @@ from graphs.errors import (
 from graphs.families.family import Operation
 from graphs.families.model_facts import read_model_facts
 from graphs.repository.bundled import load_served
-from graphs.requests.input_images import InputPictures, read_pictures
+from graphs.requests.input_images import EncodedInputs, read_input_images
 from graphs.requests.request import GenerationParameters
 from graphs.requests.resolve import resolve
 from workers.jobs.events import EventReader, JobEvent, JobEvents
@@ -233,10 +233,10 @@ class ImageService:
         except WaitingEnded as error:
             raise self.refusal(job) from error
 
-    async def _decode(self, images: UploadedImages) -> InputPictures:
+    async def _decode(self, images: UploadedImages) -> EncodedInputs:
         limit = self._settings.http.max_image_pixels
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, read_pictures, images.image, images.mask, limit)
+        return await loop.run_in_executor(self._decoders, read_input_images, images.image, images.mask, limit)
 
     async def _wake_worker(self, job: Job) -> None:
         """Wake a worker. A failure is not an error: the job is stored, and recovery sends the message again."""

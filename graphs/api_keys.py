@@ -51,7 +51,7 @@ class _Entry:
     owner: Owner
 
 
-class KeyRing:
+class ApiKeys:
     """The API keys; without any, the server is open and everyone is the same owner."""
 
     def __init__(self, entries: list[_Entry]) -> None:
@@ -72,7 +72,7 @@ class KeyRing:
         return found
 
 
-def read_keys(path: Path | None, single: str | None = None) -> KeyRing:
+def read_keys(path: Path | None, single: str | None = None) -> ApiKeys:
     """Read an API key file: a key a line, optionally followed by ``max_priority=normal`` or ``low``,
     ``requests_per_minute=N`` and ``admin``.
 
@@ -80,7 +80,7 @@ def read_keys(path: Path | None, single: str | None = None) -> KeyRing:
     left out. Keys that stand first, and single ones, are administrators. Raises ConfigurationError.
     """
     if path is None:
-        return KeyRing([_entry(single, [], "the API key", first=True)] if single else [])
+        return ApiKeys([_entry(single, [], "the API key", first=True)] if single else [])
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -92,7 +92,7 @@ def read_keys(path: Path | None, single: str | None = None) -> KeyRing:
             entries.append(_entry(words[0], words[1:], f"{path}:{number}", first=not entries))
     if not entries:
         raise ConfigurationError(f"The API key file {path} holds no key.")
-    return KeyRing(entries)
+    return ApiKeys(entries)
 
 
 def _entry(key: str, words: list[str], where: str, *, first: bool) -> _Entry:

@@ -1,32 +1,37 @@
-"""The error family: every error this project raises on purpose.
+"""The errors that this project raises on purpose.
 
     ImagegenError
-    |-- ConfigurationError        what an operator wrote cannot be used
-    |   |-- GraphError            a graph.pbtxt (file, line, field, reason)
-    |   |-- RepositoryError       a models directory or config.json
-    |   `-- AdapterMisfit         a LoRA file that does not fit its model
-    |       `-- NotSafetensors    a file that is no safetensors file
-    |-- InvalidRequest            what a client sent cannot be done (names the parameter)
-    |   |-- InvalidImage          an input image cannot be read
-    |   |-- RequestTooLarge       a body or picture over its limit
-    |   |-- RequestTooSlow        a body that did not come in time
-    |   |-- OperationNotAvailable the model has no pipeline for the operation
-    |   |-- ModelNotFound         no graph, adapter or composite has that name
-    |   |-- JobNotCompleted       its pictures are not there yet, or never will be
-    |   `-- IdempotencyConflict   the same key or id came with another request
-    |-- AuthenticationFailed      no key, or one that is not known
-    |-- NotAllowed                this key may not do that
-    |-- JobNotFound               no job has that id
-    |-- ArtifactExpired           the picture was kept as long as promised, and is gone
-    |-- QueueFull                 too many jobs wait
-    |-- RateLimited               too many requests of one API key
-    |-- ServiceUnavailable        Redis or a worker cannot be reached
-    |   `-- StoreFull             Redis has no room
-    |-- JobFailed                 an accepted job ended without a picture
-    `-- EngineError               the runtime could not load or generate
+    |-- ConfigurationError          the operator's configuration cannot be used
+    |   |-- GraphError              a graph.pbtxt cannot be used (file, line, field, reason)
+    |   |-- RepositoryError         a models directory or config.json cannot be used
+    |   `-- AdapterMisfit           a LoRA adapter does not fit its model
+    |       `-- NotSafetensors      a LoRA adapter's file is not a safetensors file
+    |-- InvalidRequest              the request cannot be carried out (names the parameter)
+    |   |-- InvalidImage            an input image cannot be read
+    |   |-- RequestTooLarge         a body or an input image exceeds its limit
+    |   |-- RequestTooSlow          the body did not arrive in time
+    |   |-- OperationNotAvailable   the model has no pipeline for the operation
+    |   |-- ModelNotFound           no graph, adapter or composite has this name
+    |   |-- JobNotCompleted         the job has no images yet, or never will
+    |   `-- IdempotencyConflict     the same key or id was sent with another request
+    |-- AuthenticationFailed        the API key is missing or unknown
+    |-- NotAllowed                  the API key lacks the right
+    |-- JobNotFound                 no job has this id
+    |-- ArtifactExpired             the image was kept as long as promised and is deleted
+    |-- QueueFull                   too many jobs are queued
+    |-- RateLimited                 this API key has sent too many requests
+    |-- ServiceUnavailable          Redis or a worker cannot be reached
+    |   |-- StoreFull               Redis has no memory left
+    |   `-- ShuttingDown            the server is ending
+    |-- JobFailed                   an accepted job ended without an image
+    `-- EngineError                 the runtime could not load the model or generate
 
-A class's docstring is its default message and ``code`` its machine-readable name. Nothing here knows
-of HTTP: ``api/http/errors.py`` is the only place where an error becomes a status.
+A class's docstring is its default message and ``code`` its machine-readable name. Nothing here depends on HTTP:
+``api/http/errors.py`` maps errors to statuses.
+
+Other exceptions are no part of this family, since packages that must not import graphs raise them (``SettingsError``
+in config, ``PrivateAddress`` and ``UrlRefused`` for webhook URLs), or since they never leave the code that raises them
+(``UserError`` ends a command of the CLI, ``GenerationCancelled`` a generation).
 """
 
 from pathlib import Path
@@ -36,11 +41,25 @@ class ImagegenError(Exception):
     """Something went wrong inside the server."""
 
     code = "internal_error"
+    retry_after_s: int | None = None
 
-    def __init__(self, message: str | None = None, *, param: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        """Without a message, the first line of the class's docstring is the message.
+
+        ``param`` is the parameter at fault; ``code`` is machine-readable; ``retry_after_s`` is the number of seconds
+        after which a client should try again. The class has defaults for the last two.
+        """
         self.message = message or (type(self).__doc__ or "").splitlines()[0]
         self.param = param
         self.code = code or type(self).code
+        self.retry_after_s = type(self).retry_after_s if retry_after_s is None else retry_after_s
         super().__init__(self.message)
 
 
@@ -58,7 +77,10 @@ class GraphError(ConfigurationError):
     def __init__(
         self, reason: str, *, path: Path | None = None, line: int | None = None, field: str | None = None
     ) -> None:
-        self.reason, self.path, self.line, self.field = reason, path, line, field
+        self.reason = reason
+        self.path = path
+        self.line = line
+        self.field = field
         where = f"{path}:{line}: " if path and line else f"{path}: " if path else ""
         super().__init__(f"{where}{field + ': ' if field else ''}{reason}", param=field)
 
@@ -156,19 +178,11 @@ class QueueFull(ImagegenError):
 
     code = "queue_full"
 
-    def __init__(self, message: str | None = None, *, retry_after_s: int) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
-
 
 class RateLimited(ImagegenError):
     """This API key has sent too many requests."""
 
     code = "rate_limit_exceeded"
-
-    def __init__(self, message: str | None = None, *, retry_after_s: int) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
 
 
 class ServiceUnavailable(ImagegenError):
@@ -189,10 +203,6 @@ class ShuttingDown(ServiceUnavailable):
     """The server is shutting down."""
 
     code = "shutting_down"
-
-    def __init__(self, message: str | None = None, *, retry_after_s: int) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
 
 
 class JobFailed(ImagegenError):

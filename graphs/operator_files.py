@@ -1,20 +1,24 @@
-"""Looking at paths that operators write, and reading the small text files among them."""
+"""Files that operators write: whether a path exists, the text of a small file, and strict JSON."""
 
+import json
+import math
 from pathlib import Path
+
+from pydantic import JsonValue
 
 _LARGEST = 1024 * 1024
 
 
 def is_file(path: Path) -> bool:
-    """Tell whether there is such a file; a path that cannot be looked at counts as absent."""
+    """Return whether the file exists; a path that cannot be examined counts as absent."""
     try:
         return path.is_file()
-    except OSError:  # no permission for the folder, or a name that no file system takes
+    except OSError:  # the folder cannot be read, or no file system accepts the name
         return False
 
 
 def is_folder(path: Path) -> bool:
-    """Tell whether there is such a folder; a path that cannot be looked at counts as absent."""
+    """Return whether the folder exists; a path that cannot be examined counts as absent."""
     try:
         return path.is_dir()
     except OSError:
@@ -24,7 +28,7 @@ def is_folder(path: Path) -> bool:
 def read_text(path: Path) -> str:
     """Return a UTF-8 file's text, with or without a byte order mark.
 
-    Raises ValueError with a sentence where it is missing, larger than 1 MiB or not UTF-8.
+    Raises ValueError with a sentence if it is missing, larger than 1 MiB or not UTF-8.
     """
     if not is_file(path):
         raise ValueError("There is no such file.")
@@ -40,3 +44,42 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ValueError(f"The file is not UTF-8 text: see line {line}.") from None
+
+
+def parse_object(text: str) -> dict[str, JsonValue]:
+    """Read a JSON object.
+
+    Raises ValueError with a sentence for everything else, and for what Python's parser accepts beyond the standard:
+    duplicate keys, NaN and infinity.
+    """
+    try:
+        value: JsonValue = json.loads(
+            text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant, parse_float=_finite
+        )
+    except RecursionError:
+        raise ValueError("This JSON is nested too deeply.") from None
+    except ValueError as error:
+        raise ValueError(f"This is not JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise ValueError("This is JSON, but not an object: it must be of the form {...}.")
+    return value
+
+
+def _without_duplicates(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    found: dict[str, JsonValue] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} appears twice")
+        found[key] = value
+    return found
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a JSON value")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is too large a number")
+    return value

@@ -8,11 +8,12 @@ from urllib.parse import quote
 
 from api.answer.schemas import ImageData, ImagesResponse, JobBody, JobErrorBody, JobUrls, Usage
 from api.answer.signed_urls import UrlSigner
+from graphs.requests.output_formats import OUTPUT_FORMATS
 from workers.jobs.job import Job, status_shown
 from workers.jobs.observe.queue_view import QueueEstimate
 from workers.jobs.status import EXPIRED, Status
 
-CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+CONTENT_TYPES = {name: image_format.content_type for name, image_format in OUTPUT_FORMATS.items()}
 
 
 class Links:

@@ -10,7 +10,7 @@ from api.drain import ApiDrain
 from api.live_models import LiveModels
 from api.service import ImageService
 from config.settings import HttpSettings
-from graphs.api_keys import ANYONE, KeyRing, Owner
+from graphs.api_keys import ANYONE, ApiKeys, Owner
 from graphs.errors import AuthenticationFailed, NotAllowed
 from workers.jobs.job import Job
 
@@ -34,7 +34,7 @@ async def _models(service: Service) -> LiveModels:
 
 async def _owner(request: Request) -> Owner:
     """Return the owner of the API key, which OpenAI's and Azure's clients send in different headers."""
-    keys: KeyRing = request.app.state.keys
+    keys: ApiKeys = request.app.state.keys
     if keys.is_open:
         return ANYONE
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
@@ -51,7 +51,7 @@ KeyOwner = Annotated[Owner, Depends(_owner)]
 
 
 async def _administrator(request: Request, owner: KeyOwner) -> Owner:
-    keys: KeyRing = request.app.state.keys
+    keys: ApiKeys = request.app.state.keys
     if keys.is_open:
         raise NotAllowed("This route is for administrators: start the server with --api_key_file to have any.")
     if not owner.is_administrator:

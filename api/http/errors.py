@@ -100,9 +100,9 @@ def error_response(error: errors.ImagegenError, scope: Scope) -> JSONResponse:
 
 def _headers(error: errors.ImagegenError, status: int) -> dict[str, str]:
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    if isinstance(error, errors.QueueFull | errors.RateLimited | errors.ServiceUnavailable):
+    if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
-    elif isinstance(error, errors.RequestTooSlow):
+    if isinstance(error, errors.RequestTooSlow):
         headers["Connection"] = "close"  # else the client may go on sending the rest of its body
     elif isinstance(error, errors.JobFailed):
         # The job has used up its attempts; the same request would only fail again.

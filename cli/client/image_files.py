@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from cli.errors import UserError
+from graphs.requests.output_formats import OUTPUT_FORMATS
 
-_FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+_FORMATS = {suffix: name for name, image_format in OUTPUT_FORMATS.items() for suffix in image_format.suffixes}
+SUFFIXES = tuple(_FORMATS)
 
 
 def output_format(path: Path) -> str:

@@ -9,7 +9,7 @@ from cli.errors import UserError
 from cli.local.source_adapters import fetch_all, write_graph
 from cli.options import SourceLoras, settings_from
 from graphs.adapters.sources import parse_source_loras
-from graphs.definition.configure import configured, with_adapters
+from graphs.repository.configuration import configured, with_adapters
 from graphs.repository.servables import GRAPH_FILE, WHAT_IS_SERVABLE, servable_in
 
 _UINT64 = 2**64 - 1

@@ -7,13 +7,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cli.client.image_files import output_format, read_image, save_images
+from cli.client.image_files import SUFFIXES, output_format, read_image, save_images
 from cli.options import DEFAULT_SERVER_URL, ServerApiKey, ServerUrl
 
 if TYPE_CHECKING:
     from cli.client.http_client import ServerClient
 
-Out = Annotated[Path, typer.Option("-o", "--out", help="File to write: .png, .jpg, .jpeg or .webp.")]
+Out = Annotated[Path, typer.Option("-o", "--out", help=f"File to write: {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")]
 Size = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT in pixels.")]
 Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="The same seed gives the same picture.")]

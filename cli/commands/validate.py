@@ -9,7 +9,7 @@ import typer
 from cli.errors import UserError
 from cli.options import setting_option
 from config.settings import RepositorySettings
-from graphs.definition.pbtxt import read_graph
+from graphs.definition.reader import read_graph
 from graphs.repository.repository import load_repository
 from graphs.repository.servables import servable_in
 

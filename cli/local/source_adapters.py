@@ -17,11 +17,12 @@ from rich.progress import (
 from cli.errors import UserError
 from config.settings import DownloadSettings, Settings
 from graphs.adapters.sources import SourceLoras, parse_source_loras
-from graphs.definition.configure import with_adapters
 from graphs.definition.graph import Graph
-from graphs.definition.pbtxt import format_graph, read_graph
+from graphs.definition.reader import read_graph
+from graphs.definition.writer import format_graph
 from graphs.errors import GraphError
 from graphs.repository.bundled import bundled_model_path
+from graphs.repository.configuration import with_adapters
 from graphs.repository.repository import Repository
 from graphs.repository.servables import GRAPH_FILE
 

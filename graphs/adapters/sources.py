@@ -11,16 +11,16 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NoReturn
+from urllib.parse import unquote, urlsplit
 
-from graphs.adapters.source_files import SUFFIX, is_plain_path, url_problem
 from graphs.definition.devices import uses_npu
-from graphs.definition.graph import LoraMode
+from graphs.definition.graph import LoraMode, check_alias
 from graphs.errors import GraphError
 
 SourceKind = Literal["hugging_face", "url", "local"]
 FIELD = "source_loras"
+SUFFIX = ".safetensors"
 
-_ALIAS = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _LOCAL = re.compile(r"/|\./|\.\\|[A-Za-z]:[\\/]")
@@ -108,8 +108,10 @@ def _halves(entry: _Entry, taken: set[str]) -> tuple[str, str]:
     alias, equals, source = (part.strip() for part in entry.text.partition("="))
     if not equals:
         entry.refuse(f"this is not of the form alias=source; {_COMMA_HINT}.")
-    if not _ALIAS.fullmatch(alias) or alias in (".", ".."):
-        entry.refuse(f"{alias!r} cannot be an alias; use letters, digits, '-', '_' and '.' only.")
+    try:
+        check_alias(alias)
+    except ValueError as error:
+        entry.refuse(str(error))
     if alias in taken:
         entry.refuse(f"the alias {alias!r} is already used by an earlier entry; choose another.")
     if not source:
@@ -159,7 +161,9 @@ def _components(entry: _Entry, source: str) -> Iterator[tuple[str, float | None]
     seen: set[str] = set()
     for part in _NEXT_COMPONENT.split(source):
         alias, colon, number = (piece.strip() for piece in part.strip().removeprefix("@").partition(":"))
-        if not _ALIAS.fullmatch(alias):
+        try:
+            check_alias(alias)
+        except ValueError:
             entry.refuse(f"{part.strip()!r} is not a component; a composite is written @alias:alpha+@alias:alpha.")
         if alias in seen:
             entry.refuse(f"{alias!r} is twice in this composite.")
@@ -188,3 +192,32 @@ def _alpha(entry: _Entry, text: str) -> float:
 
 def _written(alpha: float | None) -> str:
     return "" if alpha is None else f":{alpha!r}"
+
+
+def url_file_name(url: str) -> str:
+    """Return the name of the file that a URL leads to, percent-encoding undone."""
+    return unquote(urlsplit(url).path.rpartition("/")[2])
+
+
+def is_plain_path(file: str) -> bool:
+    """Tell whether a file's path is relative and stays below the folder that it is put into."""
+    return not set(file) & set("\\:\0") and all(part not in ("", ".", "..") for part in file.split("/"))
+
+
+def url_problem(url: str) -> str | None:
+    """Return why an adapter cannot be downloaded from a URL, as a sentence; None where nothing speaks against it."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        return f"this is not a URL: {error}."
+    if not host or port == 0:
+        return "the URL names no server."
+    if parts.username is not None or parts.password is not None:
+        return "a URL cannot carry a user name or password here; download the file and give its path."
+    if parts.query or parts.fragment or "?" in url:
+        return f"the URL must end in {SUFFIX}; leave out what begins with '?' or '#'."
+    name = url_file_name(url)
+    if name.lower() == SUFFIX or not is_plain_path(name) or "/" in name:
+        return "the URL names no file."
+    return None

@@ -1,16 +1,32 @@
-"""What is served, as the operator defined it: the validated options of one graph.pbtxt."""
+"""The validated options of one graph.pbtxt: the graph that an operator defined."""
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue, model_validator
 
 from graphs.resolution import Resolution
 
+LISTS_IN_ONE_TEXT = ("device", "resolution")  # options that are lists here, and one text with spaces in graph.pbtxt
+DEFAULT_MAX_RESOLUTION = Resolution(4096, 4096)
+_ALIAS = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
+
+
+def check_alias(alias: str) -> None:
+    """Check the name of an adapter. Raises ValueError with a sentence."""
+    if not _ALIAS.fullmatch(alias) or alias in (".", ".."):
+        raise ValueError(f"{alias!r} cannot be an alias; use letters, digits, '-', '_' and '.' only.")
+
 
 class LoraMode(StrEnum):
-    """How an adapter is loaded: switched per request, compiled in, or merged for good and not selectable."""
+    """How an adapter is loaded.
+
+    DYNAMIC adapters are switched per request, STATIC ones are compiled in, FUSE ones are merged into the weights: they
+    are always active and clients cannot select them.
+    """
 
     DYNAMIC = "DYNAMIC"
     STATIC = "STATIC"
@@ -22,7 +38,7 @@ class _Frozen(BaseModel):
 
 
 class _Weighted(_Frozen):
-    """Something with a strength: ``alpha`` is what takes effect, ``alpha_given`` whether it was written."""
+    """An entry with a strength: ``alpha`` takes effect; ``alpha_given`` is whether it was written."""
 
     alpha: float = 1.0
     alpha_given: bool = False
@@ -36,7 +52,7 @@ class _Weighted(_Frozen):
 
 
 class LoraAdapter(_Weighted):
-    """One LoRA adapter: the name clients send, its .safetensors file (absolute) and how it is loaded."""
+    """One LoRA adapter: the name that clients send, its .safetensors file (absolute) and how it is loaded."""
 
     alias: str
     path: Path
@@ -44,13 +60,17 @@ class LoraAdapter(_Weighted):
 
 
 class CompositeComponent(_Weighted):
-    """One adapter of a composite; without an alpha of its own it has the adapter's."""
+    """One adapter of a composite."""
 
     adapter_alias: str
 
+    def effective_alpha(self, adapter: LoraAdapter) -> float:
+        """Return the strength in the composite: the component's where it was written, else the adapter's own."""
+        return self.alpha if self.alpha_given else adapter.alpha
+
 
 class CompositeLoraAdapter(_Frozen):
-    """Several adapters applied together under one name."""
+    """Several adapters that are applied together under one name."""
 
     alias: str
     components: tuple[CompositeComponent, ...]
@@ -59,8 +79,9 @@ class CompositeLoraAdapter(_Frozen):
 class Graph(_Frozen):
     """One servable model and its limits.
 
-    ``path`` is the graph.pbtxt, None where a models directory is served with defaults; ``models_path`` is
-    absolute; ``device`` has one entry or three (text encoders, denoising, VAE); resolutions are in pixels.
+    ``path`` is the graph.pbtxt, None for a models directory that is served with defaults; ``models_path`` is
+    absolute; ``device`` has one entry or three (text encoders, denoising, VAE); resolutions are in pixels. All fields
+    but ``name`` and ``path`` are options of ImageGenCalculatorOptions.
     """
 
     name: str
@@ -68,7 +89,7 @@ class Graph(_Frozen):
     models_path: Path
     device: tuple[str, ...] = ("CPU",)
     plugin_config: dict[str, JsonValue] = {}
-    max_resolution: Resolution = Resolution(4096, 4096)
+    max_resolution: Resolution = DEFAULT_MAX_RESOLUTION
     default_resolution: Resolution | None = None
     max_num_images_per_prompt: int = 10
     default_num_inference_steps: int = 50
@@ -93,7 +114,7 @@ class Graph(_Frozen):
 
     @property
     def compiled_alphas(self) -> dict[str, float]:
-        """The strength that each STATIC or FUSE adapter is compiled with: a composite's before its own."""
+        """The strength that each STATIC or FUSE adapter is compiled with; one of a composite overrides its own."""
         fixed = {a.alias: a.alpha for a in self.lora_adapters if a.mode is not LoraMode.DYNAMIC}
         for composite in self.composite_lora_adapters:
             for component in composite.components:
@@ -102,34 +123,24 @@ class Graph(_Frozen):
         return fixed
 
     def component_alpha(self, component: CompositeComponent) -> float:
-        """The strength of a composite's component: its own where it was written, else its adapter's."""
-        if component.alpha_given:
-            return component.alpha
-        return next(a.alpha for a in self.lora_adapters if a.alias == component.adapter_alias)
+        """Return the strength of a composite's component."""
+        adapter = next(a for a in self.lora_adapters if a.alias == component.adapter_alias)
+        return component.effective_alpha(adapter)
 
     def options(self) -> dict[str, JsonValue]:
         """Return every option under its own graph.pbtxt name, defaults filled in, null where unset."""
-        return {
-            "models_path": str(self.models_path),
-            "device": " ".join(self.device),
-            "plugin_config": self.plugin_config,
-            "max_resolution": str(self.max_resolution),
-            "default_resolution": str(self.default_resolution) if self.default_resolution else None,
-            "max_num_images_per_prompt": self.max_num_images_per_prompt,
-            "default_num_inference_steps": self.default_num_inference_steps,
-            "max_num_inference_steps": self.max_num_inference_steps,
-            "resolution": " ".join(map(str, self.resolution)) or None,
-            "num_images_per_prompt": self.num_images_per_prompt,
-            "guidance_scale": self.guidance_scale,
-            "lora_adapters": [
-                {"alias": a.alias, "path": str(a.path), "alpha": a.alpha, "mode": a.mode.value}
-                for a in self.lora_adapters
-            ],
-            "composite_lora_adapters": [
-                {
-                    "alias": composite.alias,
-                    "components": [{"adapter_alias": c.adapter_alias, "alpha": c.alpha} for c in composite.components],
-                }
-                for composite in self.composite_lora_adapters
-            ],
-        }
+        options = {name: getattr(self, name) for name in type(self).model_fields if name not in ("name", "path")}
+        return {name: _as_json(name, value) for name, value in options.items()}
+
+
+def _as_json(name: str, value: Any) -> JsonValue:
+    if name in LISTS_IN_ONE_TEXT:
+        return " ".join(map(str, value)) or None
+    if isinstance(value, tuple):
+        return [_as_json("", entry) for entry in value]
+    if isinstance(value, LoraAdapter):
+        return {"alias": value.alias, "path": str(value.path), "alpha": value.alpha, "mode": value.mode.value}
+    if isinstance(value, CompositeLoraAdapter):
+        parts: list[JsonValue] = [{"adapter_alias": c.adapter_alias, "alpha": c.alpha} for c in value.components]
+        return {"alias": value.alias, "components": parts}
+    return str(value) if isinstance(value, Path | Resolution) else value

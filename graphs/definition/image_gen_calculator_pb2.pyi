@@ -223,7 +223,7 @@ class CalculatorGraphConfig(_message.Message):
     def __init__(self, node: _Optional[_Iterable[_Union[CalculatorGraphConfig.Node, _Mapping]]] = ..., packet_factory: _Optional[_Iterable[_Union[PacketFactoryConfig, _Mapping]]] = ..., packet_generator: _Optional[_Iterable[_Union[PacketGeneratorConfig, _Mapping]]] = ..., num_threads: _Optional[int] = ..., status_handler: _Optional[_Iterable[_Union[StatusHandlerConfig, _Mapping]]] = ..., input_stream: _Optional[_Iterable[str]] = ..., max_queue_size: _Optional[int] = ..., input_stream_handler: _Optional[_Union[InputStreamHandlerConfig, _Mapping]] = ..., output_stream_handler: _Optional[_Union[OutputStreamHandlerConfig, _Mapping]] = ..., executor: _Optional[_Iterable[_Union[ExecutorConfig, _Mapping]]] = ..., output_stream: _Optional[_Iterable[str]] = ..., input_side_packet: _Optional[_Iterable[str]] = ..., output_side_packet: _Optional[_Iterable[str]] = ..., profiler_config: _Optional[_Union[ProfilerConfig, _Mapping]] = ..., package: _Optional[str] = ..., type: _Optional[str] = ..., report_deadlock: _Optional[bool] = ..., options: _Optional[_Union[MediaPipeOptions, _Mapping]] = ..., graph_options: _Optional[_Iterable[_Union[_any_pb2.Any, _Mapping]]] = ...) -> None: ...
 
 class ImageGenCalculatorOptions(_message.Message):
-    __slots__ = ("models_path", "device", "plugin_config", "max_resolution", "default_resolution", "max_num_images_per_prompt", "default_num_inference_steps", "max_num_inference_steps", "resolution", "num_images_per_prompt", "guidance_scale", "lora_adapters", "composite_lora_adapters")
+    __slots__ = ("models_path", "device", "plugin_config", "resolution", "max_resolution", "default_resolution", "num_images_per_prompt", "max_num_images_per_prompt", "default_num_inference_steps", "max_num_inference_steps", "guidance_scale", "lora_adapters", "composite_lora_adapters")
     class LoraLoadMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         DYNAMIC: _ClassVar[ImageGenCalculatorOptions.LoraLoadMode]
@@ -260,27 +260,27 @@ class ImageGenCalculatorOptions(_message.Message):
     MODELS_PATH_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     PLUGIN_CONFIG_FIELD_NUMBER: _ClassVar[int]
+    RESOLUTION_FIELD_NUMBER: _ClassVar[int]
     MAX_RESOLUTION_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_RESOLUTION_FIELD_NUMBER: _ClassVar[int]
+    NUM_IMAGES_PER_PROMPT_FIELD_NUMBER: _ClassVar[int]
     MAX_NUM_IMAGES_PER_PROMPT_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_NUM_INFERENCE_STEPS_FIELD_NUMBER: _ClassVar[int]
     MAX_NUM_INFERENCE_STEPS_FIELD_NUMBER: _ClassVar[int]
-    RESOLUTION_FIELD_NUMBER: _ClassVar[int]
-    NUM_IMAGES_PER_PROMPT_FIELD_NUMBER: _ClassVar[int]
     GUIDANCE_SCALE_FIELD_NUMBER: _ClassVar[int]
     LORA_ADAPTERS_FIELD_NUMBER: _ClassVar[int]
     COMPOSITE_LORA_ADAPTERS_FIELD_NUMBER: _ClassVar[int]
     models_path: str
     device: str
     plugin_config: str
+    resolution: str
     max_resolution: str
     default_resolution: str
+    num_images_per_prompt: int
     max_num_images_per_prompt: int
     default_num_inference_steps: int
     max_num_inference_steps: int
-    resolution: str
-    num_images_per_prompt: int
     guidance_scale: float
     lora_adapters: _containers.RepeatedCompositeFieldContainer[ImageGenCalculatorOptions.LoraAdapterEntry]
     composite_lora_adapters: _containers.RepeatedCompositeFieldContainer[ImageGenCalculatorOptions.CompositeLoraAdapterEntry]
-    def __init__(self, models_path: _Optional[str] = ..., device: _Optional[str] = ..., plugin_config: _Optional[str] = ..., max_resolution: _Optional[str] = ..., default_resolution: _Optional[str] = ..., max_num_images_per_prompt: _Optional[int] = ..., default_num_inference_steps: _Optional[int] = ..., max_num_inference_steps: _Optional[int] = ..., resolution: _Optional[str] = ..., num_images_per_prompt: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., lora_adapters: _Optional[_Iterable[_Union[ImageGenCalculatorOptions.LoraAdapterEntry, _Mapping]]] = ..., composite_lora_adapters: _Optional[_Iterable[_Union[ImageGenCalculatorOptions.CompositeLoraAdapterEntry, _Mapping]]] = ...) -> None: ...
+    def __init__(self, models_path: _Optional[str] = ..., device: _Optional[str] = ..., plugin_config: _Optional[str] = ..., resolution: _Optional[str] = ..., max_resolution: _Optional[str] = ..., default_resolution: _Optional[str] = ..., num_images_per_prompt: _Optional[int] = ..., max_num_images_per_prompt: _Optional[int] = ..., default_num_inference_steps: _Optional[int] = ..., max_num_inference_steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., lora_adapters: _Optional[_Iterable[_Union[ImageGenCalculatorOptions.LoraAdapterEntry, _Mapping]]] = ..., composite_lora_adapters: _Optional[_Iterable[_Union[ImageGenCalculatorOptions.CompositeLoraAdapterEntry, _Mapping]]] = ...) -> None: ...

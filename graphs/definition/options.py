@@ -1,4 +1,4 @@
-"""The rules of ImageGenCalculatorOptions, from the parsed message to a Graph.
+"""Checks ImageGenCalculatorOptions and makes a Graph of the parsed message.
 
 The options and their rules are those of OpenVINO Model Server's image generation calculator; where its
 documentation and its code differ, the documentation is followed.
@@ -12,15 +12,13 @@ from pydantic import JsonValue
 
 from graphs.definition.adapter_options import read_adapters, read_composites
 from graphs.definition.devices import uses_npu
-from graphs.definition.graph import Graph
+from graphs.definition.graph import DEFAULT_MAX_RESOLUTION, Graph
 from graphs.definition.image_gen_calculator_pb2 import ImageGenCalculatorOptions
 from graphs.definition.source_lines import Source
-from graphs.operator_files import is_folder
+from graphs.operator_files import is_folder, parse_object
 from graphs.resolution import Resolution
-from graphs.strict_json import parse_object
 
 _DEVICE = re.compile(r"[A-Z][A-Z0-9_.]*(:[A-Z0-9_.,()-]+)?", re.ASCII)
-_DEFAULT_LIMIT = Resolution(4096, 4096)
 
 
 def resolve_options(
@@ -28,7 +26,7 @@ def resolve_options(
 ) -> Graph:
     """Check every option, fill in the defaults and return the Graph.
 
-    ``folder`` (absolute) is what relative paths start from; ``default_device`` is used without ``device``.
+    Relative paths start from ``folder`` (absolute); ``default_device`` is used where ``device`` is absent.
     Raises GraphError with file, line, field and reason.
     """
     device = _device(message, source, default_device)
@@ -57,31 +55,25 @@ def resolve_options(
 
 
 def _models_path(message: ImageGenCalculatorOptions, source: Source, folder: Path) -> Path:
-    if not message.models_path:
-        reason = 'models_path is required; write models_path: "./" for the folder of this file.'
-        raise source.option_error(reason, "models_path")
-    models = folder / message.models_path
-    if not is_folder(models):
-        reason = f"{message.models_path!r} is not a folder; write one, absolute or relative to this file."
-        raise source.option_error(reason, "models_path")
-    return models
+    written = message.models_path
+    reason = 'models_path is required; write models_path: "./" for the folder of this file.'
+    source.check_option(bool(written), reason, "models_path")
+    reason = f"{written!r} is not a folder; write one, absolute or relative to this file."
+    source.check_option(is_folder(folder / written), reason, "models_path")
+    return folder / written
 
 
 def _device(message: ImageGenCalculatorOptions, source: Source, default_device: str) -> tuple[str, ...]:
     written = message.device if message.HasField("device") else default_device
     device = tuple(written.split())
-    if len(device) not in (1, 3):
-        reason = (
-            f"{written!r} names {len(device)} devices; write one for the whole pipeline, or exactly three "
-            "with spaces between them for text encoders, denoising and VAE, such as CPU GPU NPU."
-        )
-        raise source.option_error(reason, "device")
+    reason = (
+        f"{written!r} names {len(device)} devices; write one for the whole pipeline, or exactly three "
+        "with spaces between them for text encoders, denoising and VAE, such as CPU GPU NPU."
+    )
+    source.check_option(len(device) in (1, 3), reason, "device")
     for part in device:
-        if not _DEVICE.fullmatch(part):
-            raise source.option_error(
-                f"{part!r} is not a device name; write one such as CPU, GPU, GPU.1 or NPU.",
-                "device",
-            )
+        reason = f"{part!r} is not a device name; write one such as CPU, GPU, GPU.1 or NPU."
+        source.check_option(_DEVICE.fullmatch(part) is not None, reason, "device")
     return device
 
 
@@ -102,32 +94,28 @@ def _resolutions(message: ImageGenCalculatorOptions, source: Source, device: tup
             found = Resolution.parse_list(message.resolution)
         except ValueError as error:
             raise source.option_error(str(error), "resolution") from None
-    if uses_npu(device) and len(found) != 1:
-        reason = (
-            f"The NPU needs exactly one resolution, and {len(found)} are listed; "
-            'write one, such as resolution: "512x512", or choose another device.'
-        )
-        raise source.option_error(reason, "resolution" if found else "device")
+    reason = (
+        f"The NPU needs exactly one resolution, and {len(found)} are listed; "
+        'write one, such as resolution: "512x512", or choose another device.'
+    )
+    source.check_option(len(found) == 1 or not uses_npu(device), reason, "resolution" if found else "device")
     return found
 
 
 def _limits(
     message: ImageGenCalculatorOptions, source: Source, listed: tuple[Resolution, ...]
 ) -> tuple[Resolution, Resolution | None]:
-    """The largest and the default resolution; a list of resolutions takes the place of the largest."""
-    limit = _resolution(message, source, "max_resolution") or _DEFAULT_LIMIT
+    """Return the largest and the default resolution; a list of resolutions replaces the largest."""
+    limit = _resolution(message, source, "max_resolution") or DEFAULT_MAX_RESOLUTION
     default = _resolution(message, source, "default_resolution")
-    if listed and message.HasField("max_resolution"):
-        reason = "It cannot be used together with resolution, which lists all that is allowed; remove one."
-        raise source.option_error(reason, "max_resolution")
+    reason = "It cannot be used together with resolution, which lists all that is allowed; remove one."
+    source.check_option(not listed or not message.HasField("max_resolution"), reason, "max_resolution")
     if default is None:
         return limit, listed[0] if len(listed) == 1 else None
-    if listed and default not in listed:
-        reason = f"{default} is not one of the listed resolutions ({' '.join(map(str, listed))}); use one of them."
-        raise source.option_error(reason, "default_resolution")
-    if not listed and not default.fits(limit):
-        reason = f"{default} exceeds max_resolution, which is {limit}; lower it or raise max_resolution."
-        raise source.option_error(reason, "default_resolution")
+    reason = f"{default} is not one of the listed resolutions ({' '.join(map(str, listed))}); use one of them."
+    source.check_option(not listed or default in listed, reason, "default_resolution")
+    reason = f"{default} exceeds max_resolution, which is {limit}; lower it or raise max_resolution."
+    source.check_option(bool(listed) or default.fits(limit), reason, "default_resolution")
     return limit, default
 
 
@@ -141,15 +129,14 @@ def _resolution(message: ImageGenCalculatorOptions, source: Source, field: str) 
 
 
 def _images(message: ImageGenCalculatorOptions, source: Source, *, static: bool) -> tuple[int | None, int]:
-    """The compiled batch, if any, and the most images of one request."""
+    """Return the compiled batch, if any, and the largest number of images of one request."""
     _check_positive(message, source, "max_num_images_per_prompt")
     if not message.HasField("num_images_per_prompt"):
         return None, message.max_num_images_per_prompt
     _check_static(source, "num_images_per_prompt", static=static)
     _check_positive(message, source, "num_images_per_prompt")
-    if message.HasField("max_num_images_per_prompt"):
-        reason = "It cannot be used together with num_images_per_prompt, which fixes the number; remove one."
-        raise source.option_error(reason, "max_num_images_per_prompt")
+    reason = "It cannot be used together with num_images_per_prompt, which fixes the number; remove one."
+    source.check_option(not message.HasField("max_num_images_per_prompt"), reason, "max_num_images_per_prompt")
     return message.num_images_per_prompt, message.num_images_per_prompt
 
 
@@ -157,36 +144,31 @@ def _guidance_scale(message: ImageGenCalculatorOptions, source: Source, *, stati
     if not message.HasField("guidance_scale"):
         return None
     _check_static(source, "guidance_scale", static=static)
-    if not (math.isfinite(message.guidance_scale) and message.guidance_scale >= 0):
-        raise source.option_error(
-            f"guidance_scale must be a number from 0 up, not {message.guidance_scale:g}.",
-            "guidance_scale",
-        )
-    return message.guidance_scale
+    value = message.guidance_scale
+    reason = f"guidance_scale must be a number from 0 up, not {value:g}."
+    source.check_option(math.isfinite(value) and value >= 0, reason, "guidance_scale")
+    return value
 
 
 def _steps(message: ImageGenCalculatorOptions, source: Source) -> tuple[int, int]:
-    """The default and the most steps. A lowered maximum lowers a default that was not written."""
+    """Return the default and the largest number of steps. A lowered maximum lowers a default that was not written."""
     for field in ("default_num_inference_steps", "max_num_inference_steps"):
         _check_positive(message, source, field)
     default, most = message.default_num_inference_steps, message.max_num_inference_steps
     if not message.HasField("default_num_inference_steps"):
         return min(default, most), most
-    if default > most:
-        reason = f"{default} exceeds max_num_inference_steps, which is {most}; lower it or raise the maximum."
-        raise source.option_error(reason, "default_num_inference_steps")
+    reason = f"{default} exceeds max_num_inference_steps, which is {most}; lower it or raise the maximum."
+    source.check_option(default <= most, reason, "default_num_inference_steps")
     return default, most
 
 
 def _check_positive(message: ImageGenCalculatorOptions, source: Source, field: str) -> None:
-    if getattr(message, field) < 1:
-        raise source.option_error(f"{field} must be greater than 0.", field)
+    source.check_option(getattr(message, field) >= 1, f"{field} must be greater than 0.", field)
 
 
 def _check_static(source: Source, field: str, *, static: bool) -> None:
-    if not static:
-        reason = (
-            "It fixes the compiled shape and needs exactly one resolution; "
-            'write one, such as resolution: "512x512", or remove it.'
-        )
-        raise source.option_error(reason, field)
+    reason = (
+        "It fixes the compiled shape and needs exactly one resolution; "
+        'write one, such as resolution: "512x512", or remove it.'
+    )
+    source.check_option(static, reason, field)

@@ -1,7 +1,7 @@
-"""Where in a graph.pbtxt a field was written, so that an error can name its line.
+"""Finds the line of a graph.pbtxt on which a field was written, so that an error can name it.
 
-protobuf's Python parser keeps positions for syntax errors only. This is a scanner, not a parser: it runs
-over text that protobuf has already accepted.
+The Python parser of protobuf has positions for syntax errors only. This is a scanner, not a parser: it runs
+on text that protobuf has already accepted.
 """
 
 import re
@@ -35,14 +35,17 @@ class _Field:
 
 
 class Source:
-    """A graph.pbtxt's text, asked for lines and for errors that carry them. Without a path: defaults."""
+    """The text of a graph.pbtxt, which finds the lines of fields and makes errors that name them.
+
+    Without a path and a text, the errors name the field only.
+    """
 
     def __init__(self, path: Path | None = None, text: str = "") -> None:
         self.path = path
         self._fields = _scan(text)
 
     def line(self, *steps: Step) -> int | None:
-        """Return the line of a field, counted from 1; of the nearest enclosing one where it is absent."""
+        """Return the line of a field, counted from 1; if the field is absent, that of the nearest enclosing field."""
         line, parent = None, _ROOT
         for step in steps:
             name, occurrence = (step, 0) if isinstance(step, str) else step
@@ -54,12 +57,17 @@ class Source:
         return line
 
     def error(self, reason: str, *steps: Step) -> GraphError:
-        """Make the error for a field, named by its path from the top."""
+        """Return the error for a field, which it names by its path from the top."""
         return GraphError(reason, path=self.path, line=self.line(*steps), field=_path(steps))
 
     def option_error(self, reason: str, *steps: Step) -> GraphError:
-        """Make the error for one of ImageGenCalculatorOptions, named by its path within these."""
+        """Return the error for a field of ImageGenCalculatorOptions, which it names by its path within these."""
         return GraphError(reason, path=self.path, line=self.line(*_OPTIONS, *steps), field=_path(steps))
+
+    def check_option(self, ok: bool, reason: str, *steps: Step) -> None:
+        """Raise the error for a field of ImageGenCalculatorOptions unless ``ok``."""
+        if not ok:
+            raise self.option_error(reason, *steps)
 
 
 def _path(steps: tuple[Step, ...]) -> str:
@@ -67,7 +75,7 @@ def _path(steps: tuple[Step, ...]) -> str:
 
 
 def _scan(text: str) -> list[_Field]:
-    """List every field with its line and its parent; ``[type.googleapis.com/...]`` is named ``[]``."""
+    """Return every field with its line and its parent; ``[type.googleapis.com/...]`` is named ``[]``."""
     fields: list[_Field] = []
     parents = [_ROOT]
     lists: list[int] = []
@@ -92,7 +100,7 @@ def _scan(text: str) -> list[_Field]:
 
 
 def _tokens(text: str) -> list[tuple[int, str, str, str]]:
-    """Return line, kind, text and the text of the token after it, without comments and space."""
+    """Return the line, kind and text of each token and the text of the next one, without comments and spaces."""
     found: list[tuple[int, str, str]] = []
     line = 1
     for match in _TOKEN.finditer(text):

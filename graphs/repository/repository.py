@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from graphs.definition.graph import CompositeLoraAdapter, Graph, LoraAdapter, LoraMode
-from graphs.definition.pbtxt import graph_with_defaults, read_graph
+from graphs.definition.reader import graph_with_defaults, read_graph
 from graphs.errors import InvalidRequest, ModelNotFound, RepositoryError
 from graphs.repository.servables import WHAT_IS_SERVABLE, Servable, servable_in, servables_below, servables_in_config
 
@@ -196,6 +196,5 @@ def _routes(graph: Graph) -> list[Route]:
 
 
 def _composite(graph: Graph, entry: CompositeLoraAdapter) -> Route:
-    own = {adapter.alias: adapter.alpha for adapter in graph.lora_adapters}
-    alphas = tuple((c.adapter_alias, c.alpha if c.alpha_given else own[c.adapter_alias]) for c in entry.components)
+    alphas = tuple((component.adapter_alias, graph.component_alpha(component)) for component in entry.components)
     return Route(graph, entry.alias, "composite", alphas)

@@ -7,8 +7,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from graphs.errors import RepositoryError
-from graphs.operator_files import is_file, is_folder, read_text
-from graphs.strict_json import parse_object
+from graphs.operator_files import is_file, is_folder, parse_object, read_text
 
 GRAPH_FILE, MODEL_INDEX = "graph.pbtxt", "model_index.json"
 WHAT_IS_SERVABLE = f"a folder with a {GRAPH_FILE}, or with the {MODEL_INDEX} of an OpenVINO image model"

@@ -4,16 +4,17 @@
 it, ``graphs/requests/resolve.py`` turns it into a ``ResolvedRequest``, and the engine reads that.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.families.family import Operation
+from graphs.requests.output_formats import OUTPUT_FORMATS, OutputFormat
 
-OutputFormat = Literal["png", "jpeg", "webp"]
 # OpenAI's own limit for a prompt; the text encoders cut at 77 (CLIP) or max_sequence_length (T5) tokens.
 Prompt = Annotated[str, Field(max_length=32_000)]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+_WITH_QUALITY = " and ".join(name for name, image_format in OUTPUT_FORMATS.items() if image_format.has_quality)
 MAX_SEED = 2**64  # OVMS takes any size_t
 DISTINCT_SEEDS = 2**32
 
@@ -41,7 +42,7 @@ class GenerationParameters(BaseModel):
     lora_alphas: dict[str, FiniteFloat] | None = Field(None, description="Strengths of the active adapters.")
     output_format: OutputFormat | None = Field(None, description="Format of the picture; png unless given.")
     output_compression: int | None = Field(
-        None, ge=0, le=100, description="Quality of jpeg and webp, 0 to 100; 100 unless given."
+        None, ge=0, le=100, description=f"Quality of {_WITH_QUALITY}, 0 to 100; 100 unless given."
     )
 
 

@@ -20,7 +20,7 @@ from graphs.requests.request import (
     GenerationParameters,
     ResolvedRequest,
 )
-from graphs.requests.resolve_size import resolve_size
+from graphs.requests.sizes import resolve_size
 from graphs.resolution import Resolution
 
 _MAX_GUIDANCE_SCALE = 100.0

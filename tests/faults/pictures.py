@@ -12,7 +12,7 @@ from graphs.families.family import Operation
 from graphs.families.model_facts import ModelFacts, read_model_facts
 from graphs.repository.bundled import load_served
 from graphs.repository.repository import Route
-from graphs.requests.input_images import InputPictures, read_pictures
+from graphs.requests.input_images import EncodedInputs, read_input_images
 from graphs.requests.request import ResolvedRequest
 from graphs.requests.resolve import resolve
 from tests.faults.plan import Ask, AskKind
@@ -63,8 +63,8 @@ def _shows(picture: bytes, expected: Drawn) -> bool:
     return found.shape == expected.shape and bool((found == expected).all())
 
 
-def _inputs(ask: Ask) -> InputPictures:
-    return read_pictures(input_png(ask), mask_png() if ask.kind is AskKind.INPAINT else None, 10**6)
+def _inputs(ask: Ask) -> EncodedInputs:
+    return read_input_images(input_png(ask), mask_png() if ask.kind is AskKind.INPAINT else None, 10**6)
 
 
 @cache

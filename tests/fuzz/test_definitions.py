@@ -11,7 +11,8 @@ import pytest
 from hypothesis import strategies as st
 
 from graphs.definition.graph import Graph
-from graphs.definition.pbtxt import format_graph, read_graph
+from graphs.definition.reader import read_graph
+from graphs.definition.writer import format_graph
 from graphs.errors import ConfigurationError
 from graphs.families.model_facts import read_model_facts
 from graphs.repository.repository import Repository, load_repository

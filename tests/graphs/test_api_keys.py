@@ -4,17 +4,17 @@ from unittest.mock import patch
 
 import pytest
 
-from graphs.api_keys import KeyRing, Owner, Priority, read_keys
+from graphs.api_keys import ApiKeys, Owner, Priority, read_keys
 from graphs.errors import ConfigurationError
 
 
-def _ring(tmp_path: Path, text: str | bytes) -> KeyRing:
+def _ring(tmp_path: Path, text: str | bytes) -> ApiKeys:
     path = tmp_path / "keys"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_keys(path)
 
 
-def _owner(ring: KeyRing, key: str) -> Owner:
+def _owner(ring: ApiKeys, key: str) -> Owner:
     owner = ring.owner_of(key)
     assert owner is not None
     return owner

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from graphs.definition.pbtxt import read_graph
+from graphs.definition.reader import read_graph
 from graphs.families.family import Operation
 from tests.stack.adapter_service import (
     OPERATIONS,

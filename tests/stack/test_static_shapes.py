@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from graphs.definition.pbtxt import read_graph
+from graphs.definition.reader import read_graph
 from graphs.families.family import Operation
 from graphs.families.model_facts import read_model_facts
 from graphs.resolution import Resolution

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from config.settings import DownloadSettings
-from graphs.adapters.source_files import url_file_name
-from graphs.adapters.sources import LoraSource
+from graphs.adapters.sources import LoraSource, url_file_name
 from graphs.errors import ConfigurationError
 from workers.sources.hub import fetch_from_hub
 from workers.sources.partial_file import PartialFile

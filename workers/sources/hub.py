@@ -21,8 +21,7 @@ from huggingface_hub.errors import (
 )
 
 from config.settings import DownloadSettings
-from graphs.adapters.source_files import SUFFIX, is_plain_path
-from graphs.adapters.sources import LoraSource
+from graphs.adapters.sources import SUFFIX, LoraSource, is_plain_path
 from graphs.errors import ConfigurationError
 from workers.sources.partial_file import PartialFile
 from workers.sources.web import OnProgress, Remote, download

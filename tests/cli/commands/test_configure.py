@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from graphs.definition.graph import Graph, LoraMode
-from graphs.definition.pbtxt import read_graph
+from graphs.definition.reader import read_graph
 from graphs.resolution import Resolution
 from tests.cli.cli_support import ROOT, Command, imagegen_here
 from tests.graphs.definition.graph_files import EXAMPLE, graph_text, write_graph

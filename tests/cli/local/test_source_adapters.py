@@ -13,7 +13,7 @@ from cli.local import local_service
 from cli.options import repository_from
 from config.settings import Settings
 from graphs.definition.graph import LoraMode
-from graphs.definition.pbtxt import read_graph
+from graphs.definition.reader import read_graph
 from graphs.repository.bundled import bundled_model_path
 from tests.cli.cli_support import imagegen_here
 from tests.graphs.definition.graph_files import EXAMPLE, graph_text, write_graph

@@ -4,13 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphs.adapters.source_files import is_plain_path, url_file_name
 from graphs.adapters.sources import (
     CompositeSource,
     LoraSource,
     SourceLoras,
+    is_plain_path,
     mode_for,
     parse_source_loras,
+    url_file_name,
 )
 from graphs.definition.graph import LoraMode
 from graphs.errors import GraphError

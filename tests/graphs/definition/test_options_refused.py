@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from graphs.definition.pbtxt import read_graph
+from graphs.definition.reader import read_graph
 from graphs.errors import GraphError
 from tests.graphs.definition.graph_files import EXAMPLE, HERE, graph_text, marked_line, write_graph
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from graphs.errors import InvalidImage, InvalidRequest, RequestTooLarge
-from graphs.requests.input_images import InputPictures, read_pictures
+from graphs.requests.input_images import EncodedInputs, read_input_images
 from graphs.resolution import Resolution
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
@@ -44,8 +44,8 @@ def _pixels(png: bytes | None, mode: str) -> list[Any]:
     return list(picture.get_flattened_data())
 
 
-def _read(image: bytes, mask: bytes | None = None) -> InputPictures:
-    return read_pictures(image, mask, LIMIT)
+def _read(image: bytes, mask: bytes | None = None) -> EncodedInputs:
+    return read_input_images(image, mask, LIMIT)
 
 
 def _image(image: bytes) -> list[Any]:
@@ -127,7 +127,7 @@ def test_neither_time_nor_text_of_the_client_is_kept() -> None:
 
 def _refusal(image: bytes, mask: bytes | None = None, limit: int = LIMIT) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as refusal:
-        read_pictures(image, mask, limit)
+        read_input_images(image, mask, limit)
     return refusal.value
 
 
@@ -192,7 +192,7 @@ def test_a_bomb_is_refused_by_its_header() -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_the_limit_of_pixels_counts_for_image_and_mask(kind: str) -> None:
     small, large = (_saved(Image.new("L", (side, 10)).convert("RGB"), kind) for side in (10, 11))
-    assert read_pictures(small, small, 100).size == Resolution(10, 10)
+    assert read_input_images(small, small, 100).size == Resolution(10, 10)
     assert _refusal(large, None, 100).param == "image"
     assert isinstance(_refusal(small, large, 100), RequestTooLarge)
     assert _refusal(small, large, 100).param == "mask"

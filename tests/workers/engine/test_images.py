@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from graphs.requests.request import OutputFormat
+from graphs.requests.output_formats import OutputFormat
 from workers.engine.images import decode_inputs, encode
 from workers.engine.protocol import Pixels
 

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from graphs.definition.graph import Graph, LoraMode
-from graphs.definition.pbtxt import graph_with_defaults, read_graph
+from graphs.definition.reader import graph_with_defaults, read_graph
 from graphs.errors import GraphError
 from graphs.resolution import Resolution
 from tests.graphs.definition.graph_files import EXAMPLE, FUSE_AND_DYNAMIC, MODELS, graph_text, write_graph

@@ -11,8 +11,9 @@ from graphs.definition.calculator_graph import unpack_options
 from graphs.definition.graph import Graph, LoraMode
 from graphs.definition.image_gen_calculator_pb2 import CalculatorGraphConfig, ImageGenCalculatorOptions
 from graphs.definition.options import resolve_options
-from graphs.definition.pbtxt import format_graph, read_graph
+from graphs.definition.reader import read_graph
 from graphs.definition.source_lines import Source
+from graphs.definition.writer import format_graph
 from graphs.errors import GraphError
 from graphs.operator_files import is_file, read_text
 

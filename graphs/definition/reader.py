@@ -1,23 +1,17 @@
 """Reading and writing graph.pbtxt, the graph definition of OpenVINO Model Server."""
 
 import difflib
-import json
 import re
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 from google.protobuf import text_format
 
 from graphs.definition.calculator_graph import (
-    CALCULATOR,
     OPTIONS_TYPE,
-    REQUEST_TAG,
-    RESPONSE_TAG,
-    SIDE_PACKET,
     unpack_options,
 )
-from graphs.definition.graph import CompositeComponent, CompositeLoraAdapter, Graph, LoraAdapter
+from graphs.definition.graph import Graph
 from graphs.definition.image_gen_calculator_pb2 import CalculatorGraphConfig, ImageGenCalculatorOptions
 from graphs.definition.options import resolve_options
 from graphs.definition.source_lines import Source
@@ -29,24 +23,6 @@ _QUOTED_LINE = re.compile(r"^'.*': (?=[A-Z])", re.DOTALL)
 _UNKNOWN_FIELD = re.compile(r'no field named "(\w+)"')
 _REPEATED_FIELD = re.compile(r'multiple "(\w+)" fields')
 _UNKNOWN_TYPE = re.compile(r"Type (\S+) not found in descriptor pool")
-
-_TEMPLATE = f"""\
-input_stream: "{REQUEST_TAG}:input"
-output_stream: "{RESPONSE_TAG}:output"
-
-node: {{
-  name: "ImageGenExecutor"
-  calculator: "{CALCULATOR}"
-  input_stream: "{REQUEST_TAG}:input"
-  input_side_packet: "{SIDE_PACKET}"
-  output_stream: "{RESPONSE_TAG}:output"
-  node_options: {{
-      {OPTIONS_TYPE}: {{
-%s
-      }}
-  }}
-}}
-"""
 
 
 def read_graph(path: Path, name: str, *, default_device: str = "CPU") -> Graph:
@@ -84,72 +60,6 @@ def graph_with_defaults(models_path: Path, name: str, *, default_device: str = "
     except GraphError as error:
         reason = f"{error.reason} The options of a folder are written in its graph.pbtxt, and this one has none."
         raise GraphError(reason, path=folder, field=error.field) from None
-
-
-def format_graph(graph: Graph) -> str:
-    """Write a graph.pbtxt that reads back as the same graph, leaving out what has its default value.
-
-    Paths inside the folder of ``graph.path`` are written relative to it; a graph without a path is written
-    for a graph.pbtxt in its models directory.
-    """
-    return _TEMPLATE % "\n".join(" " * 10 + line for line in _option_lines(graph))
-
-
-def _option_lines(graph: Graph) -> Iterator[str]:
-    folder = graph.path.parent if graph.path else graph.models_path
-    unset = Graph.model_fields
-    yield f"models_path: {_quoted(_relative(graph.models_path, folder, same='./'))}"
-    yield f"device: {_quoted(' '.join(graph.device))}"
-    if graph.plugin_config:
-        config = json.dumps(graph.plugin_config, ensure_ascii=False, allow_nan=False)
-        yield f"plugin_config: {_quoted(config)}"
-    if graph.resolution:
-        yield f"resolution: {_quoted(' '.join(map(str, graph.resolution)))}"
-    elif graph.max_resolution != unset["max_resolution"].default:
-        yield f"max_resolution: {_quoted(str(graph.max_resolution))}"
-    if graph.default_resolution is not None:
-        yield f"default_resolution: {_quoted(str(graph.default_resolution))}"
-    if graph.num_images_per_prompt is not None:
-        yield f"num_images_per_prompt: {graph.num_images_per_prompt}"
-    elif graph.max_num_images_per_prompt != unset["max_num_images_per_prompt"].default:
-        yield f"max_num_images_per_prompt: {graph.max_num_images_per_prompt}"
-    for field in ("default_num_inference_steps", "max_num_inference_steps"):
-        if getattr(graph, field) != unset[field].default:
-            yield f"{field}: {getattr(graph, field)}"
-    if graph.guidance_scale is not None:
-        yield f"guidance_scale: {graph.guidance_scale!r}"
-    yield from (_adapter(adapter, folder) for adapter in graph.lora_adapters)
-    yield from (_composite(composite) for composite in graph.composite_lora_adapters)
-
-
-def _adapter(adapter: LoraAdapter, folder: Path) -> str:
-    alias, path = _quoted(adapter.alias), _quoted(_relative(adapter.path, folder, same="."))
-    return f"lora_adapters {{ alias: {alias} path: {path}{_alpha(adapter)} mode: {adapter.mode} }}"
-
-
-def _composite(composite: CompositeLoraAdapter) -> str:
-    components = " ".join(
-        f"components {{ adapter_alias: {_quoted(component.adapter_alias)}{_alpha(component)} }}"
-        for component in composite.components
-    )
-    return f"composite_lora_adapters {{ alias: {_quoted(composite.alias)} {components} }}"
-
-
-def _alpha(weighted: LoraAdapter | CompositeComponent) -> str:
-    return f" alpha: {weighted.alpha!r}" if weighted.alpha_given else ""
-
-
-def _relative(path: Path, folder: Path, *, same: str) -> str:
-    if path == folder:
-        return same
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
-
-
-def _quoted(text: str) -> str:
-    """A text format string; single-quoted where that spares escapes, as OVMS writes its plugin_config."""
-    quote = "'" if '"' in text and "'" not in text else '"'
-    escaped = text.replace("\\", "\\\\").replace(quote, f"\\{quote}")
-    return quote + "".join(c if c >= " " and c != "\x7f" else f"\\{ord(c):03o}" for c in escaped) + quote
 
 
 def _syntax_error(error: text_format.ParseError, path: Path, text: str) -> GraphError:

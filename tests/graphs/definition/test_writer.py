@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphs.definition.graph import CompositeComponent, CompositeLoraAdapter, Graph, LoraAdapter, LoraMode
-from graphs.definition.pbtxt import format_graph, graph_with_defaults, read_graph
+from graphs.definition.reader import graph_with_defaults, read_graph
+from graphs.definition.writer import format_graph
 from graphs.resolution import Resolution
 from tests.graphs.definition.graph_files import EXAMPLE, MODELS, write_graph
 
