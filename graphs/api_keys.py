@@ -1,4 +1,4 @@
-"""Who asks: the owners of jobs, known by their API keys."""
+"""API keys and the owners of jobs that they identify."""
 
 import hashlib
 import hmac
@@ -13,7 +13,7 @@ _RATE = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class Priority(StrEnum):
-    """Which of an owner's jobs go first; the order of this list."""
+    """The priority of a job among the jobs of its owner, highest first."""
 
     HIGH = "high"
     NORMAL = "normal"
@@ -27,9 +27,10 @@ class Priority(StrEnum):
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose a job is. ``id`` tells owners apart without telling their keys.
+    """The API key, or everyone where no key is needed, that a job belongs to.
 
-    ``requests_per_minute`` is the owner's own rate, None for that of the settings.
+    ``id`` identifies the owner and does not reveal the key. ``requests_per_minute`` is the owner's own limit, None for
+    the limit of the settings.
     """
 
     id: str
@@ -37,9 +38,9 @@ class Owner:
     is_administrator: bool = False
     requests_per_minute: int | None = None
 
-    def capped(self, wanted: Priority) -> Priority:
-        """Return the priority that this owner gets when it wants this one."""
-        return wanted if wanted.rank >= self.max_priority.rank else self.max_priority
+    def capped(self, requested: Priority) -> Priority:
+        """Return the requested priority, lowered to the owner's highest where it exceeds that."""
+        return requested if requested.rank >= self.max_priority.rank else self.max_priority
 
 
 ANYONE = Owner("anyone")
@@ -52,18 +53,21 @@ class _Entry:
 
 
 class ApiKeys:
-    """The API keys; without any, the server is open and everyone is the same owner."""
+    """The API keys of this server. Without any, the server is open and all clients are one owner."""
 
     def __init__(self, entries: list[_Entry]) -> None:
         self._entries = entries
 
     @property
     def is_open(self) -> bool:
-        """Tell whether no key is needed."""
+        """Whether no key is needed."""
         return not self._entries
 
     def owner_of(self, key: str) -> Owner | None:
-        """Return the owner of a key, or None. The time it takes does not tell how near a wrong key is."""
+        """Return the owner of a key, None for an unknown key.
+
+        All keys are compared, in constant time, so that the duration reveals nothing about the right keys.
+        """
         digest = _digest(key)
         found: Owner | None = None
         for entry in self._entries:
@@ -73,11 +77,11 @@ class ApiKeys:
 
 
 def read_keys(path: Path | None, single: str | None = None) -> ApiKeys:
-    """Read an API key file: a key a line, optionally followed by ``max_priority=normal`` or ``low``,
+    """Read an API key file: one key a line, optionally followed by ``max_priority=normal`` or ``low``,
     ``requests_per_minute=N`` and ``admin``.
 
-    ``single`` is one key given otherwise, used when there is no file. Blank lines and lines beginning with # are
-    left out. Keys that stand first, and single ones, are administrators. Raises ConfigurationError.
+    ``single`` is a key from the settings, used if there is no file. Blank lines and lines that begin with # are
+    ignored. The first key of a file and a single key are administrators. Raises ConfigurationError.
     """
     if path is None:
         return ApiKeys([_entry(single, [], "the API key", first=True)] if single else [])
@@ -114,5 +118,5 @@ def _entry(key: str, words: list[str], where: str, *, first: bool) -> _Entry:
 
 
 def _digest(key: str) -> bytes:
-    """Keys are long and random: one round is enough, and equal lengths make the comparison constant in time."""
+    """Return the key's SHA-256: keys are long and random, so one round is enough. Equal lengths compare in equal time."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

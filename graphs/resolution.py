@@ -1,4 +1,4 @@
-"""A picture's size, as graph.pbtxt and requests write it: ``WxH``."""
+"""The size of an image in the form of graph.pbtxt and requests: ``WxH``."""
 
 import re
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ class Resolution:
     def parse(cls, text: str) -> "Resolution":
         """Read exactly ``WxH``: two positive integers without sign, space or leading zero.
 
-        Raises ValueError with a sentence for the person who wrote it.
+        Raises ValueError with a sentence for the author of the text.
         """
         match = _WXH.fullmatch(text)
         if match is None:
             raise ValueError(f"{_shown(text)} is not a resolution; write WIDTHxHEIGHT in pixels, such as 512x512.")
-        # The length is looked at first: turning very long digit strings into numbers is slow.
+        # The length is checked first, because converting very long digit strings to numbers is slow.
         if any(len(side) > 10 or int(side) > _LARGEST_SIDE for side in match.groups()):
             raise ValueError(f"{_shown(text)} is too large: a side has at most {_LARGEST_SIDE} pixels.")
         return cls(int(match[1]), int(match[2]))
 
     @classmethod
     def parse_list(cls, text: str) -> "tuple[Resolution, ...]":
-        """Read one or more resolutions with spaces between them, in their order.
+        """Read one or more resolutions with spaces between them, and return them in their order.
 
         Raises ValueError for an empty list, a duplicate or an entry that is not ``WxH``.
         """
@@ -43,7 +43,7 @@ class Resolution:
         return found
 
     def fits(self, limit: "Resolution") -> bool:
-        """Tell whether neither side is longer than the limit's."""
+        """Return whether neither side is longer than that of the limit."""
         return self.width <= limit.width and self.height <= limit.height
 
     def __str__(self) -> str:

@@ -2,7 +2,7 @@
 
 The names are those that diffusers' ``lora_conversion_utils.py`` and GenAI's ``lora/names_mapping.cpp`` know. A
 module's name has underscores for dots, as kohya writes it, so that all forms give the same name. The layer names of
-original checkpoints are a matter of the families (``Family.original_names``).
+original checkpoints are in the families (``Family.original_names``).
 """
 
 import re

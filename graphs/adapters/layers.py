@@ -1,7 +1,7 @@
-"""The layers of an exported model that a LoRA adapter can change, read from the IR's .xml without OpenVINO.
+"""Reads the layers that a LoRA adapter can change from a model's IR (.xml), without OpenVINO.
 
-They are the MatMul and Convolution operations with a weight, named ``__module.<path of the torch module>/...``:
-the name that OpenVINO GenAI looks adapters up by.
+They are the MatMul and Convolution operations with a weight. OpenVINO GenAI finds them for an adapter by their name,
+``__module.<path of the torch module>/...``.
 """
 
 import re
@@ -19,9 +19,10 @@ _FLOATS = ("f32", "f16", "bf16")
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: ``kernel`` is 1 but for a convolution that sees its neighbours.
+    """One layer: ``kernel`` is the larger side of a convolution's kernel, and 1 for a linear layer.
 
-    ``takes_branch``: GenAI can add the adapter beside it (DYNAMIC, STATIC); ``takes_merge``: into its weight (FUSE).
+    ``takes_branch``: GenAI can add the adapter as a branch beside the layer (DYNAMIC, STATIC);
+    ``takes_merge``: GenAI can merge it into the layer's weight (FUSE).
     """
 
     path: str
@@ -42,18 +43,18 @@ class _Operation:
 
 
 def read_layers(xml_path: Path) -> Mapping[str, Layer]:
-    """Return the layers by their module path; empty where there is no such file.
+    """Return the layers by their module path, none if the file does not exist.
 
     Raises ET.ParseError (a SyntaxError) for a file that is not XML, OSError when it cannot be read.
     """
-    if not is_file(xml_path):  # a pipe would never be read to its end
+    if not is_file(xml_path):  # reading a pipe might never end
         return {}
     return _read(xml_path, xml_path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=8)
 def _read(xml_path: Path, changed: int) -> Mapping[str, Layer]:
-    """``changed`` keeps a replaced file from being answered from memory."""
+    """``changed``, the time of the last change, is part of the cache's key: a replaced file is read again."""
     operations, sources = _parse(xml_path)
     found: dict[str, Layer] = {}
     for number, operation in operations.items():
@@ -78,7 +79,7 @@ def _layer(path: str, operation: _Operation, takes_branch: bool, takes_merge: bo
 
 
 def _is_plain(number: str, operations: Mapping[str, _Operation], sources: Mapping[tuple[str, str], str]) -> bool:
-    """Whether a weight is a constant of floating point, and not unpacked from 8 or 4 bits."""
+    """Return whether a weight is a floating-point constant, not one that is unpacked from 8 or 4 bits."""
     operation = operations.get(number)
     if operation is not None and operation.kind == "Convert":
         operation = operations.get(sources.get((number, "0"), ""))
@@ -86,12 +87,12 @@ def _is_plain(number: str, operations: Mapping[str, _Operation], sources: Mappin
 
 
 def _parse(xml_path: Path) -> tuple[dict[str, _Operation], dict[tuple[str, str], str]]:
-    """The operations by number, and for each ``(number, input port)`` the number of what feeds it."""
+    """Return the operations by number, and for each ``(number, input port)`` the number of the operation before it."""
     operations: dict[str, _Operation] = {}
     sources: dict[tuple[str, str], str] = {}
     depth = 0
     for event, element in ET.iterparse(xml_path, events=("start", "end")):  # noqa: S314
-        if element.tag == "body":  # of a loop or a condition: numbers of its own
+        if element.tag == "body":  # the body of a loop or a condition has its own numbers
             depth += 1 if event == "start" else -1
         if event == "start" or depth:
             continue

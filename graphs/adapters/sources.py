@@ -1,9 +1,10 @@
-"""The grammar of ``--source_loras``: which adapters to serve, and where they come from.
+"""The grammar of ``--source_loras``, which names the adapters to serve and their sources.
 
     alias=source[:alpha],mix=@alias:alpha+@alias:alpha,...
 
-A source is a URL, a local path or a Hugging Face repository (``org/repo`` or ``org/repo@file``), told apart by the
-three rules of OpenVINO Model Server's documentation, in their order. Spaces around any part do not matter.
+A source is a URL, a local path or a Hugging Face repository (``org/repo`` or ``org/repo@file``). They are
+distinguished by the three rules of OpenVINO Model Server's documentation, in their order. Spaces around any part are
+ignored.
 """
 
 import math
@@ -24,9 +25,9 @@ SUFFIX = ".safetensors"
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _LOCAL = re.compile(r"/|\./|\.\\|[A-Za-z]:[\\/]")
-# What the Hub itself allows in the two halves of a repository's name.
+# The characters that the Hub itself allows in the two halves of a repository's name.
 _REPOSITORY = re.compile(r"(?!.*(--|\.\.))\w[\w.-]{0,95}(?<![.-])/\w[\w.-]{0,95}(?<![.-])", re.ASCII)
-_NEXT_COMPONENT = re.compile(r"\+(?=\s*@)")  # the plus of an exponent (1e+5) has no @ after it
+_NEXT_COMPONENT = re.compile(r"\+(?=\s*@)")  # there is no @ after the plus of an exponent (1e+5)
 _COMMA_HINT = "entries are separated by commas, so a file name or URL cannot contain one (write %2C in a URL)"
 
 
@@ -43,7 +44,7 @@ class LoraSource:
 
 @dataclass(frozen=True)
 class CompositeSource:
-    """A blend: the aliases of its adapters, each with its own strength or None for the adapter's."""
+    """A composite adapter: the aliases of its adapters, each with a strength of its own or None for the adapter's."""
 
     alias: str
     components: tuple[tuple[str, float | None], ...]
@@ -51,23 +52,23 @@ class CompositeSource:
 
 @dataclass(frozen=True)
 class SourceLoras:
-    """A whole ``--source_loras``, adapters and composites each in their order."""
+    """A parsed ``--source_loras``: adapters and composites, each in their order."""
 
     adapters: tuple[LoraSource, ...]
     composites: tuple[CompositeSource, ...] = ()
 
     def __str__(self) -> str:
-        """Return the text that parses to the same."""
+        """Return a text that parses to an equal object."""
         single = (f"{a.alias}={a.location}{'@' + a.file if a.file else ''}{_written(a.alpha)}" for a in self.adapters)
-        blends = (
+        composites = (
             f"{c.alias}=" + "+".join(f"@{alias}{_written(alpha)}" for alias, alpha in c.components)
             for c in self.composites
         )
-        return ",".join([*single, *blends])
+        return ",".join([*single, *composites])
 
 
 def parse_source_loras(text: str) -> SourceLoras:
-    """Read a ``--source_loras``. Raises GraphError (field ``source_loras``) naming the entry that is wrong."""
+    """Parse a ``--source_loras``. Raises GraphError (field ``source_loras``), which names the wrong entry."""
     adapters: list[LoraSource] = []
     composites: list[tuple[_Entry, CompositeSource]] = []
     taken: set[str] = set()
@@ -91,7 +92,7 @@ def mode_for(devices: Sequence[str]) -> LoraMode:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One comma-separated entry, which names itself in errors."""
+    """One comma-separated entry and its number from 1, which errors name."""
 
     number: int
     text: str
@@ -148,7 +149,7 @@ def _hugging_face(entry: _Entry, alias: str, source: str) -> LoraSource:
 
 
 def _file_and_alpha(entry: _Entry, text: str) -> tuple[str, float | None]:
-    """Split off an alpha: only a colon behind ``.safetensors`` starts one, as paths and URLs have colons too."""
+    """Split off the alpha. Only a colon after ``.safetensors`` starts one, since paths and URLs contain colons too."""
     if text.lower().endswith(SUFFIX):
         return text, None
     file, _, number = (part.strip() for part in text.rpartition(":"))
@@ -195,17 +196,17 @@ def _written(alpha: float | None) -> str:
 
 
 def url_file_name(url: str) -> str:
-    """Return the name of the file that a URL leads to, percent-encoding undone."""
+    """Return the name of the file of a URL, with percent-encoding decoded."""
     return unquote(urlsplit(url).path.rpartition("/")[2])
 
 
 def is_plain_path(file: str) -> bool:
-    """Tell whether a file's path is relative and stays below the folder that it is put into."""
+    """Return whether a file's path is relative and stays below the folder that it is joined to."""
     return not set(file) & set("\\:\0") and all(part not in ("", ".", "..") for part in file.split("/"))
 
 
 def url_problem(url: str) -> str | None:
-    """Return why an adapter cannot be downloaded from a URL, as a sentence; None where nothing speaks against it."""
+    """Return a sentence why an adapter cannot be downloaded from a URL, None for a usable URL."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

@@ -1,4 +1,4 @@
-"""What a graph.pbtxt must have around its options: the streams, the node, its side packet."""
+"""Checks the parts of a graph.pbtxt around its options: the streams, the node and its side packet."""
 
 import re
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ _STREAM = re.compile(r"([A-Z0-9_]+):([a-z_][a-z0-9_]*)", re.ASCII)
 
 
 def unpack_options(config: CalculatorGraphConfig, source: Source) -> ImageGenCalculatorOptions:
-    """Check everything but the options, and return these as they were written.
+    """Check everything except the options, and return these as they were written.
 
     Raises GraphError with file, line, field and reason.
     """
@@ -59,7 +59,7 @@ def _nth_node(index: int) -> tuple[Step, ...]:
 
 
 def _stream(streams: Iterable[str], tag: str, source: Source, *steps: Step) -> str:
-    """Return the stream's name, which follows its tag."""
+    """Return the name of the only stream, which follows its tag."""
     written = list(streams)
     match = _STREAM.fullmatch(written[0]) if len(written) == 1 else None
     if match is None or match[1] != tag:

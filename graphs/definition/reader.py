@@ -1,4 +1,4 @@
-"""Reading and writing graph.pbtxt, the graph definition of OpenVINO Model Server."""
+"""Reads graph.pbtxt, the graph definition of OpenVINO Model Server."""
 
 import difflib
 import re
@@ -28,13 +28,13 @@ _UNKNOWN_TYPE = re.compile(r"Type (\S+) not found in descriptor pool")
 def read_graph(path: Path, name: str, *, default_device: str = "CPU") -> Graph:
     """Read and check a graph.pbtxt; ``default_device`` is used where it names no device.
 
-    Raises GraphError with file, reason and, where they can be known, line and field.
+    Raises GraphError with file and reason and, if they are known, line and field.
     """
     path = path.absolute()
     try:
         text = read_text(path)
         with warnings.catch_warnings():
-            # Python calls some escapes that protobuf hands on deprecated; the file is judged here, not the escape.
+            # protobuf decodes escapes with Python, which warns about some of them; they are valid in graph.pbtxt.
             warnings.simplefilter("ignore", DeprecationWarning)
             config = text_format.Parse(text, CalculatorGraphConfig())
     except ValueError as error:
@@ -51,7 +51,7 @@ def read_graph(path: Path, name: str, *, default_device: str = "CPU") -> Graph:
 def graph_with_defaults(models_path: Path, name: str, *, default_device: str = "CPU") -> Graph:
     """Return the graph of a models directory that has no graph.pbtxt: every option at its default.
 
-    Raises GraphError where the folder does not exist or the defaults cannot be served, as on an NPU.
+    Raises GraphError if the folder does not exist or the defaults cannot be served, for example on an NPU.
     """
     folder = models_path.absolute()
     options = ImageGenCalculatorOptions(models_path=str(folder))
@@ -63,7 +63,7 @@ def graph_with_defaults(models_path: Path, name: str, *, default_device: str = "
 
 
 def _syntax_error(error: text_format.ParseError, path: Path, text: str) -> GraphError:
-    """Turn protobuf's message into ours: its sentence, the line, and the field."""
+    """Return the error of this project for protobuf's: its sentence, the line, and the field."""
     sentence = _QUOTED_LINE.sub("", _POSITION.sub("", str(error)))
     line = error.GetLine()
     if unknown := _UNKNOWN_FIELD.search(sentence):
@@ -80,7 +80,7 @@ def _syntax_error(error: text_format.ParseError, path: Path, text: str) -> Graph
 
 
 def _field_before(error: text_format.ParseError, text: str) -> str | None:
-    """The field whose value the parser stopped at, where it stopped at a value."""
+    """Return the field at whose value the parser stopped, None if it stopped elsewhere."""
     line, column = error.GetLine(), error.GetColumn()
     if not line or not column:
         return None

@@ -11,7 +11,7 @@ from pathlib import Path
 from graphs.errors import GraphError
 
 Step = str | tuple[str, int]
-"""A field by name (its first occurrence), or the n-th occurrence of it, from 0."""
+"""A field by name, which means its first occurrence, or its name and the number of an occurrence from 0."""
 
 _OPTIONS = ("node", "node_options", "[]")
 

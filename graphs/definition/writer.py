@@ -40,7 +40,7 @@ def format_graph(graph: Graph) -> str:
 
 
 def _option_lines(graph: Graph) -> Iterator[str]:
-    """One line for each option that has to be written, in the order of ImageGenCalculatorOptions."""
+    """Yield a line for each option that is not at its default, in the order of ImageGenCalculatorOptions."""
     folder = graph.path.parent if graph.path else graph.models_path
     for field in ImageGenCalculatorOptions.DESCRIPTOR.fields:
         name, value = field.name, getattr(graph, field.name)

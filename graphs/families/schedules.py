@@ -1,4 +1,4 @@
-"""What is special about schedulers, whatever the family: step counts that draw noise, and inexact step counts.
+"""Facts about schedulers, which hold for every family: step counts that draw noise, and inexact step counts.
 
 With ``timestep_spacing: "trailing"`` GenAI 2026.4 counts time steps down from ``num_train_timesteps`` in
 single precision: ``for (i = T; i > 0; i -= T / n)``. For some n the rounding leaves a remainder above zero, one

@@ -18,6 +18,6 @@ SDXL = Family(
         "text_encoder_2": AdapterComponent(folder="text_encoder_2", prefix="lora_te2."),
     },
     original_names=unet_names,
-    # compile() looks for adapters of both text encoders under one name; the constructor tells them apart.
+    # compile() looks for adapters of both text encoders under one name; the constructor distinguishes them.
     encoder_adapters_need_construction=True,
 )

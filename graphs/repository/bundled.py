@@ -1,4 +1,4 @@
-"""The model that comes with the server, and what is served when settings name no other."""
+"""The model that is bundled with the server; it is served if the settings name no other model."""
 
 from pathlib import Path
 
@@ -20,9 +20,9 @@ def load_served(
     model_name: str | None = None,
     target_device: str = "CPU",
 ) -> Repository:
-    """Load the repository that the settings of this shape describe; the bundled model without any path.
+    """Load the repository that these settings describe, or the bundled model if no path is given.
 
-    Raises ConfigurationError where it cannot be used.
+    Raises ConfigurationError if it cannot be used.
     """
     if model_repository_path is None and config_path is None and model_path is None:
         model_path, model_name = bundled_model_path(), model_name or BUNDLED_MODEL_NAME

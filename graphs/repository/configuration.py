@@ -1,4 +1,4 @@
-"""Making a graph.pbtxt from options and adapters that were given on the command line."""
+"""Changes a graph with options and adapters from the command line."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,10 +21,10 @@ _FUSE = ImageGenCalculatorOptions.LoraLoadMode.Value(LoraMode.FUSE)
 
 
 def with_adapters(graph: Graph, sources: SourceLoras, files: Mapping[str, Path]) -> Graph:
-    """Return the graph with these adapters and composites in place of its own, STATIC on the NPU, else DYNAMIC.
+    """Return the graph with these adapters and composites in place of its own: STATIC on the NPU, else DYNAMIC.
 
-    ``files`` has each adapter's existing file by alias. FUSE adapters, which only a hand-written graph.pbtxt can
-    have, stay. Raises GraphError (field ``source_loras``) where the graph could not be served.
+    ``files`` has the existing file of each adapter by alias. FUSE adapters are kept, since only a hand-written
+    graph.pbtxt can have them. Raises GraphError (field ``source_loras``) if the graph could not be served.
     """
     message = _parse(format_graph(graph))
     mode = mode_for(graph.device)
@@ -39,14 +39,16 @@ def with_adapters(graph: Graph, sources: SourceLoras, files: Mapping[str, Path])
 
 
 def configured(path: Path, name: str, options: Mapping[str, str | int | float], *, keep_adapters: bool = True) -> Graph:
-    """Return the graph that a graph.pbtxt (absolute; it need not exist yet) defines with these options on top.
+    """Return the graph of a graph.pbtxt after these options are set; the file (absolute) need not exist yet.
 
-    Keys are fields of ImageGenCalculatorOptions; an empty text removes a field. Without ``keep_adapters`` only FUSE
-    adapters stay. Raises GraphError for a file that cannot be read and for options that do not go together.
+    Keys are fields of ImageGenCalculatorOptions; an empty text removes a field. Without ``keep_adapters``, only FUSE
+    adapters are kept. Raises GraphError for a file that cannot be read and for options that do not go together.
     """
     message = _options_of(path, name)
     if "resolution" in options and message.default_resolution == message.resolution:
-        message.ClearField("default_resolution")  # it followed from the only resolution, and is to follow again
+        message.ClearField(
+            "default_resolution"
+        )  # it followed from the only resolution, and must follow from the new one
     for field, value in options.items():
         if value == "":
             message.ClearField(field)

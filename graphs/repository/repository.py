@@ -1,4 +1,4 @@
-"""The model repository: every graph that is served, and where a model name leads."""
+"""The model repository: every graph that is served, and the route of each model name."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ _MOST_NAMES_LISTED = 10
 
 @dataclass(frozen=True)
 class Route:
-    """Where a model name leads: a graph, and the adapters with their strengths (aliases and alphas)."""
+    """The graph that a model name stands for, and its active adapters as pairs of alias and alpha."""
 
     graph: Graph
     model: str
@@ -27,24 +27,23 @@ class Route:
 
 @dataclass(frozen=True)
 class Repository:
-    """The graphs by name, in the order of their names."""
+    """All graphs by name, in the order of their names."""
 
     graphs: dict[str, Graph]
 
     @property
     def base_graph(self) -> Graph | None:
-        """The only graph; None where there are several."""
+        """The only graph, None if there are several."""
         return next(iter(self.graphs.values())) if len(self.graphs) == 1 else None
 
     def routes(self) -> list[Route]:
-        """Return every model a client may name: of each graph the base, the adapters, the composites."""
+        """Return the routes of all model names: of each graph the base, its adapters and its composites."""
         return list(self._by_name.values())
 
     def route(self, model: str | None) -> Route:
-        """Return where a model name leads; without a name, the only graph.
+        """Return the route of a model name, or of the only graph if there is no name.
 
-        Raises InvalidRequest where a name is needed and ModelNotFound where it is not known, both listing
-        what there is.
+        Raises InvalidRequest if a name is needed and ModelNotFound if it is unknown; both list the known names.
         """
         if not model:
             return self._only_route()
@@ -53,7 +52,7 @@ class Repository:
         raise ModelNotFound(f"{self._why_not(model)} Available: {self._names()}.", param="model")
 
     def with_adapters(self, added: Mapping[str, Sequence[LoraAdapter]]) -> "Repository":
-        """Return the repository with further adapters, by graph. Raises RepositoryError for an alias that is taken."""
+        """Return the repository with more adapters, by graph name. Raises RepositoryError if an alias is taken."""
         graphs = dict(self.graphs)
         for name, adapters in added.items():
             own = graphs[name].lora_adapters
@@ -100,7 +99,7 @@ def load_repository(
 ) -> Repository:
     """Load every graph from exactly one source: a models directory, a config.json or one model's folder.
 
-    ``model_name`` renames a single servable; ``default_device`` is for graphs that name no device.
+    ``model_name`` renames a single servable; ``default_device`` is used for graphs that name no device.
     Raises RepositoryError, or GraphError for a graph.pbtxt that cannot be used.
     """
     sources = [path for path in (model_repository_path, config_path, model_path) if path is not None]
@@ -128,7 +127,7 @@ def _single(folder: Path, name: str | None) -> Servable:
 
 
 def _directory(root: Path, name: str | None) -> list[Servable]:
-    """The root itself where it is a model, else what is below it."""
+    """Return the root itself if it is a model, else the models below it."""
     itself = servable_in(root, name)
     if itself is not None:
         return [itself]
@@ -171,7 +170,7 @@ def aliases_of(graph: Graph) -> list[str]:
 
 
 def _check_aliases(graphs: Iterable[Graph]) -> None:
-    """A name that clients send leads to one place: aliases are unique in the whole repository."""
+    """Refuse an alias that occurs twice in the whole repository: clients send it as the model's name."""
     owners = {graph.name: graph for graph in graphs}
     for graph in list(owners.values()):
         for alias, uses in Counter(aliases_of(graph)).items():
@@ -182,8 +181,11 @@ def _check_aliases(graphs: Iterable[Graph]) -> None:
 
 
 def _routes(graph: Graph) -> list[Route]:
-    """What can be asked of a graph. STATIC adapters are always active: their graph has no base, and several
-    of them only blends. FUSE adapters are part of the base."""
+    """Return the routes of a graph.
+
+    STATIC adapters are always active: their graph has no base, and with several of them only composites have routes.
+    FUSE adapters are part of the base.
+    """
     static = sum(adapter.mode is LoraMode.STATIC for adapter in graph.lora_adapters)
     compiled = graph.compiled_alphas
     base = [] if static else [Route(graph, graph.name, "base")]

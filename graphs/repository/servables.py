@@ -1,4 +1,4 @@
-"""Finding what can be served: in a folder, below a models directory, or in OVMS's config.json."""
+"""Finds servables: in a folder, below a models directory, or in OVMS's config.json."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _TOP_LEVEL_KEYS = (
 
 @dataclass(frozen=True)
 class Servable:
-    """A name and what it stands for: a graph.pbtxt (``graph_path``), or a models directory with defaults."""
+    """A model that can be served under a name: a graph.pbtxt (``graph_path``), or a models directory with defaults."""
 
     name: str
     folder: Path
@@ -32,9 +32,9 @@ class Servable:
 
 
 def servable_in(folder: Path, name: str | None = None) -> Servable | None:
-    """Return the folder's servable, or None where it holds neither a graph.pbtxt nor a model_index.json.
+    """Return the folder's servable, None if the folder has neither a graph.pbtxt nor a model_index.json.
 
-    Without a name it has the folder's, as written: what a link is called, not what it points at.
+    Without a name, it has the folder's name as written: that of a symbolic link, not of its target.
     """
     if name is None:
         name = folder.name if folder.name not in ("", "..") else folder.resolve().name
@@ -46,8 +46,8 @@ def servable_in(folder: Path, name: str | None = None) -> Servable | None:
 def servables_below(root: Path) -> list[Servable]:
     """Return the servables in the folders below ``root``, named by their path with ``/``.
 
-    Hidden folders are left out, symbolic links followed; a servable's own folders are not looked into.
-    Raises RepositoryError where ``root`` cannot be read.
+    Hidden folders are ignored and symbolic links followed; folders inside a servable are not searched.
+    Raises RepositoryError if ``root`` cannot be read.
     """
     try:
         next(root.iterdir(), None)
@@ -62,21 +62,23 @@ def _below(root: Path, folder: Path, ancestors: tuple[Path, ...]) -> Iterator[Se
         real = child.resolve()
         if found is not None:
             yield found
-        elif real not in ancestors and len(ancestors) < _DEEPEST:  # a link to a folder above would never end
+        elif (
+            real not in ancestors and len(ancestors) < _DEEPEST
+        ):  # a link to a parent folder would lead to an endless search
             yield from _below(root, child, (*ancestors, real))
 
 
 def _folders(folder: Path) -> list[Path]:
     try:
         return sorted(child for child in folder.iterdir() if not child.name.startswith(".") and is_folder(child))
-    except OSError:  # such as lost+found, which only root may read
+    except OSError:  # for example lost+found, which only root may read
         return []
 
 
 def servables_in_config(path: Path) -> list[Servable]:
     """Return the servables that OVMS's config.json lists, in its order.
 
-    Raises RepositoryError naming the file and the entry.
+    Raises RepositoryError, which names the file and the entry.
     """
     try:
         config = parse_object(read_text(path))
@@ -92,7 +94,7 @@ def servables_in_config(path: Path) -> list[Servable]:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One entry of config.json, which knows its own name for errors."""
+    """One entry of config.json and its position there (``label``), which errors name."""
 
     path: Path
     label: str
@@ -125,7 +127,7 @@ def _entries(path: Path, config: dict[str, JsonValue], key: str) -> Iterator[tup
 
 
 def _model(entry: _Entry) -> Servable:
-    """An entry of model_config_list: ``{"config": {"name", "base_path"}}``."""
+    """Return the servable of an entry of model_config_list: ``{"config": {"name", "base_path"}}``."""
     inner = entry.value.get("config") if isinstance(entry.value, dict) else None
     if not isinstance(inner, dict):
         raise entry.error('This must be of the form {"config": {"name": ..., "base_path": ...}}.')
@@ -134,7 +136,7 @@ def _model(entry: _Entry) -> Servable:
 
 
 def _graph(entry: _Entry) -> Servable:
-    """An entry of mediapipe_config_list: ``{"name", "base_path"?, "graph_path"?}``."""
+    """Return the servable of an entry of mediapipe_config_list: ``{"name", "base_path"?, "graph_path"?}``."""
     name = entry.text("name")
     folder = entry.folder(entry.text("base_path", default=name))
     graph_path = entry.text("graph_path", default=GRAPH_FILE)

@@ -1,7 +1,7 @@
-"""A request as the domain sees it, before and after its gaps are closed.
+"""The parameters of a request, as a client sends them and after the defaults are filled in.
 
-``GenerationParameters`` declares every parameter that can change a picture, once: the HTTP schemas inherit from
-it, ``graphs/requests/resolve.py`` turns it into a ``ResolvedRequest``, and the engine reads that.
+``GenerationParameters`` declares every parameter that can change an image, once: the HTTP schemas inherit from
+it, ``graphs/requests/resolve.py`` makes a ``ResolvedRequest`` of it, and the engine reads that.
 """
 
 from typing import Annotated
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from graphs.families.family import Operation
 from graphs.requests.output_formats import OUTPUT_FORMATS, OutputFormat
 
-# OpenAI's own limit for a prompt; the text encoders cut at 77 (CLIP) or max_sequence_length (T5) tokens.
+# OpenAI's own limit for a prompt, in characters. Text encoders cut at 77 (CLIP) or max_sequence_length (T5) tokens.
 Prompt = Annotated[str, Field(max_length=32_000)]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 _WITH_QUALITY = " and ".join(name for name, image_format in OUTPUT_FORMATS.items() if image_format.has_quality)
@@ -20,7 +20,7 @@ DISTINCT_SEEDS = 2**32
 
 
 class GenerationParameters(BaseModel):
-    """What a client may set; null always means the default. The names are OVMS's."""
+    """The parameters that a client may set, under OVMS's names; null always means the default."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
@@ -47,7 +47,7 @@ class GenerationParameters(BaseModel):
 
 
 class AdapterSelection(BaseModel):
-    """One LoRA adapter and the strength it is applied with."""
+    """One LoRA adapter and the strength that it is applied with."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,7 +56,7 @@ class AdapterSelection(BaseModel):
 
 
 class ResolvedRequest(BaseModel):
-    """A request without gaps: what the engine does, and nothing else decides any more.
+    """A request with every value filled in: all that the engine reads.
 
     ``width`` and ``height`` are pixels; ``strength`` is null for text to image; ``max_sequence_length`` is null
     for families without a T5 encoder; second and third prompts are null where the model has no such encoder
@@ -88,5 +88,5 @@ class ResolvedRequest(BaseModel):
 
     @property
     def size(self) -> str:
-        """The picture's size as ``WxH``."""
+        """The image's size as ``WxH``."""
         return f"{self.width}x{self.height}"

@@ -1,8 +1,8 @@
-"""Close a request's gaps and enforce every limit, before anything is queued.
+"""Fills in the defaults of a request and enforces every limit, before the request is queued.
 
-What OpenVINO GenAI refuses late, ignores silently or dies of is refused here with the parameter's name: step
-count 0 and a strength that leaves no step end the process, for instance. Sources of the rules: the options of
-graph.pbtxt and ``graphs/families/model_facts.py``.
+Values that OpenVINO GenAI refuses late, ignores silently or crashes on are refused here with the parameter's name:
+0 steps or a strength that leaves no step end the process, for instance. The rules come from the options of graph.pbtxt
+and from the model's family (``graphs/families``).
 """
 
 import secrets
@@ -34,11 +34,10 @@ def resolve(
     facts: ModelFacts,
     image_size: Resolution | None = None,
 ) -> ResolvedRequest:
-    """Turn what a client asked for into what the engine does.
+    """Return the request with every value filled in and its seed fixed.
 
-    Takes the client's parameters, the operation, where the model name leads, the model's facts and, for edits,
-    the input image's size in pixels. Returns the request without gaps, its seed fixed.
-    Raises InvalidRequest naming the parameter.
+    Takes the client's parameters, the operation, the route of the model's name, the model's facts and, for edits,
+    the input image's size in pixels. Raises InvalidRequest, which names the parameter.
     """
     graph = route.graph
     size = resolve_size(parameters, graph, facts, image_size)
@@ -123,7 +122,7 @@ def _guidance_scale(parameters: GenerationParameters, operation: Operation, grap
 
 
 def _prompts(parameters: GenerationParameters, facts: ModelFacts, guidance_scale: float) -> dict[str, str | None]:
-    """All six prompts by name. An empty one beside the first is as good as none, as in diffusers."""
+    """Return the prompts by name. An empty one other than the first counts as absent, as in diffusers."""
     if parameters.prompt is None:
         raise InvalidRequest("prompt is required.", param="prompt")
     prompts: dict[str, str | None] = {"prompt": parameters.prompt}
@@ -172,16 +171,16 @@ def _seed(parameters: GenerationParameters) -> int:
         raise InvalidRequest(
             f"The seed must be between 0 and {MAX_SEED - 1}; leave it out for a random one.", param="rng_seed"
         )
-    # GenAI keeps the low 32 bits only; the seed that is reported is the one that drew the picture.
+    # GenAI uses the low 32 bits only; the seed that is reported must be the one that it used.
     return seed % DISTINCT_SEEDS
 
 
 def _max_sequence_length(parameters: GenerationParameters, facts: ModelFacts) -> int | None:
-    """One length a model: the T5 encoder keeps that of its first generation and refuses every other."""
-    value, served = parameters.max_sequence_length, facts.family.max_sequence_length
-    if value is None or value == served:
-        return served
-    problem = f"must be {served} for this model" if served else f"is not used by {facts.family} models"
+    """Return the one length of the model: the T5 encoder keeps that of its first generation and refuses all others."""
+    value, supported = parameters.max_sequence_length, facts.family.max_sequence_length
+    if value is None or value == supported:
+        return supported
+    problem = f"must be {supported} for this model" if supported else f"is not used by {facts.family} models"
     raise InvalidRequest(f"max_sequence_length {problem}; leave it out.", param="max_sequence_length")
 
 

@@ -1,4 +1,4 @@
-"""Which size a picture gets, and which sizes are refused."""
+"""Decides the size of an image, and refuses sizes that the model cannot draw."""
 
 from graphs.definition.graph import Graph
 from graphs.errors import InvalidRequest
@@ -10,9 +10,9 @@ from graphs.resolution import Resolution
 def resolve_size(
     parameters: GenerationParameters, graph: Graph, facts: ModelFacts, image_size: Resolution | None
 ) -> Resolution:
-    """The picture's size in pixels: as asked, else the graph's default, else the input image's, else the model's.
+    """Return the size in pixels: as requested, else the graph's default, else the input image's, else the model's.
 
-    Raises InvalidRequest naming ``size``, ``width`` or ``height``.
+    Raises InvalidRequest, which names ``size``, ``width`` or ``height``.
     """
     default = _default(graph, facts, image_size)
     for name in ("width", "height"):
@@ -29,15 +29,15 @@ def _default(graph: Graph, facts: ModelFacts, image_size: Resolution | None) -> 
     multiple = facts.family.size_multiple
     if graph.default_resolution is not None:
         return graph.default_resolution
-    wanted = facts.native_resolution if image_size is None else _rounded(image_size, multiple)
-    if graph.resolution and wanted not in graph.resolution:
+    preferred = facts.native_resolution if image_size is None else _rounded(image_size, multiple)
+    if graph.resolution and preferred not in graph.resolution:
         return graph.resolution[0]
-    return wanted
+    return preferred
 
 
 def _rounded(size: Resolution, multiple: int) -> Resolution:
-    """The nearest size the model can draw; GenAI on its own would crop the image to it."""
-    # In integers: a client's number may be too large for a float.
+    """Return the nearest size that the model can draw; without it, GenAI would crop the image."""
+    # Integers only: a number from a client may be too large for a float.
     return Resolution(
         *(max(multiple, (2 * side + multiple - 1) // (2 * multiple) * multiple) for side in (size.width, size.height))
     )
@@ -70,7 +70,7 @@ def _check_limits(size: Resolution, graph: Graph, parameters: GenerationParamete
 
 
 def _name(parameters: GenerationParameters, *, width_is_wrong: bool) -> str:
-    """Which parameter to name: the side that is wrong, where the client gave it, or ``size`` where it gave none."""
+    """Return the parameter to name: the wrong side if the client gave it, else the other side, else ``size``."""
     given = [side for side in ("width", "height") if getattr(parameters, side) is not None]
     wrong = "width" if width_is_wrong else "height"
     return wrong if wrong in given else next(iter(given), "size")

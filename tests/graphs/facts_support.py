@@ -1,9 +1,9 @@
-"""Models and graphs by hand, for the rules that follow from them."""
+"""Makes models, graphs and requests for the tests of the rules that depend on them."""
 
 from pathlib import Path
 from typing import Any
 
-from graphs.definition.graph import Graph
+from graphs.definition.graph import Graph, LoraAdapter, LoraMode
 from graphs.families.family import Family, Operation
 from graphs.families.flux import FLUX
 from graphs.families.flux_fill import FLUX_FILL
@@ -25,7 +25,7 @@ _SCHEDULERS = {
 
 
 def facts_of(family: Family, **more: Any) -> ModelFacts:
-    """A model of a family, trained for 512x512."""
+    """Return the facts of a model of this family, trained for 512x512."""
     values = {
         "native_resolution": Resolution(512, 512),
         "scheduler": _SCHEDULERS.get(family, "DDIMScheduler"),
@@ -35,13 +35,19 @@ def facts_of(family: Family, **more: Any) -> ModelFacts:
     return ModelFacts(family=family, **{**values, **more})
 
 
+def lora_adapter(alias: str, mode: LoraMode = LoraMode.DYNAMIC, alpha: float | None = None) -> LoraAdapter:
+    """Return an adapter; without ``alpha``, none was written."""
+    written = {} if alpha is None else {"alpha": alpha}
+    return LoraAdapter(alias=alias, path=Path(f"/{alias}.safetensors"), mode=mode, **written)
+
+
 def graph_of(**options: Any) -> Graph:
-    """A graph with these options."""
+    """Return a graph with these options."""
     return Graph(name="base", models_path=Path("/models"), **options)
 
 
 def route_of(model: str | None = None, **options: Any) -> Route:
-    """Where a model name leads in a repository with one graph of these options."""
+    """Return the route of a model name in a repository with one graph of these options."""
     return Repository({"base": graph_of(**options)}).route(model)
 
 
@@ -53,6 +59,6 @@ def resolved(
     image_size: Resolution | None = None,
     **parameters: Any,
 ) -> ResolvedRequest:
-    """The request of these parameters, on an SD model unless told; ``prompt`` is given."""
-    asked = GenerationParameters.model_validate({"prompt": "a red circle", **parameters})
-    return resolve(asked, operation, route or route_of(), facts or facts_of(SD), image_size)
+    """Return the resolved request of these parameters; without ``facts``, the model is an SD model."""
+    sent = GenerationParameters.model_validate({"prompt": "a red circle", **parameters})
+    return resolve(sent, operation, route or route_of(), facts or facts_of(SD), image_size)

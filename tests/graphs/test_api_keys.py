@@ -8,14 +8,14 @@ from graphs.api_keys import ApiKeys, Owner, Priority, read_keys
 from graphs.errors import ConfigurationError
 
 
-def _ring(tmp_path: Path, text: str | bytes) -> ApiKeys:
+def _keys(tmp_path: Path, text: str | bytes) -> ApiKeys:
     path = tmp_path / "keys"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_keys(path)
 
 
-def _owner(ring: ApiKeys, key: str) -> Owner:
-    owner = ring.owner_of(key)
+def _owner(keys: ApiKeys, key: str) -> Owner:
+    owner = keys.owner_of(key)
     assert owner is not None
     return owner
 
@@ -27,48 +27,48 @@ def test_without_keys_the_server_is_open() -> None:
 
 
 def test_a_single_key_is_an_administrators() -> None:
-    ring = read_keys(None, "secret")
-    assert not ring.is_open
-    assert _owner(ring, "secret").is_administrator
-    assert ring.owner_of("secret ") is None
+    keys = read_keys(None, "secret")
+    assert not keys.is_open
+    assert _owner(keys, "secret").is_administrator
+    assert keys.owner_of("secret ") is None
 
 
 def test_the_first_line_alone_works(tmp_path: Path) -> None:
     for text in ("secret", "secret\n", "secret\r\n", "  secret  \n\n", b"\xef\xbb\xbfsecret\n"):
-        assert _owner(_ring(tmp_path, text), "secret").is_administrator
+        assert _owner(_keys(tmp_path, text), "secret").is_administrator
 
 
-def test_a_file_wins_over_a_single_key(tmp_path: Path) -> None:
+def test_a_file_takes_precedence_over_a_single_key(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("filed")
-    ring = read_keys(tmp_path / "keys", "single")
-    assert (ring.owner_of("filed") is None, ring.owner_of("single") is None) == (False, True)
+    keys = read_keys(tmp_path / "keys", "single")
+    assert (keys.owner_of("filed") is None, keys.owner_of("single") is None) == (False, True)
 
 
 def test_keys_have_words_after_them(tmp_path: Path) -> None:
-    ring = _ring(tmp_path, "# ours\n\none max_priority=normal\ntwo\tmax_priority=low admin\n  #x y\nthree\n")
-    one, two, three = (_owner(ring, key) for key in ("one", "two", "three"))
+    keys = _keys(tmp_path, "# ours\n\none max_priority=normal\ntwo\tmax_priority=low admin\n  #x y\nthree\n")
+    one, two, three = (_owner(keys, key) for key in ("one", "two", "three"))
     assert [owner.max_priority for owner in (one, two, three)] == [Priority.NORMAL, Priority.LOW, Priority.HIGH]
     assert [owner.is_administrator for owner in (one, two, three)] == [True, True, False]
-    assert ring.owner_of("#x") is None
+    assert keys.owner_of("#x") is None
 
 
 def test_a_key_has_its_own_rate(tmp_path: Path) -> None:
-    ring = _ring(tmp_path, "one requests_per_minute=30\ntwo max_priority=low requests_per_minute=1\nthree\n")
-    assert [_owner(ring, key).requests_per_minute for key in ("one", "two", "three")] == [30, 1, None]
+    keys = _keys(tmp_path, "one requests_per_minute=30\ntwo max_priority=low requests_per_minute=1\nthree\n")
+    assert [_owner(keys, key).requests_per_minute for key in ("one", "two", "three")] == [30, 1, None]
 
 
 @pytest.mark.parametrize(
     "word", ["root", "max_priority", "max_priority=", "max_priority=top", "admin=yes", "ADMIN", "requests_per_minute=0"]
 )
-def test_an_unknown_word_is_told_with_its_line(tmp_path: Path, word: str) -> None:
+def test_an_unknown_word_is_named_with_its_line(tmp_path: Path, word: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"keys:3: '{word}' is neither"):
-        _ring(tmp_path, f"one\n\ntwo {word}\n")
+        _keys(tmp_path, f"one\n\ntwo {word}\n")
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n", b"\xff\xfe"])
 def test_a_file_without_keys_is_refused(tmp_path: Path, text: str | bytes) -> None:
     with pytest.raises(ConfigurationError, match="keys"):
-        _ring(tmp_path, text)
+        _keys(tmp_path, text)
 
 
 def test_an_absent_file_is_refused(tmp_path: Path) -> None:
@@ -76,24 +76,24 @@ def test_an_absent_file_is_refused(tmp_path: Path) -> None:
         read_keys(tmp_path / "nothing")
 
 
-def test_an_owner_does_not_tell_its_key(tmp_path: Path) -> None:
-    ring = _ring(tmp_path, "first-secret\nsecond-secret\n")
-    ids = {_owner(ring, key).id for key in ("first-secret", "second-secret")}
+def test_the_id_of_an_owner_does_not_reveal_its_key(tmp_path: Path) -> None:
+    keys = _keys(tmp_path, "first-secret\nsecond-secret\n")
+    ids = {_owner(keys, key).id for key in ("first-secret", "second-secret")}
     assert len(ids) == 2
     assert not [owner_id for owner_id in ids if "secret" in owner_id]
-    assert _owner(_ring(tmp_path, "x\nfirst-secret"), "first-secret").id in ids
+    assert _owner(_keys(tmp_path, "x\nfirst-secret"), "first-secret").id in ids
 
 
 @pytest.mark.parametrize("key", ["a", "b", "c", "wrong", "", "ж", "\udcff"])
-def test_every_key_is_compared_whichever_is_asked_for(tmp_path: Path, key: str) -> None:
-    ring = _ring(tmp_path, "a\nb\nc\n")
+def test_every_key_is_compared_in_every_lookup(tmp_path: Path, key: str) -> None:
+    keys = _keys(tmp_path, "a\nb\nc\n")
     with patch.object(hmac, "compare_digest", wraps=hmac.compare_digest) as compared:
-        ring.owner_of(key)
+        keys.owner_of(key)
     assert compared.call_count == 3
     assert {len(digest) for call in compared.call_args_list for digest in call.args} == {32}
 
 
 @pytest.mark.parametrize("highest", list(Priority))
-@pytest.mark.parametrize("wanted", list(Priority))
-def test_a_priority_is_capped(wanted: Priority, highest: Priority) -> None:
-    assert Owner("x", highest).capped(wanted).rank == max(wanted.rank, highest.rank)
+@pytest.mark.parametrize("requested", list(Priority))
+def test_a_priority_is_capped(requested: Priority, highest: Priority) -> None:
+    assert Owner("x", highest).capped(requested).rank == max(requested.rank, highest.rank)

@@ -1,4 +1,4 @@
-"""Which LoRA files fit which model, what is told of those that do not, and how the others are renamed."""
+"""Which LoRA files fit which model, the errors for those that do not, and the names that the others get."""
 
 import json
 import struct
@@ -71,7 +71,7 @@ def test_an_adapter_of_each_family_fits_its_own_model(family: str, tmp_path: Pat
     )
 
 
-def test_every_name_form_comes_to_the_same(tmp_path: Path) -> None:
+def test_all_naming_forms_give_the_same_tensors(tmp_path: Path) -> None:
     expected = {
         f"{module}/.lora_{'A' if part == 'down' else 'B'}.weight": values.tobytes()
         for (module, _, part), values in ((name.rpartition("."), values) for name, values in numbers(UNET, 1).items())
@@ -135,7 +135,7 @@ def test_the_fused_layers_of_the_original_flux_are_split(tmp_path: Path) -> None
     assert converted(path, "flux").strength == 2 / RANK
 
 
-def test_alpha_that_diffusers_wrote_into_the_text(tmp_path: Path) -> None:
+def test_alpha_that_diffusers_wrote_into_the_metadata(tmp_path: Path) -> None:
     metadata = {"lora_adapter_metadata": json.dumps({"unet.r": RANK, "unet.lora_alpha": 8})}
 
     assert converted(written(tmp_path, pair((RANK, 32), (32, RANK)), metadata)).strength == 8 / RANK
@@ -172,7 +172,7 @@ def test_an_adapter_of_another_architecture_is_refused_with_its_first_tensor(fam
 
 
 @pytest.mark.parametrize(
-    ("down", "up", "told"),
+    ("down", "up", "says"),
     [
         ((RANK, 48), (32, RANK), r"lora_down is [4, 48], its layer takes [rank, 32]"),
         ((RANK, 32), (48, RANK), r"lora_up is [48, 4], its layer takes [32, 4]"),
@@ -183,15 +183,15 @@ def test_an_adapter_of_another_architecture_is_refused_with_its_first_tensor(fam
         ((RANK, 32, 3, 3), (32, RANK, 1, 1), "convolutions of 1x1 pixels only"),
     ],
 )
-def test_shapes_that_do_not_fit(down: tuple[int, ...], up: tuple[int, ...], told: str, tmp_path: Path) -> None:
+def test_shapes_that_do_not_fit(down: tuple[int, ...], up: tuple[int, ...], says: str, tmp_path: Path) -> None:
     why = misfit(written(tmp_path, pair(down, up)))
 
-    assert told in why
+    assert says in why
     assert f"'lora_unet_{QUERY.replace('.', '_')}.lora_" in why
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "says"),
     [
         ({"lora_unet_nowhere_to_q.lora_up.weight": (4, 4)}, "has no layer 'nowhere_to_q' in its unet"),
         ({f"{QUERY}.hada_w1_a": (4, 4)}, "is of no kind that can be applied"),
@@ -203,15 +203,17 @@ def test_shapes_that_do_not_fit(down: tuple[int, ...], up: tuple[int, ...], told
         ({f"lora_unet_{QUERY.replace('.', '_')}.alpha": (2,)}, "alpha is [2], and must be one number"),
     ],
 )
-def test_one_tensor_too_many(changes: dict[str, tuple[int, ...]], told: str, tmp_path: Path) -> None:
+def test_a_tensor_that_does_not_belong_in_the_file(
+    changes: dict[str, tuple[int, ...]], says: str, tmp_path: Path
+) -> None:
     extra = {name: np.ones(shape, np.float32) for name, shape in changes.items()}
     path = written(tmp_path, {**pair((RANK, 32), (32, RANK)), **extra})
 
-    assert told in misfit(path)
+    assert says in misfit(path)
     assert repr(next(iter(changes))) in misfit(path)
 
 
-def test_types(tmp_path: Path) -> None:
+def test_tensor_types(tmp_path: Path) -> None:
     assert "its type is I32, not one of F32, F16, BF16" in misfit(
         written(tmp_path, pair((RANK, 32), (32, RANK), dtype=np.int32))
     )
@@ -222,7 +224,7 @@ def test_types(tmp_path: Path) -> None:
     fit(written(tmp_path, pair((RANK, 32, 1, 1), (32, RANK, 1, 1), dtype=np.float16)))
 
 
-def test_a_layer_that_the_runtime_cannot_tell_from_another(tmp_path: Path) -> None:
+def test_a_layer_that_the_runtime_cannot_distinguish_from_another(tmp_path: Path) -> None:
     path = written(tmp_path, pair((RANK, 32), (4, RANK), "proj_out"))
 
     assert "cannot tell the layer 'proj_out' from 'single_transformer_blocks.0.proj_out'" in misfit(path, "flux")
@@ -238,7 +240,7 @@ def entry(**changes: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "says"),
     [
         (b"", "it is empty"),
         (b"garbage", "it is not a safetensors file"),
@@ -260,14 +262,14 @@ def entry(**changes: Any) -> bytes:
         (entry(dtype=7), "no usable type, shape or place"),
     ],
 )
-def test_a_file_that_is_no_safetensors(content: bytes, told: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_safetensors(content: bytes, says: str, tmp_path: Path) -> None:
     path = tmp_path / "fox.safetensors"
     path.write_bytes(content)
 
-    assert told in misfit(path)
+    assert says in misfit(path)
 
 
-def test_a_file_that_is_cut_off_or_away(tmp_path: Path) -> None:
+def test_a_file_that_is_cut_off_or_missing(tmp_path: Path) -> None:
     path = write_native(tmp_path / "fox.safetensors", "sd", 1)
     path.write_bytes(path.read_bytes()[:-100])
 
@@ -293,5 +295,5 @@ def test_a_bad_adapter_refuses_the_whole_set_and_is_named(tmp_path: Path) -> Non
         AdapterSet(make_graph(MODELS / "sd", lora_adapters=(good, bad)), facts.family)
 
     assert caught.value.code == "adapter_does_not_fit"
-    for told in ("'bad'", str(bad.path), "'transformer.transformer_blocks.0.attn.add_v_proj.lora_A.weight'"):
-        assert told in caught.value.message
+    for says in ("'bad'", str(bad.path), "'transformer.transformer_blocks.0.attn.add_v_proj.lora_A.weight'"):
+        assert says in caught.value.message

@@ -1,4 +1,4 @@
-"""Graph definitions for the tests: the documentation's own examples, and models directories to put them in."""
+"""Graph definitions for the tests: examples of OVMS's documentation, and models directories that contain them."""
 
 from pathlib import Path
 
@@ -36,13 +36,13 @@ HERE = "# <- here"
 
 
 def graph_text(options: str) -> str:
-    """The example with other options in place of its two."""
+    """Return the example with other options in place of its two."""
     lines = [line for line in EXAMPLE.splitlines(keepends=True) if "device:" not in line]
     return "".join(f"{options}\n" if "models_path:" in line else line for line in lines)
 
 
 def write_graph(folder: Path, text: str = EXAMPLE, *adapters: str) -> Path:
-    """A models directory with this graph.pbtxt and empty adapter files; returns the graph.pbtxt."""
+    """Make a models directory with this graph.pbtxt and empty adapter files; return the path of the graph.pbtxt."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model_index.json").write_text("{}")
     for adapter in adapters:
@@ -53,5 +53,5 @@ def write_graph(folder: Path, text: str = EXAMPLE, *adapters: str) -> Path:
 
 
 def marked_line(text: str) -> int | None:
-    """The number of the line that ends in the marker comment."""
+    """Return the number of the line that ends with the marker comment, None without one."""
     return next((number for number, line in enumerate(text.splitlines(), 1) if line.endswith(HERE)), None)

@@ -1,4 +1,4 @@
-"""Every way an option can be wrong: the error names the file, the field, the line marked ``# <- here``, and why."""
+"""Wrong options: the error names the file, the field, the line marked ``# <- here`` and the reason."""
 
 from pathlib import Path
 
@@ -263,7 +263,7 @@ AROUND = [
 
 
 @pytest.mark.parametrize(("old", "new", "field", "says"), AROUND)
-def test_what_is_fixed_around_the_options_must_be_there(
+def test_the_fixed_parts_around_the_options_are_required(
     tmp_path: Path, old: str, new: str, field: str, says: str
 ) -> None:
     assert EXAMPLE.count(old) == 1
@@ -288,7 +288,7 @@ def test_a_missing_field_has_the_line_of_what_should_hold_it(tmp_path: Path) -> 
         "node_options { [type.googleapis.com/mediapipe.ImageGenCalculatorOptions] {} } node_options { }",
     ],
 )
-def test_the_options_must_be_there_once(tmp_path: Path, options: str) -> None:
+def test_the_options_are_required_exactly_once(tmp_path: Path, options: str) -> None:
     error = _refused(tmp_path, EXAMPLE[: EXAMPLE.index("node_options")] + f"{options} }}")
     assert error.field == "node.node_options"
     assert error.line

@@ -28,7 +28,7 @@ devices = st.sampled_from([("CPU",), ("GPU.1",), ("CPU", "GPU", "MULTI:GPU.0,GPU
 
 @st.composite
 def limits(draw: st.DrawFn) -> dict[str, Any]:
-    """Resolutions and what depends on them: free, listed, or static (on an NPU too)."""
+    """Return resolutions and the options that depend on them: free, listed, or static (also on an NPU)."""
     listed = tuple(draw(st.lists(resolutions, max_size=3, unique=True)))
     if not listed:
         limit = draw(resolutions)
@@ -50,7 +50,7 @@ def limits(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def weights(draw: st.DrawFn, *, inherited: float | None = None) -> dict[str, Any]:
-    """An alpha that is written, or the one that takes effect without."""
+    """Return an alpha that is written, or the one that takes effect if none is."""
     other_alpha_is_used = inherited not in (None, 1.0)
     if draw(st.booleans()):
         return {"alpha": 1.0 if other_alpha_is_used else draw(finite), "alpha_given": True}
@@ -68,7 +68,7 @@ def loras(draw: st.DrawFn, folder: Path, *, npu: bool) -> dict[str, Any]:
         adapters.append(LoraAdapter(alias=alias, path=path, mode=draw(modes), **weights(draw)))
     selectable = [adapter for adapter in adapters if adapter.mode is not LoraMode.FUSE]
     composites = []
-    # A second composite could ask for another alpha of a compiled adapter.
+    # A second composite could give a compiled adapter another alpha.
     for alias in (names[3:4] if mode is LoraMode.STATIC else names[3:]) if selectable else ():
         parts = draw(st.lists(st.sampled_from(selectable), min_size=1, unique_by=lambda adapter: adapter.alias))
         components = tuple(

@@ -68,12 +68,21 @@ def test_the_bundled_model_is_known() -> None:
         ("FluxFillPipeline", FLUX_FILL),
     ],
 )
-def test_the_class_name_tells_the_family(tmp_path: Path, class_name: str, family: Family) -> None:
+def test_the_class_name_decides_the_family(tmp_path: Path, class_name: str, family: Family) -> None:
     assert read_model_facts(_model(tmp_path, model_index={"_class_name": class_name})).family is family
 
 
-@pytest.mark.parametrize("index", [{}, {"_class_name": "LTXPipeline"}, {"_class_name": None}, {"_class_name": ["x"]}])
-def test_another_pipeline_is_refused_with_what_is_loaded(tmp_path: Path, index: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "index",
+    [
+        {},
+        {"_class_name": "LTXPipeline"},
+        {"_class_name": "Flux2KleinPipeline"},
+        {"_class_name": None},
+        {"_class_name": ["x"]},
+    ],
+)
+def test_another_pipeline_is_refused_with_the_known_ones(tmp_path: Path, index: dict[str, Any]) -> None:
     with pytest.raises(RepositoryError, match=r"model_index\.json: _class_name is .*StableDiffusionXL"):
         read_model_facts(_model(tmp_path, model_index=index))
 
@@ -150,6 +159,6 @@ def test_a_value_that_cannot_be_used_is_refused_with_its_file(
 
 
 @pytest.mark.parametrize("scheduler", [{}, {"num_train_timesteps": None}])
-def test_a_scheduler_that_says_little_has_the_usual_values(tmp_path: Path, scheduler: dict[str, Any]) -> None:
+def test_a_scheduler_without_values_has_the_usual_ones(tmp_path: Path, scheduler: dict[str, Any]) -> None:
     facts = read_model_facts(_model(tmp_path, scheduler__scheduler_config=scheduler))
     assert (facts.scheduler, facts.timestep_spacing, facts.num_train_timesteps) == ("", "leading", 1000)

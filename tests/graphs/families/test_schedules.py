@@ -26,7 +26,7 @@ def test_the_counts_that_draw_noise_with_trailing_spacing_are_known() -> None:
         ("FlowMatchEulerDiscreteScheduler", "trailing"),
     ],
 )
-def test_other_schedules_always_draw_a_picture(scheduler: str, spacing: str) -> None:
+def test_other_schedules_always_draw_an_image(scheduler: str, spacing: str) -> None:
     facts = facts_of(SD, scheduler=scheduler, timestep_spacing=spacing)
     assert not any(draws_noise(facts, steps) for steps in range(1, 101))
 

@@ -5,13 +5,9 @@ import pytest
 from graphs.definition.graph import CompositeComponent, CompositeLoraAdapter, Graph, LoraAdapter, LoraMode
 from graphs.errors import InvalidRequest, ModelNotFound
 from graphs.repository.repository import Repository
+from tests.graphs.facts_support import lora_adapter
 
 Adapters = tuple[tuple[str, float], ...]
-
-
-def _adapter(alias: str, mode: LoraMode, alpha: float | None = None) -> LoraAdapter:
-    given = {} if alpha is None else {"alpha": alpha}
-    return LoraAdapter(alias=alias, path=Path(f"/{alias}.safetensors"), mode=mode, **given)
 
 
 def _composite(alias: str, **alphas: float | None) -> CompositeLoraAdapter:
@@ -42,13 +38,13 @@ def _all(repository: Repository) -> list[tuple[str, str, Adapters]]:
 DYNAMIC = _graph(
     "base",
     _composite("mix", pokemon=0.7, anime=None),
-    _adapter("fused", LoraMode.FUSE, 0.9),
-    _adapter("pokemon", LoraMode.DYNAMIC),
-    _adapter("anime", LoraMode.DYNAMIC, 0.8),
+    lora_adapter("fused", LoraMode.FUSE, 0.9),
+    lora_adapter("pokemon", LoraMode.DYNAMIC),
+    lora_adapter("anime", LoraMode.DYNAMIC, 0.8),
 )
 
 
-def test_a_graph_leads_to_its_base_its_adapters_and_its_composites() -> None:
+def test_a_graph_has_routes_for_its_base_its_adapters_and_its_composites() -> None:
     assert _all(_repository(DYNAMIC)) == [
         ("base", "base", ()),
         ("pokemon", "adapter", (("pokemon", 1.0),)),
@@ -57,7 +53,7 @@ def test_a_graph_leads_to_its_base_its_adapters_and_its_composites() -> None:
     ]
 
 
-def test_everything_listed_can_be_routed_to() -> None:
+def test_every_listed_name_has_a_route() -> None:
     repository = _repository(_graph("a/b"), DYNAMIC)
     assert [repository.route(route.model) for route in repository.routes()] == repository.routes()
     assert repository.route("mix").graph is DYNAMIC
@@ -92,7 +88,9 @@ def test_at_most_ten_names_are_listed_and_long_ones_cut() -> None:
 
 
 def test_one_static_adapter_takes_the_place_of_the_base() -> None:
-    repository = _repository(_graph("base", _adapter("style", LoraMode.STATIC, 0.5), _adapter("f", LoraMode.FUSE)))
+    repository = _repository(
+        _graph("base", lora_adapter("style", LoraMode.STATIC, 0.5), lora_adapter("f", LoraMode.FUSE))
+    )
     assert _all(repository) == [("style", "adapter", (("style", 0.5),))]
     assert repository.route(None).model == "style"
     with pytest.raises(ModelNotFound, match=r"under their names only.*Available: style"):
@@ -100,7 +98,7 @@ def test_one_static_adapter_takes_the_place_of_the_base() -> None:
 
 
 def test_several_static_adapters_are_served_as_composites_only() -> None:
-    static = [_adapter("a", LoraMode.STATIC), _adapter("b", LoraMode.STATIC, 0.4)]
+    static = [lora_adapter("a", LoraMode.STATIC), lora_adapter("b", LoraMode.STATIC, 0.4)]
     repository = _repository(_graph("base", *static, _composite("c", a=0.7, b=None), _composite("d", b=None)))
     assert _all(repository) == [
         ("c", "composite", (("a", 0.7), ("b", 0.4))),
@@ -114,7 +112,7 @@ def test_several_static_adapters_are_served_as_composites_only() -> None:
 
 
 def test_a_static_adapters_strength_is_the_one_compiled_in() -> None:
-    graph = _graph("base", _adapter("a", LoraMode.STATIC), _composite("c", a=0.7))
+    graph = _graph("base", lora_adapter("a", LoraMode.STATIC), _composite("c", a=0.7))
     assert graph.compiled_alphas == {"a": 0.7}
     assert _all(_repository(graph)) == [
         ("a", "adapter", (("a", 0.7),)),

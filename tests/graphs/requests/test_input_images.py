@@ -16,22 +16,22 @@ RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 25
 LIMIT = 1_000_000
 
 
-def _saved(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+def _saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def _row(mode: str, *pixels: Any) -> Image.Image:
-    picture = Image.new(mode, (len(pixels), 1))
-    picture.putdata(pixels)
-    return picture
+    image = Image.new(mode, (len(pixels), 1))
+    image.putdata(pixels)
+    return image
 
 
 def _palette(*colours: tuple[int, int, int]) -> Image.Image:
-    picture = _row("P", *range(len(colours)))
-    picture.putpalette([part for colour in colours for part in colour])
-    return picture
+    image = _row("P", *range(len(colours)))
+    image.putpalette([part for colour in colours for part in colour])
+    return image
 
 
 def _grey16(*values: int) -> Image.Image:
@@ -39,9 +39,9 @@ def _grey16(*values: int) -> Image.Image:
 
 
 def _pixels(png: bytes | None, mode: str) -> list[Any]:
-    picture = Image.open(io.BytesIO(png or b""))
-    assert (picture.format, picture.mode) == ("PNG", mode)
-    return list(picture.get_flattened_data())
+    image = Image.open(io.BytesIO(png or b""))
+    assert (image.format, image.mode) == ("PNG", mode)
+    return list(image.get_flattened_data())
 
 
 def _read(image: bytes, mask: bytes | None = None) -> EncodedInputs:
@@ -63,7 +63,7 @@ def test_png_jpeg_and_webp_are_read(kind: str, options: dict[str, Any]) -> None:
     found = _read(_saved(Image.new("RGB", (24, 16), RED), kind, **options))
     assert (found.size, found.mask) == (Resolution(24, 16), None)
     pixel = _pixels(found.image, "RGB")[200]
-    assert all(abs(got - wanted) < 4 for got, wanted in zip(pixel, RED, strict=True))
+    assert all(abs(got - expected) < 4 for got, expected in zip(pixel, RED, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_cmyk_jpeg_becomes_rgb() -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_the_exif_orientation_is_applied(kind: str) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by 90 degrees clockwise to be upright
+    exif[0x0112] = 6  # must be turned by 90 degrees clockwise
     wide = Image.new("RGB", (32, 16), WHITE)
     wide.paste(BLACK, (0, 0, 16, 16))
     found = _read(_saved(wide, kind, exif=exif))
@@ -108,7 +108,7 @@ def test_the_exif_orientation_is_applied(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("exif", [b"Exif\0\0rubbish", b"Exif\0\0II*\0"])
-def test_broken_exif_data_do_not_spoil_a_picture(kind: str, exif: bytes) -> None:
+def test_broken_exif_data_do_not_spoil_an_image(kind: str, exif: bytes) -> None:
     assert _read(_saved(Image.new("RGB", (8, 4), RED), kind, exif=exif)).size == Resolution(8, 4)
 
 
@@ -145,7 +145,7 @@ def _refusal(image: bytes, mask: bytes | None = None, limit: int = LIMIT) -> Inv
         b"\xff\xd8\xff",
         b"RIFF\x00\x00\x00\x00WEBPVP8 ",
     ],
-    ids=["gif", "bmp", "tiff", "svg", "pdf", "x", "noughts", "png head", "jpeg head", "webp head"],
+    ids=["gif", "bmp", "tiff", "svg", "pdf", "x", "zeros", "png head", "jpeg head", "webp head"],
 )
 def test_anything_else_is_refused(content: bytes) -> None:
     for refusal, param in ((_refusal(content), "image"), (_refusal(_saved(_row("L", 0)), content), "mask")):
@@ -156,7 +156,7 @@ def test_anything_else_is_refused(content: bytes) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
-def test_a_truncated_picture_is_refused(kind: str, kept: float) -> None:
+def test_a_truncated_image_is_refused(kind: str, kept: float) -> None:
     whole = _saved(Image.effect_noise((64, 64), 50), kind)
     assert isinstance(_refusal(whole[: int(len(whole) * kept)]), InvalidImage)
 

@@ -1,15 +1,9 @@
-from pathlib import Path
-
 import pytest
 
-from graphs.definition.graph import CompositeComponent, CompositeLoraAdapter, LoraAdapter, LoraMode
+from graphs.definition.graph import CompositeComponent, CompositeLoraAdapter, LoraMode
 from graphs.errors import InvalidRequest
 from graphs.repository.repository import Route
-from tests.graphs.facts_support import resolved, route_of
-
-
-def _adapter(alias: str, mode: LoraMode = LoraMode.DYNAMIC, alpha: float = 1.0) -> LoraAdapter:
-    return LoraAdapter(alias=alias, path=Path(f"/{alias}.safetensors"), mode=mode, alpha=alpha)
+from tests.graphs.facts_support import lora_adapter, resolved, route_of
 
 
 def _dynamic(model: str) -> Route:
@@ -17,7 +11,7 @@ def _dynamic(model: str) -> Route:
         alias="mix",
         components=(CompositeComponent(adapter_alias="a", alpha=0.7), CompositeComponent(adapter_alias="b")),
     )
-    adapters = (_adapter("a"), _adapter("b", alpha=0.4), _adapter("fused", LoraMode.FUSE))
+    adapters = (lora_adapter("a"), lora_adapter("b", alpha=0.4), lora_adapter("fused", LoraMode.FUSE))
     return route_of(model, lora_adapters=adapters, composite_lora_adapters=(mix,))
 
 
@@ -63,7 +57,7 @@ def test_a_strength_of_an_adapter_that_is_not_active_is_refused(alias: str) -> N
 
 
 def test_a_compiled_strength_cannot_be_changed() -> None:
-    route = route_of("s", lora_adapters=(_adapter("s", LoraMode.STATIC, 0.5),))
+    route = route_of("s", lora_adapters=(lora_adapter("s", LoraMode.STATIC, 0.5),))
     assert _active(route) == {"s": 0.5}
     with pytest.raises(InvalidRequest, match=r"'s' is compiled in \(STATIC\)") as refusal:
         _active(route, s=0.9)

@@ -19,9 +19,9 @@ G, E, I = Operation.GENERATION, Operation.EDIT, Operation.INPAINTING  # noqa: E7
 STATIC = (Resolution(512, 512),)
 
 
-def _refusal(operation: Operation = G, **asked: Any) -> InvalidRequest:
+def _refusal(operation: Operation = G, **parameters: Any) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as refusal:
-        resolved(operation, **asked)
+        resolved(operation, **parameters)
     return refusal.value
 
 
@@ -78,7 +78,7 @@ def test_each_family_has_its_defaults(
         ("prompt", None, "prompt is required"),
     ],
 )
-def test_a_refusal_names_its_parameter_and_helps(param: str, value: Any, says: str) -> None:
+def test_a_refusal_names_its_parameter_and_the_limit(param: str, value: Any, says: str) -> None:
     refusal = _refusal(**{param: value})
     assert refusal.param == param
     assert re.search(says, refusal.message)
@@ -195,7 +195,7 @@ def test_each_family_takes_its_own_prompts(family: Family, taken: set[str], name
 
 
 @pytest.mark.parametrize("name", PROMPTS)
-def test_an_empty_further_prompt_is_as_good_as_none(name: str) -> None:
+def test_an_empty_further_prompt_counts_as_absent(name: str) -> None:
     assert getattr(resolved(**_only(name, "")), name) is None
 
 
@@ -206,7 +206,7 @@ def test_an_empty_prompt_is_a_prompt() -> None:
 @pytest.mark.parametrize("name", ["negative_prompt", "negative_prompt_2", "negative_prompt_3"])
 @pytest.mark.parametrize("scale", [0.0, 1.0])
 def test_a_negative_prompt_without_guidance_is_refused(name: str, scale: float) -> None:
-    route = route_of(resolution=STATIC, guidance_scale=scale)  # SD3 itself takes no such scale from a client
+    route = route_of(resolution=STATIC, guidance_scale=scale)  # from a client, SD3 takes no such scale
     refusal = _refusal(facts=facts_of(SD3), route=route, **_only(name, "x"))
     assert refusal.param == name
     assert f"guidance_scale {scale:g}" in refusal.message
@@ -220,14 +220,14 @@ def test_a_generation_takes_full_strength_only(value: float | None) -> None:
 
 @pytest.mark.parametrize("operation", [E, I])
 @pytest.mark.parametrize("value", [-0.01, 1.01, -1.0, 50.0])
-def test_strength_is_between_nought_and_one(operation: Operation, value: float) -> None:
+def test_strength_is_between_zero_and_one(operation: Operation, value: float) -> None:
     refusal = _refusal(operation, strength=value)
     assert refusal.param == "strength"
     assert "between 0 and 1" in refusal.message
 
 
 STRENGTHS = [
-    (SD, 50, 0.02, True),  # 0.02 is a little less in single precision, and 50 times that rounds to 1 again
+    (SD, 50, 0.02, True),  # in single precision 0.02 is a little less, and 50 times that rounds to 1 again
     (SD, 50, 0.0199, False),
     (SD, 10, 0.1, True),
     (SD, 10, 0.09, False),
@@ -242,7 +242,7 @@ STRENGTHS = [
     (SD3, 4, 0.0, False),
     (SD3, 4, 0.001, True),
     (SD3, 1, 1e-30, True),
-    (SD3, 4, 1e-60, False),  # nothing in single precision
+    (SD3, 4, 1e-60, False),  # 0 in single precision
     (FLUX, 8, 0.12, True),
     (FLUX, 1, 0.0, False),
     (FLUX, 1, 1.0, True),
@@ -296,7 +296,7 @@ def test_max_sequence_length_is_one_per_model(family: Family, served: int) -> No
         assert f"must be {served}" in refusal.message
 
 
-def test_the_pictures_format_is_kept() -> None:
+def test_the_output_format_is_kept() -> None:
     request = resolved(output_format="webp", output_compression=0)
     assert (request.output_format, request.output_compression) == ("webp", 0)
 

@@ -28,7 +28,7 @@ def _refusal(family: Family = SD, **more: Any) -> InvalidRequest:
 
 
 @pytest.mark.parametrize(("width", "height"), [(8, 8), (512, 512), (1024, 8), (4096, 4096)])
-def test_a_size_is_drawn_as_asked(width: int, height: int) -> None:
+def test_a_size_is_drawn_as_requested(width: int, height: int) -> None:
     assert _size(width=width, height=height) == f"{width}x{height}"
 
 
@@ -67,8 +67,8 @@ def test_an_edit_has_the_images_size_as_near_as_the_model_can(family: Family, im
 @pytest.mark.parametrize("side", ["width", "height"])
 @pytest.mark.parametrize("value", [0, -8, -(10**30)])
 def test_a_side_below_one_is_refused(side: str, value: int) -> None:
-    asked: dict[str, Any] = {side: value}
-    refusal = _refusal(**asked)
+    sides: dict[str, Any] = {side: value}
+    refusal = _refusal(**sides)
     assert refusal.param == side
     assert "at least 1" in refusal.message
 
@@ -105,7 +105,7 @@ def test_the_nearest_size_can_itself_be_drawn() -> None:
 
 
 @pytest.mark.parametrize("value", [10**40, 10**400 + 1])
-def test_a_size_beyond_all_numbers_is_refused(value: int) -> None:
+def test_a_size_beyond_the_range_of_floats_is_refused(value: int) -> None:
     assert _refusal(width=value, height=8).param == "width"
 
 
@@ -122,7 +122,7 @@ def test_the_limit_itself_is_drawn() -> None:
     assert _size(graph={"max_resolution": R(1024, 512)}, width=1024, height=512) == "1024x512"
 
 
-def test_an_image_over_the_limit_is_refused_with_what_helps() -> None:
+def test_an_image_over_the_limit_is_refused_with_a_remedy() -> None:
     refusal = _refusal(graph={"max_resolution": R(512, 512)}, image=R(1000, 600))
     assert (refusal.param, refusal.code) == ("size", "invalid_size")
     assert "1000x600 (the image's or the model's own; give size to have another)" in refusal.message
