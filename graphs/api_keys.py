@@ -118,5 +118,5 @@ def _entry(key: str, words: list[str], where: str, *, first: bool) -> _Entry:
 
 
 def _digest(key: str) -> bytes:
-    """Return the key's SHA-256: keys are long and random, so one round is enough. Equal lengths compare in equal time."""
+    """Return the SHA-256 of a key. Keys are long and random, so one round is enough; all digests have one length."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
