@@ -1,4 +1,4 @@
-"""All model families. A new family is a module of this package, imported and listed here."""
+"""All model families. A new family is a new module of this package, which is imported and listed here."""
 
 from graphs.families.family import Family
 from graphs.families.flux import FLUX

@@ -46,9 +46,8 @@ def configured(path: Path, name: str, options: Mapping[str, str | int | float], 
     """
     message = _options_of(path, name)
     if "resolution" in options and message.default_resolution == message.resolution:
-        message.ClearField(
-            "default_resolution"
-        )  # it followed from the only resolution, and must follow from the new one
+        # It followed from the only resolution, and must follow from the new one.
+        message.ClearField("default_resolution")
     for field, value in options.items():
         if value == "":
             message.ClearField(field)

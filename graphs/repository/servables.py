@@ -62,9 +62,7 @@ def _below(root: Path, folder: Path, ancestors: tuple[Path, ...]) -> Iterator[Se
         real = child.resolve()
         if found is not None:
             yield found
-        elif (
-            real not in ancestors and len(ancestors) < _DEEPEST
-        ):  # a link to a parent folder would lead to an endless search
+        elif real not in ancestors and len(ancestors) < _DEEPEST:  # a link to a parent folder would never end
             yield from _below(root, child, (*ancestors, real))
 
 
