@@ -55,7 +55,7 @@ def test_one_too_many_is_refused_until_one_is_claimed(redis_settings: RedisSetti
     put_in(redis_settings, _asked("key", _PICTURE), jobs)
     with pytest.raises(QueueFull, match=sentence) as refusal:
         put_in(redis_settings, _asked(owner, _PICTURE), jobs)
-    assert 1 <= refusal.value.retry_after_s <= 60
+    assert 1 <= (refusal.value.retry_after_s or 0) <= 60
     assert len(waiting(redis_settings)) == 2
     claimed(redis_settings, first)
     assert put_in(redis_settings, _asked(owner, _PICTURE), jobs)[1]
@@ -90,7 +90,7 @@ def test_the_wait_follows_the_measured_pace(redis_settings: RedisSettings) -> No
             behind.set(keys.pace(GRAPH), pace)
         with pytest.raises(QueueFull) as refusal:
             put_in(redis_settings, _asked(), jobs)
-        waits.append(refusal.value.retry_after_s)
+        waits.append(refusal.value.retry_after_s or 0)
     assert waits[0] == 1
     assert waits[0] < waits[1] < waits[2] == 60
 
