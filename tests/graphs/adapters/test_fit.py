@@ -2,6 +2,7 @@
 
 import json
 import struct
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,21 @@ def test_a_model_that_cannot_be_read(tmp_path: Path) -> None:
 
     with pytest.raises(AdapterMisfit, match=r"unet/openvino_model\.xml cannot be read"):
         fit_adapter(write_native(tmp_path / "a.safetensors", "sd", 1), model, read_model_facts(model).family)
+
+
+def test_an_adapter_of_a_text_encoder_needs_pipelines_compiled_at_construction_on_sdxl_only(tmp_path: Path) -> None:
+    for family, prefix, refused in (("sdxl", "lora_te2", True), ("sd", "lora_te", False)):
+        encoder = "text_encoder_2" if family == "sdxl" else "text_encoder"
+        layers = read_layers(MODELS / family / encoder / "openvino_model.xml")
+        layer = next(layer for path, layer in layers.items() if path.endswith("mlp.fc1"))
+        name = f"{prefix}_{layer.path.replace('.', '_')}"
+        tensors = {f"{name}.lora_down.weight": (RANK, layer.inputs), f"{name}.lora_up.weight": (layer.outputs, RANK)}
+        path = written(tmp_path, {key: np.ones(shape, np.float32) for key, shape in tensors.items()})
+        matched = fit_adapter(path, MODELS / family, read_model_facts(MODELS / family).family)
+
+        matched.check_loadable(merged=False, at_construction=True)
+        with pytest.raises(AdapterMisfit, match="needs one device") if refused else nullcontext():
+            matched.check_loadable(merged=False, at_construction=False)
 
 
 def test_a_bad_adapter_refuses_the_whole_set_and_is_named(tmp_path: Path) -> None:

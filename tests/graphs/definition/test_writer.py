@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphs.definition.graph import CompositeComponent, CompositeLoraAdapter, Graph, LoraAdapter, LoraMode
+from graphs.definition.image_gen_calculator_pb2 import ImageGenCalculatorOptions
 from graphs.definition.reader import graph_with_defaults, read_graph
 from graphs.definition.writer import format_graph
 from graphs.resolution import Resolution
@@ -134,3 +135,11 @@ def test_paths_inside_the_folder_are_written_relative(tmp_path: Path) -> None:
     assert "plugin_config: '{\"NUM_STREAMS\": 2}'" in written
     assert 'lora_adapters { alias: "a" path: "loras/a.safetensors" alpha: 0.5 mode: DYNAMIC }' in written
     assert str(tmp_path / "part") in format_graph(graph.model_copy(update={"path": Path("/elsewhere/graph.pbtxt")}))
+
+
+def test_the_graph_has_every_option_of_the_proto_with_its_default() -> None:
+    fields = {field.name: field for field in ImageGenCalculatorOptions.DESCRIPTOR.fields}
+    assert set(fields) == set(Graph.model_fields) - {"name", "path"}
+    for name, field in fields.items():
+        if field.has_default_value:
+            assert Graph.model_fields[name].default == field.default_value
