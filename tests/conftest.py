@@ -1,5 +1,6 @@
 """Fixtures for all tests: what they need beyond Python. Generated examples are the same in every run."""
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,15 @@ from tests.support.needs import FAST, guard, mark
 
 settings.register_profile("reproducible", derandomize=True, database=None, deadline=None)
 settings.load_profile("reproducible")
+
+
+def pytest_configure() -> None:
+    """Let processes that tests start be ended by SIGINT, also if a shell started pytest in the background.
+
+    Such a shell makes it ignore SIGINT, and child processes inherit that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -25,13 +25,14 @@ def test_it_stops_cleanly_and_leaves_no_process(tmp_path: Path, how: signal.Sign
 
 def test_a_second_start_keeps_its_jobs(tmp_path: Path) -> None:
     model = write_graph(tmp_path / "shapes")
-    with serving(tmp_path, "--model_path", str(model)) as service:
+    arguments, simulated = ("--model_path", str(model)), {"IMAGEGEN_WORKER__ENGINE": "simulated"}
+    with serving(tmp_path, *arguments, environment=simulated) as service:
         job = service.http.post(
             "/v3/images/generations", json={"prompt": "a star"}, headers={"Prefer": "respond-async"}
         ).json()
         wait_until(lambda: service.http.get(job["urls"]["self"]).json()["status"] == "completed", "completed")
         picture = service.http.get(job["urls"]["result"]).json()
-    with serving(tmp_path, "--model_path", str(model)) as again:
+    with serving(tmp_path, *arguments, environment=simulated) as again:
         kept = again.http.get(f"/v3/images/jobs/{job['id']}/result")
     assert kept.json() == picture
 

@@ -15,7 +15,10 @@ from graphs.families.model_facts import read_model_facts
 from graphs.resolution import Resolution
 from tests.stack.adapter_service import ASKED, OPERATIONS, ask, picture, refused, tiny
 from tests.stack.support import Service, pixels, serving
-from tests.workers.engine.engine_support import CLASSES, F32, MODELS, OPERATIONS_BY_TIER, SIDE, draw_raw, make_request
+from tests.workers.engine.engine_support import CLASSES, F32, MODELS, SIDE, draw_raw, make_request
+
+# The engine draws static graphs in every run (tests/workers/engine/test_pipelines.py); here through the service.
+pytestmark = pytest.mark.thorough
 
 GUIDANCE = 5.0
 SHAPES = {
@@ -52,7 +55,7 @@ def sizes(service: Service, model: str, **fields: Any) -> str:
     return str(answer.json()["size"])
 
 
-@pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
+@pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_graph_of_one_size_draws_what_genai_reshaped_draws(service: Service, operation: Operation) -> None:
     (expected,) = reshaped(operation, GUIDANCE)
     np.testing.assert_array_equal(picture(service, "one", operation), expected)
