@@ -29,7 +29,7 @@ from graphs.requests.resolve import resolve
 from workers.jobs.events import EventReader, JobEvent, JobEvents
 from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions, Webhook
-from workers.jobs.observe.metrics import MetricsView, Snapshot
+from workers.jobs.observe.metrics import MetricsSnapshot, MetricsView
 from workers.jobs.observe.queue_view import Page, QueueEstimate, QueueView
 from workers.jobs.request_rates import RequestRates
 from workers.jobs.status import Status
@@ -219,7 +219,7 @@ class ImageService:
         if missing:
             raise ServiceUnavailable(f"No worker has loaded {', '.join(missing)} yet.", code=NOT_READY)
 
-    async def queue_figures(self) -> Snapshot:
+    async def queue_figures(self) -> MetricsSnapshot:
         """Return the figures of the queue and of the workers, for the metrics. Raises ServiceUnavailable."""
         return await self._metrics.read(list(self.devices))
 

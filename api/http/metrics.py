@@ -18,7 +18,7 @@ from workers.jobs.observe.metrics import (
     STAGE_BOUNDS_S,
     STAGES,
     GraphFigures,
-    Snapshot,
+    MetricsSnapshot,
     by_label,
     histogram,
 )
@@ -99,7 +99,7 @@ class HttpMetrics:
 class QueueMetrics:
     """The queue's metrics of one scrape. ``devices``: by served graph; ``snapshot`` None: Redis did not answer."""
 
-    snapshot: Snapshot | None
+    snapshot: MetricsSnapshot | None
     devices: Mapping[str, str]
 
     def collect(self) -> Iterator[Metric]:
@@ -115,7 +115,7 @@ class QueueMetrics:
         yield from _histograms(self.snapshot.graphs)
 
 
-def _of_redis(snapshot: Snapshot) -> Iterator[Metric]:
+def _of_redis(snapshot: MetricsSnapshot) -> Iterator[Metric]:
     used, limit = snapshot.memory_bytes, snapshot.max_memory_bytes
     yield GaugeMetricFamily("imagegen_redis_memory_bytes", "Memory that Redis uses.", value=used)
     yield GaugeMetricFamily("imagegen_redis_memory_limit_bytes", "Its maxmemory; 0: none.", value=limit)
@@ -123,7 +123,7 @@ def _of_redis(snapshot: Snapshot) -> Iterator[Metric]:
     yield GaugeMetricFamily("imagegen_webhook_deliveries_pending", pending, value=snapshot.deliveries)
 
 
-def _of_workers(snapshot: Snapshot, devices: Mapping[str, str]) -> Iterator[Metric]:
+def _of_workers(snapshot: MetricsSnapshot, devices: Mapping[str, str]) -> Iterator[Metric]:
     live = Counts({served: 0 for served in devices.items()})
     live.update((worker.graph, worker.device) for worker in snapshot.workers)
     ready = Counts((worker.graph, worker.device) for worker in snapshot.workers if worker.ready)

@@ -16,7 +16,7 @@ from api.http.errors import documented
 from api.http.metrics import HttpMetrics, QueueMetrics
 from api.service import ImageService
 from graphs.errors import AuthenticationFailed, ServiceUnavailable
-from workers.jobs.observe.metrics import Snapshot
+from workers.jobs.observe.metrics import MetricsSnapshot
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ async def metrics(request: Request, _: KeyOwner, service: Service) -> Response:
     return Response(text, media_type=None, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
 
-async def _snapshot(service: ImageService) -> Snapshot | None:
+async def _snapshot(service: ImageService) -> MetricsSnapshot | None:
     """Return the figures in Redis, or None where it does not answer in time."""
     reading = asyncio.create_task(service.queue_figures())
     await asyncio.wait({reading}, timeout=_REDIS_TIMEOUT_S)

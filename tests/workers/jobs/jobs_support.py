@@ -1,4 +1,4 @@
-"""Jobs in a real Redis, driven by hand."""
+"""Helpers that submit, claim and end jobs in a real Redis."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,8 @@ from graphs.requests.request import ResolvedRequest
 from workers.jobs.claims import Claim, Claims
 from workers.jobs.events import JobEvent, JobEvents
 from workers.jobs.job import Job, JobError
-from workers.jobs.observe.metrics import MetricsView, Snapshot
+from workers.jobs.job_options import JobOptions
+from workers.jobs.observe.metrics import MetricsSnapshot, MetricsView
 from workers.jobs.observe.queue_view import QueueEstimate, QueueView
 from workers.jobs.recovery import Recovery
 from workers.jobs.redis import keys
@@ -42,8 +43,13 @@ def a_request(**changed: Any) -> ResolvedRequest:
     return ResolvedRequest.model_validate({**values, **changed})
 
 
+def a_submission(owner: str = "anyone", **changed: Any) -> Submission:
+    """Return a submission of ``a_request`` by this owner; ``changed`` are other fields of Submission."""
+    return Submission(a_request(), options=JobOptions(owner=owner), **changed)
+
+
 def on_store(settings: RedisSettings, act: Callable[[JobStore], Awaitable[T]], jobs: JobSettings = JOBS) -> T:
-    """Do something with the API's side of the job store."""
+    """Call ``act`` with a job store, the API's side."""
 
     async def with_store() -> T:
         store = JobStore(settings, jobs)
@@ -56,7 +62,7 @@ def on_store(settings: RedisSettings, act: Callable[[JobStore], Awaitable[T]], j
 
 
 def put_in(settings: RedisSettings, submission: Submission, jobs: JobSettings = JOBS) -> tuple[Job, bool]:
-    """Submit, and tell whether the job is new."""
+    """Submit; return the job and whether it is new."""
     return on_store(settings, lambda store: store.submit(submission), jobs)
 
 
@@ -65,7 +71,7 @@ def submit(settings: RedisSettings, image: bytes = b"", mask: bytes = b"", **cha
 
 
 def look(settings: RedisSettings, job: Job) -> Job:
-    """The job as it stands now."""
+    """Return the present state of the job."""
     return on_store(settings, lambda store: store.get(job.id, None))
 
 
@@ -78,7 +84,7 @@ def erase(settings: RedisSettings, job: Job) -> None:
 
 
 def follow(settings: RedisSettings, job: Job, after: int = 0) -> list[JobEvent]:
-    """The job's events with a sequence number above ``after``, as they stand now."""
+    """Return the present events of the job with a sequence number above ``after``."""
 
     async def read() -> list[JobEvent]:
         events = JobEvents(settings)
@@ -91,7 +97,7 @@ def follow(settings: RedisSettings, job: Job, after: int = 0) -> list[JobEvent]:
 
 
 def on_queue(settings: RedisSettings, act: Callable[[QueueView], Awaitable[T]]) -> T:
-    """Do something with the view of the queue."""
+    """Call ``act`` with a view of the queue."""
 
     async def with_view() -> T:
         view = QueueView(settings)
@@ -103,10 +109,10 @@ def on_queue(settings: RedisSettings, act: Callable[[QueueView], Awaitable[T]]) 
     return asyncio.run(with_view())
 
 
-def on_metrics(settings: RedisSettings, graphs: list[str]) -> Snapshot:
-    """What /metrics tells of these graphs."""
+def on_metrics(settings: RedisSettings, graphs: list[str]) -> MetricsSnapshot:
+    """Return the metrics of these graphs."""
 
-    async def read() -> Snapshot:
+    async def read() -> MetricsSnapshot:
         view = MetricsView(settings)
         try:
             return await view.read(graphs)
@@ -133,7 +139,7 @@ def claimed(settings: RedisSettings, job: Job, owner: str = "one", jobs: JobSett
 
 
 def ended(settings: RedisSettings, job: Job, status: Status = Status.COMPLETED) -> Job:
-    """The job, first in its queue, claimed and brought to this end."""
+    """Claim the job, which is first in its queue, and end it with this status."""
     claims, claim = claims_of(settings), claimed(settings, job)
     if status is Status.COMPLETED:
         assert claims.complete(claim, [b"picture"], {})
@@ -146,7 +152,7 @@ def ended(settings: RedisSettings, job: Job, status: Status = Status.COMPLETED) 
 
 
 class Upkeep(Recovery):
-    """A worker's recovery that keeps for which graphs it woke a worker, instead of doing so."""
+    """A recovery that records the graphs for which it would wake a worker, in place of sending a message."""
 
     def __init__(
         self, settings: RedisSettings, owner: str = "one", jobs: JobSettings = SHORT, graph: str = GRAPH
@@ -159,7 +165,13 @@ def client(settings: RedisSettings) -> "redis.Redis":
     return redis.Redis.from_url(settings.url or "", decode_responses=True)
 
 
+def write_layout_version(settings: RedisSettings, version: str) -> None:
+    """Write the version of the layout as another release would."""
+    with client(settings) as raw:
+        raw.set(keys.LAYOUT, version)
+
+
 def waiting(settings: RedisSettings, graph: str = GRAPH) -> list[str]:
-    """The ids of the jobs that wait, in their order."""
-    with client(settings) as behind:
-        return list(behind.zrange(keys.queued(graph), 0, -1))
+    """Return the ids of the waiting jobs in their order."""
+    with client(settings) as raw:
+        return list(raw.zrange(keys.queued(graph), 0, -1))

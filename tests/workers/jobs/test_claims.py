@@ -35,7 +35,7 @@ FINAL = [status for status in Status if status.is_final]
 CRASH = JobError("generation_failed", "It went wrong: ж \"'\n")
 
 
-def test_a_claim_brings_the_request_and_the_pictures(redis_settings: RedisSettings) -> None:
+def test_a_claim_has_the_request_and_the_input_images(redis_settings: RedisSettings) -> None:
     job = submit(redis_settings, b"image\x00", b"mask\xff")
     claim = claimed(redis_settings, job)
     assert (claim.job.id, claim.job.request) == (job.id, job.request)
@@ -47,7 +47,7 @@ def test_a_claim_brings_the_request_and_the_pictures(redis_settings: RedisSettin
     assert waiting(redis_settings) == []
 
 
-def test_a_claim_without_pictures_brings_none(redis_settings: RedisSettings) -> None:
+def test_a_claim_of_a_job_without_input_images_has_none(redis_settings: RedisSettings) -> None:
     claim = claimed(redis_settings, submit(redis_settings))
     assert (claim.image, claim.mask) == (None, None)
 
@@ -60,13 +60,13 @@ def test_a_job_that_runs_elsewhere_is_not_claimed(redis_settings: RedisSettings)
     assert look(redis_settings, job).attempts == 1
 
 
-def test_an_empty_queue_gives_nothing(redis_settings: RedisSettings) -> None:
+def test_an_empty_queue_has_no_job_to_claim(redis_settings: RedisSettings) -> None:
     submit(redis_settings, graph="other")
     for graph in (GRAPH, "", "ж"):
         assert claims_of(redis_settings).claim_next(graph) is None
 
 
-def test_every_job_is_claimed_once_by_workers_at_once(redis_settings: RedisSettings) -> None:
+def test_concurrent_workers_claim_every_job_once(redis_settings: RedisSettings) -> None:
     jobs = [submit(redis_settings) for _ in range(12)]
 
     def take_all(worker: str) -> list[str]:
@@ -78,15 +78,15 @@ def test_every_job_is_claimed_once_by_workers_at_once(redis_settings: RedisSetti
     assert sorted(chain(*taken)) == sorted(job.id for job in jobs)
 
 
-def test_a_forgotten_job_in_the_queue_is_passed_over(redis_settings: RedisSettings) -> None:
+def test_a_queued_job_without_a_record_is_skipped(redis_settings: RedisSettings) -> None:
     forgotten, job = submit(redis_settings), submit(redis_settings)
-    with client(redis_settings) as behind:
-        behind.delete(keys.job(forgotten.id))
+    with client(redis_settings) as raw:
+        raw.delete(keys.job(forgotten.id))
     claimed(redis_settings, job)
     assert waiting(redis_settings) == []
 
 
-def test_the_worker_that_claims_a_job_again_has_another_token(settled_redis: RedisSettings) -> None:
+def test_a_second_claim_of_a_job_has_another_token(settled_redis: RedisSettings) -> None:
     job = submit(settled_redis)
     former = claimed(settled_redis, job)
     _requeue(settled_redis, job, former)
@@ -98,14 +98,14 @@ def test_the_worker_that_claims_a_job_again_has_another_token(settled_redis: Red
     assert claims.progress(latter, 1, 4) == "go on"
 
 
-def test_a_job_whose_lease_ran_out_is_claimed_by_another(settled_redis: RedisSettings) -> None:
+def test_a_job_whose_lease_ended_is_claimed_by_another_worker(settled_redis: RedisSettings) -> None:
     job = submit(settled_redis)
     claimed(settled_redis, job, "one", SHORT)
     wait_until(Upkeep(settled_redis).reap)
     assert claimed(settled_redis, job, "two").job.attempts == 2
 
 
-def test_a_job_tried_often_enough_is_not_claimed_again(settled_redis: RedisSettings) -> None:
+def test_a_job_that_used_all_attempts_is_not_claimed_again(settled_redis: RedisSettings) -> None:
     job, following = submit(settled_redis), submit(settled_redis)
     for _ in range(3):
         _requeue(settled_redis, job, claimed(settled_redis, job, jobs=JobSettings(max_attempts=9)), max_attempts=9)
@@ -123,7 +123,7 @@ def test_progress_is_recorded(redis_settings: RedisSettings) -> None:
     assert (running.step, running.total_steps, running.progress) == (3, 4, 75)
 
 
-def test_progress_tells_of_a_cancel(redis_settings: RedisSettings) -> None:
+def test_progress_reports_a_cancellation(redis_settings: RedisSettings) -> None:
     job = submit(redis_settings, b"image")
     claim, claims = claimed(redis_settings, job), claims_of(redis_settings)
     assert cancel(redis_settings, job).status is Status.IN_PROGRESS
@@ -150,7 +150,7 @@ def test_an_unknown_job_is_not_cancelled(redis_settings: RedisSettings) -> None:
     assert _kept(redis_settings, job) == set()
 
 
-def test_a_job_whose_worker_is_gone_is_cancelled_at_once(settled_redis: RedisSettings) -> None:
+def test_a_job_whose_worker_died_is_cancelled_at_once(settled_redis: RedisSettings) -> None:
     job = submit(settled_redis, b"image")
     claim = claimed(settled_redis, job)
     Upkeep(settled_redis).end_lease(job.id)
@@ -160,7 +160,7 @@ def test_a_job_whose_worker_is_gone_is_cancelled_at_once(settled_redis: RedisSet
 
 
 @pytest.mark.parametrize("status", [None, Status.IN_PROGRESS, *FINAL])
-def test_of_an_erased_job_nothing_stays(redis_settings: RedisSettings, status: Status | None) -> None:
+def test_nothing_is_stored_of_an_erased_job(redis_settings: RedisSettings, status: Status | None) -> None:
     job = submit(redis_settings, b"image", b"mask")
     claim = claimed(redis_settings, job) if status is Status.IN_PROGRESS else None
     if status in FINAL:
@@ -170,12 +170,12 @@ def test_of_an_erased_job_nothing_stays(redis_settings: RedisSettings, status: S
         assert claims_of(redis_settings).progress(claim, 1, 4) == "lost"
         assert not claims_of(redis_settings).complete(claim, [b"late"], {})
     assert _kept(redis_settings, job) == set()
-    with client(redis_settings) as behind:
+    with client(redis_settings) as raw:
         for key in (keys.queued(GRAPH), keys.running(GRAPH), keys.owner_jobs("anyone")):
-            assert behind.zcard(key) == 0
+            assert raw.zcard(key) == 0
 
 
-def test_waiters_of_a_forgotten_job_leave_nothing_behind(redis_settings: RedisSettings) -> None:
+def test_waiters_of_an_erased_job_store_nothing(redis_settings: RedisSettings) -> None:
     job = submit(redis_settings)
     assert on_store(redis_settings, lambda store: store.add_waiter(job, 0)) == 1
     assert on_store(redis_settings, lambda store: store.add_waiter(job, -1)) == 0
@@ -185,11 +185,11 @@ def test_waiters_of_a_forgotten_job_leave_nothing_behind(redis_settings: RedisSe
 
 
 def _kept(settings: RedisSettings, job: Job) -> set[str]:
-    with client(settings) as behind:
-        return {str(key) for key in behind.scan_iter(f"{keys.job(job.id)}*")}
+    with client(settings) as raw:
+        return {str(key) for key in raw.scan_iter(f"{keys.job(job.id)}*")}
 
 
-def test_a_completed_jobs_pictures_are_kept_for_their_time(redis_settings: RedisSettings) -> None:
+def test_artifacts_are_kept_for_their_time(redis_settings: RedisSettings) -> None:
     jobs = JobSettings(result_ttl_s=100, record_ttl_s=200)
     job = submit(redis_settings, b"image", b"mask")
     claim = claimed(redis_settings, job, jobs=jobs)
@@ -197,11 +197,11 @@ def test_a_completed_jobs_pictures_are_kept_for_their_time(redis_settings: Redis
     over = look(redis_settings, job)
     assert (over.status, over.artifacts, over.seconds) == (Status.COMPLETED, 3, {"generate": 1.234568})
     assert on_store(redis_settings, lambda store: store.artifacts(over)) == [b"one\x00", b"", b"three"]
-    pictures = {keys.artifact(job.id, index): 100 for index in range(3)}
-    assert _kept(redis_settings, job) == {keys.job(job.id), keys.job_events(job.id), *pictures}
-    with client(redis_settings) as behind:
-        for key, ttl in {**pictures, keys.job(job.id): 200, keys.job_events(job.id): 100}.items():
-            assert ttl - 5 < int(str(behind.ttl(key))) <= ttl
+    artifacts = {keys.artifact(job.id, index): 100 for index in range(3)}
+    assert _kept(redis_settings, job) == {keys.job(job.id), keys.job_events(job.id), *artifacts}
+    with client(redis_settings) as raw:
+        for key, ttl in {**artifacts, keys.job(job.id): 200, keys.job_events(job.id): 100}.items():
+            assert ttl - 5 < int(str(raw.ttl(key))) <= ttl
 
 
 def test_a_completed_jobs_times_are_in_order(redis_settings: RedisSettings) -> None:
@@ -214,25 +214,25 @@ def test_a_completed_jobs_times_are_in_order(redis_settings: RedisSettings) -> N
     assert over.expires_at == pytest.approx(over.completed_at + JobSettings().result_ttl_s, abs=0.01)
 
 
-def test_expired_pictures_are_told(redis_settings: RedisSettings) -> None:
+def test_expired_artifacts_are_reported(redis_settings: RedisSettings) -> None:
     job = submit(redis_settings)
     claims_of(redis_settings).complete(claimed(redis_settings, job), [b"x", b"y"], {})
-    with client(redis_settings) as behind:
-        behind.delete(keys.artifact(job.id, 1))
+    with client(redis_settings) as raw:
+        raw.delete(keys.artifact(job.id, 1))
     over = look(redis_settings, job)
     with pytest.raises(ArtifactExpired, match="kept for 3600 s"):
         on_store(redis_settings, lambda store: store.artifacts(over))
 
 
-def test_a_large_batch_of_pictures_is_stored(redis_settings: RedisSettings) -> None:
+def test_a_large_batch_of_artifacts_is_stored(redis_settings: RedisSettings) -> None:
     job = submit(redis_settings)
-    pictures = [bytes([index]) * 300_000 for index in range(32)]
-    assert claims_of(redis_settings).complete(claimed(redis_settings, job), pictures, {})
+    artifacts = [bytes([index]) * 300_000 for index in range(32)]
+    assert claims_of(redis_settings).complete(claimed(redis_settings, job), artifacts, {})
     over = look(redis_settings, job)
-    assert on_store(redis_settings, lambda store: store.artifacts(over)) == pictures
+    assert on_store(redis_settings, lambda store: store.artifacts(over)) == artifacts
 
 
-def test_a_failed_job_says_why(redis_settings: RedisSettings) -> None:
+def test_a_failed_job_has_its_error(redis_settings: RedisSettings) -> None:
     job = submit(redis_settings, b"image")
     claim = claimed(redis_settings, job)
     assert claims_of(redis_settings).fail(claim, CRASH)
@@ -250,7 +250,7 @@ ENDINGS: dict[Status, Ending] = {
 
 
 @pytest.mark.parametrize("ending", list(ENDINGS))
-def test_a_wrong_token_ends_nothing(redis_settings: RedisSettings, ending: Status) -> None:
+def test_a_wrong_token_ends_no_job(redis_settings: RedisSettings, ending: Status) -> None:
     job = submit(redis_settings)
     claim = claimed(redis_settings, job)
     assert not ENDINGS[ending](claims_of(redis_settings), Claim(claim.job, "one/2", None, None))
@@ -259,7 +259,7 @@ def test_a_wrong_token_ends_nothing(redis_settings: RedisSettings, ending: Statu
     assert look(redis_settings, job).status is ending
 
 
-def test_a_job_that_nobody_claimed_is_not_ended(redis_settings: RedisSettings) -> None:
+def test_a_job_without_a_claim_is_not_ended(redis_settings: RedisSettings) -> None:
     job = submit(redis_settings)
     for end in ENDINGS.values():
         assert not end(claims_of(redis_settings), Claim(job, "", None, None))
@@ -267,7 +267,7 @@ def test_a_job_that_nobody_claimed_is_not_ended(redis_settings: RedisSettings) -
 
 
 def _put(settings: RedisSettings, status: Status) -> tuple[Job, Claim]:
-    """A job in this status, and the last claim there was on it."""
+    """Return a job in this status, and its last claim."""
     job = submit(settings)
     claim = claimed(settings, job, jobs=SHORT)
     if status in ENDINGS:
@@ -313,8 +313,8 @@ def test_only_the_known_transitions_happen(settled_redis: RedisSettings, before:
         assert found.status is before
     if before.is_final:
         assert found == untouched
-        with client(settled_redis) as behind:
-            assert behind.zcard(keys.running(GRAPH)) == 0
+        with client(settled_redis) as raw:
+            assert raw.zcard(keys.running(GRAPH)) == 0
             assert waiting(settled_redis) == []
 
 
@@ -329,7 +329,7 @@ def test_the_queue_is_bounded(redis_settings: RedisSettings) -> None:
     assert put_in(redis_settings, Submission(first.request), jobs)[0].status is Status.QUEUED
 
 
-def test_graphs_have_queues_of_their_own(redis_settings: RedisSettings) -> None:
+def test_each_graph_has_its_own_queue(redis_settings: RedisSettings) -> None:
     jobs = JobSettings(max_queued=1)
     one = submit(redis_settings)
     other = one.request.model_copy(update={"graph": "other"})
@@ -337,7 +337,7 @@ def test_graphs_have_queues_of_their_own(redis_settings: RedisSettings) -> None:
     assert (is_new, estimate(redis_settings, job).queue_position) == (True, 0)
 
 
-def test_the_position_counts_those_before(redis_settings: RedisSettings) -> None:
+def test_the_position_is_the_number_of_jobs_before(redis_settings: RedisSettings) -> None:
     submitted = [submit(redis_settings) for _ in range(12)]
 
     def positions() -> list[int | None]:
@@ -353,13 +353,13 @@ def test_every_change_is_announced(redis_settings: RedisSettings) -> None:
     claim = claimed(redis_settings, job)
     claims_of(redis_settings).progress(claim, 1, 4)
     claims_of(redis_settings).complete(claim, [b"x"], {})
-    with client(redis_settings) as behind:
-        told = [fields for _, fields in behind.xrange(keys.EVENTS)]
-    assert [fields["type"] for fields in told] == ["queued", "in_progress", "progress", "completed"]
-    assert {fields["job_id"] for fields in told} == {job.id}
+    with client(redis_settings) as raw:
+        changes = [fields for _, fields in raw.xrange(keys.EVENTS)]
+    assert [fields["type"] for fields in changes] == ["queued", "in_progress", "progress", "completed"]
+    assert {fields["job_id"] for fields in changes} == {job.id}
 
 
-def test_an_absent_redis_is_told_soon_while_drawing(redis_settings: RedisSettings) -> None:
+def test_an_absent_redis_is_reported_soon_while_a_job_runs(redis_settings: RedisSettings) -> None:
     claim = claimed(redis_settings, submit(redis_settings))
     away = Claims(RedisSettings(url="redis://127.0.0.1:1/0"), JobSettings(), "one")
     with pytest.raises(ServiceUnavailable):

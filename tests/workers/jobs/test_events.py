@@ -28,7 +28,7 @@ ALL = ["queued", "in_progress", "progress", "progress", "preview", "completed"]
 
 
 def _drawn(settings: RedisSettings) -> Job:
-    """A job with a whole story."""
+    """Return a completed job with events of every kind."""
     job = submit(settings)
     claims, claim = claims_of(settings), claimed(settings, job)
     claims.progress(claim, 1, 2)
@@ -38,7 +38,7 @@ def _drawn(settings: RedisSettings) -> Job:
 
 
 async def _follow(settings: RedisSettings, job: Job, after: int, heartbeat_s: float = 60) -> list[JobEvent | None]:
-    """All that a follower gets from here to the end."""
+    """Return all events that a follower gets up to the final one."""
     async with _waiter(settings) as waiter:
         return [event async for event in waiter.follow(job, after, heartbeat_s)]
 
@@ -67,7 +67,7 @@ def test_sequence_numbers_have_no_gaps(redis_settings: RedisSettings) -> None:
     assert [event.is_final for event in events] == [False] * 5 + [True]
 
 
-def test_events_say_what_happened(redis_settings: RedisSettings) -> None:
+def test_events_have_the_values_of_the_change(redis_settings: RedisSettings) -> None:
     submit(redis_settings, graph="other")
     queued, started, first, _, preview, completed = follow(redis_settings, _drawn(redis_settings))
     assert (queued.values, started.values, completed.values) == ({"queue_position": 0}, {"attempt": 1}, {})
@@ -77,7 +77,7 @@ def test_events_say_what_happened(redis_settings: RedisSettings) -> None:
     assert {event.preview for event in (queued, started, first, completed)} == {None}
 
 
-def test_a_requeued_jobs_story_goes_on(settled_redis: RedisSettings) -> None:
+def test_the_events_of_a_requeued_job_continue(settled_redis: RedisSettings) -> None:
     first, job = submit(settled_redis), submit(settled_redis)
     ended(settled_redis, first)
     claimed(settled_redis, job)
@@ -92,13 +92,13 @@ def test_a_requeued_jobs_story_goes_on(settled_redis: RedisSettings) -> None:
 
 
 @pytest.mark.parametrize("seen", range(7))
-def test_whoever_resumes_gets_exactly_the_rest(redis_settings: RedisSettings, seen: int) -> None:
+def test_a_resumed_follower_gets_exactly_the_rest(redis_settings: RedisSettings, seen: int) -> None:
     job = _drawn(redis_settings)
     assert [event.kind for event in follow(redis_settings, job, seen)] == ALL[seen:]
     assert [event.kind for event in _followed(redis_settings, job, seen)] == ALL[seen:]
 
 
-def test_a_follower_gets_everything_once_while_it_happens(redis_settings: RedisSettings) -> None:
+def test_a_follower_of_a_running_job_gets_every_event_once(redis_settings: RedisSettings) -> None:
     job = submit(redis_settings)
 
     async def both() -> list[JobEvent | None]:
@@ -115,7 +115,7 @@ def test_a_follower_gets_everything_once_while_it_happens(redis_settings: RedisS
     assert [event.values["step"] for event in events if event.kind == "progress"] == list(range(1, 21))
 
 
-def test_an_erased_job_ends_for_its_followers(redis_settings: RedisSettings) -> None:
+def test_erasing_a_job_ends_its_followers(redis_settings: RedisSettings) -> None:
     job = submit(redis_settings)
 
     async def both() -> list[JobEvent | None]:
@@ -131,15 +131,17 @@ def test_an_erased_job_ends_for_its_followers(redis_settings: RedisSettings) -> 
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.CANCELLED])
 @pytest.mark.parametrize("seen", [0, 2])
-def test_of_a_story_that_expired_the_end_is_told(redis_settings: RedisSettings, status: Status, seen: int) -> None:
+def test_a_follower_gets_the_final_event_after_the_stream_expired(
+    redis_settings: RedisSettings, status: Status, seen: int
+) -> None:
     job = ended(redis_settings, submit(redis_settings), status)
-    with client(redis_settings) as behind:
-        behind.delete(keys.job_events(job.id))
+    with client(redis_settings) as raw:
+        raw.delete(keys.job_events(job.id))
     assert _followed(redis_settings, job, seen) == [JobEvent(3, status.value, {})]
     assert _followed(redis_settings, job, 3) == []
 
 
-def test_where_nothing_happens_heartbeats_come(redis_settings: RedisSettings) -> None:
+def test_a_follower_without_events_gets_heartbeats(redis_settings: RedisSettings) -> None:
     job = submit(redis_settings)
 
     async def some() -> list[JobEvent | None]:

@@ -32,7 +32,7 @@ def _submit(
 
 
 def _drawn(redis: RedisSettings, count: int = 10**6) -> list[Job]:
-    """The next jobs, drawn to their end one after the other."""
+    """Claim and complete the next jobs one after the other; return them."""
     claims = claims_of(redis)
     drawn: list[Job] = []
     while len(drawn) < count and (claim := claims.claim_next(GRAPH)):
@@ -62,14 +62,14 @@ def test_priorities_are_strict(redis_settings: RedisSettings) -> None:
     assert _ids(_drawn(redis_settings)) == [jobs[index].id for index in (2, 4, 1, 5, 0, 3)]
 
 
-def test_a_higher_priority_goes_first_even_of_the_busiest_owner(redis_settings: RedisSettings) -> None:
+def test_a_higher_priority_goes_first_even_for_the_busiest_owner(redis_settings: RedisSettings) -> None:
     for _ in range(5):
         _submit(redis_settings, "a", Priority.HIGH, steps=100)
     _submit(redis_settings, "b")
     assert _owners(_drawn(redis_settings)) == "aaaaab"
 
 
-def test_owners_take_turns_though_one_came_first_with_a_hundred(redis_settings: RedisSettings) -> None:
+def test_owners_take_turns_even_if_one_submitted_a_hundred_jobs_first(redis_settings: RedisSettings) -> None:
     for _ in range(100):
         _submit(redis_settings, "a")
     for _ in range(10):
@@ -80,7 +80,7 @@ def test_owners_take_turns_though_one_came_first_with_a_hundred(redis_settings: 
     assert _owners(_drawn(redis_settings)) == "a" * 90
 
 
-def test_an_owner_who_comes_late_gets_no_more_than_his_share(redis_settings: RedisSettings) -> None:
+def test_a_later_owner_gets_no_more_than_an_equal_share(redis_settings: RedisSettings) -> None:
     for _ in range(30):
         _submit(redis_settings, "a")
     _drawn(redis_settings, 10)
@@ -99,7 +99,7 @@ def test_owners_share_by_cost_and_not_by_count(redis_settings: RedisSettings) ->
     assert first.count("b") == pytest.approx(3 * first.count("a"), abs=3)
 
 
-def test_a_requeued_job_goes_back_to_its_place(settled_redis: RedisSettings) -> None:
+def test_a_requeued_job_returns_to_its_place(settled_redis: RedisSettings) -> None:
     jobs = [_submit(settled_redis, owner) for owner in "aabbaab"]
     order = waiting(settled_redis)
     by_id = {job.id: job for job in jobs}
@@ -111,7 +111,7 @@ def test_a_requeued_job_goes_back_to_its_place(settled_redis: RedisSettings) -> 
     assert waiting(settled_redis) == order[1:]
 
 
-def test_a_job_that_comes_back_is_not_behind_those_of_a_queue_that_was_empty(settled_redis: RedisSettings) -> None:
+def test_a_requeued_job_is_before_jobs_submitted_to_the_empty_queue(settled_redis: RedisSettings) -> None:
     last = [_submit(settled_redis) for _ in range(5)][-1]
     _drawn(settled_redis, 4)
     claimed(settled_redis, last)
@@ -122,7 +122,7 @@ def test_a_job_that_comes_back_is_not_behind_those_of_a_queue_that_was_empty(set
     assert waiting(settled_redis)[2:] == _ids(newer)[1:]
 
 
-def test_after_a_job_came_back_newcomers_do_not_overtake_those_who_waited(settled_redis: RedisSettings) -> None:
+def test_after_a_requeue_new_owners_do_not_overtake_waiting_jobs(settled_redis: RedisSettings) -> None:
     jobs = [_submit(settled_redis, "a") for _ in range(6)]
     first = claimed(settled_redis, jobs[0])
     _drawn(settled_redis, 3)
@@ -131,8 +131,8 @@ def test_after_a_job_came_back_newcomers_do_not_overtake_those_who_waited(settle
     upkeep.reap()
     claimed(settled_redis, jobs[0])
     assert _owners([_submit(settled_redis, "b")]) == "b"
-    with client(settled_redis) as behind:
-        assert float(str(behind.hget(keys.fairness(GRAPH), "clock:1"))) == 12.0
+    with client(settled_redis) as raw:
+        assert float(str(raw.hget(keys.fairness(GRAPH), "clock:1"))) == 12.0
 
 
 def test_the_queue_position_is_the_place_over_all_owners(redis_settings: RedisSettings) -> None:
@@ -141,23 +141,23 @@ def test_the_queue_position_is_the_place_over_all_owners(redis_settings: RedisSe
     assert [estimate(redis_settings, jobs[job_id]).queue_position for job_id in order] == list(range(6))
 
 
-def test_the_book_of_owners_stays_small(redis_settings: RedisSettings) -> None:
+def test_the_fairness_hash_stays_small(redis_settings: RedisSettings) -> None:
     _submit(redis_settings, "patient")
-    with client(redis_settings) as behind:
+    with client(redis_settings) as raw:
         passed = {f"1:owner{number}": number for number in range(400)}
-        behind.hset(keys.fairness(GRAPH), mapping={"clock:1": 398, "2:low": 7, **passed})
+        raw.hset(keys.fairness(GRAPH), mapping={"clock:1": 398, "2:low": 7, **passed})
         _submit(redis_settings, "new")
-        left = behind.hgetall(keys.fairness(GRAPH))
+        left = raw.hgetall(keys.fairness(GRAPH))
     assert left == {"clock:1": "398", "1:owner399": "399", "2:low": "7", "1:new": "402"}
 
 
-def test_an_idle_queue_forgets_who_had_how_much(redis_settings: RedisSettings) -> None:
+def test_an_idle_queue_resets_fairness(redis_settings: RedisSettings) -> None:
     _submit(redis_settings, "a", steps=1000)
     _drawn(redis_settings)
     jobs = [_submit(redis_settings, "a"), _submit(redis_settings, "b")]
     assert {look(redis_settings, job).status for job in jobs} == {Status.QUEUED}
-    with client(redis_settings) as behind:
-        assert set(behind.hkeys(keys.fairness(GRAPH))) == {"1:a", "1:b"}
+    with client(redis_settings) as raw:
+        assert set(raw.hkeys(keys.fairness(GRAPH))) == {"1:a", "1:b"}
 
 
 MOVES = st.lists(st.one_of(st.none(), st.tuples(st.sampled_from("abc"), st.integers(1, 20))), max_size=40)
@@ -170,9 +170,9 @@ def test_no_job_starves_within_a_priority(
     before: list[tuple[str, int] | None],
     after: list[tuple[str, int] | None],
 ) -> None:
-    """However others submit: at most one job of each other owner goes before that of a newcomer."""
-    with client(redis_settings) as behind:
-        behind.flushall()
+    """At most one job of each other owner goes before the job of a new owner, in any order of submissions."""
+    with client(redis_settings) as raw:
+        raw.flushall()
     _play(redis_settings, before)
     patient = _submit(redis_settings, "patient", steps=5)
     overtaken = _play(redis_settings, after, patient.id)
@@ -182,7 +182,7 @@ def test_no_job_starves_within_a_priority(
 
 
 def _play(redis: RedisSettings, moves: list[tuple[str, int] | None], until: str = "") -> int:
-    """Submit (owner, steps), draw the next job (None). Returns how many were drawn before the job ``until``."""
+    """Submit a job (owner, steps) or draw the next one (None). Returns how many were drawn before ``until``."""
     drawn = 0
     for move in moves:
         if move is not None:

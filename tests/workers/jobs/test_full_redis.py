@@ -1,4 +1,4 @@
-"""A Redis at its maxmemory: new jobs are refused, everything that is under way goes on, nothing drawn is lost."""
+"""A Redis at its maxmemory: new jobs are refused, accepted jobs continue, and no finished image is lost."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ from workers.jobs.store import Idempotency, Submission
 
 _MAX_MEMORY = 32 * 2**20
 _LONG_S = 60
-PICTURE = b"p" * 100_000
+IMAGE = b"p" * 100_000
 
 
 @pytest.fixture(scope="module")
@@ -50,49 +50,49 @@ def small_server(redis_processes: None, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def small(small_server: RunningRedis) -> RedisSettings:
-    """The small server, emptied of all but some megabytes."""
-    with small_server.client() as behind:
-        # Valkey frees in the background unless told: what is measured afterwards would shrink by itself.
-        behind.execute_command("FLUSHALL", "SYNC")
-        behind.config_set("maxmemory", _MAX_MEMORY)
-        behind.set("ballast", b"x" * 8 * 2**20)
+    """The small server, which holds only some megabytes."""
+    with small_server.client() as raw:
+        # By default Valkey frees memory in the background, which would change the figures measured afterwards.
+        raw.execute_command("FLUSHALL", "SYNC")
+        raw.config_set("maxmemory", _MAX_MEMORY)
+        raw.set("ballast", b"x" * 8 * 2**20)
     return small_server.settings
 
 
 def _fill(settings: RedisSettings) -> None:
-    """Bring it a megabyte over its limit: connections that come and go give and take some kilobytes."""
-    with client(settings) as behind:
-        memory = behind.info("memory")
-        # What is on its way to the append-only file takes memory for a moment, and does not count.
+    """Set the limit a megabyte below the used memory: opened and closed connections change it by some kilobytes."""
+    with client(settings) as raw:
+        memory = raw.info("memory")
+        # The buffer of the append-only file takes memory for a moment and does not count.
         counted = int(memory["used_memory"]) - int(memory["mem_not_counted_for_evict"])
-        behind.config_set("maxmemory", counted - 2**20)
+        raw.config_set("maxmemory", counted - 2**20)
 
 
 def _make_room(settings: RedisSettings) -> None:
-    with client(settings) as behind:
-        behind.config_set("maxmemory", _MAX_MEMORY)
+    with client(settings) as raw:
+        raw.config_set("maxmemory", _MAX_MEMORY)
 
 
-def _pictures(settings: RedisSettings, job: Job) -> list[bytes]:
+def _artifacts(settings: RedisSettings, job: Job) -> list[bytes]:
     found = look(settings, job)
     return on_store(settings, lambda store: store.artifacts(found))
 
 
-def test_a_submission_is_refused_and_leaves_nothing(small: RedisSettings) -> None:
+def test_a_submission_is_refused_and_stores_nothing(small: RedisSettings) -> None:
     submit(small)
     _fill(small)
-    with client(small) as behind:
-        before = set(behind.keys())
+    with client(small) as raw:
+        before = set(raw.keys())
     for submission in (Submission(a_request()), Submission(a_request(), image=b"x" * 10**6)):
         with pytest.raises(StoreFull, match="maxmemory"):
             put_in(small, submission)
-    with client(small) as behind:
-        assert set(behind.keys()) == before
+    with client(small) as raw:
+        assert set(raw.keys()) == before
     assert len(waiting(small)) == 1
 
 
 def test_a_submission_to_an_idle_graph_is_refused_as_well(small: RedisSettings) -> None:
-    """Where nothing waits the script clears up first, which a full Redis allows."""
+    """When no job waits, the script first deletes keys, which a full Redis allows."""
     _fill(small)
     with pytest.raises(StoreFull):
         submit(small)
@@ -100,15 +100,15 @@ def test_a_submission_to_an_idle_graph_is_refused_as_well(small: RedisSettings) 
     assert submit(small).status is Status.QUEUED
 
 
-def test_the_same_request_again_joins_its_job(small: RedisSettings) -> None:
-    once = Submission(a_request(), idempotency=Idempotency("key:x", "digest", 100, "always"))
-    job, _ = put_in(small, once)
+def test_a_repeated_request_joins_its_job(small: RedisSettings) -> None:
+    submission = Submission(a_request(), idempotency=Idempotency("key:x", "digest", 100, "always"))
+    job, _ = put_in(small, submission)
     _fill(small)
-    assert put_in(small, once) == (job, False)
+    assert put_in(small, submission) == (job, False)
 
 
 def test_jobs_go_on(small: RedisSettings) -> None:
-    cancelled, erased, failed, completed, edited = (submit(small, image) for image in (b"", b"", b"", b"", PICTURE))
+    cancelled, erased, failed, completed, edited = (submit(small, image) for image in (b"", b"", b"", b"", IMAGE))
     waits = submit(small)
     _fill(small)
     claims = claims_of(small)
@@ -116,15 +116,15 @@ def test_jobs_go_on(small: RedisSettings) -> None:
     erase(small, erased)
     assert claims.fail(claimed(small, failed), JobError("generation_failed", "It went wrong."))
     claim = claimed(small, completed)
-    assert claims.progress(claim, 1, 4, Preview(0, 0, PICTURE)) == "go on"
+    assert claims.progress(claim, 1, 4, Preview(0, 0, IMAGE)) == "go on"
     assert [event.kind for event in follow(small, completed)] == ["queued", "in_progress", "progress"]
     upkeep = Upkeep(small)
     upkeep.renew_lease(completed.id)
     upkeep.heartbeat(WorkerPresence("w", GRAPH, "CPU", ready=True, operations=(), seen_at=0.0))
     assert [worker.name for worker in on_store(small, lambda store: store.workers())] == ["w"]
-    # An edit gives back more than its picture takes.
-    assert claims.complete(claimed(small, edited), [PICTURE[:-1]], {})
-    assert _pictures(small, edited) == [PICTURE[:-1]]
+    # The deleted input image of an edit is larger than its artifact.
+    assert claims.complete(claimed(small, edited), [IMAGE[:-1]], {})
+    assert _artifacts(small, edited) == [IMAGE[:-1]]
     assert on_store(small, lambda store: store.add_waiter(waits, 1)) == 2
     claimed(small, waits)
     upkeep.end_lease(waits.id)
@@ -132,7 +132,7 @@ def test_jobs_go_on(small: RedisSettings) -> None:
     assert claims.progress(claim, 2, 4) == "cancel"
 
 
-def test_a_requeued_job_waits_again(small: RedisSettings) -> None:
+def test_a_lost_job_is_requeued(small: RedisSettings) -> None:
     job = submit(small, b"image")
     claimed(small, job)
     wait_until(lambda: not Upkeep(small)._redis_just_came_back())
@@ -143,12 +143,12 @@ def test_a_requeued_job_waits_again(small: RedisSettings) -> None:
     assert claimed(small, job).job.attempts == 2
 
 
-def test_a_picture_waits_for_room(small: RedisSettings) -> None:
+def test_an_artifact_waits_for_room(small: RedisSettings) -> None:
     job = submit(small)
     claim, claims = claimed(small, job), claims_of(small)
     _fill(small)
     stored: list[bool] = []
-    storing = threading.Thread(target=lambda: stored.append(claims.complete(claim, [PICTURE], {})))
+    storing = threading.Thread(target=lambda: stored.append(claims.complete(claim, [IMAGE], {})))
     storing.start()
     began = time.monotonic()
     wait_until(lambda: time.monotonic() > began + 1.5)
@@ -156,20 +156,20 @@ def test_a_picture_waits_for_room(small: RedisSettings) -> None:
     _make_room(small)
     storing.join(20)
     assert stored == [True]
-    assert _pictures(small, job) == [PICTURE]
+    assert _artifacts(small, job) == [IMAGE]
 
 
-def test_a_picture_that_nobody_wants_any_more_waits_no_longer(small: RedisSettings) -> None:
+def test_the_artifact_of_a_cancelled_job_does_not_wait(small: RedisSettings) -> None:
     job = submit(small)
     claim = claimed(small, job)
     cancel(small, job)
     _fill(small)
-    assert claims_of(small).complete(claim, [PICTURE], {})
+    assert claims_of(small).complete(claim, [IMAGE], {})
     assert look(small, job).status is Status.CANCELLED
     _make_room(small)
 
 
-def test_the_api_says_so_at_once(small: RedisSettings) -> None:
+def test_the_api_refuses_at_once(small: RedisSettings) -> None:
     with serving(settings_for(small)) as api:
         job = api.submitted()
         _fill(small)
@@ -195,7 +195,7 @@ def worker(small_server: RunningRedis, tmp_path_factory: pytest.TempPathFactory)
         yield running
 
 
-def test_a_worker_keeps_what_it_drew(small_server: RunningRedis, worker: WorkerProcess) -> None:
+def test_a_worker_keeps_a_finished_image(small_server: RunningRedis, worker: WorkerProcess) -> None:
     settings = small_server.settings
     job, following = submit(settings, num_inference_steps=40), submit(settings)
     worker.wake()
@@ -207,12 +207,12 @@ def test_a_worker_keeps_what_it_drew(small_server: RunningRedis, worker: WorkerP
     _make_room(settings)
     wait_until(lambda: look(settings, following).status is Status.COMPLETED, _LONG_S)
     assert (look(settings, job).status, look(settings, job).attempts) == (Status.COMPLETED, 1)
-    assert _pictures(settings, job)
+    assert _artifacts(settings, job)
     assert worker.is_ready()
 
 
-def test_a_message_that_finds_redis_full_ends_no_worker(small_server: RunningRedis, worker: WorkerProcess) -> None:
-    """Celery writes down what it takes out of its list; refused that, it would exit."""
+def test_a_message_in_a_full_redis_ends_no_worker(small_server: RunningRedis, worker: WorkerProcess) -> None:
+    """Celery records each message that it receives; when Redis refuses that, it would exit by default."""
     settings = small_server.settings
     os.kill(worker.process.pid, signal.SIGSTOP)
     job = submit(settings)
@@ -226,7 +226,7 @@ def test_a_message_that_finds_redis_full_ends_no_worker(small_server: RunningRed
     assert worker.is_ready()
 
 
-def test_a_picture_that_finds_no_room_for_too_long_fails_its_job(
+def test_a_job_fails_when_its_artifact_waited_too_long_for_room(
     small: RedisSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.jobs.claims._ROOM_MARGIN_S", 0.0)

@@ -7,6 +7,7 @@ from graphs.errors import IdempotencyConflict, JobNotFound
 from tests.redis_support import wait_until
 from tests.workers.jobs.jobs_support import (
     a_request,
+    a_submission,
     cancel,
     claimed,
     claims_of,
@@ -30,12 +31,6 @@ AGAIN = Idempotency("retry:digest", "digest", 100, "live")
 STATUSES = list(Status)
 
 
-def _asked(
-    once: Idempotency, owner: str = "anyone", job_id: str | None = None, start_by: float | None = None
-) -> Submission:
-    return Submission(a_request(), options=JobOptions(owner=owner), idempotency=once, job_id=job_id, start_by=start_by)
-
-
 def _bring(settings: RedisSettings, job: Job, status: Status) -> None:
     if status is Status.IN_PROGRESS:
         claimed(settings, job)
@@ -45,129 +40,129 @@ def _bring(settings: RedisSettings, job: Job, status: Status) -> None:
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_the_same_key_and_request_joins_whatever_became_of_the_job(
-    redis_settings: RedisSettings, status: Status
-) -> None:
-    job, is_new = put_in(redis_settings, _asked(KEYED))
+def test_the_same_key_and_request_joins_a_job_of_any_status(redis_settings: RedisSettings, status: Status) -> None:
+    job, is_new = put_in(redis_settings, a_submission(idempotency=KEYED))
     _bring(redis_settings, job, status)
-    again, is_new_again = put_in(redis_settings, _asked(KEYED))
+    again, is_new_again = put_in(redis_settings, a_submission(idempotency=KEYED))
     assert (is_new, is_new_again, again.id) == (True, False, job.id)
     assert len(waiting(redis_settings)) == (status is Status.QUEUED)
 
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_the_same_key_with_another_request_is_refused(redis_settings: RedisSettings, status: Status) -> None:
-    job, _ = put_in(redis_settings, _asked(KEYED))
+    job, _ = put_in(redis_settings, a_submission(idempotency=KEYED))
     _bring(redis_settings, job, status)
     with pytest.raises(IdempotencyConflict):
-        put_in(redis_settings, _asked(Idempotency("key:mine", "other", 100, "always")))
+        put_in(redis_settings, a_submission(idempotency=Idempotency("key:mine", "other", 100, "always")))
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_a_retry_joins_a_job_that_lives_or_has_its_picture(redis_settings: RedisSettings, status: Status) -> None:
-    job, _ = put_in(redis_settings, _asked(FIRST))
+def test_a_retry_joins_a_job_that_has_not_failed(redis_settings: RedisSettings, status: Status) -> None:
+    job, _ = put_in(redis_settings, a_submission(idempotency=FIRST))
     _bring(redis_settings, job, status)
-    again, is_new = put_in(redis_settings, _asked(AGAIN))
+    again, is_new = put_in(redis_settings, a_submission(idempotency=AGAIN))
     joins = status in (Status.QUEUED, Status.IN_PROGRESS, Status.COMPLETED)
     assert (again.id == job.id, is_new) == (joins, not joins)
-    third, is_new = put_in(redis_settings, _asked(AGAIN))
+    third, is_new = put_in(redis_settings, a_submission(idempotency=AGAIN))
     assert (third.id, is_new) == (again.id, False)
 
 
 def test_a_first_attempt_joins_nothing(redis_settings: RedisSettings) -> None:
-    jobs = [put_in(redis_settings, _asked(FIRST)) for _ in range(2)]
+    jobs = [put_in(redis_settings, a_submission(idempotency=FIRST)) for _ in range(2)]
     assert [is_new for _, is_new in jobs] == [True, True]
-    assert put_in(redis_settings, _asked(AGAIN))[0].id == jobs[1][0].id
+    assert put_in(redis_settings, a_submission(idempotency=AGAIN))[0].id == jobs[1][0].id
 
 
-def test_a_retry_without_a_first_attempt_is_a_job(redis_settings: RedisSettings) -> None:
-    assert put_in(redis_settings, _asked(AGAIN))[1]
-    assert not put_in(redis_settings, _asked(AGAIN))[1]
+def test_a_retry_without_a_first_attempt_is_a_new_job(redis_settings: RedisSettings) -> None:
+    assert put_in(redis_settings, a_submission(idempotency=AGAIN))[1]
+    assert not put_in(redis_settings, a_submission(idempotency=AGAIN))[1]
 
 
 def test_an_erased_job_is_not_joined(redis_settings: RedisSettings) -> None:
-    job, _ = put_in(redis_settings, _asked(KEYED))
+    job, _ = put_in(redis_settings, a_submission(idempotency=KEYED))
     erase(redis_settings, job)
-    again, is_new = put_in(redis_settings, _asked(KEYED))
+    again, is_new = put_in(redis_settings, a_submission(idempotency=KEYED))
     assert is_new
     assert again.id != job.id
 
 
 def test_a_key_is_remembered_for_its_time(redis_settings: RedisSettings) -> None:
-    put_in(redis_settings, _asked(KEYED))
+    put_in(redis_settings, a_submission(idempotency=KEYED))
     key = keys.idempotency("anyone", KEYED.key)
-    with client(redis_settings) as behind:
-        assert 95 < int(str(behind.ttl(key))) <= 100
-        behind.pexpire(key, 10)
-        wait_until(lambda: not behind.exists(key))
-    assert put_in(redis_settings, _asked(Idempotency("key:mine", "other", 100, "always")))[1]
+    with client(redis_settings) as raw:
+        assert 95 < int(str(raw.ttl(key))) <= 100
+        raw.pexpire(key, 10)
+        wait_until(lambda: not raw.exists(key))
+    assert put_in(redis_settings, a_submission(idempotency=Idempotency("key:mine", "other", 100, "always")))[1]
 
 
-def test_requests_without_a_key_leave_none_behind(redis_settings: RedisSettings) -> None:
-    put_in(redis_settings, _asked(Idempotency(digest="digest")))
-    with client(redis_settings) as behind:
-        assert list(behind.scan_iter("*:once:*")) == []
+def test_requests_without_a_key_store_none(redis_settings: RedisSettings) -> None:
+    put_in(redis_settings, a_submission(idempotency=Idempotency(digest="digest")))
+    with client(redis_settings) as raw:
+        assert list(raw.scan_iter("*:once:*")) == []
 
 
 def test_another_owners_key_is_another_key(redis_settings: RedisSettings) -> None:
-    first, _ = put_in(redis_settings, _asked(KEYED, "a"))
-    second, is_new = put_in(redis_settings, _asked(Idempotency("key:mine", "other", 100, "always"), "b"))
+    first, _ = put_in(redis_settings, a_submission("a", idempotency=KEYED))
+    second, is_new = put_in(
+        redis_settings, a_submission("b", idempotency=Idempotency("key:mine", "other", 100, "always"))
+    )
     assert is_new
     assert {look(redis_settings, job).options.owner for job in (first, second)} == {"a", "b"}
 
 
 def test_a_job_has_the_id_that_its_client_chose(redis_settings: RedisSettings) -> None:
-    job, is_new = put_in(redis_settings, _asked(Idempotency(digest="d"), job_id="my-job"))
+    job, is_new = put_in(redis_settings, a_submission(idempotency=Idempotency(digest="d"), job_id="my-job"))
     assert (job.id, is_new) == ("my-job", True)
-    again, is_new = put_in(redis_settings, _asked(Idempotency(digest="d"), job_id="my-job"))
+    again, is_new = put_in(redis_settings, a_submission(idempotency=Idempotency(digest="d"), job_id="my-job"))
     assert (again.id, is_new) == ("my-job", False)
     assert waiting(redis_settings) == ["my-job"]
 
 
 @pytest.mark.parametrize(("digest", "owner"), [("other", "anyone"), ("d", "other")])
 def test_an_id_belongs_to_its_request_and_owner(redis_settings: RedisSettings, digest: str, owner: str) -> None:
-    put_in(redis_settings, _asked(Idempotency(digest="d"), job_id="my-job"))
+    put_in(redis_settings, a_submission(idempotency=Idempotency(digest="d"), job_id="my-job"))
     with pytest.raises(IdempotencyConflict):
-        put_in(redis_settings, _asked(Idempotency(digest=digest), owner, "my-job"))
+        put_in(redis_settings, a_submission(owner, idempotency=Idempotency(digest=digest), job_id="my-job"))
 
 
-def test_another_owners_job_does_not_exist(redis_settings: RedisSettings) -> None:
-    job, _ = put_in(redis_settings, _asked(KEYED, "a"))
+def test_another_owners_job_is_not_found(redis_settings: RedisSettings) -> None:
+    job, _ = put_in(redis_settings, a_submission("a", idempotency=KEYED))
     with pytest.raises(JobNotFound):
         on_store(redis_settings, lambda store: store.get(job.id, "b"))
 
 
-def test_every_submission_counts_as_one_who_waits(redis_settings: RedisSettings) -> None:
-    job, _ = put_in(redis_settings, _asked(KEYED))
+def test_every_submission_counts_as_one_waiter(redis_settings: RedisSettings) -> None:
+    job, _ = put_in(redis_settings, a_submission(idempotency=KEYED))
     for _ in range(2):
-        put_in(redis_settings, _asked(KEYED))
+        put_in(redis_settings, a_submission(idempotency=KEYED))
     changes = (0, -1, -1, -1)
     left = [on_store(redis_settings, lambda store, by=by: store.add_waiter(job, by)) for by in changes]  # type: ignore[misc]
     assert left == [3, 2, 1, 0]
 
 
-def test_a_job_that_nobody_waits_for_any_more_is_not_started(redis_settings: RedisSettings) -> None:
-    job, _ = put_in(redis_settings, _asked(KEYED, start_by=time.time() - 1))
-    following, _ = put_in(redis_settings, _asked(Idempotency()))
+def test_a_job_without_a_waiting_client_is_not_started(redis_settings: RedisSettings) -> None:
+    job, _ = put_in(redis_settings, a_submission(idempotency=KEYED, start_by=time.time() - 1))
+    following, _ = put_in(redis_settings, a_submission(idempotency=Idempotency()))
     claimed(redis_settings, following)
     late = look(redis_settings, job)
     assert (late.status, late.error and late.error.code) == (Status.CANCELLED, "deadline_exceeded")
 
 
 @pytest.mark.parametrize("start_by", [None, time.time() + 3600], ids=["for ever", "an hour"])
-def test_whoever_joins_later_waits_longer(redis_settings: RedisSettings, start_by: float | None) -> None:
-    job, _ = put_in(redis_settings, _asked(KEYED, start_by=time.time() - 1))
-    put_in(redis_settings, _asked(KEYED, start_by=start_by))
+def test_a_later_submission_moves_the_limit(redis_settings: RedisSettings, start_by: float | None) -> None:
+    job, _ = put_in(redis_settings, a_submission(idempotency=KEYED, start_by=time.time() - 1))
+    put_in(redis_settings, a_submission(idempotency=KEYED, start_by=start_by))
     claimed(redis_settings, job)
 
 
-def test_a_job_without_limit_gets_none_from_an_impatient_client(redis_settings: RedisSettings) -> None:
-    job, _ = put_in(redis_settings, _asked(KEYED))
-    put_in(redis_settings, _asked(KEYED, start_by=time.time() - 1))
+def test_a_job_without_a_limit_gets_none_from_a_retry(redis_settings: RedisSettings) -> None:
+    job, _ = put_in(redis_settings, a_submission(idempotency=KEYED))
+    put_in(redis_settings, a_submission(idempotency=KEYED, start_by=time.time() - 1))
     claimed(redis_settings, job)
 
 
-def test_a_deadline_ends_a_job_that_waits(redis_settings: RedisSettings) -> None:
+def test_a_deadline_ends_a_waiting_job(redis_settings: RedisSettings) -> None:
     options = JobOptions(deadline=time.time() - 1)
     job, _ = put_in(redis_settings, Submission(a_request(), options=options))
     assert claims_of(redis_settings).claim_next("demo") is None

@@ -12,7 +12,7 @@ FINAL = {Status.COMPLETED, Status.FAILED, Status.CANCELLED}
 
 
 @pytest.mark.parametrize("status", list(Status))
-def test_a_final_status_leads_nowhere(status: Status) -> None:
+def test_a_final_status_never_changes(status: Status) -> None:
     assert status.is_final == (status in FINAL)
     assert status.is_final == (TRANSITIONS[status] == frozenset())
 
@@ -39,7 +39,7 @@ def test_every_status_can_be_reached_from_queued() -> None:
         (Status.FAILED, 2, 4, 50),
     ],
 )
-def test_progress_is_a_hundred_only_with_the_picture(
+def test_progress_is_a_hundred_only_for_a_completed_job(
     status: Status, step: int | None, total: int | None, percent: int
 ) -> None:
     job = Job("imgjob_1", a_request(), JobOptions(), status, 0.0, step=step, total_steps=total)
@@ -52,7 +52,7 @@ def test_ids_cannot_be_guessed() -> None:
     assert all(re.fullmatch(r"imgjob_[0-9a-f]{24}", job_id) for job_id in ids)
 
 
-def test_a_record_of_little_is_read() -> None:
+def test_a_record_with_few_fields_is_read() -> None:
     stored = {b"request": a_request().model_dump_json().encode(), b"status": b"queued", b"created_at": b"1.5"}
     job = job_from_hash("imgjob_1", stored)
     assert (job.status, job.created_at, job.attempts, job.artifacts) == (Status.QUEUED, 1.5, 0, 0)
@@ -70,8 +70,8 @@ def test_cost_is_steps_times_megapixels() -> None:
     ["", "a\x00b", "ж 🟥 \u2028", "x" * 32_000, '{"a": "\\u0000"}'],
     ids=["empty", "nul", "emoji", "long", "json"],
 )
-def test_a_submitted_request_is_kept_as_it_is(redis_settings: RedisSettings, prompt: str) -> None:
-    asked = a_request(prompt=prompt, guidance_scale=0.1 + 0.2, adapters=[{"alias": "ä", "alpha": -1e-9}])
+def test_a_submitted_request_is_stored_unchanged(redis_settings: RedisSettings, prompt: str) -> None:
+    expected = a_request(prompt=prompt, guidance_scale=0.1 + 0.2, adapters=[{"alias": "ä", "alpha": -1e-9}])
     job = submit(redis_settings, prompt=prompt, guidance_scale=0.1 + 0.2, adapters=[{"alias": "ä", "alpha": -1e-9}])
-    assert job.request == asked
+    assert job.request == expected
     assert look(redis_settings, job) == job

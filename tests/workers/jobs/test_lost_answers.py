@@ -1,4 +1,4 @@
-"""The connection breaks after Redis did what it was asked and before it could say so."""
+"""The connection breaks after Redis ran a script and before its reply arrived."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -31,14 +31,14 @@ T = TypeVar("T")
 
 
 class LossyProxy:
-    """Passes everything on, but the answer to the first script: there it hangs up."""
+    """Forwards everything except the reply to the first script: it closes the connection instead."""
 
-    def __init__(self, behind: RedisSettings) -> None:
-        self._url = urlsplit(behind.url or "")
+    def __init__(self, target: RedisSettings) -> None:
+        self._url = urlsplit(target.url or "")
         self.lost = 0
 
     async def run(self, act: Callable[[RedisSettings], Awaitable[T]]) -> T:
-        """Do something through the proxy."""
+        """Call ``act`` with settings that lead through the proxy."""
         served: list[asyncio.Task[None]] = []
 
         def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -85,17 +85,17 @@ def _submitting(submission: Submission) -> Callable[[RedisSettings], Awaitable[t
     return act
 
 
-ONCE = Idempotency("key:x", "digest", 100, "always")
+IDEMPOTENCY = Idempotency("key:x", "digest", 100, "always")
 SUBMISSIONS = {
     "plain": Submission(a_request()),
-    "keyed": Submission(a_request(), idempotency=ONCE),
-    "retried": Submission(a_request(), idempotency=replace(ONCE, join="never")),
+    "keyed": Submission(a_request(), idempotency=IDEMPOTENCY),
+    "retried": Submission(a_request(), idempotency=replace(IDEMPOTENCY, join="never")),
 }
 
 
 @pytest.mark.parametrize("kind", list(SUBMISSIONS))
-def test_a_submission_whose_answer_is_lost_is_accepted_once_and_new(redis_settings: RedisSettings, kind: str) -> None:
-    first = submit(redis_settings)  # the script is known to Redis from here on
+def test_a_submission_whose_reply_is_lost_is_accepted_once(redis_settings: RedisSettings, kind: str) -> None:
+    first = submit(redis_settings)  # loads the script, so that the next call is an EVALSHA
     proxy = LossyProxy(redis_settings)
     job, is_new = asyncio.run(proxy.run(_submitting(SUBMISSIONS[kind])))
     assert proxy.lost == 1
@@ -103,7 +103,7 @@ def test_a_submission_whose_answer_is_lost_is_accepted_once_and_new(redis_settin
     assert waiting(redis_settings) == [first.id, job.id]
 
 
-def test_a_job_of_ones_own_id_whose_answer_is_lost_is_accepted_once(redis_settings: RedisSettings) -> None:
+def test_a_submission_with_its_own_id_whose_reply_is_lost_is_accepted_once(redis_settings: RedisSettings) -> None:
     first = submit(redis_settings)
     proxy = LossyProxy(redis_settings)
     job, _ = asyncio.run(proxy.run(_submitting(Submission(a_request(), job_id="mine"))))
@@ -114,8 +114,8 @@ async def _claim(settings: RedisSettings) -> Claim | None:
     return await asyncio.to_thread(claims_of(settings).claim_next, GRAPH)
 
 
-def test_a_claim_whose_answer_is_lost_is_the_same_claim(settled_redis: RedisSettings) -> None:
-    ended(settled_redis, submit(settled_redis))  # the script is known to Redis from here on
+def test_a_claim_whose_reply_is_lost_is_the_same_claim(settled_redis: RedisSettings) -> None:
+    ended(settled_redis, submit(settled_redis))  # loads the script, so that the next call is an EVALSHA
     first, other = submit(settled_redis, b"image"), submit(settled_redis)
     proxy = LossyProxy(settled_redis)
     claim = asyncio.run(proxy.run(_claim))
@@ -127,16 +127,16 @@ def test_a_claim_whose_answer_is_lost_is_the_same_claim(settled_redis: RedisSett
     assert claimed(settled_redis, other).job.attempts == 1
 
 
-def test_a_claim_that_was_lost_meanwhile_is_not_given_again(settled_redis: RedisSettings) -> None:
-    """Between the answer that was lost and the next try, its lease ran out."""
+def test_a_claim_whose_lease_ended_meanwhile_is_not_returned_again(settled_redis: RedisSettings) -> None:
+    """The lease ended between the lost reply and the repeated call."""
     job = submit(settled_redis)
     claims = claims_of(settled_redis)
     limits = {"lease_ms": 6000, "max_attempts": 3}
-    asked = CLAIM.of(GRAPH, JOBS, fairness_key=keys.fairness(GRAPH), worker="one", nonce="n", **limits)
-    first = claims._claim(**asked)
-    assert claims._claim(**asked) == first
+    call = CLAIM.of(GRAPH, JOBS, fairness_key=keys.fairness(GRAPH), worker="one", nonce="n", **limits)
+    first = claims._claim(**call)
+    assert claims._claim(**call) == first
     upkeep = Upkeep(settled_redis)
     upkeep.end_lease(job.id)
     assert upkeep.reap() == [job.id]
-    again = claims._claim(**asked)
+    again = claims._claim(**call)
     assert (again[0], again[1]) == (job.id.encode(), b"one/2")

@@ -1,4 +1,4 @@
-"""The memory of Redis is bounded: by the queue's bounds, and by the time that everything else is kept."""
+"""The memory of Redis is bounded by the queue's bounds and by the times to live of everything else."""
 
 import asyncio
 import re
@@ -33,7 +33,7 @@ from workers.jobs.request_rates import RequestRates
 from workers.jobs.status import Status
 from workers.jobs.store import Idempotency, Submission
 
-# What stays without a time to live: one of each, or one for each graph; all of a bounded size.
+# The keys without a time to live: one of each kind, or one for each graph; all of a bounded size.
 LASTING = re.compile(
     r"imagegen:(layout|sequence|signing-key|events|workers|deliveries)"
     r"|imagegen:(fairness|pace|queued|running|backlog|waiting|metrics|crashes):demo"
@@ -50,9 +50,9 @@ def own_server(redis_processes: None, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def own(own_server: RunningRedis) -> RedisSettings:
-    """A server whose memory is the jobs' alone, emptied, with all scripts known."""
-    with own_server.client() as behind:
-        behind.flushall()
+    """An emptied server that has loaded all scripts, so that only jobs change its memory."""
+    with own_server.client() as raw:
+        raw.flushall()
     job = submit(own_server.settings)
     claims = claims_of(own_server.settings)
     claim = claims.claim_next(GRAPH)
@@ -64,12 +64,12 @@ def own(own_server: RunningRedis) -> RedisSettings:
 
 
 def _used(settings: RedisSettings) -> int:
-    with client(settings) as behind:
-        return int(behind.info("memory")["used_memory_dataset"])
+    with client(settings) as raw:
+        return int(raw.info("memory")["used_memory_dataset"])
 
 
 def _fill_queue(settings: RedisSettings, image_bytes: int) -> int:
-    """Submit until the queue is full; return how many jobs wait."""
+    """Submit until the queue is full; return the number of jobs."""
     request, count = a_request(prompt="p" * 1000), 0
     with pytest.raises(QueueFull):
         while True:
@@ -89,25 +89,25 @@ def test_a_full_queue_stays_below_its_bound(own: RedisSettings, image_bytes: int
     assert jobs * image_bytes < grown < queue_memory_bytes(_SMALL, graphs=1, workers=0)
 
 
-def test_what_ended_stays_below_its_bound(own: RedisSettings) -> None:
-    picture, jobs, steps = b"p" * 50_000, 30, 100
+def test_ended_jobs_stay_below_their_bound(own: RedisSettings) -> None:
+    artifact, jobs, steps = b"p" * 50_000, 30, 100
     before, claims = _used(own), claims_of(own, jobs=_SMALL)
     for _ in range(jobs):
         job, _ = put_in(own, Submission(a_request(num_inference_steps=steps)), _SMALL)
         claim = claims.claim_next(GRAPH)
         assert claim
         for step in range(1, steps + 1):
-            claims.progress(claim, step, steps, Preview(0, 0, picture) if step == steps else None)
-        claims.complete(claim, [picture], {"generate": 1.0})
+            claims.progress(claim, step, steps, Preview(0, 0, artifact) if step == steps else None)
+        claims.complete(claim, [artifact], {"generate": 1.0})
         assert look(own, job).status is Status.COMPLETED
     grown = _used(own) - before
     bound = ended_memory_bytes(
-        _SMALL, jobs_per_s=jobs / _SMALL.result_ttl_s, steps=steps, artifact_bytes=2 * len(picture), request_bytes=500
+        _SMALL, jobs_per_s=jobs / _SMALL.result_ttl_s, steps=steps, artifact_bytes=2 * len(artifact), request_bytes=500
     )
-    assert jobs * 2 * len(picture) < grown < bound
+    assert jobs * 2 * len(artifact) < grown < bound
 
 
-def test_all_of_it_goes_with_time(own: RedisSettings) -> None:
+def test_memory_is_freed_after_the_times_to_live(own: RedisSettings) -> None:
     before, soon = _used(own), JobSettings(result_ttl_s=1, record_ttl_s=1)
     claims = claims_of(own, jobs=soon)
     for _ in range(20):
@@ -119,12 +119,12 @@ def test_all_of_it_goes_with_time(own: RedisSettings) -> None:
     wait_until(lambda: _used(own) - before < 200_000)
 
 
-def test_everything_has_a_time_to_live_or_is_one_of_a_few(own: RedisSettings) -> None:
-    """Jobs of every kind and end, webhooks, keys of once only, rates, signs of life, messages."""
+def test_every_key_has_a_time_to_live_or_is_a_known_one(own: RedisSettings) -> None:
+    """There are jobs of every kind and end, webhooks, idempotency keys, rates, heartbeats and messages."""
     claims, upkeep, celery = claims_of(own), Upkeep(own), make_celery(Settings(redis=own))
     for number in range(40):
-        once = Idempotency(f"key:{number}", "digest", 100, "always")
-        job, _ = put_in(own, Submission(a_request(), image=b"image", mask=b"mask", idempotency=once))
+        idempotency = Idempotency(f"key:{number}", "digest", 100, "always")
+        job, _ = put_in(own, Submission(a_request(), image=b"image", mask=b"mask", idempotency=idempotency))
         if number % 8 == 0:
             cancel(own, job)
             continue
@@ -150,11 +150,11 @@ def test_everything_has_a_time_to_live_or_is_one_of_a_few(own: RedisSettings) ->
     on_store(own, lambda store: store.signing_key())
     on_store(own, lambda store: store.check_layout())
     asyncio.run(_count_requests(own))
-    with client(own) as behind:
-        lasting = sorted(str(key) for key in behind.scan_iter() if behind.ttl(key) == -1)
+    with client(own) as raw:
+        lasting = sorted(str(key) for key in raw.scan_iter() if raw.ttl(key) == -1)
         assert [key for key in lasting if not LASTING.fullmatch(key)] == []
         assert keys.pace(GRAPH) in lasting
-        assert [behind.exists(key(GRAPH)) for key in (keys.queued, keys.running, keys.backlog)] == [0, 0, 0]
+        assert [raw.exists(key(GRAPH)) for key in (keys.queued, keys.running, keys.backlog)] == [0, 0, 0]
 
 
 async def _count_requests(settings: RedisSettings) -> None:

@@ -1,4 +1,4 @@
-"""What may wait: jobs and bytes, of a graph and of an API key; and that what is counted is what waits."""
+"""The bounds of the queue in jobs and bytes, of a graph and of an API key, and the backlog that counts them."""
 
 import contextlib
 
@@ -13,7 +13,7 @@ from tests.workers.jobs.jobs_support import (
     GRAPH,
     SHORT,
     Upkeep,
-    a_request,
+    a_submission,
     cancel,
     claimed,
     claims_of,
@@ -25,20 +25,11 @@ from tests.workers.jobs.jobs_support import (
 )
 from workers.jobs.claims import Claim
 from workers.jobs.job import Job, JobError
-from workers.jobs.job_options import JobOptions
 from workers.jobs.redis import keys
-from workers.jobs.store import Idempotency, Submission
+from workers.jobs.store import Idempotency
 
-# A request without a picture has a few hundred bytes.
-_PICTURE = b"p" * 10_000
-
-
-def _asked(
-    owner: str = "anyone", image: bytes = b"", once: Idempotency | None = None, start_by: float | None = None
-) -> Submission:
-    options = JobOptions(owner=owner)
-    return Submission(a_request(), options, image=image, idempotency=once or Idempotency(), start_by=start_by)
-
+# A request without an input image has a few hundred bytes.
+_IMAGE = b"p" * 10_000
 
 BOUNDS: dict[str, tuple[JobSettings, str, str]] = {
     "jobs": (JobSettings(max_queued=2), "other", "2 jobs wait for 'demo' already"),
@@ -49,72 +40,70 @@ BOUNDS: dict[str, tuple[JobSettings, str, str]] = {
 
 
 @pytest.mark.parametrize("bound", list(BOUNDS))
-def test_one_too_many_is_refused_until_one_is_claimed(redis_settings: RedisSettings, bound: str) -> None:
+def test_a_job_above_the_bound_is_refused_until_one_is_claimed(redis_settings: RedisSettings, bound: str) -> None:
     jobs, owner, sentence = BOUNDS[bound]
-    first, _ = put_in(redis_settings, _asked("key", _PICTURE), jobs)
-    put_in(redis_settings, _asked("key", _PICTURE), jobs)
+    first, _ = put_in(redis_settings, a_submission("key", image=_IMAGE), jobs)
+    put_in(redis_settings, a_submission("key", image=_IMAGE), jobs)
     with pytest.raises(QueueFull, match=sentence) as refusal:
-        put_in(redis_settings, _asked(owner, _PICTURE), jobs)
+        put_in(redis_settings, a_submission(owner, image=_IMAGE), jobs)
     assert 1 <= (refusal.value.retry_after_s or 0) <= 60
     assert len(waiting(redis_settings)) == 2
     claimed(redis_settings, first)
-    assert put_in(redis_settings, _asked(owner, _PICTURE), jobs)[1]
+    assert put_in(redis_settings, a_submission(owner, image=_IMAGE), jobs)[1]
 
 
 @pytest.mark.parametrize("bound", ["jobs of a key", "bytes of a key"])
-def test_one_keys_bound_is_not_anothers_nor_that_of_a_server_without_keys(
-    redis_settings: RedisSettings, bound: str
-) -> None:
+def test_the_bound_of_a_key_does_not_apply_to_others(redis_settings: RedisSettings, bound: str) -> None:
     jobs, _, _ = BOUNDS[bound]
     for owner in ("key", "key", "other", "other", "anyone", "anyone", "anyone"):
-        assert put_in(redis_settings, _asked(owner, _PICTURE), jobs)[1]
+        assert put_in(redis_settings, a_submission(owner, image=_IMAGE), jobs)[1]
 
 
-def test_a_request_that_fits_no_queue_is_not_asked_to_come_again(redis_settings: RedisSettings) -> None:
+def test_a_request_that_fits_no_queue_has_no_retry_after(redis_settings: RedisSettings) -> None:
     for jobs, owner in (
         (JobSettings(max_queued_bytes=10_000), "anyone"),
         (JobSettings(max_queued_bytes_per_key=10_000), "key"),
     ):
         with pytest.raises(RequestTooLarge, match="this queue takes 10000"):
-            put_in(redis_settings, _asked(owner, _PICTURE), jobs)
-    assert put_in(redis_settings, _asked("anyone", _PICTURE), JobSettings(max_queued_bytes_per_key=10_000))[1]
+            put_in(redis_settings, a_submission(owner, image=_IMAGE), jobs)
+    assert put_in(redis_settings, a_submission(image=_IMAGE), JobSettings(max_queued_bytes_per_key=10_000))[1]
 
 
-def test_the_wait_follows_the_measured_pace(redis_settings: RedisSettings) -> None:
+def test_retry_after_follows_the_measured_pace(redis_settings: RedisSettings) -> None:
     jobs = JobSettings(max_queued=16)
     for _ in range(16):
-        put_in(redis_settings, _asked(), jobs)
+        put_in(redis_settings, a_submission(), jobs)
     waits = []
     for pace in (0.1, 100, 10**6):
-        with client(redis_settings) as behind:
-            behind.set(keys.pace(GRAPH), pace)
+        with client(redis_settings) as raw:
+            raw.set(keys.pace(GRAPH), pace)
         with pytest.raises(QueueFull) as refusal:
-            put_in(redis_settings, _asked(), jobs)
+            put_in(redis_settings, a_submission(), jobs)
         waits.append(refusal.value.retry_after_s or 0)
     assert waits[0] == 1
     assert waits[0] < waits[1] < waits[2] == 60
 
 
-def test_jobs_of_before_there_were_bounds_are_not_counted(redis_settings: RedisSettings) -> None:
-    old, new = submit(redis_settings, _PICTURE), submit(redis_settings)
-    with client(redis_settings) as behind:
-        behind.hdel(keys.job(old.id), "bytes")
-        before = {name: int(count) for name, count in behind.hgetall(keys.backlog(GRAPH)).items()}
+def test_jobs_without_a_recorded_size_are_not_counted(redis_settings: RedisSettings) -> None:
+    old, new = submit(redis_settings, _IMAGE), submit(redis_settings)
+    with client(redis_settings) as raw:
+        raw.hdel(keys.job(old.id), "bytes")
+        before = {name: int(count) for name, count in raw.hgetall(keys.backlog(GRAPH)).items()}
         claimed(redis_settings, old)
-        assert {name: int(count) for name, count in behind.hgetall(keys.backlog(GRAPH)).items()} == before
+        assert {name: int(count) for name, count in raw.hgetall(keys.backlog(GRAPH)).items()} == before
         erase(redis_settings, new)
-        assert behind.exists(keys.backlog(GRAPH)) == 0
+        assert raw.exists(keys.backlog(GRAPH)) == 0
 
 
 class Counting(RuleBasedStateMachine):
-    """Anything may happen to jobs, in any order: the counts are those of the jobs that wait."""
+    """Transitions in any order: the backlog always agrees with the waiting jobs."""
 
     redis: RedisSettings
 
     def __init__(self) -> None:
         super().__init__()
-        with client(self.redis) as behind:
-            behind.flushall()
+        with client(self.redis) as raw:
+            raw.flushall()
         self.jobs: list[Job] = []
         self.claims: list[Claim] = []
         self.upkeep = Upkeep(self.redis, jobs=SHORT)
@@ -127,10 +116,10 @@ class Counting(RuleBasedStateMachine):
         late=st.booleans(),
     )
     def submit(self, owner: str, size: int, key: str, late: bool) -> None:
-        once = Idempotency(f"key:{key}", "digest", 100, "always") if key else None
-        asked = _asked(owner, b"i" * size, once, start_by=1.0 if late else None)
+        idempotency = Idempotency(f"key:{key}", "digest", 100, "always") if key else Idempotency()
+        submission = a_submission(owner, image=b"i" * size, idempotency=idempotency, start_by=1.0 if late else None)
         with contextlib.suppress(QueueFull):
-            job, is_new = put_in(self.redis, asked, JobSettings(max_queued=6, max_queued_bytes_per_key=4000))
+            job, is_new = put_in(self.redis, submission, JobSettings(max_queued=6, max_queued_bytes_per_key=4000))
             self.jobs += [job] if is_new else []
 
     @rule(max_attempts=st.sampled_from([1, 3]))
@@ -163,20 +152,20 @@ class Counting(RuleBasedStateMachine):
             self.upkeep.reap()
 
     @invariant()
-    def what_is_counted_is_what_waits(self) -> None:
-        with client(self.redis) as behind:
-            counted = {name: int(count) for name, count in behind.hgetall(keys.backlog(GRAPH)).items()}
+    def backlog_agrees_with_queue(self) -> None:
+        with client(self.redis) as raw:
+            counted = {name: int(count) for name, count in raw.hgetall(keys.backlog(GRAPH)).items()}
             waits: dict[str, int] = {}
             for job_id in waiting(self.redis):
-                owner, text = behind.hmget(keys.job(job_id), "owner", "bytes")
+                owner, text = raw.hmget(keys.job(job_id), "owner", "bytes")
                 size_bytes = int(str(text))
-                assert size_bytes >= int(behind.strlen(keys.image(job_id)))
+                assert size_bytes >= int(raw.strlen(keys.image(job_id)))
                 for name, count in (("bytes", size_bytes), (f"bytes:{owner}", size_bytes), (f"jobs:{owner}", 1)):
                     waits[name] = waits.get(name, 0) + count
         assert counted == waits
 
 
-def test_the_counts_never_drift(settled_redis: RedisSettings) -> None:
+def test_the_backlog_always_agrees_with_the_queue(settled_redis: RedisSettings) -> None:
     class OnThisRedis(Counting):
         redis = settled_redis
 

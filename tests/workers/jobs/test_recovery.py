@@ -33,7 +33,7 @@ from workers.jobs.status import Status
 PRESENCE = WorkerPresence("w1", GRAPH, "CPU", ready=True, operations=("generation",), seen_at=0.0)
 
 
-def test_a_lost_job_waits_at_its_old_place_again(settled_redis: RedisSettings) -> None:
+def test_a_lost_job_returns_to_its_old_place(settled_redis: RedisSettings) -> None:
     first, second, third = (submit(settled_redis) for _ in range(3))
     claimed(settled_redis, first)
     claimed(settled_redis, second)
@@ -48,7 +48,7 @@ def test_a_lost_job_waits_at_its_old_place_again(settled_redis: RedisSettings) -
     assert (again.status, again.attempts, again.step) == (Status.QUEUED, 1, 0)
 
 
-def test_a_requeued_job_keeps_its_pictures_and_can_be_claimed(settled_redis: RedisSettings) -> None:
+def test_a_requeued_job_keeps_its_input_images_and_can_be_claimed(settled_redis: RedisSettings) -> None:
     job = submit(settled_redis, b"image", b"mask")
     former = claimed(settled_redis, job)
     upkeep = Upkeep(settled_redis)
@@ -61,7 +61,7 @@ def test_a_requeued_job_keeps_its_pictures_and_can_be_claimed(settled_redis: Red
     assert look(settled_redis, job).attempts == 2
 
 
-def test_a_lease_that_runs_out_is_reaped_by_any_worker_of_its_graph(settled_redis: RedisSettings) -> None:
+def test_any_worker_of_the_graph_reaps_an_ended_lease(settled_redis: RedisSettings) -> None:
     job = submit(settled_redis, graph="other")
     claimed(settled_redis, job, "gone", SHORT)
     upkeep, stranger = Upkeep(settled_redis, "neighbour", graph="other"), Upkeep(settled_redis)
@@ -91,10 +91,10 @@ def test_only_the_owner_moves_a_lease(settled_redis: RedisSettings) -> None:
 
 
 @pytest.mark.parametrize("job_id", ["imgjob_0", ""])
-def test_a_lease_on_nothing_is_not_made(settled_redis: RedisSettings, job_id: str) -> None:
+def test_no_lease_is_made_for_an_unknown_job(settled_redis: RedisSettings, job_id: str) -> None:
     Upkeep(settled_redis).renew_lease(job_id)
-    with client(settled_redis) as behind:
-        assert behind.zcard(keys.running(GRAPH)) == 0
+    with client(settled_redis) as raw:
+        assert raw.zcard(keys.running(GRAPH)) == 0
 
 
 def test_a_finished_job_is_not_leased_again(settled_redis: RedisSettings) -> None:
@@ -114,11 +114,11 @@ def test_a_cancelled_job_whose_worker_died_is_cancelled(settled_redis: RedisSett
     assert upkeep.reap() == []
     assert look(settled_redis, job).status is Status.CANCELLED
     assert upkeep.sent == []
-    with client(settled_redis) as behind:
-        assert not behind.exists(keys.image(job.id))
+    with client(settled_redis) as raw:
+        assert not raw.exists(keys.image(job.id))
 
 
-def test_a_job_that_kills_its_workers_ends(settled_redis: RedisSettings) -> None:
+def test_a_job_that_kills_its_workers_fails(settled_redis: RedisSettings) -> None:
     job, upkeep = submit(settled_redis), Upkeep(settled_redis)
     for attempt in (1, 2, 3):
         assert claimed(settled_redis, job).token == f"one/{attempt}"
@@ -129,7 +129,7 @@ def test_a_job_that_kills_its_workers_ends(settled_redis: RedisSettings) -> None
     assert ended.error == JobError("worker_crashed", "The worker died 3 times while it ran this job.")
 
 
-def test_one_attempt_may_be_all(settled_redis: RedisSettings) -> None:
+def test_a_single_attempt_can_be_the_limit(settled_redis: RedisSettings) -> None:
     job, jobs = submit(settled_redis), SHORT.model_copy(update={"max_attempts": 1})
     claimed(settled_redis, job, jobs=jobs)
     upkeep = Upkeep(settled_redis, jobs=jobs)
@@ -140,11 +140,11 @@ def test_one_attempt_may_be_all(settled_redis: RedisSettings) -> None:
     )
 
 
-def test_a_lease_on_a_forgotten_job_is_tidied_up(settled_redis: RedisSettings) -> None:
-    with client(settled_redis) as behind:
-        behind.zadd(keys.running(GRAPH), {"imgjob_0": 1})
+def test_a_lease_of_a_job_without_a_record_is_removed(settled_redis: RedisSettings) -> None:
+    with client(settled_redis) as raw:
+        raw.zadd(keys.running(GRAPH), {"imgjob_0": 1})
         assert Upkeep(settled_redis).reap() == []
-        assert behind.zcard(keys.running(GRAPH)) == 0
+        assert raw.zcard(keys.running(GRAPH)) == 0
 
 
 def test_a_message_that_cannot_be_sent_does_not_lose_the_job(settled_redis: RedisSettings) -> None:
@@ -161,7 +161,7 @@ def test_a_message_that_cannot_be_sent_does_not_lose_the_job(settled_redis: Redi
 
 
 @pytest.mark.usefixtures("redis_processes")
-def test_nothing_is_reaped_right_after_redis_started(tmp_path: Path) -> None:
+def test_no_job_is_reaped_right_after_redis_started(tmp_path: Path) -> None:
     with running_redis(tmp_path) as fresh:
         job = submit(fresh.settings)
         claimed(fresh.settings, job)
@@ -171,18 +171,18 @@ def test_nothing_is_reaped_right_after_redis_started(tmp_path: Path) -> None:
         assert look(fresh.settings, job).status is Status.IN_PROGRESS
 
 
-def test_nothing_is_reaped_right_after_redis_stood_still(
+def test_no_job_is_reaped_right_after_redis_stood_still(
     redis_server: RunningRedis, settled_redis: RedisSettings
 ) -> None:
     upkeep = Upkeep(settled_redis)
     job = submit(settled_redis)
     claimed(settled_redis, job, jobs=SHORT)
     redis_server.process.send_signal(signal.SIGSTOP)
-    pause(3.0)  # longer than the lease, and than the rounds of upkeep are apart
+    pause(3.0)  # longer than the lease and than the interval between cycles
     redis_server.process.send_signal(signal.SIGCONT)
     assert upkeep.reap() == []
     assert look(settled_redis, job).status is Status.IN_PROGRESS
-    wait_until(upkeep.reap)  # its owner did not come back in time
+    wait_until(upkeep.reap)  # its worker did not renew the lease in time
     assert waiting(settled_redis) == [job.id]
 
 
@@ -192,7 +192,7 @@ Wake = Callable[[str], None]
 
 @pytest.fixture
 def wake(redis_settings: RedisSettings) -> Iterator[Wake]:
-    """Sends the real message to the queue of a graph."""
+    """A function that sends the real message to the queue of a graph."""
     app = make_celery(Settings(redis=redis_settings))
     yield lambda graph: wake_worker(app, graph)
     app.close()
@@ -200,20 +200,20 @@ def wake(redis_settings: RedisSettings) -> Iterator[Wake]:
 
 def _submit_a_while_ago(settings: RedisSettings, graph: str = GRAPH) -> Job:
     job = submit(settings, graph=graph)
-    with client(settings) as behind:
-        behind.hset(keys.job(job.id), "created_at", job.created_at - 6)
+    with client(settings) as raw:
+        raw.hset(keys.job(job.id), "created_at", job.created_at - 6)
     return job
 
 
 def _with_ready(settings: RedisSettings, *names: str, graph: str = GRAPH) -> Upkeep:
-    """An upkeep where so many workers of the graph are ready."""
+    """Return an upkeep on a Redis where these workers of the graph are ready."""
     upkeep = Upkeep(settings, graph=graph)
     for name in names:
         upkeep.heartbeat(replace(READY, name=name, graph=graph))
     return upkeep
 
 
-def test_jobs_without_any_message_are_all_sent_again(redis_settings: RedisSettings) -> None:
+def test_a_message_is_sent_for_every_job_when_none_is_left(redis_settings: RedisSettings) -> None:
     for _ in range(3):
         _submit_a_while_ago(redis_settings)
     upkeep = _with_ready(redis_settings, "w1")
@@ -221,28 +221,30 @@ def test_jobs_without_any_message_are_all_sent_again(redis_settings: RedisSettin
     assert upkeep.sent == [GRAPH] * 3
 
 
-def test_where_messages_wait_as_many_are_sent_as_workers_are_idle(redis_settings: RedisSettings, wake: Wake) -> None:
+def test_one_message_for_each_idle_worker_is_sent_while_messages_wait(
+    redis_settings: RedisSettings, wake: Wake
+) -> None:
     for _ in range(5):
         _submit_a_while_ago(redis_settings)
     wake(GRAPH)
     assert _with_ready(redis_settings, "w1", "w2").resend_lost() == 2
 
 
-def test_while_every_worker_is_busy_nothing_is_sent_again(redis_settings: RedisSettings) -> None:
+def test_no_message_is_sent_while_every_worker_is_busy(redis_settings: RedisSettings) -> None:
     jobs = [_submit_a_while_ago(redis_settings) for _ in range(2)]
     claimed(redis_settings, jobs[0])
     assert _with_ready(redis_settings, "w1").resend_lost() == 0
     assert _with_ready(redis_settings, "w2").resend_lost() == 1
 
 
-def test_without_a_loaded_worker_nothing_is_sent_again(redis_settings: RedisSettings) -> None:
+def test_no_message_is_sent_without_a_ready_worker(redis_settings: RedisSettings) -> None:
     _submit_a_while_ago(redis_settings)
     upkeep = Upkeep(redis_settings)
     upkeep.heartbeat(replace(PRESENCE, ready=False))
     assert upkeep.resend_lost() == 0
 
 
-def test_a_job_that_just_came_is_given_time(redis_settings: RedisSettings) -> None:
+def test_no_message_is_sent_for_a_new_job(redis_settings: RedisSettings) -> None:
     submit(redis_settings)
     assert _with_ready(redis_settings, "w1").resend_lost() == 0
 
@@ -251,24 +253,24 @@ def test_an_empty_queue_needs_no_message(redis_settings: RedisSettings) -> None:
     assert _with_ready(redis_settings, "w1").resend_lost() == 0
 
 
-def test_another_graphs_jobs_are_left_to_its_workers(redis_settings: RedisSettings) -> None:
+def test_no_message_is_sent_for_jobs_of_another_graph(redis_settings: RedisSettings) -> None:
     _submit_a_while_ago(redis_settings, "other")
     assert _with_ready(redis_settings, "w1").resend_lost() == 0
     assert _with_ready(redis_settings, "w2", graph="other").resend_lost() == 1
 
 
-def test_a_forgotten_job_in_the_queue_is_not_sent(redis_settings: RedisSettings) -> None:
+def test_no_message_is_sent_for_a_job_without_a_record(redis_settings: RedisSettings) -> None:
     job = _submit_a_while_ago(redis_settings)
-    with client(redis_settings) as behind:
-        behind.delete(keys.job(job.id))
+    with client(redis_settings) as raw:
+        raw.delete(keys.job(job.id))
     assert _with_ready(redis_settings, "w1").resend_lost() == 0
 
 
-def test_a_message_says_nothing_of_any_job(redis_settings: RedisSettings, wake: Wake) -> None:
+def test_a_message_names_no_job(redis_settings: RedisSettings, wake: Wake) -> None:
     job = submit(redis_settings, prompt="a secret circle")
     wake(GRAPH)
-    with client(redis_settings) as behind:
-        text = str(behind.lindex(keys.queue_name(GRAPH), 0))
+    with client(redis_settings) as raw:
+        text = str(raw.lindex(keys.queue_name(GRAPH), 0))
     message = json.loads(text)
     assert message["headers"]["task"] == "imagegen.run_job"
     assert message["content-type"] == "application/json"
@@ -277,7 +279,7 @@ def test_a_message_says_nothing_of_any_job(redis_settings: RedisSettings, wake: 
     assert job.id not in text
 
 
-def test_sending_to_an_absent_redis_is_unavailability() -> None:
+def test_sending_to_an_absent_redis_raises_service_unavailable() -> None:
     app = make_celery(Settings(redis=RedisSettings(url="redis://127.0.0.1:1/0")))
     with pytest.raises(ServiceUnavailable, match="No worker of 'demo' could be woken"):
         wake_worker(app, GRAPH)
@@ -287,7 +289,7 @@ def _live(settings: RedisSettings) -> list[str]:
     return [worker.name for worker in on_store(settings, lambda store: store.workers())]
 
 
-def test_a_heartbeat_makes_a_worker_seen(redis_settings: RedisSettings) -> None:
+def test_a_worker_is_listed_after_its_heartbeat(redis_settings: RedisSettings) -> None:
     upkeep = Upkeep(redis_settings)
     upkeep.heartbeat(PRESENCE)
     upkeep.heartbeat(replace(PRESENCE, name="w0", ready=False))
@@ -295,18 +297,18 @@ def test_a_heartbeat_makes_a_worker_seen(redis_settings: RedisSettings) -> None:
     assert (first.name, first.ready, second.name, second.ready) == ("w0", False, "w1", True)
     assert second.operations == ("generation",)
     upkeep.leave("w1")
-    upkeep.leave("nobody")
+    upkeep.leave("unknown")
     assert _live(redis_settings) == ["w0"]
 
 
-def test_a_silent_worker_is_not_alive_and_is_forgotten_later(redis_settings: RedisSettings) -> None:
+def test_a_silent_worker_is_not_listed_and_is_removed_later(redis_settings: RedisSettings) -> None:
     upkeep = Upkeep(redis_settings)
     upkeep.heartbeat(PRESENCE)
     now = on_store(redis_settings, lambda store: store.workers())[0].seen_at
-    with client(redis_settings) as behind:
+    with client(redis_settings) as raw:
         for name, silent_s in {"silent": ALIVE_S + 1, "gone": 4 * ALIVE_S + 1, "fresh": 1.0}.items():
             beat = replace(PRESENCE, name=name, seen_at=now - silent_s).to_json()
-            behind.hset(keys.WORKERS, name, beat)
+            raw.hset(keys.WORKERS, name, beat)
         assert _live(redis_settings) == ["fresh", "w1"]
         upkeep.heartbeat(PRESENCE)
-        assert set(behind.hkeys(keys.WORKERS)) == {"silent", "fresh", "w1"}
+        assert set(raw.hkeys(keys.WORKERS)) == {"silent", "fresh", "w1"}

@@ -9,7 +9,7 @@ import redis
 from config.settings import RedisSettings
 from workers.jobs.observe.presence import WorkerPresence, live_workers
 from workers.jobs.redis import keys
-from workers.jobs.redis.clients import Client
+from workers.jobs.redis.clients import RedisClient
 from workers.jobs.redis.connection import connect, redis_errors
 
 _DELIVERED_WITHIN_S = 120
@@ -74,7 +74,7 @@ def read_diagnostics(settings: RedisSettings, graphs: Sequence[str]) -> Diagnost
         client.close()
 
 
-def _redis_facts(client: Client, clock_ahead_s: float) -> RedisFacts:
+def _redis_facts(client: RedisClient, clock_ahead_s: float) -> RedisFacts:
     info = {**client.info("server"), **client.info("replication")}
     info |= {**client.info("persistence"), **client.info("memory")}
     writes = ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status")
@@ -93,18 +93,18 @@ def _redis_facts(client: Client, clock_ahead_s: float) -> RedisFacts:
     )
 
 
-def _layout(client: Client) -> str | None:
+def _layout(client: RedisClient) -> str | None:
     found = client.get(keys.LAYOUT)
     return None if found is None else found.decode(errors="replace")
 
 
-def _save_points(client: Client) -> str | None:
+def _save_points(client: RedisClient) -> str | None:
     try:
         return str(client.config_get("save").get("save", ""))
     except redis.ResponseError:  # managed Redis services forbid CONFIG
         return None
 
 
-def _graph_facts(client: Client, graph: str, now: float) -> GraphFacts:
+def _graph_facts(client: RedisClient, graph: str, now: float) -> GraphFacts:
     crashes = client.lrange(keys.crashes(graph), 0, -1)
     return GraphFacts(client.zcard(keys.queued(graph)), [now - float(moment) for moment in crashes])

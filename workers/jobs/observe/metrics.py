@@ -94,7 +94,7 @@ class GraphFigures:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class MetricsSnapshot:
     """The metrics of one moment. ``max_memory_bytes`` is 0 where Redis has no limit."""
 
     graphs: Mapping[str, GraphFigures]
@@ -110,7 +110,7 @@ class MetricsView:
     def __init__(self, redis_settings: RedisSettings) -> None:
         self._redis = connect_async(redis_settings)
 
-    async def read(self, graphs: Sequence[str]) -> Snapshot:
+    async def read(self, graphs: Sequence[str]) -> MetricsSnapshot:
         """Return the metrics of these graphs. Raises ServiceUnavailable."""
         with redis_errors():
             pipeline = self._redis.pipeline(transaction=False)
@@ -126,7 +126,7 @@ class MetricsView:
             *of_graphs, (seconds, microseconds), beats, deliveries, memory = await pipeline.execute()
         now = seconds + microseconds / 1e6
         parts = [of_graphs[place : place + _PER_GRAPH] for place in range(0, len(of_graphs), _PER_GRAPH)]
-        return Snapshot(
+        return MetricsSnapshot(
             graphs={graph: _figures(part, now) for graph, part in zip(graphs, parts, strict=True)},
             workers=live_workers(beats, now),
             deliveries=int(deliveries),

@@ -27,7 +27,7 @@ class AsyncLuaScript(Protocol):
         """Run the script and return its reply; the caller knows its type."""
 
 
-class Pipeline(Protocol):
+class CommandPipeline(Protocol):
     """Commands that a synchronous client sends together."""
 
     def hincrby(self, name: str, key: str, amount: int) -> object:
@@ -43,7 +43,7 @@ class Pipeline(Protocol):
         """Send the commands and return their replies."""
 
 
-class AsyncPipeline(Protocol):
+class AsyncCommandPipeline(Protocol):
     """Commands that an asynchronous client sends together."""
 
     def hset(self, name: str, key: str, value: Value) -> object:
@@ -77,13 +77,13 @@ class AsyncPipeline(Protocol):
         """Send the commands and return their replies."""
 
 
-class Client(Protocol):
+class RedisClient(Protocol):
     """A synchronous client, for workers and the command line."""
 
     def register_script(self, script: str) -> LuaScript:
         """Return a script that can be called."""
 
-    def pipeline(self, transaction: bool = True) -> Pipeline:
+    def pipeline(self, transaction: bool = True) -> CommandPipeline:
         """Return a pipeline."""
 
     def get(self, name: str) -> bytes | None:
@@ -129,7 +129,7 @@ class Client(Protocol):
         """Close the connections."""
 
 
-class AsyncClient(Protocol):
+class AsyncRedisClient(Protocol):
     """An asynchronous client, for the API."""
 
     @property
@@ -139,7 +139,7 @@ class AsyncClient(Protocol):
     def register_script(self, script: str) -> AsyncLuaScript:
         """Return a script that can be called."""
 
-    def pipeline(self, transaction: bool = True) -> AsyncPipeline:
+    def pipeline(self, transaction: bool = True) -> AsyncCommandPipeline:
         """Return a pipeline."""
 
     def get(self, name: str) -> Awaitable[bytes | None]:

@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from config.settings import RedisSettings
 from graphs.errors import ConfigurationError, ServiceUnavailable, StoreFull
-from workers.jobs.redis.clients import AsyncClient, Client
+from workers.jobs.redis.clients import AsyncRedisClient, RedisClient
 from workers.jobs.redis.keys import LAYOUT_VERSION
 
 _RETRIED: list[type[Exception]] = [redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError]
@@ -107,7 +107,7 @@ class _Pool(redis.asyncio.BlockingConnectionPool):
         await super().ensure_connection(connection)
 
 
-def connect_async(settings: RedisSettings, *, block_s: float = 0) -> AsyncClient:
+def connect_async(settings: RedisSettings, *, block_s: float = 0) -> AsyncRedisClient:
     """Return a client for the API, which gives up soon. ``block_s``: how many seconds its blocking reads wait.
 
     A thousand concurrent requests share a few connections; each holds one for about a millisecond.
@@ -125,10 +125,10 @@ def connect_async(settings: RedisSettings, *, block_s: float = 0) -> AsyncClient
     # The base class is for TCP, TLS or a Unix socket, depending on the URL.
     pool.connection_class = type("Connection", (_Watched, pool.connection_class), {"pool": pool})
     # Without decode_responses every reply is bytes, which redis-py's types cannot express (clients.py).
-    return cast(AsyncClient, redis.asyncio.Redis.from_pool(pool))
+    return cast(AsyncRedisClient, redis.asyncio.Redis.from_pool(pool))
 
 
-def connect(settings: RedisSettings, *, retries: int = 1) -> Client:
+def connect(settings: RedisSettings, *, retries: int = 1) -> RedisClient:
     """Return a client for a worker; ``retries``: how often a command is repeated at most."""
     client = redis.Redis.from_url(
         redis_url(settings),
@@ -139,4 +139,4 @@ def connect(settings: RedisSettings, *, retries: int = 1) -> Client:
         retry_on_error=_RETRIED,
     )
     # As in connect_async.
-    return cast(Client, client)
+    return cast(RedisClient, client)

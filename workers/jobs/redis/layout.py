@@ -9,7 +9,7 @@ import logging
 from config.settings import RedisSettings
 from graphs.errors import ConfigurationError, ServiceUnavailable
 from workers.jobs.redis import keys
-from workers.jobs.redis.clients import AsyncClient, Client
+from workers.jobs.redis.clients import AsyncRedisClient, RedisClient
 from workers.jobs.redis.connection import connect, other_layout, redis_errors
 from workers.jobs.redis.script import ScriptCall
 from workers.jobs.redis.scripts import LAYOUT
@@ -35,7 +35,7 @@ def check_layout_at_start(settings: RedisSettings) -> None:
         client.close()
 
 
-def check_layout(client: Client) -> None:
+def check_layout(client: RedisClient) -> None:
     """Compare the layout's version, and write it where there is none.
 
     Raises ConfigurationError when this process may not go on, ServiceUnavailable when Redis cannot be reached.
@@ -45,7 +45,7 @@ def check_layout(client: Client) -> None:
     _judge(outcome.decode(), found.decode(errors="replace"))
 
 
-async def check_layout_async(client: AsyncClient) -> None:
+async def check_layout_async(client: AsyncRedisClient) -> None:
     """Do as ``check_layout``."""
     with redis_errors():
         outcome, found = await client.register_script(LAYOUT.source)(**_call())

@@ -18,7 +18,7 @@ _FOLDER = Path(__file__).parent / "lua"
 _DELIVERY_TTL_S = 72 * 3600
 
 
-class Kind(StrEnum):
+class ArgumentKind(StrEnum):
     """The kind of an argument. Its value is the Lua expression that reads the argument."""
 
     TEXT = "next_argument()"
@@ -39,12 +39,13 @@ class Script:
     """A Lua file with the names of its keys and arguments."""
 
     def __init__(
-        self, name: str, *, keys: Sequence[str] = (), arguments: Mapping[str, Kind], checks_layout: bool = True
+        self, name: str, *, keys: Sequence[str] = (), arguments: Mapping[str, ArgumentKind], checks_layout: bool = True
     ) -> None:
         self.name = name
         self._checks_layout = checks_layout
         self._keys = keys
         self._arguments = arguments
+        self._names = {*keys, *arguments}
 
     @cached_property
     def source(self) -> str:
@@ -54,13 +55,12 @@ class Script:
 
     def call(self, **named: Any) -> ScriptCall:
         """Return the call with these keys and arguments. Raises TypeError unless they are exactly the declared ones."""
-        if named.keys() != {*self._keys, *self._arguments}:
-            missing = {*self._keys, *self._arguments} - named.keys()
-            surplus = named.keys() - {*self._keys, *self._arguments}
+        if named.keys() != self._names:
+            missing, surplus = self._names - named.keys(), named.keys() - self._names
             raise TypeError(f"script {self.name}: missing {sorted(missing)}, not declared {sorted(surplus)}")
         arguments: list[Value] = []
         for name, kind in self._arguments.items():
-            arguments += _encoded(kind, named[name], f"script {self.name}: {name}")
+            arguments += self._encoded(name, kind, named[name])
         return {"keys": [named[name] for name in self._keys], "args": arguments}
 
     def header(self) -> str:
@@ -69,12 +69,23 @@ class Script:
         lines += [f"local {name} = {kind}" for name, kind in self._arguments.items()]
         return "\n".join([_constants(), _ARGUMENT_READERS, *lines, ""])
 
+    def _encoded(self, name: str, kind: ArgumentKind, value: object) -> list[Value]:
+        if kind is ArgumentKind.LIST and isinstance(value, list | tuple):
+            return [len(value), *value]
+        if kind is ArgumentKind.TEXT and isinstance(value, str | bytes):
+            return [value]
+        if kind is ArgumentKind.NUMBER and value is None:
+            return [""]
+        if kind is ArgumentKind.NUMBER and isinstance(value, int | float) and not isinstance(value, bool):
+            return [value]
+        raise TypeError(f"script {self.name}: {name} is no {kind.name}: {value!r:.100}")
+
 
 class GraphScript(Script):
     """A script for a job of a graph: it also has the keys of the graph and the times that records are kept."""
 
-    def __init__(self, name: str, *, keys: Sequence[str] = (), arguments: Mapping[str, Kind]) -> None:
-        times = {"record_ttl_s": Kind.NUMBER, "result_ttl_s": Kind.NUMBER}
+    def __init__(self, name: str, *, keys: Sequence[str] = (), arguments: Mapping[str, ArgumentKind]) -> None:
+        times = {"record_ttl_s": ArgumentKind.NUMBER, "result_ttl_s": ArgumentKind.NUMBER}
         super().__init__(name, keys=[*_GRAPH_KEYS, *keys], arguments={**times, **arguments})
 
     def of(self, graph: str, jobs: JobSettings, **named: Any) -> ScriptCall:
@@ -137,15 +148,3 @@ def _constants() -> str:
 def flat(fields: Mapping[str, str]) -> list[str]:
     """Return the fields of a hash as an argument of kind LIST: field, value, field, value, ..."""
     return [text for pair in fields.items() for text in pair]
-
-
-def _encoded(kind: Kind, value: object, what: str) -> list[Value]:
-    if kind is Kind.LIST and isinstance(value, list | tuple):
-        return [len(value), *value]
-    if kind is Kind.TEXT and isinstance(value, str | bytes):
-        return [value]
-    if kind is Kind.NUMBER and isinstance(value, int | float) and not isinstance(value, bool):
-        return [value]
-    if kind is Kind.NUMBER and value is None:
-        return [""]
-    raise TypeError(f"{what} is no {kind.name}: {value!r:.100}")

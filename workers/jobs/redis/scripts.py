@@ -4,11 +4,11 @@ The names of a script's keys and arguments are declared here only. Python passes
 the Lua source reads them, in the same order, into local variables of these names (script.py).
 """
 
-from workers.jobs.redis.script import GraphScript, Kind, Script
+from workers.jobs.redis.script import ArgumentKind, GraphScript, Script
 
-_TEXT = Kind.TEXT
-_NUMBER = Kind.NUMBER
-_LIST = Kind.LIST
+_TEXT = ArgumentKind.TEXT
+_NUMBER = ArgumentKind.NUMBER
+_LIST = ArgumentKind.LIST
 
 # The client's side (store.py).
 SUBMIT = GraphScript(

@@ -1,4 +1,4 @@
-"""What a worker measures of a job, and that it is counted once."""
+"""What a worker measures of a job is counted once."""
 
 import asyncio
 
@@ -24,18 +24,18 @@ def test_each_value_falls_into_the_bucket_whose_bound_it_does_not_exceed() -> No
     assert found.sum_s == pytest.approx(7.250001)
 
 
-def test_nothing_measured_is_an_empty_histogram() -> None:
+def test_a_histogram_without_values_is_empty() -> None:
     found = histogram({}, "x", (0.1,))
     assert (found.buckets, found.sum_s) == ([("0.1", 0), ("+Inf", 0)], 0.0)
 
 
-def test_a_stage_that_was_not_gone_through_is_not_counted() -> None:
+def test_a_stage_of_zero_seconds_is_not_counted() -> None:
     counted = stages_measured({"text_encode": 0.02, "vae_encode": 0.0, "denoise": 0.3, "generate": 0.4}, [0.1, 0.2])
     assert {field.split(":")[0] for field in counted} == {"stage/text_encode", "stage/denoise_step", "generate"}
     assert counted["stage/denoise_step:us"] == 300_000
 
 
-def test_a_run_is_measured_stage_by_stage(redis_settings: RedisSettings) -> None:
+def test_a_job_is_measured_by_stage(redis_settings: RedisSettings) -> None:
     submit(redis_settings, num_images_per_prompt=2, num_inference_steps=3)
     make_runner(claims_of(redis_settings), SimulatedEngine(0.001)).run_next()
     counts = on_metrics(redis_settings, [GRAPH]).graphs[GRAPH].counts
@@ -54,7 +54,7 @@ def test_a_run_is_measured_stage_by_stage(redis_settings: RedisSettings) -> None
     assert (counts["images"], counts["pixels"]) == (2, 2 * 128 * 128)
 
 
-def test_jobs_that_want_other_adapters_are_counted(redis_settings: RedisSettings) -> None:
+def test_changes_of_adapters_are_counted(redis_settings: RedisSettings) -> None:
     runner = make_runner(claims_of(redis_settings), SimulatedEngine(0))
     first, second = ((AdapterSelection(alias=alias, alpha=1.0),) for alias in ("a", "b"))
     for adapters in ((), first, first, second, ()):
@@ -63,8 +63,8 @@ def test_jobs_that_want_other_adapters_are_counted(redis_settings: RedisSettings
     assert on_metrics(redis_settings, [GRAPH]).graphs[GRAPH].counts["adapter_switches"] == 3
 
 
-def test_an_end_whose_answer_is_lost_is_counted_once(redis_settings: RedisSettings) -> None:
-    """redis-py sends the command again; the second time there is no claim any more."""
+def test_an_end_whose_reply_is_lost_is_counted_once(redis_settings: RedisSettings) -> None:
+    """redis-py repeats the command; the claim no longer holds at the second time."""
     submit(redis_settings)
     claim = claims_of(redis_settings).claim_next(GRAPH)
     assert claim is not None
@@ -88,9 +88,9 @@ def test_a_lost_claim_counts_nothing(redis_settings: RedisSettings) -> None:
     assert on_metrics(redis_settings, [GRAPH]).graphs[GRAPH].counts == before
 
 
-def test_figures_that_cannot_be_counted_stop_no_transition(redis_settings: RedisSettings) -> None:
-    """Were the hash ever something else, jobs would go on all the same."""
-    with client(redis_settings) as behind:
-        behind.set(keys.metrics(GRAPH), "not a hash")
-        behind.set(keys.waiting(GRAPH), "not a sorted set")
+def test_metrics_that_cannot_be_written_stop_no_transition(redis_settings: RedisSettings) -> None:
+    """Jobs continue even if the keys of the metrics have another type."""
+    with client(redis_settings) as raw:
+        raw.set(keys.metrics(GRAPH), "not a hash")
+        raw.set(keys.waiting(GRAPH), "not a sorted set")
     assert ended(redis_settings, submit(redis_settings)).status == "completed"

@@ -61,7 +61,7 @@ def test_pages_together_are_all_jobs_in_order(redis_settings: RedisSettings, lim
 
 def test_an_owner_without_jobs_has_an_empty_page(redis_settings: RedisSettings) -> None:
     submit(redis_settings)
-    assert _page(redis_settings, owner="nobody") == Page([], has_more=False)
+    assert _page(redis_settings, owner="unknown") == Page([], has_more=False)
 
 
 def test_only_the_owners_jobs_are_listed(redis_settings: RedisSettings) -> None:
@@ -73,11 +73,11 @@ def test_only_the_owners_jobs_are_listed(redis_settings: RedisSettings) -> None:
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
-def test_expired_records_leave_no_hole(redis_settings: RedisSettings, newest_first: bool) -> None:
+def test_expired_records_leave_no_gap_in_pages(redis_settings: RedisSettings, newest_first: bool) -> None:
     ids = _submitted(redis_settings, 120)
     kept = [ids[0], ids[57], ids[119]]
-    with client(redis_settings) as behind:
-        behind.delete(*[keys.job(job_id) for job_id in ids if job_id not in kept])
+    with client(redis_settings) as raw:
+        raw.delete(*[keys.job(job_id) for job_id in ids if job_id not in kept])
     page = _page(redis_settings, 2, newest_first=newest_first)
     order = kept[::-1] if newest_first else kept
     assert (_ids(page), page.has_more) == (order[:2], True)
@@ -85,15 +85,15 @@ def test_expired_records_leave_no_hole(redis_settings: RedisSettings, newest_fir
     assert (_ids(last), last.has_more) == (order[2:], False)
 
 
-def test_the_names_of_expired_records_are_tidied_up(redis_settings: RedisSettings) -> None:
+def test_the_ids_of_expired_records_are_removed(redis_settings: RedisSettings) -> None:
     ids = _submitted(redis_settings, 4)
-    with client(redis_settings) as behind:
-        behind.delete(*[keys.job(job_id) for job_id in ids])
+    with client(redis_settings) as raw:
+        raw.delete(*[keys.job(job_id) for job_id in ids])
         latest = _submitted(redis_settings, 2)
-        assert behind.zrange(keys.owner_jobs("anyone"), 0, -1) == latest
+        assert raw.zrange(keys.owner_jobs("anyone"), 0, -1) == latest
 
 
-def test_a_status_filters_before_pages_are_cut(redis_settings: RedisSettings) -> None:
+def test_a_page_of_a_status_is_full(redis_settings: RedisSettings) -> None:
     jobs = [submit(redis_settings) for _ in range(6)]
     for job in jobs[::2]:
         cancel(redis_settings, job)
@@ -105,20 +105,20 @@ def test_a_status_filters_before_pages_are_cut(redis_settings: RedisSettings) ->
 
 
 def _with_pace(settings: RedisSettings, pace: float) -> None:
-    with client(settings) as behind:
-        behind.set(keys.pace(GRAPH), pace)
+    with client(settings) as raw:
+        raw.set(keys.pace(GRAPH), pace)
 
 
 def _costing(settings: RedisSettings, steps: int) -> Job:
     return submit(settings, width=1000, height=1000, num_inference_steps=steps)
 
 
-def test_before_any_job_ended_nobody_knows_how_long_it_takes(redis_settings: RedisSettings) -> None:
+def test_there_is_no_estimate_before_the_first_job_ended(redis_settings: RedisSettings) -> None:
     assert estimate(redis_settings, submit(redis_settings)).eta_s is None
 
 
 @pytest.mark.parametrize(("workers", "eta_s"), [(0, 22.0), (1, 22.0), (2, 14.0)])
-def test_the_estimate_is_the_work_ahead_shared_by_workers_and_its_own(
+def test_the_estimate_is_the_shared_work_ahead_and_the_jobs_own(
     redis_settings: RedisSettings, workers: int, eta_s: float
 ) -> None:
     _with_pace(redis_settings, 2.0)
@@ -128,7 +128,7 @@ def test_the_estimate_is_the_work_ahead_shared_by_workers_and_its_own(
     assert estimate(redis_settings, job, workers).eta_s == eta_s
 
 
-def test_of_a_running_job_what_is_left_counts(redis_settings: RedisSettings) -> None:
+def test_only_the_remaining_work_of_a_running_job_counts(redis_settings: RedisSettings) -> None:
     _with_pace(redis_settings, 2.0)
     job, _ = _costing(redis_settings, 10), _costing(redis_settings, 10)
     claims_of(redis_settings).progress(claimed(redis_settings, job), 4, 10)
@@ -141,18 +141,18 @@ def test_an_ended_job_has_no_estimate(redis_settings: RedisSettings) -> None:
     assert (found.queue_position, found.eta_s) == (None, None)
 
 
-def test_the_pace_is_an_average_that_forgets(redis_settings: RedisSettings) -> None:
+def test_the_pace_is_a_moving_average(redis_settings: RedisSettings) -> None:
     _with_pace(redis_settings, 8.0)
     job = _costing(redis_settings, 10)
     claim = claimed(redis_settings, job)
-    with client(redis_settings) as behind:
-        behind.hincrbyfloat(keys.job(job.id), "started_at", -40)
+    with client(redis_settings) as raw:
+        raw.hincrbyfloat(keys.job(job.id), "started_at", -40)
         claims_of(redis_settings).complete(claim, [b"x"], {})
-        assert float(str(behind.get(keys.pace(GRAPH)))) == pytest.approx(7.0, abs=0.1)
+        assert float(str(raw.get(keys.pace(GRAPH)))) == pytest.approx(7.0, abs=0.1)
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED])
-def test_a_job_without_a_picture_tells_no_pace(redis_settings: RedisSettings, status: Status) -> None:
+def test_a_job_that_was_not_completed_does_not_change_the_pace(redis_settings: RedisSettings, status: Status) -> None:
     ended(redis_settings, submit(redis_settings), status)
-    with client(redis_settings) as behind:
-        assert behind.get(keys.pace(GRAPH)) is None
+    with client(redis_settings) as raw:
+        assert raw.get(keys.pace(GRAPH)) is None

@@ -13,17 +13,17 @@ from tests.workers.jobs.jobs_support import claims_of, on_store
 from workers.jobs.redis.connection import connect_async, redis_errors, redis_url
 
 ALL = [kind for _, kind in inspect.getmembers(redis.exceptions, inspect.isclass) if issubclass(kind, Exception)]
-NOBODY = RedisSettings(url="redis://127.0.0.1:1/0")
+ABSENT = RedisSettings(url="redis://127.0.0.1:1/0")
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: str(kind.__name__))
-def test_every_error_of_redis_is_unavailability(kind: type[Exception]) -> None:
+def test_every_error_of_redis_becomes_service_unavailable(kind: type[Exception]) -> None:
     with pytest.raises(ServiceUnavailable, match="job store") as refusal, redis_errors():
         raise kind("1 127.0.0.1:6379")
     assert isinstance(refusal.value.__cause__, kind)
 
 
-def test_there_are_errors_to_try() -> None:
+def test_the_errors_of_redis_are_found() -> None:
     assert {redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, redis.exceptions.ReadOnlyError} <= set(ALL)
 
 
@@ -32,20 +32,20 @@ def test_other_errors_pass() -> None:
         raise KeyError("x")
 
 
-def test_a_missing_url_is_the_operators_fault() -> None:
+def test_a_missing_url_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="REDIS_URL"):
         redis_url(RedisSettings())
 
 
-def test_an_absent_redis_is_told_soon() -> None:
+def test_an_absent_redis_is_reported_soon() -> None:
     began = time.monotonic()
     with pytest.raises(ServiceUnavailable):
-        on_store(NOBODY, lambda store: store.get("imgjob_1", None))
+        on_store(ABSENT, lambda store: store.get("imgjob_1", None))
     assert time.monotonic() - began < 1
-    claims_of(NOBODY)  # connects to nobody before it is asked
+    claims_of(ABSENT)  # it opens no connection before the first call
 
 
-def test_a_redis_that_never_answers_is_asked_once() -> None:
+def test_a_call_to_a_silent_redis_is_not_repeated() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings = RedisSettings(url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0", api_timeout_s=0.3)
         with pytest.raises(ServiceUnavailable, match="Timeout"):
@@ -56,7 +56,7 @@ def test_a_redis_that_never_answers_is_asked_once() -> None:
             silent.accept()
 
 
-def test_who_waits_for_a_connection_to_a_silent_redis_does_not_ask_in_turn() -> None:
+def test_calls_that_wait_for_a_connection_to_a_silent_redis_fail_with_it() -> None:
     async def ask_at_once(settings: RedisSettings, times: int) -> list[bytes | BaseException | None]:
         client = connect_async(settings)
         answers = await asyncio.gather(*(client.get("key") for _ in range(times)), return_exceptions=True)
@@ -68,22 +68,22 @@ def test_who_waits_for_a_connection_to_a_silent_redis_does_not_ask_in_turn() -> 
         answers = asyncio.run(ask_at_once(settings, 100))
         assert {type(answer) for answer in answers} == {redis.exceptions.TimeoutError}
         silent.setblocking(False)
-        asked = 0
+        connections = 0
         with pytest.raises(BlockingIOError):
             while True:
                 silent.accept()[0].close()
-                asked += 1
-        assert asked == 32, "once for each connection of the pool"
+                connections += 1
+        assert connections == 32, "one call on each connection of the pool"
 
 
-def test_a_connection_that_was_closed_under_uvloop_is_made_anew(redis_settings: RedisSettings) -> None:
+def test_a_connection_closed_under_uvloop_is_opened_again(redis_settings: RedisSettings) -> None:
     async def ask_over_a_closed_connection() -> bytes | None:
         client = connect_async(redis_settings)
         await client.set("before", "1")
         connection = await client.connection_pool.get_connection()
         connection._writer.transport.abort()
         await client.connection_pool.release(connection)
-        await asyncio.sleep(0)  # the loop closes it now
+        await asyncio.sleep(0)  # the event loop closes the connection now
         found = await client.get("before")
         await client.aclose()
         return found

@@ -23,6 +23,7 @@ from tests.workers.jobs.jobs_support import (
     on_store,
     put_in,
     submit,
+    write_layout_version,
 )
 from workers.jobs.redis import keys, scripts
 from workers.jobs.redis.layout import check_layout_at_start
@@ -34,20 +35,15 @@ OTHERS = ["2", "0", "", "one", "1.0", "ж"]
 
 
 def version(settings: RedisSettings) -> str | None:
-    with client(settings) as behind:
-        found = behind.get(keys.LAYOUT)
+    with client(settings) as raw:
+        found = raw.get(keys.LAYOUT)
     return None if found is None else str(found)
-
-
-def write_version(settings: RedisSettings, found: str) -> None:
-    with client(settings) as behind:
-        behind.set(keys.LAYOUT, found)
 
 
 def everything(settings: RedisSettings) -> dict[bytes, bytes | None]:
     """All keys with their contents."""
-    with redis.Redis.from_url(settings.url or "") as behind:
-        return {key: behind.dump(key) for key in behind.scan_iter()}
+    with redis.Redis.from_url(settings.url or "") as raw:
+        return {key: raw.dump(key) for key in raw.scan_iter()}
 
 
 def test_an_empty_redis_gets_the_version(redis_settings: RedisSettings, caplog: pytest.LogCaptureFixture) -> None:
@@ -79,7 +75,7 @@ def test_data_without_a_version_is_carried_over(
 @pytest.mark.parametrize("found", OTHERS)
 def test_another_version_is_refused_and_not_touched(redis_settings: RedisSettings, found: str) -> None:
     submit(redis_settings)
-    write_version(redis_settings, found)
+    write_layout_version(redis_settings, found)
     before = everything(redis_settings)
     with pytest.raises(ConfigurationError) as refusal:
         check_layout_at_start(redis_settings)
@@ -91,8 +87,8 @@ def test_another_version_is_refused_and_not_touched(redis_settings: RedisSetting
 
 @pytest.mark.parametrize("key", [keys.SEQUENCE, keys.EVENTS, keys.WORKERS])
 def test_data_of_another_program_is_refused(redis_settings: RedisSettings, key: str) -> None:
-    with client(redis_settings) as behind:
-        behind.lpush(key, "x")
+    with client(redis_settings) as raw:
+        raw.lpush(key, "x")
     before = everything(redis_settings)
     with pytest.raises(ConfigurationError, match=f"{key}.*another Redis database"):
         check_layout_at_start(redis_settings)
@@ -105,11 +101,11 @@ def test_an_absent_redis_is_compared_later() -> None:
 
 @pytest.mark.usefixtures("redis_processes")
 def test_a_full_redis_gets_the_version(tmp_path: Path) -> None:
-    with running_redis(tmp_path, 32 * 2**20) as full, full.client() as behind:
-        behind.set("ballast", b"x" * 2**20)
-        behind.config_set("maxmemory", 1)
+    with running_redis(tmp_path, 32 * 2**20) as full, full.client() as raw:
+        raw.set("ballast", b"x" * 2**20)
+        raw.config_set("maxmemory", 1)
         check_layout_at_start(full.settings)
-        assert behind.get(keys.LAYOUT) == b"1"
+        assert raw.get(keys.LAYOUT) == b"1"
 
 
 # Waits until the test says go, so that all processes compare the version at the same moment.
@@ -134,9 +130,9 @@ def test_of_processes_that_start_at_once_one_writes(redis_settings: RedisSetting
         submit(redis_settings)
     command = [sys.executable, "-c", _STARTER, redis_settings.url or ""]
     starters = [subprocess.Popen(command, cwd=PROJECT_ROOT, stderr=subprocess.PIPE, text=True) for _ in range(3)]
-    with client(redis_settings) as behind:
-        wait_until(lambda: behind.get("started") == "3", 60)
-        behind.rpush("go", *"abc")
+    with client(redis_settings) as raw:
+        wait_until(lambda: raw.get("started") == "3", 60)
+        raw.rpush("go", *"abc")
     logs = [starter.communicate(timeout=60)[1] for starter in starters]
     assert [starter.returncode for starter in starters] == [0, 0, 0]
     assert "".join(logs).count("carried over") == int(has_jobs)
@@ -145,15 +141,15 @@ def test_of_processes_that_start_at_once_one_writes(redis_settings: RedisSetting
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.name))
 def test_every_script_refuses_another_version(redis_settings: RedisSettings, script: Script) -> None:
-    write_version(redis_settings, "2")
-    with client(redis_settings) as behind, pytest.raises(redis.ResponseError, match="IMAGEGEN_LAYOUT 2"):
-        behind.eval(script.source, 0)
+    write_layout_version(redis_settings, "2")
+    with client(redis_settings) as raw, pytest.raises(redis.ResponseError, match="IMAGEGEN_LAYOUT 2"):
+        raw.eval(script.source, 0)
 
 
 def test_a_version_that_is_raised_meanwhile_refuses_every_change(redis_settings: RedisSettings) -> None:
     job = submit(redis_settings)
     claim, claims = claimed(redis_settings, job), claims_of(redis_settings)
-    write_version(redis_settings, "2")
+    write_layout_version(redis_settings, "2")
     before = everything(redis_settings)
     changes: list[Callable[[], object]] = [
         lambda: put_in(redis_settings, Submission(a_request())),
@@ -166,6 +162,6 @@ def test_a_version_that_is_raised_meanwhile_refuses_every_change(redis_settings:
         with pytest.raises(ServiceUnavailable, match="layout version 2, and this release"):
             change()
     assert everything(redis_settings) == before
-    write_version(redis_settings, "1")
+    write_layout_version(redis_settings, "1")
     assert claims.complete(claim, [b"x"], {})
     assert look(redis_settings, job).artifacts == 1

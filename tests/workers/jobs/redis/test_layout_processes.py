@@ -9,27 +9,21 @@ from config.settings import JobSettings, RedisSettings
 from tests.api.api_support import error_of, serving, settings_for
 from tests.cli.cli_support import imagegen
 from tests.stack.support import free_port
-from tests.workers.jobs.jobs_support import client
+from tests.workers.jobs.jobs_support import write_layout_version
 from tests.workers.process.worker_process import running_worker
 from tests.workers.webhooks.test_webhook_worker import webhook_worker
 from tests.workers.webhooks.webhook_support import SECRET
-from workers.jobs.redis import keys
 
 pytestmark = pytest.mark.usefixtures("processes")
 
 SENTENCE = "The data in Redis has layout version 2, and this release of imagegen-server"
 
 
-def write_version(settings: RedisSettings, found: str) -> None:
-    with client(settings) as behind:
-        behind.set(keys.LAYOUT, found)
-
-
 @pytest.mark.parametrize("command", [["api"], ["worker"], ["worker", "--webhooks"], ["serve"]], ids=" ".join)
 def test_no_process_starts_on_a_newer_version(
     redis_settings: RedisSettings, tmp_path: Path, command: list[str]
 ) -> None:
-    write_version(redis_settings, "2")
+    write_layout_version(redis_settings, "2")
     options = ["--rest_port", str(free_port())] if command[0] in ("api", "serve") else []
     if command == ["serve"]:
         options += ["--data_dir", str(tmp_path)]
@@ -51,20 +45,20 @@ def test_a_worker_ends_when_a_newer_release_takes_over(redis_settings: RedisSett
     log = tmp_path / "log"
     with running_worker(redis_settings, log, JobSettings()) as worker:
         assert worker.is_ready()
-        write_version(redis_settings, "2")
+        write_layout_version(redis_settings, "2")
         _ends_with_the_sentence(worker.process, log)
 
 
 def test_a_webhook_worker_ends_when_a_newer_release_takes_over(redis_settings: RedisSettings, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with webhook_worker(redis_settings, log) as process:
-        write_version(redis_settings, "2")
+        write_layout_version(redis_settings, "2")
         _ends_with_the_sentence(process, log)
 
 
 def test_an_api_refuses_work_when_a_newer_release_takes_over(redis_settings: RedisSettings) -> None:
     with serving(settings_for(redis_settings)) as api:
-        write_version(redis_settings, "2")
+        write_layout_version(redis_settings, "2")
         ready = api.http.get("/v2/health/ready")
         submitted = api.http.post("/v3/images/generations", json={"prompt": "x"})
     for response in (ready, submitted):

@@ -9,7 +9,7 @@ import redis
 from config.settings import RedisSettings
 from tests.workers.jobs.jobs_support import GRAPH, JOBS
 from workers.jobs.redis import keys, scripts
-from workers.jobs.redis.script import Kind, Script
+from workers.jobs.redis.script import ArgumentKind, Script
 from workers.jobs.status import ClaimState, Status
 
 SCRIPTS = [script for script in vars(scripts).values() if isinstance(script, Script)]
@@ -17,11 +17,11 @@ ALL_KINDS = Script(
     "echo",
     keys=["one_key", "other_key"],
     arguments={
-        "first": Kind.LIST,
-        "text": Kind.TEXT,
-        "number": Kind.NUMBER,
-        "nothing": Kind.NUMBER,
-        "last": Kind.LIST,
+        "first": ArgumentKind.LIST,
+        "text": ArgumentKind.TEXT,
+        "number": ArgumentKind.NUMBER,
+        "nothing": ArgumentKind.NUMBER,
+        "last": ArgumentKind.LIST,
     },
 )
 VALUES: dict[str, Any] = {

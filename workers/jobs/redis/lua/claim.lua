@@ -18,7 +18,7 @@ while true do
   if record[1] ~= STATUS_QUEUED then
     leave_queue(job)
   elseif now > latest_start_s * 1000 then
-    finish(job, STATUS_CANCELLED, failure('deadline_exceeded', 'Nobody waited for this job any longer.'))
+    finish(job, STATUS_CANCELLED, failure('deadline_exceeded', 'No client waited for this job any longer.'))
   elseif attempts >= max_attempts then
     fail_as_crashed(job, attempts)
   else
