@@ -1,5 +1,6 @@
 """What must stay true of the repository as a whole, and no linter looks at."""
 
+import ast
 import importlib
 import importlib.metadata
 import re
@@ -34,6 +35,29 @@ def test_modules_stay_small_enough_to_read() -> None:
 
 def _lines(path: Path) -> int:
     return len(path.read_text().splitlines())
+
+
+def test_no_wait_on_an_event_that_is_never_set() -> None:
+    """Such a wait is time.sleep under another name, and synchronises nothing."""
+    waits = [f"{path.relative_to(ROOT)}: {name}" for path in _modules(*PACKAGES) for name in _sleeping_events(path)]
+    assert waits == []
+
+
+def _sleeping_events(path: Path) -> set[str]:
+    """Return the names of ``threading.Event`` objects that a module waits for but never sets."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    made = {"threading.Event()"}
+    for node in nodes:
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and "threading.Event()" in ast.unparse(node):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            made.update(ast.unparse(name) for target in targets for name in _names(target))
+    called = [node.func for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    calls = {action: {ast.unparse(f.value) for f in called if f.attr == action} for action in ("wait", "set")}
+    return (made & calls["wait"]) - calls["set"]
+
+
+def _names(target: ast.expr) -> list[ast.expr]:
+    return target.elts if isinstance(target, ast.Tuple) else [target]
 
 
 @pytest.mark.parametrize("package", PACKAGES)

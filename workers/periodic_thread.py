@@ -10,7 +10,7 @@ from graphs.errors import ConfigurationError, ServiceUnavailable
 
 log = logging.getLogger(__name__)
 
-# The exit code for what a person has to change: its supervisor does not start it again.
+# The exit code for an error that an operator must correct: `imagegen serve` gives up on it during its start.
 EXIT_CONFIGURATION = 2
 
 
@@ -51,7 +51,8 @@ class PeriodicThread(threading.Thread, ABC):
         """Call ``act`` and log its failure; while Redis cannot be reached, only the first failure is logged.
 
         No exception may end this thread alone: without it leases run out and webhooks stay undelivered. A
-        ConfigurationError ends the whole process, for example when Redis now holds the data of a newer release.
+        ConfigurationError ends the whole process, for example when Redis now holds the data of a newer release, or when
+        the model cannot be loaded.
         """
         try:
             act()

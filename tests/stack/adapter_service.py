@@ -11,7 +11,7 @@ from PIL import Image
 
 from graphs.families.family import Operation
 from tests.stack.support import Service, pixels, png, write_graph
-from tests.workers.engine.adapter_support import MODES, Blend, raw_picture
+from tests.workers.engine.adapter_support import MODES, Blend, raw_image
 from tests.workers.engine.engine_support import MODELS, SIDE, make_inputs
 from workers.engine.protocol import Pixels
 
@@ -36,7 +36,7 @@ def tiny(folder: Path, more: str = "") -> Path:
 
 
 def ask(service: Service, model: str | None, operation: Operation = Operation.GENERATION, **fields: Any) -> Any:
-    """Send a request for the picture that ``raw_picture`` draws."""
+    """Send a request for the picture that ``raw_image`` draws."""
     body = {**ASKED, **({} if model is None else {"model": model}), **fields}
     inputs = make_inputs(operation)
     if inputs is None:
@@ -65,7 +65,7 @@ def assert_raw(
     mode: Any = MODES.MODE_DYNAMIC,
 ) -> None:
     """The picture is the one GenAI draws with these adapters alone."""
-    np.testing.assert_array_equal(drawn, raw_picture("sd", blend, operation=operation, mode=mode))
+    np.testing.assert_array_equal(drawn, raw_image("sd", blend, operation=operation, mode=mode))
 
 
 def refused(answer: httpx.Response, status: int = 400) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from tests.workers.engine.adapter_support import (
     distance,
     merge_by_hand,
     products,
-    raw_picture,
+    raw_image,
     write_native,
 )
 from tests.workers.engine.engine_support import OPERATIONS_BY_TIER
@@ -99,7 +99,7 @@ def test_strengths_within_a_composite(stage: Stage, operation: Operation, alphas
 def test_every_choice_draws_another_picture(stage: Stage) -> None:
     """Or the equalities of this file would say nothing."""
     blends: list[Blend] = [(), [(stage.a, 1.0)], [(stage.b, 1.0)], [(stage.a, 0.4)], [(stage.a, 0.7), (stage.b, 0.5)]]
-    drawn = [raw_picture("sd", blend) for blend in blends]
+    drawn = [raw_image("sd", blend) for blend in blends]
     pairs = [(one, other) for number, one in enumerate(drawn) for other in drawn[:number]]
     assert min(distance(one, other) for one, other in pairs) > 0.05
 
@@ -154,8 +154,8 @@ def test_fused_and_switched_adapters_work_together(stage: Stage, operation: Oper
 def test_a_fused_base_is_the_weights_merged_by_hand(stage: Stage, tmp_path: Path) -> None:
     model = merge_by_hand("sd", tmp_path, products(LAYERS["sd"], 1, 0.8))
     base, both = picture(stage.service, "styled"), picture(stage.service, "top")
-    assert distance(base, raw_picture(model)) < MERGED < distance(base, raw_picture("sd"))
-    assert distance(both, raw_picture(model, [(stage.b, 1.0)])) < MERGED < distance(both, base)
+    assert distance(base, raw_image(model)) < MERGED < distance(base, raw_image("sd"))
+    assert distance(both, raw_image(model, [(stage.b, 1.0)])) < MERGED < distance(both, base)
 
 
 def test_exactly_what_can_be_asked_for_is_listed(stage: Stage) -> None:

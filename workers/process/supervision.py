@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from graphs.errors import ConfigurationError
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.recovery import Recovery
 from workers.periodic_thread import PeriodicThread
@@ -26,7 +27,6 @@ _DRAINING_CYCLE_S = 0.1
 _RESEND_EVERY = 5
 # The connection to the broker is dead when a free worker receives none of the messages of this many resends in a row.
 _DEAF_AFTER = 2
-EXIT_CANNOT_LOAD = 2
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,11 @@ class Supervision(PeriodicThread):
         return _DRAINING_CYCLE_S if self._drain.is_on else _CYCLE_S
 
     def cycle(self) -> None:
-        """Do everything that is due. Raises ServiceUnavailable."""
+        """Do everything that is due. Raises ServiceUnavailable, or ConfigurationError, which ends the process."""
         resend = self._cycles % _RESEND_EVERY == 0
         self._cycles += 1
         report, alive = self._load_reports.read(), self._pool.living()
-        self._exit_if_load_failed(report)
+        _check_load(report)
         has_loaded = report is not None and report.pid in alive
         running = self._running_job.id()
         if self._drain.is_on:
@@ -177,10 +177,11 @@ class Supervision(PeriodicThread):
             self._unheard_resends = 0
             self._pool.reconnect()
 
-    def _exit_if_load_failed(self, report: LoadReport | None) -> None:
-        if report is None or report.error is None:
-            return
-        log.critical("%s", report.error)
-        logging.shutdown()
-        # Celery would replace the child for ever. The child ends with this process (its parent-death signal).
-        os._exit(EXIT_CANNOT_LOAD)
+
+def _check_load(report: LoadReport | None) -> None:
+    """Raise ConfigurationError where the child cannot load its model: Celery would replace the child for ever.
+
+    The child ends with this process (its parent-death signal).
+    """
+    if report is not None and report.error is not None:
+        raise ConfigurationError(report.error)

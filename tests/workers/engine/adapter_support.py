@@ -1,4 +1,4 @@
-"""What the adapter tests share: LoRA files with random numbers, and OpenVINO GenAI's own pictures with them."""
+"""LoRA files with random numbers, and the images that OpenVINO GenAI draws with them."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ Blend = Sequence[tuple[Path, float]]
 
 
 def numbers(layers: Layers, seed: int, strength: float = 1.0) -> dict[str, npt.NDArray[np.float32]]:
-    """The pairs of an adapter as ``<module>.down`` and ``<module>.up``."""
+    """Return the matrices of an adapter as ``<module>.down`` and ``<module>.up``."""
     generator = np.random.default_rng(seed)
     found: dict[str, npt.NDArray[np.float32]] = {}
     for module, (outputs, inputs) in layers.items():
@@ -63,7 +63,7 @@ def write_diffusers(path: Path, layers: Layers, seed: int, *, start: str = "tran
 
 
 def write_native(path: Path, family: str, seed: int) -> Path:
-    """An adapter with the names that GenAI itself takes for the family."""
+    """Write an adapter with the tensor names that GenAI itself accepts for the family."""
     write = write_diffusers if family in ("sd3", "flux") else write_kohya
     return write(path, LAYERS[family], seed)
 
@@ -73,20 +73,20 @@ def rename(source: Path, target: Path, old: str, new: str) -> Path:
     return target
 
 
-def raw_picture(
+def raw_image(
     family: str | Path,
     blend: Blend = (),
     *,
     mode: Any = MODES.MODE_DYNAMIC,
     operation: Operation = Operation.GENERATION,
 ) -> Pixels:
-    """What a pipeline of GenAI's own draws, compiled with these adapters alone."""
-    return _raw_picture(MODELS / family, tuple(blend), mode, operation)
+    """Return the image of a GenAI pipeline that was compiled with these adapters only."""
+    return _raw_image(MODELS / family, tuple(blend), mode, operation)
 
 
 @lru_cache(maxsize=64)
-def _raw_picture(model: Path, blend: tuple[tuple[Path, float], ...], mode: Any, operation: Operation) -> Pixels:
-    """The tests' folders are their own, so a path always stands for the same file."""
+def _raw_image(model: Path, blend: tuple[tuple[Path, float], ...], mode: Any, operation: Operation) -> Pixels:
+    """Cached by path: each test has a folder of its own, so the content of a path never changes."""
     properties: dict[str, Any] = dict(F32)
     chosen: dict[str, Any] = {}
     if blend:
@@ -94,22 +94,22 @@ def _raw_picture(model: Path, blend: tuple[tuple[Path, float], ...], mode: Any, 
         for path, alpha in blend:
             config.add(openvino_genai.Adapter(str(path)), alpha)
         properties["adapters"] = config
-        if mode == MODES.MODE_DYNAMIC:  # left out, SDXL's text encoders go without
+        if mode == MODES.MODE_DYNAMIC:  # without it, SDXL's text encoders apply no adapter
             chosen["adapters"] = config
     pipeline = CLASSES[operation](str(model), "CPU", **properties)
     return draw_raw(pipeline, make_request(read_model_facts(model), operation), **chosen)[0]
 
 
-def picture(
+def draw_image(
     engine: OpenVinoEngine, family: str, operation: Operation = Operation.GENERATION, **alphas: float
 ) -> Pixels:
-    """What our engine draws with the adapters of these aliases."""
+    """Return the image that our engine draws with the adapters of these aliases."""
     selections = tuple(AdapterSelection(alias=alias, alpha=alpha) for alias, alpha in alphas.items())
     return draw(engine, make_request(read_model_facts(MODELS / family), operation, adapters=selections)).images[0]
 
 
 def merge_by_hand(family: str, folder: Path, added: Mapping[str, npt.NDArray[np.float32]]) -> Path:
-    """A copy of a tiny model whose denoiser's weights are ``W + added``, without any adapter."""
+    """Return a copy of a tiny model whose denoiser has the weights ``W + added``, without any adapter."""
     model = copy_model(family, folder)
     part = model / ("unet" if (model / "unet").is_dir() else "transformer")
     core = openvino.Core()
@@ -131,11 +131,11 @@ def merge_by_hand(family: str, folder: Path, added: Mapping[str, npt.NDArray[np.
 
 
 def products(layers: Layers, seed: int, scale: float) -> dict[str, npt.NDArray[np.float32]]:
-    """``scale * up @ down`` of each layer of an adapter."""
+    """Return ``scale * up @ down`` for each layer of an adapter."""
     values = numbers(layers, seed)
     return {module: scale * (values[f"{module}.up"] @ values[f"{module}.down"]) for module in layers}
 
 
 def distance(one: Pixels, other: Pixels) -> float:
-    """The mean difference of two pictures in steps of 1/255."""
+    """Return the mean difference of two images in steps of 1/255."""
     return float(np.abs(one.astype(int) - other.astype(int)).mean())

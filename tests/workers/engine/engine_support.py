@@ -1,7 +1,8 @@
-"""What the engine tests share: the tiny models, requests for them, and pipelines loaded without our engine."""
+"""The tiny models, requests for them, and images that OpenVINO GenAI draws without our engine."""
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from workers.engine.protocol import Generated, InputImages, OnStep, Pixels, Step
 
 MODELS = Path(__file__).parents[2] / "models"
 FAMILIES = ("sd", "lcm", "sdxl", "sd3", "flux")
-F32 = {"INFERENCE_PRECISION_HINT": "f32"}  # bf16 is not bit-identical between otherwise equal graphs
+F32 = {"INFERENCE_PRECISION_HINT": "f32"}  # in bf16, otherwise equal graphs draw slightly different pixels
 SIDE = 64
 STEPS = 2
 # Generation in `make test`, the others in `make test-thorough`: each compiles a pipeline of its own to compare with.
@@ -45,6 +46,34 @@ def load_engine(graph: Graph, *, device: tuple[str, ...] = ("CPU",), cache_dir: 
     return engine
 
 
+@dataclass(frozen=True)
+class LoadedFamily:
+    """The loaded engine of the tiny model of a family."""
+
+    family: str
+    facts: ModelFacts
+    engine: OpenVinoEngine
+
+
+class Engines:
+    """The engine of each tiny model, loaded when a test first needs it."""
+
+    def __init__(self, cache_dir: Path) -> None:
+        self._cache_dir = cache_dir
+        self._loaded: dict[str, LoadedFamily] = {}
+
+    def of(self, family: str) -> LoadedFamily:
+        """Return the engine of a family. A test must not add adapters to it or unload it."""
+        if family not in self._loaded:
+            engine = load_engine(make_graph(MODELS / family), cache_dir=self._cache_dir)
+            self._loaded[family] = LoadedFamily(family, read_model_facts(MODELS / family), engine)
+        return self._loaded[family]
+
+    def unload(self) -> None:
+        for loaded in self._loaded.values():
+            loaded.engine.unload()
+
+
 def make_request(facts: ModelFacts, operation: Operation, **changes: Any) -> ResolvedRequest:
     fields: dict[str, Any] = {
         "operation": operation,
@@ -64,7 +93,7 @@ def make_request(facts: ModelFacts, operation: Operation, **changes: Any) -> Res
 
 
 def make_inputs(operation: Operation, side: int = SIDE) -> InputImages | None:
-    """A picture, and for inpainting a mask that repaints its right half."""
+    """Return a random image, and for inpainting a mask that repaints its right half."""
     if operation is Operation.GENERATION:
         return None
     image = np.random.default_rng(1).integers(0, 256, (side, side, 3), dtype=np.uint8)
@@ -73,16 +102,16 @@ def make_inputs(operation: Operation, side: int = SIDE) -> InputImages | None:
     return InputImages(image=image, mask=mask if operation is Operation.INPAINTING else None)
 
 
-def go_on(step: Step) -> bool:
+def never_stop(step: Step) -> bool:
     return False
 
 
-def draw(engine: OpenVinoEngine, request: ResolvedRequest, on_step: OnStep = go_on) -> Generated:
+def draw(engine: OpenVinoEngine, request: ResolvedRequest, on_step: OnStep = never_stop) -> Generated:
     return engine.generate(request, make_inputs(request.operation, request.width), on_step)
 
 
 def draw_raw(pipeline: Any, request: ResolvedRequest, **more: Any) -> list[Pixels]:
-    """What OpenVINO GenAI itself draws, called as its documentation says."""
+    """Return the images of an OpenVINO GenAI pipeline, called as its documentation says."""
     inputs = make_inputs(request.operation)
     arguments = []
     if inputs is not None:
@@ -107,7 +136,7 @@ def draw_raw(pipeline: Any, request: ResolvedRequest, **more: Any) -> list[Pixel
 
 
 def copy_model(name: str, folder: Path) -> Path:
-    """A copy of a tiny model that may be changed: the original's files are read-only."""
+    """Copy a tiny model, whose files are read-only, into ``folder`` and return the writable copy."""
     target = folder / name
     shutil.copytree(MODELS / name, target)
     for path in (target, *target.rglob("*")):

@@ -1,4 +1,4 @@
-"""Adapters in every mode draw, in f32 and to the pixel, what OpenVINO GenAI draws with them alone."""
+"""In every mode, adapters draw in f32 exactly the pixels that OpenVINO GenAI draws with them alone."""
 
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from tests.workers.engine.adapter_support import (
     RANK,
     UNET,
     distance,
+    draw_image,
     merge_by_hand,
-    picture,
     products,
-    raw_picture,
+    raw_image,
     rename,
     write_diffusers,
     write_kohya,
@@ -32,9 +32,9 @@ pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("openvino_runtime")]
 
 FAMILIES = ("sd", "sdxl", "sd3", "flux")
 OPERATIONS = tuple(Operation)
-# W + B @ A in one multiplication, and x W + x A B in two, round differently: seen up to 0.001 of 255 on average.
+# x (W + B A) rounds differently than x W + x B A: the mean difference was up to 0.001 of 255.
 MERGED = 0.01
-# GenAI merges in bf16 where the CPU has it, whatever is asked for: seen up to 2.5 % of what the adapters change.
+# GenAI always merges in bf16 where the CPU has it: the error was up to 2.5 % of the change by the adapters.
 FUSED = 0.05
 
 
@@ -53,16 +53,16 @@ def engine_with(
 def test_dynamic_draws_what_genai_draws(family: str, tmp_path: Path) -> None:
     a, b = (write_native(tmp_path / f"{seed}.safetensors", family, seed) for seed in (1, 2))
     engine = engine_with(family, ("a", a, LoraMode.DYNAMIC, 1.0), ("b", b, LoraMode.DYNAMIC, 1.0))
-    base = raw_picture(family)
-    with_a = raw_picture(family, [(a, 1.0)])
-    blend = raw_picture(family, [(a, 0.7), (b, 0.5)])
+    base = raw_image(family)
+    with_a = raw_image(family, [(a, 1.0)])
+    blend = raw_image(family, [(a, 0.7), (b, 0.5)])
 
-    np.testing.assert_array_equal(picture(engine, family), base)
-    np.testing.assert_array_equal(picture(engine, family, a=1.0), with_a)
-    np.testing.assert_array_equal(picture(engine, family, b=1.0), raw_picture(family, [(b, 1.0)]))
-    np.testing.assert_array_equal(picture(engine, family, a=0.4), raw_picture(family, [(a, 0.4)]))
-    np.testing.assert_array_equal(picture(engine, family, a=0.7, b=0.5), blend)
-    np.testing.assert_array_equal(picture(engine, family), base)
+    np.testing.assert_array_equal(draw_image(engine, family), base)
+    np.testing.assert_array_equal(draw_image(engine, family, a=1.0), with_a)
+    np.testing.assert_array_equal(draw_image(engine, family, b=1.0), raw_image(family, [(b, 1.0)]))
+    np.testing.assert_array_equal(draw_image(engine, family, a=0.4), raw_image(family, [(a, 0.4)]))
+    np.testing.assert_array_equal(draw_image(engine, family, a=0.7, b=0.5), blend)
+    np.testing.assert_array_equal(draw_image(engine, family), base)
     assert min(distance(base, with_a), distance(base, blend), distance(with_a, blend)) > 0.05
 
 
@@ -71,23 +71,23 @@ def test_each_operation_sees_the_same_adapters(operation: Operation, tmp_path: P
     a, b = (write_native(tmp_path / f"{seed}.safetensors", "sd", seed) for seed in (1, 2))
     engine = engine_with("sd", ("a", a, LoraMode.DYNAMIC, 1.0), ("b", b, LoraMode.DYNAMIC, 1.0))
     for other in OPERATIONS:
-        picture(engine, "sd", other, b=0.3)
+        draw_image(engine, "sd", other, b=0.3)
 
-    with_a = picture(engine, "sd", operation, a=1.0)
+    with_a = draw_image(engine, "sd", operation, a=1.0)
 
-    np.testing.assert_array_equal(with_a, raw_picture("sd", [(a, 1.0)], operation=operation))
-    np.testing.assert_array_equal(picture(engine, "sd", operation), raw_picture("sd", operation=operation))
+    np.testing.assert_array_equal(with_a, raw_image("sd", [(a, 1.0)], operation=operation))
+    np.testing.assert_array_equal(draw_image(engine, "sd", operation), raw_image("sd", operation=operation))
 
 
 def test_an_alpha_of_any_part_of_a_blend_takes_effect(tmp_path: Path) -> None:
-    """GenAI by itself notices a new alpha of the last adapter only."""
+    """GenAI by itself applies a new alpha of the last adapter only."""
     a, b = (write_native(tmp_path / f"{seed}.safetensors", "sd", seed) for seed in (1, 2))
     engine = engine_with("sd", ("a", a, LoraMode.DYNAMIC, 1.0), ("b", b, LoraMode.DYNAMIC, 1.0))
 
     for alpha in (0.7, 0.2, 0.7, *np.linspace(-1, 1, 9), 0.2):
-        drawn = picture(engine, "sd", a=float(alpha), b=0.5)
+        drawn = draw_image(engine, "sd", a=float(alpha), b=0.5)
         if alpha in (0.7, 0.2):
-            np.testing.assert_array_equal(drawn, raw_picture("sd", [(a, float(alpha)), (b, 0.5)]))
+            np.testing.assert_array_equal(drawn, raw_image("sd", [(a, float(alpha)), (b, 0.5)]))
 
 
 def test_the_same_adapter_under_every_name_form(tmp_path: Path) -> None:
@@ -105,11 +105,11 @@ def test_the_same_adapter_under_every_name_form(tmp_path: Path) -> None:
         ),
     }
     engine = engine_with("sd", *((name, path, LoraMode.DYNAMIC, 1.0) for name, path in forms.items()))
-    expected = raw_picture("sd", [(kohya, 1.0)])
+    expected = raw_image("sd", [(kohya, 1.0)])
 
     for name in forms:
         np.testing.assert_array_equal(
-            picture(engine, "sd", Operation.GENERATION, **{name: 1.0}), expected, err_msg=name
+            draw_image(engine, "sd", Operation.GENERATION, **{name: 1.0}), expected, err_msg=name
         )
 
 
@@ -128,10 +128,10 @@ def test_text_encoders_take_effect(family: str, start: str, native: str, tmp_pat
     theirs = write_kohya(tmp_path / "theirs.safetensors", layers, 1, start=native)
     engine = engine_with(family, ("te", ours, LoraMode.DYNAMIC, 1.0))
 
-    drawn = picture(engine, family, te=1.0)
+    drawn = draw_image(engine, family, te=1.0)
 
-    np.testing.assert_array_equal(drawn, raw_picture(family, [(theirs, 1.0)]))
-    assert distance(drawn, picture(engine, family)) > 0.05
+    np.testing.assert_array_equal(drawn, raw_image(family, [(theirs, 1.0)]))
+    assert distance(drawn, draw_image(engine, family)) > 0.05
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -140,13 +140,13 @@ def test_static_is_what_genai_draws_in_both_modes(family: str, tmp_path: Path) -
     engine = engine_with(family, ("a", a, LoraMode.STATIC, 1.0), ("b", b, LoraMode.STATIC, 1.0), composite=0.6)
     blend = [(a, 0.6), (b, 0.6)]
 
-    drawn = picture(engine, family, a=0.6, b=0.6)
+    drawn = draw_image(engine, family, a=0.6, b=0.6)
 
-    if family != "sd3":  # which by itself refuses to generate in this mode
-        np.testing.assert_array_equal(drawn, raw_picture(family, blend, mode=MODES.MODE_STATIC))
-    np.testing.assert_array_equal(drawn, raw_picture(family, blend))
-    np.testing.assert_array_equal(drawn, picture(engine, family, a=0.1))  # compiled in: nothing changes it
-    assert distance(drawn, raw_picture(family)) > 0.05
+    if family != "sd3":  # GenAI refuses to generate with SD3 in this mode
+        np.testing.assert_array_equal(drawn, raw_image(family, blend, mode=MODES.MODE_STATIC))
+    np.testing.assert_array_equal(drawn, raw_image(family, blend))
+    np.testing.assert_array_equal(drawn, draw_image(engine, family, a=0.1))  # compiled in, so no request changes it
+    assert distance(drawn, raw_image(family)) > 0.05
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -156,14 +156,14 @@ def test_fuse_is_the_weights_merged_by_hand(family: str, tmp_path: Path) -> None
     added = products(LAYERS[family], 1, 0.8)
     for module, values in products(LAYERS[family], 2, 0.3).items():
         added[module] = added[module] + values
-    merged = raw_picture(merge_by_hand(family, tmp_path, added))
+    merged = raw_image(merge_by_hand(family, tmp_path, added))
 
-    drawn = picture(engine, family)
+    drawn = draw_image(engine, family)
 
-    assert distance(drawn, merged) < FUSED * distance(merged, raw_picture(family))
-    assert distance(merged, raw_picture(family)) > 0.05
+    assert distance(drawn, merged) < FUSED * distance(merged, raw_image(family))
+    assert distance(merged, raw_image(family)) > 0.05
     mode = MODES.MODE_DYNAMIC if family == "sd3" else MODES.MODE_FUSE
-    np.testing.assert_array_equal(drawn, raw_picture(family, [(a, 0.8), (b, 0.3)], mode=mode))
+    np.testing.assert_array_equal(drawn, raw_image(family, [(a, 0.8), (b, 0.3)], mode=mode))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -172,13 +172,13 @@ def test_a_fused_base_with_switched_adapters_on_top(family: str, tmp_path: Path)
     engine = engine_with(family, ("fused", fused, LoraMode.FUSE, 0.8), ("top", top, LoraMode.DYNAMIC, 1.0))
     model = merge_by_hand(family, tmp_path, products(LAYERS[family], 1, 0.8))
 
-    base, both = picture(engine, family), picture(engine, family, top=1.0)
+    base, both = draw_image(engine, family), draw_image(engine, family, top=1.0)
 
-    np.testing.assert_array_equal(base, raw_picture(family, [(fused, 0.8)]))
-    np.testing.assert_array_equal(both, raw_picture(family, [(fused, 0.8), (top, 1.0)]))
-    assert distance(base, raw_picture(model)) < MERGED < distance(base, raw_picture(family))
-    assert distance(both, raw_picture(model, [(top, 1.0)])) < MERGED < distance(both, base)
-    np.testing.assert_array_equal(picture(engine, family), base)
+    np.testing.assert_array_equal(base, raw_image(family, [(fused, 0.8)]))
+    np.testing.assert_array_equal(both, raw_image(family, [(fused, 0.8), (top, 1.0)]))
+    assert distance(base, raw_image(model)) < MERGED < distance(base, raw_image(family))
+    assert distance(both, raw_image(model, [(top, 1.0)])) < MERGED < distance(both, base)
+    np.testing.assert_array_equal(draw_image(engine, family), base)
 
 
 def test_several_fused_adapters_below_a_switched_one(tmp_path: Path) -> None:
@@ -186,9 +186,9 @@ def test_several_fused_adapters_below_a_switched_one(tmp_path: Path) -> None:
     modes = (LoraMode.FUSE, LoraMode.FUSE, LoraMode.DYNAMIC)
     engine = engine_with("sd", *zip(("one", "two", "top"), (one, two, top), modes, (0.5, 0.4, 1.0), strict=True))
 
-    drawn = picture(engine, "sd", Operation.EDIT, top=0.7)
+    drawn = draw_image(engine, "sd", Operation.EDIT, top=0.7)
 
-    expected = raw_picture("sd", [(one, 0.5), (two, 0.4), (top, 0.7)], operation=Operation.EDIT)
+    expected = raw_image("sd", [(one, 0.5), (two, 0.4), (top, 0.7)], operation=Operation.EDIT)
     np.testing.assert_array_equal(drawn, expected)
 
 
@@ -196,16 +196,16 @@ def test_fused_and_static_are_compiled_in_together(tmp_path: Path) -> None:
     fused, static = (write_native(tmp_path / f"{seed}.safetensors", "sd", seed) for seed in (1, 2))
     engine = engine_with("sd", ("fused", fused, LoraMode.FUSE, 0.8), ("static", static, LoraMode.STATIC, 0.5))
 
-    np.testing.assert_array_equal(picture(engine, "sd", static=0.5), raw_picture("sd", [(fused, 0.8), (static, 0.5)]))
+    np.testing.assert_array_equal(draw_image(engine, "sd", static=0.5), raw_image("sd", [(fused, 0.8), (static, 0.5)]))
 
 
 def test_alpha_in_the_file_is_over_its_rank(tmp_path: Path) -> None:
-    """GenAI by itself takes no notice of it."""
+    """GenAI by itself ignores it."""
     half = write_kohya(tmp_path / "half.safetensors", UNET, 1, alpha=RANK / 2)
     whole = write_kohya(tmp_path / "whole.safetensors", UNET, 1)
     engine = engine_with("sd", ("half", half, LoraMode.DYNAMIC, 1.0))
 
-    np.testing.assert_array_equal(picture(engine, "sd", half=1.0), raw_picture("sd", [(whole, 0.5)]))
+    np.testing.assert_array_equal(draw_image(engine, "sd", half=1.0), raw_image("sd", [(whole, 0.5)]))
 
 
 @pytest.mark.parametrize("mode", [LoraMode.STATIC, LoraMode.FUSE])
@@ -214,9 +214,9 @@ def test_text_encoders_compiled_in(family: str, mode: LoraMode, tmp_path: Path) 
     start = "lora_te2_" if family == "sdxl" else "lora_te_"
     layers = {"text_model.encoder.layers.0.self_attn.q_proj": (32, 32)}
     path = write_kohya(tmp_path / "te.safetensors", layers, 1, start=start)
-    expected, base = raw_picture(family, [(path, 1.0)]), raw_picture(family)
+    expected, base = raw_image(family, [(path, 1.0)]), raw_image(family)
 
-    drawn = picture(engine_with(family, ("te", path, mode, 1.0)), family)
+    drawn = draw_image(engine_with(family, ("te", path, mode, 1.0)), family)
 
     assert distance(drawn, expected) < FUSED * distance(expected, base)
 
@@ -239,27 +239,27 @@ def test_transformers_take_adapters_in_every_operation(family: str, mode: LoraMo
     chosen = {} if mode is LoraMode.FUSE else {"a": 1.0}
 
     for operation in (Operation.INPAINTING, Operation.EDIT, Operation.GENERATION, Operation.EDIT):
-        expected = raw_picture(family, [(path, 1.0)], operation=operation)
-        changed = distance(expected, raw_picture(family, operation=operation))
-        drawn = picture(engine, family, operation, **chosen)
+        expected = raw_image(family, [(path, 1.0)], operation=operation)
+        changed = distance(expected, raw_image(family, operation=operation))
+        drawn = draw_image(engine, family, operation, **chosen)
         assert distance(drawn, expected) < FUSED * changed, operation
         assert changed > 0
 
 
 def test_a_layer_that_the_runtime_can_only_merge(tmp_path: Path) -> None:
-    """In FLUX's joint blocks it takes a shortcut around a split, and would refuse to compile."""
+    """GenAI refuses to compile such a layer in FLUX's joint blocks, unless it is merged."""
     layers = {"transformer_blocks.0.attn.to_out.0": (32, 32)}
     path = write_diffusers(tmp_path / "out.safetensors", layers, 1)
 
-    merged = raw_picture(merge_by_hand("flux", tmp_path, products(layers, 1, 1.0)))
-    drawn = picture(engine_with("flux", ("out", path, LoraMode.FUSE, 1.0)), "flux")
-    assert distance(drawn, merged) < FUSED * distance(merged, raw_picture("flux"))
+    merged = raw_image(merge_by_hand("flux", tmp_path, products(layers, 1, 1.0)))
+    drawn = draw_image(engine_with("flux", ("out", path, LoraMode.FUSE, 1.0)), "flux")
+    assert distance(drawn, merged) < FUSED * distance(merged, raw_image("flux"))
     with pytest.raises(EngineError, match=r"'out' .*can only merge the tensor .*to_out\.0\.lora_A.*mode: FUSE"):
         engine_with("flux", ("out", path, LoraMode.DYNAMIC, 1.0))
 
 
-def test_an_unknown_alias_is_told_with_and_without_adapters(tmp_path: Path) -> None:
+def test_an_unknown_alias_is_an_error_with_and_without_adapters(tmp_path: Path) -> None:
     path = write_native(tmp_path / "a.safetensors", "sd", 1)
     for engine in (engine_with("sd"), engine_with("sd", ("a", path, LoraMode.DYNAMIC, 1.0))):
         with pytest.raises(EngineError, match="'c' is not loaded"):
-            picture(engine, "sd", c=1.0)
+            draw_image(engine, "sd", c=1.0)

@@ -1,4 +1,4 @@
-"""Which engine is made, and that nothing of it imports openvino too early."""
+"""The factory makes the configured engine, and importing it does not import openvino."""
 
 import subprocess
 import sys

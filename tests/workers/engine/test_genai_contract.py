@@ -1,4 +1,4 @@
-"""The tables of graphs/families, asked of the installed runtime itself."""
+"""The rules in graphs/families, compared with the behaviour of the installed runtime."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,9 @@ PROMPTS = ("prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "nega
 
 
 @dataclass
-class Asked:
+class Runtime:
+    """A text-to-image pipeline of GenAI, and the facts that we read about its model."""
+
     facts: ModelFacts
     pipeline: Any
 
@@ -43,13 +45,13 @@ def text_to_image(models_path: Path, cache_dir: Path) -> Any:
     return openvino_genai.Text2ImagePipeline(str(models_path), "CPU", CACHE_DIR=str(cache_dir), **F32)
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
-def asked(request: pytest.FixtureRequest, cache_dir: Path) -> Asked:
-    return Asked(read_model_facts(MODELS / request.param), text_to_image(MODELS / request.param, cache_dir))
+@pytest.fixture(scope="session", params=FAMILIES)
+def runtime(request: pytest.FixtureRequest, cache_dir: Path) -> Runtime:
+    return Runtime(read_model_facts(MODELS / request.param), text_to_image(MODELS / request.param, cache_dir))
 
 
 def reported(config: Any, operation: Operation) -> tuple[float, float | None, int | None]:
-    """What a pipeline's own configuration says: guidance scale, strength, tokens (none is -1 there)."""
+    """Return guidance scale, strength and tokens of a pipeline's own configuration (which writes no limit as -1)."""
     strength = None if operation is Operation.GENERATION else config.strength
     length = config.max_sequence_length
     return config.guidance_scale, strength, None if length == -1 else length
@@ -84,60 +86,60 @@ def test_defaults_of_flux_fill(tmp_path: Path) -> None:
     assert reported(config, Operation.INPAINTING) == expected(facts.family, Operation.INPAINTING)
 
 
-def test_size_multiple(asked: Asked) -> None:
-    multiple = asked.family.size_multiple
+def test_size_multiple(runtime: Runtime) -> None:
+    multiple = runtime.family.size_multiple
 
     for side in ("width", "height"):
-        assert asked.accepts(**{side: SIDE + multiple})
-        assert not asked.accepts(**{side: SIDE + multiple // 2})
+        assert runtime.accepts(**{side: SIDE + multiple})
+        assert not runtime.accepts(**{side: SIDE + multiple // 2})
 
 
-def test_prompts(asked: Asked) -> None:
-    taken = {f"prompt_{number}" for number in range(2, asked.family.prompts + 1)}
-    taken |= set(PROMPTS[2 : 2 + asked.family.negative_prompts])
+def test_prompts(runtime: Runtime) -> None:
+    taken = {f"prompt_{number}" for number in range(2, runtime.family.prompts + 1)}
+    taken |= set(PROMPTS[2 : 2 + runtime.family.negative_prompts])
 
-    assert {name for name in PROMPTS if asked.accepts(**{name: "blue"})} == taken
+    assert {name for name in PROMPTS if runtime.accepts(**{name: "blue"})} == taken
 
 
-def test_guidance(asked: Asked) -> None:
+def test_guidance(runtime: Runtime) -> None:
     for guidance_scale in (0.0, 1.0):
-        assert asked.accepts(guidance_scale=guidance_scale) is not asked.family.guidance_above_one
-        assert not asked.accepts(guidance_scale=guidance_scale, negative_prompt="blue")
-    assert asked.accepts(guidance_scale=1.01)
+        assert runtime.accepts(guidance_scale=guidance_scale) is not runtime.family.guidance_above_one
+        assert not runtime.accepts(guidance_scale=guidance_scale, negative_prompt="blue")
+    assert runtime.accepts(guidance_scale=1.01)
 
 
-def test_sequence_length_stays_that_of_the_first_generation(asked: Asked) -> None:
-    length = asked.family.max_sequence_length
+def test_sequence_length_stays_that_of_the_first_generation(runtime: Runtime) -> None:
+    length = runtime.family.max_sequence_length
 
-    assert asked.accepts()
-    if length is None:  # not looked at
-        assert asked.accepts(max_sequence_length=600)
+    assert runtime.accepts()
+    if length is None:  # ignored
+        assert runtime.accepts(max_sequence_length=600)
     else:
-        assert asked.accepts(max_sequence_length=length)
-        assert not asked.accepts(max_sequence_length=length // 2)
-        assert not asked.accepts(max_sequence_length=513)
+        assert runtime.accepts(max_sequence_length=length)
+        assert not runtime.accepts(max_sequence_length=length // 2)
+        assert not runtime.accepts(max_sequence_length=513)
 
 
 @pytest.fixture(scope="module")
-def trailing(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Asked:
+def trailing(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Runtime:
     model = copy_model("sd", tmp_path_factory.mktemp("trailing"))
     edit_json(model / "scheduler" / "scheduler_config.json", timestep_spacing="trailing")
-    return Asked(read_model_facts(model), text_to_image(model, cache_dir))
+    return Runtime(read_model_facts(model), text_to_image(model, cache_dir))
 
 
 def steps_made(pipeline: Any, steps: int) -> int:
-    """How many steps a call would make: the callback tells at the first one, and stops there."""
-    told: list[int] = []
+    """Return how many steps a call would make; the callback reads the number at the first step, and stops there."""
+    reported: list[int] = []
 
     def callback(step: int, num_steps: int, latent: object) -> bool:
-        told.append(num_steps)
+        reported.append(num_steps)
         return True
 
     pipeline.generate("", width=16, height=16, num_inference_steps=steps, callback=callback)
-    return told[0]
+    return reported[0]
 
 
-def test_trailing_spacing_makes_a_step_too_many_where_schedules_says(trailing: Asked) -> None:
+def test_trailing_spacing_makes_a_step_too_many_where_draws_noise_expects_it(trailing: Runtime) -> None:
     counts = range(1, 101)
     noise = [steps for steps in counts if steps_made(trailing.pipeline, steps) != steps]
 
@@ -145,7 +147,7 @@ def test_trailing_spacing_makes_a_step_too_many_where_schedules_says(trailing: A
     assert len(noise) == 36
 
 
-def test_the_number_told_at_the_first_step_is_the_number_made(trailing: Asked) -> None:
+def test_the_number_reported_at_the_first_step_is_the_number_made(trailing: Runtime) -> None:
     for steps in (8, 9):
         made: list[int] = []
 
@@ -158,10 +160,10 @@ def test_the_number_told_at_the_first_step_is_the_number_made(trailing: Asked) -
         assert len(made) == made[0]
 
 
-def test_leading_spacing_makes_the_steps_it_was_asked_for(asked: Asked) -> None:
-    facts = replace(asked.facts, timestep_spacing="leading")
+def test_leading_spacing_makes_the_requested_steps(runtime: Runtime) -> None:
+    facts = replace(runtime.facts, timestep_spacing="leading")
 
     for steps in (1, 9, 11, 21):
         assert not draws_noise(facts, steps)
         if facts.family is not LCM or steps <= 50:
-            assert steps_made(asked.pipeline, steps) == steps
+            assert steps_made(runtime.pipeline, steps) == steps

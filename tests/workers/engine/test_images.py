@@ -1,4 +1,4 @@
-"""Image files and pixels."""
+"""The encoding and decoding of image files."""
 
 import io
 
@@ -31,13 +31,13 @@ def test_encode(output_format: OutputFormat) -> None:
 
 
 @pytest.mark.parametrize("output_format", ["jpeg", "webp"])
-def test_compression_is_the_quality(output_format: OutputFormat) -> None:
+def test_compression_sets_the_quality(output_format: OutputFormat) -> None:
     sizes = [len(encode(gradient(), output_format, quality)) for quality in (0, 50, 100)]
 
     assert sizes == sorted(set(sizes))
 
 
-def test_decode_inputs_reads_back_what_was_written() -> None:
+def test_decode_inputs_returns_the_encoded_pixels() -> None:
     pixels, mask = gradient(), gradient()[..., 0]
     inputs = decode_inputs(png(pixels), png(mask))
 
@@ -47,6 +47,6 @@ def test_decode_inputs_reads_back_what_was_written() -> None:
     assert inputs.image.dtype == np.uint8
 
 
-def test_decode_inputs_takes_nothing_but_png() -> None:
+def test_decode_inputs_refuses_other_formats_than_png() -> None:
     with pytest.raises(OSError, match="cannot identify"):
         decode_inputs(encode(gradient(), "jpeg", 90), None)

@@ -1,7 +1,5 @@
-"""The engine on real pipelines with random weights: what it draws is what OpenVINO GenAI draws."""
+"""The engine on real pipelines with random weights draws exactly what OpenVINO GenAI draws."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +7,6 @@ import pytest
 
 from graphs.errors import EngineError
 from graphs.families.family import Operation
-from graphs.families.model_facts import ModelFacts, read_model_facts
 from tests.workers.engine.engine_support import (
     CLASSES,
     F32,
@@ -18,15 +15,14 @@ from tests.workers.engine.engine_support import (
     OPERATIONS_BY_TIER,
     SIDE,
     STEPS,
+    Engines,
+    LoadedFamily,
     draw,
     draw_raw,
-    go_on,
-    load_engine,
-    make_graph,
     make_inputs,
     make_request,
+    never_stop,
 )
-from workers.engine.openvino_engine import OpenVinoEngine
 from workers.engine.protocol import GenerationCancelled, Step
 
 pytestmark = pytest.mark.usefixtures("openvino_runtime")
@@ -34,23 +30,15 @@ pytestmark = pytest.mark.usefixtures("openvino_runtime")
 OPERATIONS = tuple(Operation)
 
 
-@dataclass
-class Loaded:
-    family: str
-    facts: ModelFacts
-    engine: OpenVinoEngine
-
-
-@pytest.fixture(scope="module", params=FAMILIES)
-def loaded(request: pytest.FixtureRequest, cache_dir: Path) -> Iterator[Loaded]:
-    facts = read_model_facts(MODELS / request.param)
-    engine = load_engine(make_graph(MODELS / request.param), cache_dir=cache_dir)
-    yield Loaded(request.param, facts, engine)
-    engine.unload()
+@pytest.fixture(params=FAMILIES)
+def loaded(request: pytest.FixtureRequest, engines: Engines) -> LoadedFamily:
+    return engines.of(request.param)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
-def test_draws_what_a_pipeline_of_its_own_draws(loaded: Loaded, operation: Operation, cache_dir: Path) -> None:
+def test_the_engine_draws_what_a_separate_pipeline_draws(
+    loaded: LoadedFamily, operation: Operation, cache_dir: Path
+) -> None:
     request = make_request(loaded.facts, operation)
     raw = CLASSES[operation](str(MODELS / loaded.family), "CPU", CACHE_DIR=str(cache_dir), **F32)
 
@@ -59,13 +47,13 @@ def test_draws_what_a_pipeline_of_its_own_draws(loaded: Loaded, operation: Opera
     assert [image.shape for image in result.images] == [(SIDE, SIDE, 3)]
     assert result.images[0].dtype == np.uint8
     np.testing.assert_array_equal(result.images, draw_raw(raw, request))
-    if operation is Operation.GENERATION and loaded.family != "lcm":  # whose noise comes in another order
+    if operation is Operation.GENERATION and loaded.family != "lcm":  # LCM draws the noise of a batch in another order
         two = request.model_copy(update={"num_images_per_prompt": 2})
         np.testing.assert_array_equal(draw(loaded.engine, two).images, draw_raw(raw, two))
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_several_images_start_with_the_single_one(loaded: Loaded, operation: Operation) -> None:
+def test_the_first_of_several_images_is_the_single_image(loaded: LoadedFamily, operation: Operation) -> None:
     single = draw(loaded.engine, make_request(loaded.facts, operation)).images
     steps: list[Step] = []
 
@@ -82,7 +70,7 @@ def test_several_images_start_with_the_single_one(loaded: Loaded, operation: Ope
     assert {step.total for step in steps} == {len(steps)}
 
 
-def test_operations_do_not_disturb_each_other(loaded: Loaded) -> None:
+def test_operations_do_not_affect_each_other(loaded: LoadedFamily) -> None:
     requests = {operation: make_request(loaded.facts, operation) for operation in OPERATIONS}
     first = {operation: draw(loaded.engine, request).images for operation, request in requests.items()}
 
@@ -93,7 +81,7 @@ def test_operations_do_not_disturb_each_other(loaded: Loaded) -> None:
 @pytest.mark.parametrize("loaded", ["sd", "flux"], indirect=True)
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("stop_at", [1, STEPS, STEPS + 1])
-def test_cancel_stops_after_that_step(loaded: Loaded, operation: Operation, stop_at: int) -> None:
+def test_cancel_stops_after_that_step(loaded: LoadedFamily, operation: Operation, stop_at: int) -> None:
     request = make_request(loaded.facts, operation, strength=None if operation is Operation.GENERATION else 1.0)
     before = draw(loaded.engine, request).images
     steps: list[int] = []
@@ -111,7 +99,7 @@ def test_cancel_stops_after_that_step(loaded: Loaded, operation: Operation, stop
 
 @pytest.mark.parametrize("loaded", ["sd"], indirect=True)
 @pytest.mark.parametrize("error", [ZeroDivisionError("x"), KeyboardInterrupt(), SystemExit(3)])
-def test_an_exception_of_on_step_comes_out_of_generate(loaded: Loaded, error: BaseException) -> None:
+def test_generate_raises_the_exception_of_on_step(loaded: LoadedFamily, error: BaseException) -> None:
     request = make_request(loaded.facts, Operation.GENERATION)
     before = draw(loaded.engine, request).images
 
@@ -125,7 +113,7 @@ def test_an_exception_of_on_step_comes_out_of_generate(loaded: Loaded, error: Ba
     np.testing.assert_array_equal(draw(loaded.engine, request).images, before)
 
 
-def test_seconds_tell_the_stages(loaded: Loaded) -> None:
+def test_seconds_by_stage(loaded: LoadedFamily) -> None:
     seconds = draw(loaded.engine, make_request(loaded.facts, Operation.EDIT)).seconds
 
     assert set(seconds) == {"text_encode", "denoise", "vae_encode", "vae_decode", "generate"}
@@ -133,8 +121,8 @@ def test_seconds_tell_the_stages(loaded: Loaded) -> None:
     assert seconds["generate"] >= seconds["denoise"] + seconds["vae_decode"]
 
 
-def test_each_step_is_measured_for_itself(loaded: Loaded) -> None:
-    """Those of all pictures, and not those of the generation before."""
+def test_each_step_is_measured_separately(loaded: LoadedFamily) -> None:
+    """The steps of all images of the request count, but none of an earlier generation."""
     seen: list[Step] = []
     request = make_request(loaded.facts, Operation.GENERATION, num_images_per_prompt=2)
     draw(loaded.engine, request)
@@ -150,7 +138,7 @@ def test_each_step_is_measured_for_itself(loaded: Loaded) -> None:
     assert sum(drawn.steps_s) == pytest.approx(drawn.seconds["denoise"])
 
 
-def test_every_prompt_of_the_family_takes_effect(loaded: Loaded) -> None:
+def test_every_prompt_of_the_family_takes_effect(loaded: LoadedFamily) -> None:
     plain = make_request(loaded.facts, Operation.GENERATION, guidance_scale=8.0)
     base = draw(loaded.engine, plain).images
     names = [f"prompt_{number}" for number in range(2, loaded.facts.family.prompts + 1)]
@@ -162,11 +150,11 @@ def test_every_prompt_of_the_family_takes_effect(loaded: Loaded) -> None:
 
 
 @pytest.mark.parametrize("loaded", ["sd"], indirect=True)
-def test_what_cannot_be_drawn_is_told(loaded: Loaded) -> None:
+def test_a_request_that_cannot_be_drawn_is_an_error(loaded: LoadedFamily) -> None:
     with pytest.raises(EngineError, match=r"^The runtime failed: Both 'width' and 'height' must be divisible by 8$"):
         draw(loaded.engine, make_request(loaded.facts, Operation.GENERATION, width=60))
     with pytest.raises(EngineError, match="There is no image for edit"):
-        loaded.engine.generate(make_request(loaded.facts, Operation.EDIT), None, go_on)
+        loaded.engine.generate(make_request(loaded.facts, Operation.EDIT), None, never_stop)
     image = make_inputs(Operation.EDIT)
     with pytest.raises(EngineError, match="There is no mask"):
-        loaded.engine.generate(make_request(loaded.facts, Operation.INPAINTING), image, go_on)
+        loaded.engine.generate(make_request(loaded.facts, Operation.INPAINTING), image, never_stop)

@@ -1,4 +1,4 @@
-"""Loading: static shapes, devices, models with parts missing, and errors that say what is wrong."""
+"""Loading of pipelines: static shapes, devices, incomplete models, and the errors for them."""
 
 import logging
 import shutil
@@ -14,6 +14,7 @@ from graphs.resolution import Resolution
 from tests.workers.engine.engine_support import (
     MODELS,
     SIDE,
+    Engines,
     copy_model,
     draw,
     edit_json,
@@ -39,9 +40,11 @@ def test_a_static_graph_draws_in_all_operations(family: str) -> None:
         assert draw(engine, make_request(facts, operation)).images[0].shape == (SIDE, SIDE, 3)
 
 
-def test_a_static_batch_is_drawn_in_one_call_and_cannot_edit(caplog: pytest.LogCaptureFixture, cache_dir: Path) -> None:
+def test_a_static_batch_is_drawn_in_one_call_and_cannot_edit(
+    caplog: pytest.LogCaptureFixture, engines: Engines
+) -> None:
     facts = read_model_facts(MODELS / "sd")
-    single = load_engine(make_graph(MODELS / "sd"), cache_dir=cache_dir)
+    single = engines.of("sd").engine
     engine = OpenVinoEngine(
         make_graph(MODELS / "sd", resolution=STATIC, num_images_per_prompt=2), facts, device=("CPU",), cache_dir=None
     )
@@ -58,7 +61,7 @@ def test_a_static_batch_is_drawn_in_one_call_and_cannot_edit(caplog: pytest.LogC
     assert operations == {Operation.GENERATION}
     assert "one image at a time" in caplog.text
     assert steps == [Step(1, 2), Step(2, 2)]
-    # A batch is computed in another order than two single pictures: seen to differ by 1 in one place.
+    # A batch is computed in another order than two single images: one number differed by 1.
     np.testing.assert_allclose(
         np.array(batch.images, dtype=int), np.array(draw(single, request).images, dtype=int), atol=1
     )
@@ -72,9 +75,9 @@ def test_a_static_batch_of_lcm_is_drawn_one_by_one() -> None:
         assert len(draw(engine, make_request(facts, operation, num_images_per_prompt=2)).images) == 2
 
 
-def test_three_devices() -> None:
+def test_three_devices(cache_dir: Path) -> None:
     facts = read_model_facts(MODELS / "sd")
-    engine = load_engine(make_graph(MODELS / "sd"), device=("CPU", "CPU", "CPU"))
+    engine = load_engine(make_graph(MODELS / "sd"), device=("CPU", "CPU", "CPU"), cache_dir=cache_dir)
 
     assert draw(engine, make_request(facts, Operation.EDIT)).images
 
@@ -85,20 +88,20 @@ def test_an_unknown_device_names_those_that_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"NO_SUCH_OPTION": "x"}, "Unsupported property NO_SUCH_OPTION"),
         ({"device": "CPU"}, "kwargs: device"),
     ],
 )
-def test_a_plugin_config_that_the_runtime_refuses(options: dict[str, str], told: str) -> None:
+def test_a_plugin_config_that_the_runtime_refuses(options: dict[str, str], message: str) -> None:
     graph = make_graph(MODELS / "sd").model_copy(update={"plugin_config": options})
 
-    with pytest.raises(EngineError, match=told):
+    with pytest.raises(EngineError, match=message):
         load_engine(graph)
 
 
-def test_plugin_config_keeps_its_json_types_and_its_cache_folder_comes_first(tmp_path: Path) -> None:
+def test_plugin_config_keeps_its_json_types_and_its_cache_folder_has_priority(tmp_path: Path) -> None:
     options = {
         "CACHE_DIR": str(tmp_path / "graph"),
         "NUM_STREAMS": 1,
@@ -129,19 +132,19 @@ def test_unload_and_load_again_from_the_cache_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("broken", "told"),
+    ("broken", "message"),
     [
         ("unet/config.json", "Failed to open .*unet/config.json"),
         ("unet/openvino_model.xml", "Could not open the file"),
     ],
 )
-def test_a_broken_model_is_told_in_one_sentence(tmp_path: Path, broken: str, told: str) -> None:
+def test_the_error_for_a_broken_model_is_one_sentence(tmp_path: Path, broken: str, message: str) -> None:
     model = copy_model("sd", tmp_path)
     facts = read_model_facts(model)
     (model / broken).unlink()
     engine = OpenVinoEngine(make_graph(model), facts, device=("CPU",), cache_dir=None)
 
-    with pytest.raises(EngineError, match=told) as caught:
+    with pytest.raises(EngineError, match=message) as caught:
         engine.load()
 
     assert caught.value.message.startswith(f"The model in {model} cannot be loaded on CPU: ")
@@ -152,7 +155,7 @@ def test_a_broken_model_is_told_in_one_sentence(tmp_path: Path, broken: str, tol
 @pytest.mark.parametrize(
     ("family", "tokenizer"), [("sd", "tokenizer"), ("sd3", "tokenizer_3"), ("flux", "tokenizer_2")]
 )
-def test_a_missing_tokenizer_is_told_before_the_first_prompt(tmp_path: Path, family: str, tokenizer: str) -> None:
+def test_a_missing_tokenizer_is_an_error_at_load(tmp_path: Path, family: str, tokenizer: str) -> None:
     model = copy_model(family, tmp_path)
     (model / tokenizer / "openvino_tokenizer.xml").unlink()
 
@@ -160,7 +163,7 @@ def test_a_missing_tokenizer_is_told_before_the_first_prompt(tmp_path: Path, fam
         load_engine(make_graph(model))
 
 
-def test_cut_off_weights_are_told(tmp_path: Path) -> None:
+def test_truncated_weights_are_an_error(tmp_path: Path) -> None:
     model = copy_model("sd", tmp_path)
     (model / "unet" / "openvino_model.bin").write_bytes(b"short")
 
@@ -168,11 +171,13 @@ def test_cut_off_weights_are_told(tmp_path: Path) -> None:
         load_engine(make_graph(model))
 
 
-def test_without_a_vae_encoder_there_is_generation_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_vae_encoder_only_generation_works(
+    tmp_path: Path, cache_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     model = copy_model("sd", tmp_path)
     shutil.rmtree(model / "vae_encoder")
     facts = read_model_facts(model)
-    engine = OpenVinoEngine(make_graph(model), facts, device=("CPU",), cache_dir=None)
+    engine = OpenVinoEngine(make_graph(model), facts, device=("CPU",), cache_dir=cache_dir)
 
     with caplog.at_level(logging.WARNING):
         assert engine.load() == {Operation.GENERATION}
@@ -183,19 +188,19 @@ def test_without_a_vae_encoder_there_is_generation_only(tmp_path: Path, caplog: 
         draw(engine, make_request(facts, Operation.EDIT))
 
 
-def test_a_flux_fill_model_can_do_inpainting_only(tmp_path: Path) -> None:
+def test_a_flux_fill_model_only_inpaints(tmp_path: Path, cache_dir: Path) -> None:
     model = copy_model("flux", tmp_path)
     edit_json(model / "model_index.json", _class_name="FluxFillPipeline")
-    engine = OpenVinoEngine(make_graph(model), read_model_facts(model), device=("CPU",), cache_dir=None)
+    engine = OpenVinoEngine(make_graph(model), read_model_facts(model), device=("CPU",), cache_dir=cache_dir)
 
     assert engine.load() == {Operation.INPAINTING}
 
 
-def test_noise_is_refused_and_the_engine_goes_on(tmp_path: Path) -> None:
+def test_after_refusing_to_draw_noise_the_engine_draws_again(tmp_path: Path, cache_dir: Path) -> None:
     model = copy_model("sd", tmp_path)
     edit_json(model / "scheduler" / "scheduler_config.json", timestep_spacing="trailing")
     facts = read_model_facts(model)
-    engine = load_engine(make_graph(model))
+    engine = load_engine(make_graph(model), cache_dir=cache_dir)
 
     with pytest.raises(EngineError, match="would draw noise"):
         draw(engine, make_request(facts, Operation.GENERATION, num_inference_steps=9))
@@ -203,7 +208,7 @@ def test_noise_is_refused_and_the_engine_goes_on(tmp_path: Path) -> None:
     assert draw(engine, make_request(facts, Operation.GENERATION, num_inference_steps=8)).images
 
 
-def test_reason_leaves_out_places_in_the_sources() -> None:
+def test_reason_leaves_out_locations_in_the_sources() -> None:
     error = RuntimeError("Exception from a.cpp:1:\nCheck 'x' failed at b.cpp:2:\nThe part that helps.\n\n")
 
     assert reason(error) == "The part that helps."

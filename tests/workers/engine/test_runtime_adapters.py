@@ -1,4 +1,4 @@
-"""Adapters that come and go while an engine is loaded; those that were there draw what they drew."""
+"""Adapters that are added to and removed from a loaded engine; the others draw the same images as before."""
 
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from graphs.errors import EngineError
 from graphs.families.family import Operation
 from graphs.families.model_facts import read_model_facts
 from graphs.resolution import Resolution
-from tests.workers.engine.adapter_support import UNET, picture, raw_picture, write_kohya, write_native
-from tests.workers.engine.engine_support import MODELS, SIDE, go_on, load_engine, make_graph, make_request
+from tests.workers.engine.adapter_support import UNET, draw_image, raw_image, write_kohya, write_native
+from tests.workers.engine.engine_support import MODELS, SIDE, load_engine, make_graph, make_request, never_stop
 from workers.engine.openvino_engine import OpenVinoEngine
 from workers.engine.pipelines import load_pipelines
 from workers.engine.simulated import SimulatedEngine
@@ -45,27 +45,27 @@ def count_compilations(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 def test_an_adapter_for_a_graph_that_has_none(family: str, tmp_path: Path) -> None:
     path = write_native(tmp_path / "a.safetensors", family, 1)
     engine = loaded(family=family)
-    base = picture(engine, family)
+    base = draw_image(engine, family)
 
     engine.add_adapter("new", path)
 
-    np.testing.assert_array_equal(picture(engine, family, new=1.0), raw_picture(family, [(path, 1.0)]))
-    np.testing.assert_array_equal(picture(engine, family, new=0.3), raw_picture(family, [(path, 0.3)]))
-    np.testing.assert_array_equal(picture(engine, family), base)
+    np.testing.assert_array_equal(draw_image(engine, family, new=1.0), raw_image(family, [(path, 1.0)]))
+    np.testing.assert_array_equal(draw_image(engine, family, new=0.3), raw_image(family, [(path, 0.3)]))
+    np.testing.assert_array_equal(draw_image(engine, family), base)
     engine.remove_adapter("new")
-    np.testing.assert_array_equal(picture(engine, family), base)
+    np.testing.assert_array_equal(draw_image(engine, family), base)
     with pytest.raises(EngineError, match="'new' is not loaded"):
-        picture(engine, family, new=1.0)
+        draw_image(engine, family, new=1.0)
 
 
 @pytest.mark.parametrize("operation", list(Operation))
-def test_beside_another_in_the_same_layers_and_in_others(
+def test_an_adapter_beside_another_in_the_same_and_in_other_layers(
     operation: Operation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, same = (write_native(tmp_path / f"{seed}.safetensors", "sd", seed) for seed in (1, 2))
     other = write_kohya(tmp_path / "other.safetensors", OTHER, 3)
     engine = loaded(LoraAdapter(alias="first", path=first))
-    before = picture(engine, "sd", operation, first=1.0)
+    before = draw_image(engine, "sd", operation, first=1.0)
     compilations = count_compilations(monkeypatch)
 
     engine.add_adapter("same", same)
@@ -74,53 +74,53 @@ def test_beside_another_in_the_same_layers_and_in_others(
     assert len(compilations) == 1
 
     blend = [(first, 0.5), (same, 0.4), (other, 0.8)]
-    drawn = picture(engine, "sd", operation, first=0.5, same=0.4, other=0.8)
-    np.testing.assert_array_equal(drawn, raw_picture("sd", blend, operation=operation))
+    drawn = draw_image(engine, "sd", operation, first=0.5, same=0.4, other=0.8)
+    np.testing.assert_array_equal(drawn, raw_image("sd", blend, operation=operation))
     np.testing.assert_array_equal(
-        picture(engine, "sd", operation, other=1.0), raw_picture("sd", [(other, 1.0)], operation=operation)
+        draw_image(engine, "sd", operation, other=1.0), raw_image("sd", [(other, 1.0)], operation=operation)
     )
-    np.testing.assert_array_equal(picture(engine, "sd", operation, first=1.0), before)
+    np.testing.assert_array_equal(draw_image(engine, "sd", operation, first=1.0), before)
     engine.remove_adapter("other")
     engine.remove_adapter("first")
-    engine.add_adapter("first", other)  # the place of the one that was removed is still compiled
+    engine.add_adapter("first", other)  # the layers of the removed adapter are still compiled
     assert len(compilations) == 1
     np.testing.assert_array_equal(
-        picture(engine, "sd", operation, first=1.0), raw_picture("sd", [(other, 1.0)], operation=operation)
+        draw_image(engine, "sd", operation, first=1.0), raw_image("sd", [(other, 1.0)], operation=operation)
     )
-    np.testing.assert_array_equal(picture(engine, "sd", operation), raw_picture("sd", operation=operation))
+    np.testing.assert_array_equal(draw_image(engine, "sd", operation), raw_image("sd", operation=operation))
 
 
-def test_above_a_fused_base(tmp_path: Path) -> None:
+def test_an_adapter_on_a_fused_base(tmp_path: Path) -> None:
     fused, new = (write_native(tmp_path / f"{seed}.safetensors", "sd", seed) for seed in (1, 2))
     engine = loaded(LoraAdapter(alias="fused", path=fused, mode=LoraMode.FUSE, alpha=0.8))
 
     engine.add_adapter("new", new)
 
-    np.testing.assert_array_equal(picture(engine, "sd", new=0.6), raw_picture("sd", [(fused, 0.8), (new, 0.6)]))
-    np.testing.assert_array_equal(picture(engine, "sd"), raw_picture("sd", [(fused, 0.8)]))
+    np.testing.assert_array_equal(draw_image(engine, "sd", new=0.6), raw_image("sd", [(fused, 0.8), (new, 0.6)]))
+    np.testing.assert_array_equal(draw_image(engine, "sd"), raw_image("sd", [(fused, 0.8)]))
     with pytest.raises(EngineError, match="'fused' is compiled into 'tiny'; it cannot be removed"):
         engine.remove_adapter("fused")
 
 
-def test_on_a_graph_of_one_size(tmp_path: Path) -> None:
+def test_an_adapter_for_a_static_graph(tmp_path: Path) -> None:
     path = write_native(tmp_path / "a.safetensors", "sd", 1)
     engine = loaded(resolution=(Resolution(SIDE, SIDE),))
-    base = picture(engine, "sd")
+    base = draw_image(engine, "sd")
 
     engine.add_adapter("new", path)
 
-    np.testing.assert_array_equal(picture(engine, "sd"), base)
-    # With fixed shapes, one number of 12288 was seen to be rounded the other way.
-    drawn, expected = picture(engine, "sd", new=1.0), raw_picture("sd", [(path, 1.0)])
+    np.testing.assert_array_equal(draw_image(engine, "sd"), base)
+    # With fixed shapes, one number of 12288 was rounded the other way.
+    drawn, expected = draw_image(engine, "sd", new=1.0), raw_image("sd", [(path, 1.0)])
     np.testing.assert_allclose(drawn.astype(int), expected.astype(int), atol=1)
 
 
-def test_what_cannot_be_added_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_adapter_that_cannot_be_added_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = write_native(tmp_path / "first.safetensors", "sd", 1)
     garbage = tmp_path / "garbage.safetensors"
     garbage.write_bytes(b"no tensors" * 99)
     engine = loaded(LoraAdapter(alias="first", path=first))
-    before = picture(engine, "sd", first=1.0)
+    before = draw_image(engine, "sd", first=1.0)
     compilations = count_compilations(monkeypatch)
 
     for path in (garbage, tmp_path / "away.safetensors", write_native(tmp_path / "flux.safetensors", "flux", 1)):
@@ -128,17 +128,17 @@ def test_what_cannot_be_added_changes_nothing(tmp_path: Path, monkeypatch: pytes
             engine.add_adapter("new", path)
     with pytest.raises(EngineError, match="There is an adapter 'first' already"):
         engine.add_adapter("first", first)
-    with pytest.raises(EngineError, match="'nobody' is not loaded"):
-        engine.remove_adapter("nobody")
+    with pytest.raises(EngineError, match="'unknown' is not loaded"):
+        engine.remove_adapter("unknown")
 
     assert not compilations
-    np.testing.assert_array_equal(picture(engine, "sd", first=1.0), before)
+    np.testing.assert_array_equal(draw_image(engine, "sd", first=1.0), before)
 
 
-def test_a_compilation_that_fails_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compilation_that_fails_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = write_native(tmp_path / "first.safetensors", "sd", 1)
     engine = loaded(LoraAdapter(alias="first", path=first))
-    before = picture(engine, "sd", first=1.0)
+    before = draw_image(engine, "sd", first=1.0)
     failures = [EngineError("No memory.")]
 
     def fail_once(options: Any) -> Any:
@@ -150,12 +150,12 @@ def test_a_compilation_that_fails_is_taken_back(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(EngineError, match="No memory"):
         engine.add_adapter("new", write_kohya(tmp_path / "new.safetensors", OTHER, 3))
 
-    np.testing.assert_array_equal(picture(engine, "sd", first=1.0), before)
+    np.testing.assert_array_equal(draw_image(engine, "sd", first=1.0), before)
     with pytest.raises(EngineError, match="'new' is not loaded"):
-        picture(engine, "sd", new=1.0)
+        draw_image(engine, "sd", new=1.0)
 
 
-def test_where_adapters_cannot_be_switched(tmp_path: Path) -> None:
+def test_engines_that_cannot_switch_adapters(tmp_path: Path) -> None:
     path = write_native(tmp_path / "a.safetensors", "sd", 1)
     static = loaded(LoraAdapter(alias="static", path=path, mode=LoraMode.STATIC))
     unloaded = OpenVinoEngine(
@@ -166,7 +166,7 @@ def test_where_adapters_cannot_be_switched(tmp_path: Path) -> None:
         static.add_adapter("new", path)
     with pytest.raises(EngineError, match="is not loaded"):
         unloaded.add_adapter("new", path)
-    np.testing.assert_array_equal(picture(static, "sd", static=1.0), raw_picture("sd", [(path, 1.0)]))
+    np.testing.assert_array_equal(draw_image(static, "sd", static=1.0), raw_image("sd", [(path, 1.0)]))
 
 
 def test_a_finer_type_is_not_rounded_to_that_of_the_others(tmp_path: Path) -> None:
@@ -177,14 +177,14 @@ def test_a_finer_type_is_not_rounded_to_that_of_the_others(tmp_path: Path) -> No
 
     engine.add_adapter("fine", fine)
 
-    np.testing.assert_array_equal(picture(engine, "sd", fine=1.0), raw_picture("sd", [(fine, 1.0)]))
-    np.testing.assert_array_equal(picture(engine, "sd", coarse=1.0), raw_picture("sd", [(coarse, 1.0)]))
+    np.testing.assert_array_equal(draw_image(engine, "sd", fine=1.0), raw_image("sd", [(fine, 1.0)]))
+    np.testing.assert_array_equal(draw_image(engine, "sd", coarse=1.0), raw_image("sd", [(coarse, 1.0)]))
 
 
-def test_the_simulated_engine_takes_any(tmp_path: Path) -> None:
+def test_the_simulated_engine_accepts_any_adapter(tmp_path: Path) -> None:
     engine = SimulatedEngine(0)
     engine.add_adapter("x", tmp_path / "x.safetensors")
     facts = read_model_facts(MODELS / "sd")
 
-    assert engine.generate(make_request(facts, Operation.GENERATION), None, go_on).images
+    assert engine.generate(make_request(facts, Operation.GENERATION), None, never_stop).images
     engine.remove_adapter("x")

@@ -1,4 +1,4 @@
-"""The engine without a model."""
+"""The simulated engine: what its images depend on, its steps, and its crash on demand."""
 
 import multiprocessing
 import signal
@@ -40,7 +40,7 @@ def draw(request: ResolvedRequest, inputs: InputImages | None = None) -> list[Pi
     return SimulatedEngine(0).generate(request, inputs, lambda step: False).images
 
 
-def test_all_operations_are_there() -> None:
+def test_it_supports_all_operations() -> None:
     assert SimulatedEngine(0).load() == frozenset(Operation)
 
 
@@ -53,7 +53,7 @@ def test_size_and_number_are_honoured_and_images_differ() -> None:
     np.testing.assert_array_equal(images[0], draw(make_request())[0])
 
 
-def test_the_same_request_gives_the_same_picture_whatever_its_format_and_name() -> None:
+def test_the_output_format_and_the_name_of_the_model_do_not_change_the_pixels() -> None:
     first = draw(make_request(), None)[0]
     second = draw(make_request(output_format="webp", output_compression=3, graph="x", model="y"))[0]
 
@@ -74,18 +74,18 @@ def test_the_same_request_gives_the_same_picture_whatever_its_format_and_name() 
         {"adapters": (AdapterSelection(alias="a", alpha=0.5),)},
     ],
 )
-def test_everything_that_is_asked_changes_the_picture(changes: dict[str, Any]) -> None:
+def test_every_parameter_changes_the_image(changes: dict[str, Any]) -> None:
     assert (draw(make_request(**changes))[0] != draw(make_request())[0]).any()
 
 
-def test_inputs_change_the_picture_and_the_mask_keeps_its_black_part() -> None:
+def test_inputs_change_the_image_and_the_mask_keeps_its_black_part() -> None:
     edit = make_request(operation=Operation.EDIT, strength=0.8)
     inpainting = make_request(operation=Operation.INPAINTING, strength=1.0)
 
     assert (draw(edit, make_inputs())[0] != draw(edit, make_inputs(value=90))[0]).any()
-    picture = draw(inpainting, make_inputs(mask=True))[0]
-    assert (picture[:, :24] == 200).all()
-    assert (picture[:, 24:] != 200).any()
+    image = draw(inpainting, make_inputs(mask=True))[0]
+    assert (image[:, :24] == 200).all()
+    assert (image[:, 24:] != 200).any()
 
 
 def test_steps_are_counted_over_all_images() -> None:
@@ -100,7 +100,7 @@ def test_steps_are_counted_over_all_images() -> None:
     assert steps == [Step(number, 6) for number in range(1, 7)]
 
 
-def _draw_dangerously(prompt: str) -> None:
+def _draw_with_fatal_words(prompt: str) -> None:
     SimulatedEngine(0, "segmentation fault").generate(make_request(prompt=prompt), None, lambda step: False)
 
 
@@ -109,7 +109,7 @@ def _draw_dangerously(prompt: str) -> None:
     ("prompt", "exit_code"), [("a segmentation fault, at dawn", -signal.SIGKILL), ("a red fox", 0)]
 )
 def test_fatal_words_end_the_process(prompt: str, exit_code: int) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=_draw_dangerously, args=(prompt,))
+    process = multiprocessing.get_context("spawn").Process(target=_draw_with_fatal_words, args=(prompt,))
     process.start()
     process.join(60)
     assert process.exitcode == exit_code
@@ -128,7 +128,7 @@ def test_cancel_stops_after_that_step() -> None:
     assert steps == [1, 2]
 
 
-def test_what_on_step_raises_comes_out() -> None:
+def test_generate_raises_the_exception_of_on_step() -> None:
     def on_step(step: Step) -> bool:
         raise ZeroDivisionError
 
@@ -136,7 +136,7 @@ def test_what_on_step_raises_comes_out() -> None:
         SimulatedEngine(0).generate(make_request(), None, on_step)
 
 
-def test_a_step_lasts_as_long_as_asked() -> None:
+def test_a_step_lasts_for_step_s() -> None:
     started = time.monotonic()
     result = SimulatedEngine(0.02).generate(make_request(), None, lambda step: False)
 
