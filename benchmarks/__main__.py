@@ -30,7 +30,7 @@ MEASURES: dict[str, Callable[[Path, int], list[str]]] = {
 
 
 def main() -> None:
-    """Run the chosen measurements, all unless told."""
+    """Run the chosen measurements, or all of them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"{', '.join(MEASURES)} (default: all)")
     parser.add_argument("--requests", type=int, default=200, help="requests to time (default: 200)")

@@ -32,7 +32,7 @@ def progress_overhead(folder: Path, _: int) -> list[str]:
     return [
         f"| {_JOBS} jobs, median of {_ROUNDS} rounds | seconds |",
         "|---|---|",
-        f"| nobody listens | {without:.2f} |",
+        f"| no listener | {without:.2f} |",
         f"| a listener for each job | {with_each:.2f} |",
         f"| ratio | {with_each / without:.3f} |",
     ]

@@ -70,7 +70,7 @@ def redis_processes() -> None:
 
 @pytest.fixture(scope="session")
 def redis_server(redis_processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRedis]:
-    """One server for the whole run; its content is whatever earlier tests left."""
+    """One server for the whole run; earlier tests may have left keys in it."""
     with running_redis(tmp_path_factory.mktemp("redis")) as running:
         yield running
 

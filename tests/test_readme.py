@@ -53,7 +53,7 @@ def test_every_make_target_it_names_exists(page: Path) -> None:
 
 def test_the_readme_names_the_targets_that_a_newcomer_needs() -> None:
     named = set(re.findall(r"make ([\w-]+)", README))
-    assert {"serve", "test", "check", "bench", "docs"} <= named
+    assert {"serve", "test-fast", "test", "check", "bench", "docs"} <= named
 
 
 def test_the_changelog_has_a_dated_section_for_the_version() -> None:
@@ -81,6 +81,15 @@ def test_every_test_it_names_exists(page: Path) -> None:
         if not (ROOT / path).is_file() or f"\ndef {name}(" not in (ROOT / path).read_text()
     ]
     assert not missing
+
+
+def test_the_readme_and_the_page_about_changes_name_the_same_files() -> None:
+    def rows(text: str) -> list[tuple[str, str]]:
+        table = text.partition("| to change | touch |")[2].partition("\n\n")[0].splitlines()[2:]
+        return [(line.split("|")[1], line.split("|")[2]) for line in table]
+
+    page = (ROOT / "docs" / "changing.md").read_text()
+    assert rows(README) == rows(page) != []
 
 
 def test_every_rule_of_an_adapter_has_a_test() -> None:

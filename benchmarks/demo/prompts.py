@@ -1,6 +1,6 @@
 """Random prompts that say exactly what must be seen, for judging a model; training never sees these seeds.
 
-Needs nothing but Python, so that whoever talks to a running service can use it.
+It needs nothing but Python, so a client of a running service can use it.
 """
 
 import random

@@ -29,7 +29,7 @@ def client(demo: Service) -> OpenAI:
 
 @pytest.fixture(scope="session")
 def draw(client: OpenAI) -> Draw:
-    """Draw one picture, 12 steps with guidance 4 unless told."""
+    """Draw one image; the defaults are 12 steps and guidance 4."""
 
     def one(prompt: str, model: str = "demo", **fields: Any) -> Image.Image:
         return _picture(client.images.generate(prompt=prompt, model=model, extra_body={**SETTINGS, **fields}))

@@ -88,7 +88,7 @@ def test_an_adapter_of_strength_0_changes_nothing(draw: Draw, style: str) -> Non
 
 
 @pytest.mark.thorough
-def test_whatever_was_drawn_before_a_picture_is_the_same(draw: Draw) -> None:
+def test_an_image_does_not_depend_on_the_images_before_it(draw: Draw) -> None:
     """In the device's own precision: in bf16 an adapter after a picture without one was black."""
     order = ("demo", *STYLES, "mix", "demo", "stripes", "demo", "outline", "demo", "mix", "outline", "demo", "stripes")
     first: dict[str, Image.Image] = {}

@@ -59,10 +59,10 @@ def _as_asked(evidence: Evidence) -> Iterator[str]:
         elif found.job.status is Status.FAILED and not _may_have_failed(evidence, job_id, found):
             yield f"{job_id} of ask {ask.number} failed: {found.job.error}, {found.job.attempts} attempts"
         elif found.job.status is Status.CANCELLED and not _may_be_cancelled(evidence, job_id, ask):
-            yield f"{job_id} of ask {ask.number} was cancelled, and nobody asked for that: {found.job.error}"
+            yield f"{job_id} of ask {ask.number} was cancelled without a request for that: {found.job.error}"
 
 
-def _told_once(evidence: Evidence) -> Iterator[str]:
+def _ended_once(evidence: Evidence) -> Iterator[str]:
     """One end for each job, in its own stream and in the common one, and no gap before it."""
     for job_id, found in evidence.stored.jobs.items():
         kinds = [kind for _, kind in found.events]
@@ -95,7 +95,7 @@ def _clients(evidence: Evidence) -> Iterator[str]:
         if answer.outcome == "pictures" and not are_right(answer.ask, list(answer.pictures)):
             yield f"{about} was answered with wrong pictures"
         if answer.outcome == "failed" and answer.ask.kind is not AskKind.POISON:
-            yield f"{about} was told that its job failed"
+            yield f"{about} was answered that its job failed"
         if answer.outcome == "error" and not (answer.may_pass and _meets_a_fault(evidence, answer.began, answer.ended)):
             yield f"{about} met what no fault explains: {answer.error}"
 
@@ -120,7 +120,7 @@ _CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     _ended,
     _kept,
     _as_asked,
-    _told_once,
+    _ended_once,
     _made_once,
     _clients,
     _left_behind,

@@ -17,7 +17,7 @@ from tests.faults.plan import Ask, AskKind, Plan
 _MAX_RETRIES = 2  # the SDK's own number
 _TIMEOUT_S = 60.0
 _POLL_S = 0.3
-# A job is asked after for so long, whatever the answers are: it was accepted.
+# An accepted job is looked up for this long, regardless of the answers.
 _JOB_WITHIN_S = 150.0
 
 
@@ -78,8 +78,8 @@ class Clients:
         try:
             outcome, pictures = await self._ask(ask)
             answer = Answer(ask, began, time.time(), outcome, tuple(pictures))
-        except Exception as error:  # noqa: BLE001 - whatever a client meets is judged at the end
-            answer = Answer(ask, began, time.time(), "error", error=_told(error), may_pass=_may_pass(error))
+        except Exception as error:  # noqa: BLE001 - every error of a client is judged at the end
+            answer = Answer(ask, began, time.time(), "error", error=_error_text(error), may_pass=_may_pass(error))
         self.seen.answers.append(answer)
         return answer
 
@@ -168,7 +168,7 @@ class Clients:
         return "pictures", [base64.b64decode(item["b64_json"]) for item in result["data"]]
 
     async def _insist(self, method: str, path: str) -> Any:
-        """Ask after an accepted job until there is an answer, through whatever goes wrong meanwhile."""
+        """Look up an accepted job until it has ended, in spite of every error in between."""
         end = time.monotonic() + _JOB_WITHIN_S
         while True:
             try:
@@ -205,5 +205,5 @@ def _may_pass(error: Exception) -> bool:
     return is_503 or (isinstance(error, openai.APIError) and error.code == "service_unavailable")
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error)[:200]}"

@@ -87,7 +87,7 @@ class AskKind(StrEnum):
     POISON = "poison"
 
 
-# Each ask is kept by a key that makes its job once only, whatever is sent twice.
+# Each of these has a key, so a request that is sent twice makes one job.
 ONCE_ONLY = frozenset({AskKind.KEYED, AskKind.STREAM, AskKind.JOB, AskKind.PUT, AskKind.CANCEL, AskKind.POISON})
 _WEIGHTS = {**dict.fromkeys(AskKind, 1), AskKind.WAIT: 4, AskKind.JOB: 4, AskKind.POISON: 0}
 

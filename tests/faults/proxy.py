@@ -1,4 +1,4 @@
-"""A TCP proxy that can be told to misbehave: it cuts, stalls, falls silent, or loses answers."""
+"""A TCP proxy that can be set to cut connections, stall them, drop all data, or lose answers."""
 
 import asyncio
 import itertools
@@ -143,12 +143,12 @@ class Proxy:
                 await target.drain()
         except OSError:
             return
-        if link.silent:  # nobody is told that the other end has gone
+        if link.silent:  # neither end learns that the other one has closed
             await asyncio.Event().wait()
 
 
 def _reset(end: asyncio.StreamWriter) -> None:
-    """End it with a TCP reset, as a peer that has died does, and not as one that says goodbye."""
+    """End the connection with a TCP reset, as after the death of a peer, and not with an orderly close."""
     if not end.transport.is_closing():
         end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     end.transport.abort()

@@ -72,7 +72,7 @@ def _errors(evidence: Evidence) -> str:
     errors = Counter(
         f"{answer.ask.kind}: {answer.error[:110]}" for answer in evidence.seen.answers if answer.outcome == "error"
     )
-    return _table(("what clients were told after their own retries", "times"), errors.most_common())
+    return _table(("errors of clients after their own retries", "times"), errors.most_common())
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

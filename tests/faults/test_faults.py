@@ -20,7 +20,7 @@ PAUSE_S = (0.3, 1.5)
 
 
 @pytest.mark.timeout(900)
-def test_no_accepted_job_is_lost_whatever_dies(tmp_path: Path) -> None:
+def test_no_accepted_job_is_lost_when_parts_die(tmp_path: Path) -> None:
     plan = make_plan(SEED, FAULTS, lease_s=LEASE_S, pause_s=PAUSE_S)
     evidence = asyncio.run(run(plan, tmp_path))
     again = f"make faults N={FAULTS} SEED={SEED} (lease {LEASE_S} s); the processes' logs: {tmp_path}"

@@ -57,7 +57,7 @@ BAD: dict[str, tuple[Change, str]] = {
     "another ask's": (lambda run: _of_job(run, request=expected_request(ASKS[1])), "was accepted for ask"),
     "failed": (lambda run: _ended(run, Status.FAILED, JobError("internal_error", "?")), "internal_error"),
     "crashed, harmless": (lambda run: _ended(run, Status.FAILED, JobError("worker_crashed", "?")), "worker_crashed"),
-    "cancelled": (lambda run: _ended(run, Status.CANCELLED, None), "nobody asked for that"),
+    "cancelled": (lambda run: _ended(run, Status.CANCELLED, None), "cancelled without a request"),
     "ended twice": (
         lambda run: _with_job(run, events=[(1, "queued"), (2, "in_progress"), (3, "completed"), (4, "completed")]),
         "its events end with",

@@ -1,4 +1,4 @@
-"""The proxy misbehaves as it is told, and leaves no socket open."""
+"""The proxy disturbs connections as it is set to, and leaves no socket open."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

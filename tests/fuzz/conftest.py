@@ -10,7 +10,7 @@ from tests.stack.support import Service
 
 @pytest.fixture(autouse=True)
 def _the_same_processes_afterwards(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever a test did, it ended no process: neither the API nor a worker nor its child."""
+    """Check after each test that it ended no process: neither the API nor a worker nor its child."""
     running = request.getfixturevalue("service") if "service" in request.fixturenames else None
     before = running.descendants() if running else {}
     yield

@@ -221,7 +221,7 @@ def test_a_file_that_is_none_is_refused_at_once(model: Path, name: str, make: Ca
     "path", ["../../../../../../..", "/", "/dev", "/proc/self", "/dev/zero", "\\000", "~", "./a/../"]
 )
 def test_a_models_path_that_leads_away_serves_nothing(model: Path, path: str) -> None:
-    """Whoever may write a graph.pbtxt may name any folder; one that holds no model is said to hold none."""
+    """A graph.pbtxt may name any folder; one without a model is refused with a sentence that says so."""
     (model / "graph.pbtxt").write_text(graph_text(f'models_path: "{path}"'))
     graph: Graph | None = _read_or_refused(lambda: read_graph(model / "graph.pbtxt", "m"), model)
     if graph is not None:

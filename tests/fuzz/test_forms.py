@@ -112,7 +112,7 @@ def test_a_form_of_another_length_than_stated_ends(service: Service, count: int)
     whole = _body([PROMPT, IMAGE])
 
     def check(kept: int, stated: int) -> None:
-        # Longer than stated: the rest is no request. Shorter: the client leaves, and nobody hears the answer.
+        # Longer than stated: the rest is no request. Shorter: the client disconnects and reads no answer.
         answer = ask(service, b"POST", b"/v3/images/edits", [KEYED, FORM], whole[:kept], stated_length=stated)
         if stated <= kept:
             _check(answer)

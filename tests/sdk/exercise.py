@@ -34,7 +34,7 @@ class Job(BaseModel):
 
 
 class CountingClient(OpenAI):
-    """Counts its requests; ``before`` is told the how-manieth is about to be sent."""
+    """Counts its requests; ``before`` is called with the number of each request, from 1, before it is sent."""
 
     sent = 0
     before: Callable[[int], object] = staticmethod(lambda _: None)

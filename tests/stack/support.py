@@ -42,7 +42,7 @@ node: {{
 
 
 def write_graph(folder: Path, models_path: Path | None = None, *, steps: int = 12, more: str = "") -> Path:
-    """Write a graph.pbtxt (f32, so that pixels can be compared) for a model, the bundled one unless told."""
+    """Write a graph.pbtxt (f32, so that pixels can be compared) for a model, by default the bundled one."""
     folder.mkdir(parents=True, exist_ok=True)
     text = GRAPH.format(models_path=models_path or bundled_model_path(), steps=steps, more=more)
     (folder / "graph.pbtxt").write_text(text)

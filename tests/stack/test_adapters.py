@@ -133,7 +133,7 @@ def test_several_static_adapters_are_served_by_their_composite(stage: Stage, ope
         ("left", "The adapter 'left' is compiled into 'many'; name a composite instead."),
         ("right", "The adapter 'right' is compiled into 'many'; name a composite instead."),
         ("style", "The adapter 'style' is part of 'styled' and always active."),
-        ("nobody", "The model 'nobody' does not exist."),
+        ("unknown", "The model 'unknown' does not exist."),
     ],
 )
 def test_a_name_that_leads_nowhere_is_not_found(stage: Stage, model: str, says: str) -> None:
@@ -177,7 +177,7 @@ def test_exactly_what_can_be_asked_for_is_listed(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("model", "alphas", "param", "says"),
     [
-        ("a", {"nobody": 1.0}, "lora_alphas.nobody", "not part of 'a'"),
+        ("a", {"unknown": 1.0}, "lora_alphas.unknown", "not part of 'a'"),
         ("a", {"b": 1.0}, "lora_alphas.b", "not part of 'a'"),
         ("mix", {"mix": 1.0}, "lora_alphas.mix", "not part of 'mix'"),
         ("top", {"style": 1.0}, "lora_alphas.style", "not part of 'top'"),

@@ -1,4 +1,4 @@
-"""Many clients that switch adapters on one shared set of pipelines: nobody gets another one's picture."""
+"""Many clients that switch adapters on one shared set of pipelines: each client gets its own image."""
 
 import random
 from collections import Counter

@@ -1,4 +1,4 @@
-"""An API process that is told to stop: who waits is answered, who comes is told when to come again."""
+"""An API process that is stopped: waiting requests are answered, new ones get a time to come again."""
 
 import json
 import signal
@@ -75,7 +75,7 @@ def _waiters(redis: RedisSettings, job: Job) -> str:
         return str(behind.hget(keys.job(job.id), "waiters"))
 
 
-def test_who_waits_is_answered_and_who_comes_is_told_when_to_come_again(
+def test_waiting_requests_are_answered_and_new_ones_get_a_retry_after(
     redis_settings: RedisSettings, tmp_path: Path
 ) -> None:
     with _api(redis_settings, tmp_path) as api, httpx.Client(base_url=api.url) as idle:
@@ -96,7 +96,7 @@ def test_who_waits_is_answered_and_who_comes_is_told_when_to_come_again(
 
 
 def test_who_still_waits_at_the_limit_finds_his_job_again(redis_settings: RedisSettings, tmp_path: Path) -> None:
-    """An SDK's retry (same body, its retry count) joins the job, which nobody cancelled."""
+    """An SDK's retry (same body, its retry count) joins the job, which was not cancelled."""
     with _api(redis_settings, tmp_path, 1) as api:
         with api.asking(headers={"x-stainless-retry-count": "0"}) as job:
             api.process.send()

@@ -120,14 +120,14 @@ def test_a_stream_that_cannot_begin_is_an_ordinary_error(service: Service) -> No
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "n")
 
 
-def test_a_job_tells_its_whole_story_to_whoever_comes_when(service: Service) -> None:
+def test_a_follower_gets_all_events_of_a_job_at_any_time(service: Service) -> None:
     job = _submitted(service)
     live = _followed(service, job)
     assert [event["sequence_number"] for event in live] == list(range(1, len(live) + 1))
     kinds = [event["type"] for event in live]
     assert kinds == ["queued", "in_progress", *["progress"] * STEPS, "completed"]
-    told = [(event["step"], event["total_steps"]) for event in live if event["type"] == "progress"]
-    assert told == [(number, STEPS) for number in range(1, STEPS + 1)]
+    steps = [(event["step"], event["total_steps"]) for event in live if event["type"] == "progress"]
+    assert steps == [(number, STEPS) for number in range(1, STEPS + 1)]
     assert live[-1]["job"]["status"] == "completed" and live[-1]["job"]["progress"] == 100
     assert _followed(service, job) == live, "afterwards as well"
     for after in (1, 7, len(live) - 1):

@@ -20,7 +20,7 @@ from tests.redis_support import running_redis
 from tests.stack.support import free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
-PROMPT, KEY = "a walrus nobody may read of", "key-nobody-may-read"
+PROMPT, KEY = "a walrus that no log may contain", "key-that-no-log-may-contain"
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 
 
@@ -86,7 +86,9 @@ def test_a_request_is_followed_to_its_steps(parts: Parts) -> None:
     job_id = answer.headers["x-imagegen-job-id"]
     known = {"request_id": "mine-1", "job_id": job_id, "graph": "demo"}
 
-    wait_until(lambda: bool(parts.of("worker", **known, message=f"{job_id} completed in 0.06 s")), "told by the worker")
+    wait_until(
+        lambda: bool(parts.of("worker", **known, message=f"{job_id} completed in 0.06 s")), "logged by the worker"
+    )
     of_worker = parts.of("worker", **known, attempt=1)
     assert [line["message"] for line in of_worker if line["message"].startswith("step")] == [
         "step 1 of 3",
@@ -107,14 +109,14 @@ def test_an_id_is_made_where_none_is_given(parts: Parts) -> None:
     assert answer.status_code == 200, answer.text
     made = answer.headers["x-request-id"]
     assert made.startswith("req_")
-    wait_until(lambda: bool(parts.of("worker", request_id=made)), "told by the worker")
+    wait_until(lambda: bool(parts.of("worker", request_id=made)), "logged by the worker")
     picture = parts.http.get(answer.json()["data"][0]["url"])
     assert picture.status_code == 200
     files = "/v1/images/files/{token}.{suffix}"
     wait_until(lambda: bool(parts.of("api", request_id=picture.headers["x-request-id"], route=files)), "access line")
 
 
-def test_a_child_that_dies_is_told_with_its_job(parts: Parts) -> None:
+def test_the_death_of_a_child_is_logged_with_its_job(parts: Parts) -> None:
     body = {"prompt": PROMPT, "num_inference_steps": 100}
     answer = parts.http.post(
         "/v3/images/jobs", json=body, headers={"X-Request-Id": "mine-2", "Prefer": "respond-async"}

@@ -1,4 +1,4 @@
-"""A new version is deployed under load: API processes and workers are replaced one by one, and nobody's request fails.
+"""A new version is deployed under load: API processes and workers are replaced one by one, and no request fails.
 
 The clients are OpenAI's own, with the two retries that they have by default.
 """
@@ -64,7 +64,7 @@ class Load:
         wait_until(lambda: len(self.pictures) >= wanted or self.failures, 60)
 
     def check(self, settings: RedisSettings) -> None:
-        """Nobody's request failed, each made one job, and each client got that job's picture."""
+        """No request failed, each made one job, and each client got that job's picture."""
         assert not self.failures
         jobs: Counter[str] = Counter()
         with redis.Redis.from_url(settings.url or "") as behind:
@@ -106,7 +106,7 @@ def test_everything_is_replaced_and_no_request_fails(redis_settings: RedisSettin
 def test_an_api_on_a_socket_that_stays_is_replaced_and_no_request_fails(
     redis_settings: RedisSettings, tmp_path: Path
 ) -> None:
-    """As systemd does it: there is no API for a while, and whoever comes then waits in the socket's queue."""
+    """As systemd does it: there is no API for a while, and connections of that time wait in the socket's queue."""
     port = free_port()
     load = Load(port)
     with closing(listen(HttpSettings(rest_port=port))) as socket, ExitStack() as stack:

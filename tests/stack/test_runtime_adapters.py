@@ -255,7 +255,7 @@ def test_compiled_adapters_take_no_others(stage: Stage) -> None:
     )
 
 
-@pytest.mark.parametrize("model", [None, "nobody"])
+@pytest.mark.parametrize("model", [None, "unknown"])
 def test_of_several_graphs_one_must_be_named(stage: Stage, model: str | None) -> None:
     error = refused(add(stage.service, "new", stage.file(3), model=model))
     assert error["param"] == "model"

@@ -61,7 +61,7 @@ def test_a_graph_of_one_size_draws_what_genai_reshaped_draws(service: Service, o
     np.testing.assert_array_equal(picture(service, "one", operation), expected)
 
 
-def test_a_graph_of_a_batch_draws_it_unless_told(service: Service) -> None:
+def test_a_graph_of_a_batch_draws_it_by_default(service: Service) -> None:
     expected = reshaped(Operation.GENERATION, GUIDANCE, batch=2)
     for answer in (ask(service, "batch"), ask(service, "batch", n=2)):
         drawn = [pixels(base64.b64decode(image["b64_json"])) for image in answer.json()["data"]]

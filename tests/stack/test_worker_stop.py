@@ -1,4 +1,4 @@
-"""A worker that is told to stop: the job it runs is done, or back in its place, and the process ends with 0."""
+"""A worker that is stopped: its running job is finished or back in its place, and the process ends with 0."""
 
 import os
 import signal
@@ -56,7 +56,7 @@ def test_a_long_job_is_handed_back_and_another_worker_does_it(redis_settings: Re
     assert kinds == ["queued", "in_progress", "queued", "in_progress", "completed"]
 
 
-def test_told_twice_it_leaves_at_once_even_if_its_child_hangs(redis_settings: RedisSettings, tmp_path: Path) -> None:
+def test_a_second_signal_ends_it_at_once_even_if_its_child_hangs(redis_settings: RedisSettings, tmp_path: Path) -> None:
     with a_worker(redis_settings, tmp_path, step_s=0.05) as worker:
         job = submit(redis_settings, num_inference_steps=10_000)
         _running(redis_settings, job)

@@ -60,6 +60,6 @@ class Folders:
         return self.out / "records"
 
     def make(self) -> None:
-        """Create whatever is missing."""
+        """Create the folders that are missing."""
         for folder in (self.model, self.adapters, self.records, self.work):
             folder.mkdir(parents=True, exist_ok=True)

@@ -184,7 +184,7 @@ def _mosaics(data: np.ndarray, size: int, done: float) -> torch.Tensor:
 
 
 def _weights(wanted: torch.Tensor) -> torch.Tensor:
-    """Whatever is not of the first pixel's colour counts more: shapes are smaller than backgrounds."""
+    """Give pixels that differ from the first pixel's colour more weight, as shapes are smaller than backgrounds."""
     differs = (wanted - wanted[:, :, :1, :1]).abs().amax(dim=1, keepdim=True) > 0.2
     return 1 + 1.5 * differs
 
