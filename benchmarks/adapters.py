@@ -11,7 +11,7 @@ from graphs.adapters.fit import fit_adapter
 from graphs.adapters.layers import read_layers
 from graphs.families.model_facts import read_model_facts
 from graphs.repository.bundled import bundled_model_path
-from tests.stack.support import Service, serving, write_graph
+from tests.support.service import Service, serving, write_graph
 
 _GENERATE = re.compile(r"generate;dur=([\d.]+)")
 _ATTENTION = re.compile(r"\.to_(q|k|v|out\.0)$")

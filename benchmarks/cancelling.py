@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.wire import ask, events
-from tests.stack.support import serving
+from tests.support.service import serving
 
 _JOBS = 50
 _STEP_S = 0.05

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.stack.support import Service, serving
+from tests.support.service import Service, serving
 
 _TIMING = re.compile(r"(\w+);dur=([\d.]+)")
 _WARM_UP = 10

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.wire import ask, events
-from tests.stack.support import serving
+from tests.support.service import serving
 
 _JOBS = 50
 _ROUNDS = 3

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from tests.stack.support import serving
+from tests.support.service import serving
 
 _WARM_STARTS = 3
 

@@ -24,7 +24,8 @@ from urllib.parse import urlsplit
 import redis
 
 from benchmarks.wire import allow_many_connections, ask
-from tests.stack.support import Service, serving, wait_until
+from tests.support.polling import wait_until
+from tests.support.service import Service, serving
 from workers.jobs.observe.presence import live_workers
 from workers.jobs.redis import keys
 
@@ -139,7 +140,7 @@ def _more_workers(folder: Path) -> Iterator[None]:
         ]
         try:
             with redis.Redis.from_url(url) as client:
-                wait_until(lambda: _ready(client) == _WORKERS, f"{_WORKERS} workers; see {log.name}", 120)
+                wait_until(lambda: _ready(client) == _WORKERS, f"{_WORKERS} workers; see {log.name}", deadline_s=120)
             yield
         finally:
             for process in started:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import settings
 
 from config.settings import RedisSettings
-from tests.redis_support import RunningRedis, running_redis
 from tests.support.distribution import SlowFirst, sort_slow_first
 from tests.support.needs import FAST, guard, mark
+from tests.support.redis_server import RunningRedis, running_redis
 
 settings.register_profile("reproducible", derandomize=True, database=None, deadline=None)
 settings.load_profile("reproducible")

@@ -24,7 +24,7 @@ from rich.progress import track
 from benchmarks.demo.prompts import FORMS, Asked
 from benchmarks.demo.scorer import hits, look
 from benchmarks.demo.world import SHAPES
-from tests.stack.support import serving
+from tests.support.service import serving
 
 FACTS = ("background", "colour", "shape", "size", "place", "second_colour")
 SETTINGS = ((12, 4.0), (20, 7.5))  # steps and guidance; the second pair is what a request without them gets

@@ -1,7 +1,6 @@
 """Runs the real API over real HTTP on a real Redis; the tests act as its worker."""
 
 import base64
-import io
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -12,11 +11,11 @@ from typing import Any
 import httpx
 import uvicorn
 from fastapi import FastAPI
-from PIL import Image
 
 from api.app import create_app
 from config.settings import HttpSettings, JobSettings, RedisSettings, Settings
-from tests.redis_support import wait_until
+from tests.support.images import image_bytes, red_image
+from tests.support.polling import wait_until
 from tests.workers.jobs.jobs_support import GRAPH, waiting
 from workers.jobs.claims import Claim, Claims
 from workers.jobs.job import JobError
@@ -24,13 +23,7 @@ from workers.jobs.job import JobError
 AT_ONCE = {"Prefer": "respond-async"}
 
 
-def picture(mode: str = "RGB", size: tuple[int, int] = (16, 16), kind: str = "PNG") -> bytes:
-    buffer = io.BytesIO()
-    Image.new(mode, size, "red").save(buffer, kind)
-    return buffer.getvalue()
-
-
-PNG = picture()
+PNG = image_bytes(red_image())
 DATA_URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from config.settings import RedisSettings
 from tests.api.api_support import Api, serving, settings_for
-from tests.redis_support import RunningRedis
+from tests.support.redis_server import RunningRedis
 
 
 @pytest.fixture(scope="session")

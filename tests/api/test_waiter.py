@@ -11,7 +11,7 @@ import pytest
 
 from config.settings import RedisSettings
 from tests.api.api_support import Api, serving, settings_for
-from tests.redis_support import pause, wait_until
+from tests.support.polling import pause, wait_until
 from tests.workers.jobs.jobs_support import client, waiting
 from workers.jobs.redis import keys
 

@@ -3,8 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from cli.local.embedded_redis import EmbeddedRedis, prepare, wait_until_answering
 from cli.local.supervisor import ChildSpec, Supervisor
 from cli.main import run
+from tests.support.polling import pause
 
 ROOT = Path(__file__).resolve().parents[2]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -37,25 +36,12 @@ def imagegen(*args: str, cwd: Path | None = None, **extra: str) -> "subprocess.C
     )
 
 
-def wait_for(condition: Callable[[], object], deadline_s: float = 20.0) -> None:
-    """Wait until the condition holds, or fail."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end, "the condition did not become true in time"
-        threading.Event().wait(0.02)
-
-
 def start_redis(supervisor: Supervisor, data_dir: Path) -> EmbeddedRedis:
     """Start an embedded Redis as the child ``redis`` and wait until it answers."""
     server = prepare(data_dir)
     supervisor.start(ChildSpec("redis", server.command, clean_environment(), 0))
     wait_until_answering(server, lambda: supervisor.is_running("redis"), lambda: pause(0.02))
     return server
-
-
-def pause(seconds: float) -> None:
-    """Wait."""
-    threading.Event().wait(seconds)
 
 
 def is_gone(pid: int) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from cli.local.supervisor import Backoff, Supervisor
 from tests.cli.cli_support import Command, imagegen_here
+from tests.support import ports
 
 
 @pytest.fixture
@@ -32,9 +33,7 @@ def port_in_use() -> Iterator[int]:
 @pytest.fixture
 def free_port() -> int:
     """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return ports.free_port()
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from openai import OpenAI
 from openai.types import ImagesResponse
 from PIL import Image
 
-from tests.stack.support import Service, png, serving
+from tests.support.images import image_bytes
+from tests.support.service import Service, serving
 
 Draw = Callable[..., Image.Image]
 SETTINGS = {"num_inference_steps": 12, "guidance_scale": 4}
@@ -42,9 +43,11 @@ def edit(client: OpenAI) -> Draw:
     """Edit a picture; with a mask its white part is repainted."""
 
     def one(picture: Image.Image, prompt: str, mask: Image.Image | None = None, **fields: Any) -> Image.Image:
-        files: dict[str, Any] = {} if mask is None else {"mask": png(mask)}
+        files: dict[str, Any] = {} if mask is None else {"mask": image_bytes(mask)}
         form = {name: str(value) for name, value in {**SETTINGS, **fields}.items()}
-        return _picture(client.images.edit(image=png(picture), prompt=prompt, model="demo", extra_body=form, **files))
+        return _picture(
+            client.images.edit(image=image_bytes(picture), prompt=prompt, model="demo", extra_body=form, **files)
+        )
 
     return one
 

@@ -24,7 +24,7 @@ from config.settings import Settings
 from graphs.repository.bundled import BUNDLED_MODEL_NAME
 from tests.faults.plan import APIS, FATAL_WORDS, WORKERS
 from tests.faults.proxy import Proxy
-from tests.stack.support import free_port
+from tests.support.ports import free_port
 
 GRAPH = BUNDLED_MODEL_NAME
 STEP_S = 0.06

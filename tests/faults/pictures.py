@@ -1,6 +1,5 @@
 """What each ask must bring: drawn here, from the request alone, by the simulated engine."""
 
-import io
 from functools import cache
 
 import numpy as np
@@ -16,6 +15,7 @@ from graphs.requests.input_images import EncodedInputs, read_input_images
 from graphs.requests.request import ResolvedRequest
 from graphs.requests.resolve import resolve
 from tests.faults.plan import Ask, AskKind
+from tests.support.images import image_bytes, pixels
 from workers.engine.images import decode_inputs
 from workers.engine.simulated import SimulatedEngine
 
@@ -27,14 +27,14 @@ Drawn = npt.NDArray[np.uint8]
 def input_png(ask: Ask) -> bytes:
     """The picture that an edit is of."""
     noise = np.random.default_rng(ask.seed).integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8)
-    return _png(Image.fromarray(noise))
+    return image_bytes(Image.fromarray(noise))
 
 
 def mask_png() -> bytes:
     """A mask that repaints the right half."""
     mask = np.zeros((_SIDE, _SIDE), dtype=np.uint8)
     mask[:, _SIDE // 2 :] = 255
-    return _png(Image.fromarray(mask))
+    return image_bytes(Image.fromarray(mask))
 
 
 def expected_request(ask: Ask) -> ResolvedRequest:
@@ -59,7 +59,7 @@ def are_right(ask: Ask, pictures: list[bytes]) -> bool:
 
 
 def _shows(picture: bytes, expected: Drawn) -> bool:
-    found = np.array(Image.open(io.BytesIO(picture)).convert("RGB"))
+    found = pixels(picture)
     return found.shape == expected.shape and bool((found == expected).all())
 
 
@@ -71,9 +71,3 @@ def _inputs(ask: Ask) -> EncodedInputs:
 def _served() -> tuple[Route, ModelFacts]:
     route = load_served().route(None)
     return route, read_model_facts(route.graph.models_path)
-
-
-def _png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()

@@ -144,7 +144,7 @@ class Proxy:
         except OSError:
             return
         if link.silent:  # neither end learns that the other one has closed
-            await asyncio.Event().wait()
+            await asyncio.get_running_loop().create_future()  # until the link is cut
 
 
 def _reset(end: asyncio.StreamWriter) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fuzz.fuzz_support import attacked
-from tests.stack.support import Service
+from tests.support.service import Service
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
-from tests.stack.support import Service, serving, wait_until, write_graph
+from tests.support.polling import wait_until
+from tests.support.service import Service, serving, write_graph
 
 ADMINISTRATOR = {"Authorization": "Bearer administrator-key"}
 # Steps take no time, so that what is accepted is drawn at once; small pictures, since what is asked for is the point.

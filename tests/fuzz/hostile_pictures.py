@@ -1,6 +1,5 @@
 """Pictures that are meant to hurt, made here: bombs, liars, chimeras, and odd ones that must simply be drawn."""
 
-import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -8,14 +7,10 @@ from typing import Any
 
 from PIL import Image
 
+from tests.support.images import image_bytes
+
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 RED, BLUE = (255, 0, 0), (0, 0, 255)
-
-
-def saved(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
@@ -37,17 +32,17 @@ def _small() -> Image.Image:
 
 def _frames(kind: str, count: int = 20, **options: Any) -> bytes:
     frames = [Image.new("RGB", (16, 16), (number, 0, 0)) for number in range(count)]
-    return saved(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    return image_bytes(frames[0], kind, save_all=True, append_images=frames[1:], **options)
 
 
 def _grey16() -> bytes:
-    return saved(Image.frombytes("I;16", (16, 16), struct.pack("<256H", *range(0, 65536, 256))))
+    return image_bytes(Image.frombytes("I;16", (16, 16), struct.pack("<256H", *range(0, 65536, 256))))
 
 
 def _large_exif() -> bytes:
     exif = Image.Exif()
     exif[0x010E] = "x" * 60_000
-    return saved(_small(), "JPEG", exif=exif)
+    return image_bytes(_small(), "JPEG", exif=exif)
 
 
 def _zip() -> bytes:
@@ -56,7 +51,7 @@ def _zip() -> bytes:
 
 def drawable() -> dict[str, bytes]:
     """Odd, but pictures: each must be drawn."""
-    whole, jpeg, webp = saved(_small()), saved(_small(), "JPEG"), saved(_small(), "WEBP")
+    whole, jpeg, webp = image_bytes(_small()), image_bytes(_small(), "JPEG"), image_bytes(_small(), "WEBP")
     palette = _small().convert("P")
     orientation = Image.Exif()
     orientation[0x0112] = 6
@@ -67,18 +62,18 @@ def drawable() -> dict[str, bytes]:
         "16-bit grey": _grey16(),
         "16-bit colours": png(16, 16, b"".join(b"\0" + bytes(96) for _ in range(16)), depth=16),
         "interlaced": png(16, 16, bytes(1000), interlace=1),
-        "cmyk jpeg": saved(_small().convert("CMYK"), "JPEG"),
-        "grey jpeg": saved(_small().convert("L"), "JPEG"),
-        "progressive jpeg": saved(_small(), "JPEG", progressive=True),
-        "palette": saved(palette),
-        "palette with transparency": saved(palette, transparency=b"\x00\x80\xff"),
-        "one bit": saved(_small().convert("1")),
-        "grey with alpha": saved(_small().convert("LA")),
+        "cmyk jpeg": image_bytes(_small().convert("CMYK"), "JPEG"),
+        "grey jpeg": image_bytes(_small().convert("L"), "JPEG"),
+        "progressive jpeg": image_bytes(_small(), "JPEG", progressive=True),
+        "palette": image_bytes(palette),
+        "palette with transparency": image_bytes(palette, transparency=b"\x00\x80\xff"),
+        "one bit": image_bytes(_small().convert("1")),
+        "grey with alpha": image_bytes(_small().convert("LA")),
         "large exif": _large_exif(),
-        "turned by exif": saved(_small(), "JPEG", exif=orientation),
-        "broken exif": saved(_small(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"),
-        "broken colour profile in png": saved(_small(), icc_profile=b"garbage" * 1000),
-        "broken colour profile in jpeg": saved(_small(), "JPEG", icc_profile=b"\xff" * 100_000),
+        "turned by exif": image_bytes(_small(), "JPEG", exif=orientation),
+        "broken exif": image_bytes(_small(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"),
+        "broken colour profile in png": image_bytes(_small(), icc_profile=b"garbage" * 1000),
+        "broken colour profile in jpeg": image_bytes(_small(), "JPEG", icc_profile=b"\xff" * 100_000),
         "negative resolution": png(16, 16, rows, chunk(b"pHYs", b"\xff" * 9)),
         "absurd gamma": png(16, 16, rows, chunk(b"gAMA", b"\0\0\0\0")),
         "unknown chunks": png(16, 16, rows, *[chunk(b"fuZz", b"x")] * 500),
@@ -92,15 +87,15 @@ def drawable() -> dict[str, bytes]:
 def refused() -> dict[str, bytes]:
     """No pictures, or none that are read here: each must be refused with 400."""
     return {
-        "gif": saved(_small(), "GIF"),
+        "gif": image_bytes(_small(), "GIF"),
         "animated gif": _frames("GIF"),
-        "gif and jar": saved(_small(), "GIF") + _zip(),
-        "tiff": saved(_small(), "TIFF"),
+        "gif and jar": image_bytes(_small(), "GIF") + _zip(),
+        "tiff": image_bytes(_small(), "TIFF"),
         "tiff with many pages": _frames("TIFF", 50),
-        "ico": saved(_small(), "ICO"),
+        "ico": image_bytes(_small(), "ICO"),
         "ico with many pictures": struct.pack("<HHH", 0, 1, 65535) + bytes(16 * 1000),
-        "bmp": saved(_small(), "BMP"),
-        "ppm": saved(_small(), "PPM"),
+        "bmp": image_bytes(_small(), "BMP"),
+        "ppm": image_bytes(_small(), "PPM"),
         "jpeg 2000": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100),
         "avif": b"\0\0\0\x1cftypavif\0\0\0\0avifmif1" + bytes(100),
         "svg": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
@@ -119,21 +114,21 @@ def refused() -> dict[str, bytes]:
         "png of another compression": png(16, 16, bytes(1000)).replace(
             b"\x08\x02\x00\x00\x00", b"\x08\x02\x09\x09\x09"
         ),
-        "png with a wrong checksum": saved(_small()).replace(b"IDAT", b"IDAT\x00", 1),
+        "png with a wrong checksum": image_bytes(_small()).replace(b"IDAT", b"IDAT\x00", 1),
         "png with a huge chunk": PNG_HEAD + struct.pack(">I", 2**32 - 1) + b"IHDR" + bytes(100),
         "png with a huge text": png(16, 16, b"", chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(100_000_000), 9))),
         "jpeg of nothing": _jpeg_of(0, 0),
-        "jpeg cut within its header": saved(_small(), "JPEG")[:100],
+        "jpeg cut within its header": image_bytes(_small(), "JPEG")[:100],
         "jpeg without tables": b"\xff\xd8"
         + b"\xff\xc0\x00\x11\x08\x00\x10\x00\x10\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01",
         "webp of nothing": b"RIFF\x1a\0\0\0WEBPVP8L\x0d\0\0\0/" + bytes(12),
-        "webp of another length": saved(_small(), "WEBP")[:40],
+        "webp of another length": image_bytes(_small(), "WEBP")[:40],
     }
 
 
 def bombs() -> dict[str, Callable[[], bytes]]:
     """Small files that ask for much, made when called: each must be refused, and at little cost."""
-    endless = saved(_small(), "JPEG")
+    endless = image_bytes(_small(), "JPEG")
     return {
         "png of 65535 x 65535": lambda: png(65535, 65535, bytes(50_000_000)),
         "png of 2^31 x 2^31": lambda: png(2**31 - 1, 2**31 - 1, b""),
@@ -151,14 +146,14 @@ def bombs() -> dict[str, Callable[[], bytes]]:
 
 def _jpeg_of(width: int, height: int) -> bytes:
     """A JPEG whose header lies about its size."""
-    whole = saved(_small(), "JPEG")
+    whole = image_bytes(_small(), "JPEG")
     at = whole.index(b"\xff\xc0") + 5
     return whole[:at] + struct.pack(">HH", height, width) + whole[at + 4 :]
 
 
 def _webp_of(width: int, height: int) -> bytes:
     """A lossless WebP whose header lies about its size: 14 bits each (RFC 9649, section 3.4)."""
-    whole = saved(_small(), "WEBP", lossless=True)
+    whole = image_bytes(_small(), "WEBP", lossless=True)
     at = whole.index(b"\x2f", whole.index(b"VP8L") + 8) + 1
     size = (width - 1) | (height - 1) << 14
     return whole[:at] + struct.pack("<I", size) + whole[at + 4 :]
@@ -166,7 +161,7 @@ def _webp_of(width: int, height: int) -> bytes:
 
 def _endless_jpeg(side: int, scans: int) -> bytes:
     """A small JPEG whose last scan is there again and again, each over the whole picture."""
-    whole = saved(Image.new("L", (side, side), 100), "JPEG", progressive=True)
+    whole = image_bytes(Image.new("L", (side, side), 100), "JPEG", progressive=True)
     scan = whole[whole.rindex(b"\xff\xda") : -2]
     return whole[:-2] + scan * scans + whole[-2:]
 
@@ -174,7 +169,7 @@ def _endless_jpeg(side: int, scans: int) -> bytes:
 def truncated(kind: str) -> Iterator[bytes]:
     """A picture cut at every place that its format knows, and within each part."""
     noise = Image.effect_noise((48, 48), 80).convert("RGB")
-    whole = saved(noise, kind)
+    whole = image_bytes(noise, kind)
     cuts = {"PNG": _png_cuts, "JPEG": _jpeg_cuts}.get(kind, _even_cuts)(whole)
     for cut in sorted({place for at in cuts for place in (at - 1, at, at + 3)}):
         if 0 < cut < len(whole):

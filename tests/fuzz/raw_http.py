@@ -6,7 +6,7 @@ from http.client import HTTPException, HTTPMessage, HTTPResponse
 from urllib.parse import urlsplit
 
 from tests.fuzz.fuzz_support import ADMINISTRATOR
-from tests.stack.support import Service
+from tests.support.service import Service
 
 _TIMEOUT_S = 30.0
 KEY = ADMINISTRATOR["Authorization"].encode()

@@ -11,7 +11,7 @@ from tests.api.api_support import PNG
 from tests.fuzz.fuzz_support import check_answer, examples, explore
 from tests.fuzz.raw_http import KEY, Answer, ask
 from tests.fuzz.test_requests import STRANGE_TEXTS, STRANGE_VALUES, VALUES
-from tests.stack.support import Service
+from tests.support.service import Service
 
 KEYED = (b"Authorization", KEY)
 BOUNDARY = b"fuzz-boundary"

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.fuzz.fuzz_support import check_answer, examples, explore
-from tests.fuzz.hostile_pictures import bombs, drawable, png, refused, saved, truncated
-from tests.stack.support import Service
+from tests.fuzz.hostile_pictures import bombs, drawable, png, refused, truncated
+from tests.support.images import image_bytes
+from tests.support.service import Service
 
 DRAWABLE, REFUSED, BOMBS = drawable(), refused(), bombs()
 EDITS = "/v3/images/edits"
@@ -85,8 +86,8 @@ def test_a_picture_cut_anywhere_is_refused(service: Service, kind: str) -> None:
 @examples(30, 250)
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_a_damaged_picture_is_drawn_or_refused(service: Service, kind: str, count: int) -> None:
-    whole = {"PNG": saved(DRAWABLE_PICTURE), "JPEG": saved(DRAWABLE_PICTURE, "JPEG", progressive=True)}.get(
-        kind, saved(DRAWABLE_PICTURE, "WEBP")
+    whole = {"PNG": image_bytes(DRAWABLE_PICTURE), "JPEG": image_bytes(DRAWABLE_PICTURE, "JPEG", progressive=True)}.get(
+        kind, image_bytes(DRAWABLE_PICTURE, "WEBP")
     )
 
     def check(places: list[tuple[int, int]], field: str) -> None:

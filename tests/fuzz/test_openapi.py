@@ -12,7 +12,8 @@ from schemathesis.generation import GenerationMode
 
 from tests.api.api_support import DATA_URL, PNG
 from tests.fuzz.fuzz_support import ADMINISTRATOR, examples, explore
-from tests.stack.support import Service, wait_until
+from tests.support.polling import wait_until
+from tests.support.service import Service
 
 load_all_checks()
 # Not asked for: positive_data_acceptance (whether a size suits a model is more than a schema can say), what needs

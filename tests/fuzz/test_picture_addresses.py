@@ -11,7 +11,8 @@ from api.answer.signed_urls import UrlSigner
 from config.settings import RedisSettings
 from tests.api.api_support import PNG, Api, error_of, serving, settings_for
 from tests.fuzz.fuzz_support import check_answer, examples, explore
-from tests.redis_support import RunningRedis, pause
+from tests.support.polling import pause
+from tests.support.redis_server import RunningRedis
 
 FILES = "/v3/images/files"
 

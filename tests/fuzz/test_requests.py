@@ -12,7 +12,7 @@ from api.request.schemas import EditBody
 from tests.api.api_support import DATA_URL
 from tests.fuzz.fuzz_support import check_answer, examples, explore
 from tests.fuzz.raw_http import KEY, Answer, ask
-from tests.stack.support import Service
+from tests.support.service import Service
 
 JSON = (b"Content-Type", b"application/json")
 KEYED = (b"Authorization", KEY)

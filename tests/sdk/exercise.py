@@ -9,7 +9,6 @@ import hashlib
 import hmac
 import json
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -66,7 +65,7 @@ def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 30.
     end = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < end, f"not within {deadline_s} s: {what}"
-        threading.Event().wait(0.05)
+        time.sleep(0.05)
 
 
 def picture_of(response: Any) -> bytes:

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from graphs.families.family import Operation
-from tests.stack.support import Service, pixels, png, write_graph
+from tests.support.images import image_bytes, pixels
+from tests.support.service import Service, write_graph
 from tests.workers.engine.adapter_support import MODES, Blend, raw_image
 from tests.workers.engine.engine_support import MODELS, SIDE, make_inputs
 from workers.engine.protocol import Pixels
@@ -41,9 +42,9 @@ def ask(service: Service, model: str | None, operation: Operation = Operation.GE
     inputs = make_inputs(operation)
     if inputs is None:
         return service.http.post("/v3/images/generations", json=body)
-    files = {"image": ("image.png", png(Image.fromarray(inputs.image)), "image/png")}
+    files = {"image": ("image.png", image_bytes(Image.fromarray(inputs.image)), "image/png")}
     if inputs.mask is not None:
-        files["mask"] = ("mask.png", png(Image.fromarray(inputs.mask)), "image/png")
+        files["mask"] = ("mask.png", image_bytes(Image.fromarray(inputs.mask)), "image/png")
     form = {name: json.dumps(value) if isinstance(value, dict) else str(value) for name, value in body.items()}
     return service.http.post("/v3/images/edits", data={"strength": "0.9", **form}, files=files)
 

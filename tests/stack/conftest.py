@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.stack.support import Service, serving, write_graph
+from tests.support.service import Service, serving, write_graph
 
 Draw = Callable[..., bytes]
 

@@ -20,7 +20,7 @@ from tests.stack.adapter_service import (
     refused,
     tiny,
 )
-from tests.stack.support import Service, serving
+from tests.support.service import Service, serving
 from tests.workers.engine.adapter_support import (
     LAYERS,
     MODES,

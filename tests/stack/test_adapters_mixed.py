@@ -9,7 +9,7 @@ import pytest
 
 from graphs.families.family import Operation
 from tests.stack.adapter_service import adapter_entry, ask, composite_entry, content, tiny
-from tests.stack.support import Service, serving
+from tests.support.service import Service, serving
 from tests.workers.engine.adapter_support import write_native
 
 # 200 requests at once: a stress test, beside the single requests of test_adapters.py.

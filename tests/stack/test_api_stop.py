@@ -13,9 +13,9 @@ import pytest
 
 from config.settings import RedisSettings
 from tests.api.api_support import PNG
-from tests.redis_support import wait_until
-from tests.stack.support import free_port
 from tests.stack.worker_support import Process, an_api
+from tests.support.polling import wait_until
+from tests.support.ports import free_port
 from tests.workers.jobs.jobs_support import claimed, claims_of, client, look, on_store, waiting
 from workers.jobs.job import Job
 from workers.jobs.redis import keys

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.stack.support import Service, pixels, png, serving, write_graph
+from tests.support.images import image_bytes, pixels
+from tests.support.service import Service, serving, write_graph
 
 MODELS = Path(__file__).parents[1] / "models"
 FAMILIES = ("sd", "lcm", "sdxl", "sd3", "flux")
@@ -43,8 +44,8 @@ def test_each_family_generates_edits_and_inpaints(families: Service, family: str
     answer = families.http.post("/v3/images/generations", json=body)
     assert answer.status_code == 200 and len(answer.json()["data"]) == 2, answer.text
     image, mask = Image.new("RGB", (64, 64), "green"), Image.new("L", (64, 64), 255)
-    edited = _edit(families, model, image=png(image))
-    inpainted = _edit(families, model, image=png(image), mask=png(mask))
+    edited = _edit(families, model, image=image_bytes(image))
+    inpainted = _edit(families, model, image=image_bytes(image), mask=image_bytes(mask))
     assert len(edited) == len(inpainted) == 2
     assert all(pixels(picture).shape == (64, 64, 3) for picture in edited + inpainted)
 

@@ -11,7 +11,9 @@ import pytest
 
 from benchmarks.wire import ask
 from tests.stack.conftest import Draw
-from tests.stack.support import Service, pixels, wait_until
+from tests.support.images import pixels
+from tests.support.polling import wait_until
+from tests.support.service import Service
 
 PROMPT = "a red circle on a blue background"
 ASYNC = {"Prefer": "respond-async"}

@@ -16,8 +16,9 @@ import pytest
 
 from config.settings import RedisSettings
 from tests.api.api_support import PNG
-from tests.redis_support import running_redis
-from tests.stack.support import free_port, wait_until
+from tests.support.polling import wait_until
+from tests.support.ports import free_port
+from tests.support.redis_server import running_redis
 
 ROOT = Path(__file__).parents[2]
 PROMPT, KEY = "a walrus that no log may contain", "key-that-no-log-may-contain"

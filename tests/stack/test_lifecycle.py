@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.support import pixels, serving, wait_until, write_graph
+from tests.support.images import pixels
+from tests.support.polling import wait_until
+from tests.support.service import serving, write_graph
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

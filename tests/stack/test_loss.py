@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.stack.support import Service, serving, wait_until, write_graph
+from tests.support.polling import wait_until
+from tests.support.service import Service, serving, write_graph
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_a_running_job_survives_its_worker(mortal: Service) -> None:
     url = mortal.http.post("/v3/images/generations", json=body, headers=headers).json()["urls"]["self"]
     wait_until(lambda: (mortal.http.get(url).json()["step"] or 0) >= 2, "the job runs")
     _kill(mortal.worker_pids()[-1])
-    wait_until(lambda: mortal.http.get(url).json()["status"] == "completed", "completed", 110)
+    wait_until(lambda: mortal.http.get(url).json()["status"] == "completed", "completed", deadline_s=110)
     job = mortal.http.get(url).json()
     assert (job["attempts"], job["error"], job["progress"]) == (2, None, 100)
 

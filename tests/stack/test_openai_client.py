@@ -11,7 +11,8 @@ from openai.types import ImagesResponse
 from PIL import Image
 
 from tests.stack.conftest import Draw
-from tests.stack.support import Service, pixels, png
+from tests.support.images import image_bytes, pixels
+from tests.support.service import Service
 
 RED, BLUE, WHITE = (220, 40, 40), (50, 80, 210), (240, 240, 240)
 
@@ -85,7 +86,7 @@ def test_a_mask_of_either_kind_repaints_its_part_only(service: Service, draw: Dr
     mask = Image.new("RGBA", (128, 128), "black") if kind == "alpha" else Image.new("L", (128, 128), 0)
     mask.paste((0, 0, 0, 0) if kind == "alpha" else 255, (64, 0, 128, 128))
     response = service.client().images.edit(
-        image=before, mask=png(mask), prompt="a plain white background", extra_body={"seed": 1}
+        image=before, mask=image_bytes(mask), prompt="a plain white background", extra_body={"seed": 1}
     )
     change = np.abs(pixels(_pictures(response)[0]).astype(int) - pixels(before)).mean(axis=(0, 2))
     assert change[:48].max() < 8, "left of the mask's edge nothing happens"
@@ -183,9 +184,9 @@ def test_a_bad_request_names_its_parameter(service: Service, fields: dict[str, A
     ("image", "fields", "param"),
     [
         (b"no picture", {}, "image"),
-        (png(Image.new("RGB", (64, 64))), {"strength": 0.01}, "strength"),
-        (png(Image.new("RGB", (64, 64))), {"strength": 1.5}, "strength"),
-        (png(Image.new("RGB", (64, 64))), {"size": "100x100"}, "size"),
+        (image_bytes(Image.new("RGB", (64, 64))), {"strength": 0.01}, "strength"),
+        (image_bytes(Image.new("RGB", (64, 64))), {"strength": 1.5}, "strength"),
+        (image_bytes(Image.new("RGB", (64, 64))), {"size": "100x100"}, "size"),
     ],
 )
 def test_a_bad_edit_names_its_parameter(service: Service, image: bytes, fields: dict[str, Any], param: str) -> None:

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from graphs.repository.bundled import bundled_model_path
-from tests.stack.support import Service, pixels, png
+from tests.support.images import image_bytes, pixels
+from tests.support.service import Service
 
 PROMPT = "a yellow star on a purple background"
 SEED, STEPS = 1234, 12
@@ -64,7 +65,7 @@ def test_text_to_image_is_identical(service: Service, fields: dict[str, Any]) ->
 def test_image_to_image_is_identical(service: Service, picture: Image.Image, fields: dict[str, Any]) -> None:
     pipeline = genai.Image2ImagePipeline(bundled_model_path(), "CPU", **PROPERTIES)
     expected = pipeline.generate(PROMPT, _tensor(picture), rng_seed=SEED, num_inference_steps=STEPS, **fields).data[0]
-    assert np.array_equal(_served(service, "edits", image=png(picture), **fields), expected)
+    assert np.array_equal(_served(service, "edits", image=image_bytes(picture), **fields), expected)
 
 
 def test_inpainting_is_identical(service: Service, picture: Image.Image, mask: Image.Image) -> None:
@@ -72,7 +73,7 @@ def test_inpainting_is_identical(service: Service, picture: Image.Image, mask: I
     expected = pipeline.generate(
         PROMPT, _tensor(picture), _tensor(mask), rng_seed=SEED, num_inference_steps=STEPS, strength=0.8
     ).data[0]
-    served = _served(service, "edits", image=png(picture), mask=png(mask), strength=0.8)
+    served = _served(service, "edits", image=image_bytes(picture), mask=image_bytes(mask), strength=0.8)
     assert np.array_equal(served, expected)
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.fuzz.fuzz_support import check_answer, examples, explore
-from tests.stack.support import Service
+from tests.support.service import Service
 
 SMALL = {"num_inference_steps": 1, "size": "64x64"}
 PROMPTS = [

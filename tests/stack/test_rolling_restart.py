@@ -17,9 +17,9 @@ import redis
 
 from cli.local.api_address import listen
 from config.settings import HttpSettings, RedisSettings
-from tests.redis_support import wait_until
-from tests.stack.support import free_port
 from tests.stack.worker_support import a_worker, an_api
+from tests.support.polling import wait_until
+from tests.support.ports import free_port
 from workers.jobs.redis import keys
 
 CLIENTS = 6
@@ -61,7 +61,7 @@ class Load:
     def goes_on(self, pictures: int = 2 * CLIENTS) -> None:
         """Wait until so many more pictures are there."""
         wanted = len(self.pictures) + pictures
-        wait_until(lambda: len(self.pictures) >= wanted or self.failures, 60)
+        wait_until(lambda: len(self.pictures) >= wanted or self.failures, deadline_s=60)
 
     def check(self, settings: RedisSettings) -> None:
         """No request failed, each made one job, and each client got that job's picture."""

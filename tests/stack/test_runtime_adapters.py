@@ -33,7 +33,8 @@ from tests.stack.adapter_service import (
     refused,
     tiny,
 )
-from tests.stack.support import Service, serving, wait_until, write_graph
+from tests.support.polling import wait_until
+from tests.support.service import Service, serving, write_graph
 from tests.workers.engine.adapter_support import UNET, write_diffusers, write_kohya, write_native
 from tests.workers.engine.engine_support import MODELS, OPERATIONS_BY_TIER, make_graph, make_request
 from tests.workers.engine.test_runtime_adapters import OTHER

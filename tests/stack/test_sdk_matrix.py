@@ -12,7 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.stack.support import Service, free_port, serving, wait_until, write_graph
+from tests.support.polling import wait_until
+from tests.support.ports import free_port
+from tests.support.service import Service, serving, write_graph
 
 # The newest package is driven by test_openai_client.py in every run; `make test-sdk` runs this file whole.
 pytestmark = pytest.mark.thorough

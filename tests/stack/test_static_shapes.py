@@ -14,7 +14,8 @@ from graphs.families.family import Operation
 from graphs.families.model_facts import read_model_facts
 from graphs.resolution import Resolution
 from tests.stack.adapter_service import ASKED, OPERATIONS, ask, picture, refused, tiny
-from tests.stack.support import Service, pixels, serving
+from tests.support.images import pixels
+from tests.support.service import Service, serving
 from tests.workers.engine.engine_support import CLASSES, F32, MODELS, SIDE, draw_raw, make_request
 
 # The engine draws static graphs in every run (tests/workers/engine/test_pipelines.py); here through the service.

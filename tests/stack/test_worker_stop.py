@@ -5,8 +5,8 @@ import signal
 from pathlib import Path
 
 from config.settings import RedisSettings
-from tests.redis_support import wait_until
 from tests.stack.worker_support import Process, a_worker, ready_workers, wake
+from tests.support.polling import wait_until
 from tests.workers.jobs.jobs_support import follow, look, submit, waiting
 from workers.jobs.job import Job
 from workers.jobs.status import Status
@@ -15,7 +15,7 @@ from workers.jobs.status import Status
 def _running(redis: RedisSettings, job: Job) -> None:
     """Wait until a worker draws it."""
     wake(redis)
-    wait_until(lambda: (look(redis, job).step or 0) >= 2, 60)
+    wait_until(lambda: (look(redis, job).step or 0) >= 2, deadline_s=60)
 
 
 def test_an_idle_worker_leaves(redis_settings: RedisSettings, tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_long_job_is_handed_back_and_another_worker_does_it(redis_settings: Re
     assert (handed_back.status, handed_back.attempts, handed_back.step) == (Status.QUEUED, 0, 0)
     assert waiting(redis_settings) == [long.id, next_up.id]
     with a_worker(redis_settings, tmp_path, step_s=0.0):  # the messages are there already
-        wait_until(lambda: look(redis_settings, next_up).status is Status.COMPLETED, 60)
+        wait_until(lambda: look(redis_settings, next_up).status is Status.COMPLETED, deadline_s=60)
     assert (look(redis_settings, long).status, look(redis_settings, long).attempts) == (Status.COMPLETED, 1)
     kinds = [event.kind for event in follow(redis_settings, long) if event.kind != "progress"]
     assert kinds == ["queued", "in_progress", "queued", "in_progress", "completed"]
@@ -70,5 +70,5 @@ def test_a_second_signal_ends_it_at_once_even_if_its_child_hangs(redis_settings:
 
 def _tell_twice(worker: Process, redis: RedisSettings) -> None:
     worker.send()
-    wait_until(lambda: ready_workers(redis) == 0, 60)
+    wait_until(lambda: ready_workers(redis) == 0, deadline_s=60)
     worker.send()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from config.settings import RedisSettings, Settings
-from tests.redis_support import wait_until
+from tests.support.polling import wait_until
 from tests.workers.jobs.jobs_support import GRAPH, on_store
 from workers.jobs.broker import make_celery, wake_worker
 
@@ -75,7 +75,7 @@ def a_worker(redis: RedisSettings, folder: Path, step_s: float = 0.02, limit_s: 
         IMAGEGEN_WORKER__SHUTDOWN_TIMEOUT_S=str(limit_s),
     )
     try:
-        wait_until(lambda: _alive(process) and _ready(redis) > before, _DEADLINE_S)
+        wait_until(lambda: _alive(process) and _ready(redis) > before, deadline_s=_DEADLINE_S)
         yield process
     finally:
         process.kill()
@@ -90,7 +90,7 @@ def an_api(
     command = ("api", "--rest_port", str(port), *arguments)
     process = Process(*command, log=log, pass_fds=pass_fds, REDIS_URL=redis.url or "", **environment)
     try:
-        wait_until(lambda: _alive(process) and _STARTED in log.read_text(), _DEADLINE_S)
+        wait_until(lambda: _alive(process) and _STARTED in log.read_text(), deadline_s=_DEADLINE_S)
         yield process
     finally:
         process.kill()

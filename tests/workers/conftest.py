@@ -3,7 +3,8 @@
 import pytest
 
 from config.settings import RedisSettings
-from tests.redis_support import RunningRedis, wait_until
+from tests.support.polling import wait_until
+from tests.support.redis_server import RunningRedis
 from tests.workers.jobs.jobs_support import SHORT
 
 

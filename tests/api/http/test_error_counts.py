@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.api.api_support import Api, error_of, serving, settings_for
-from tests.redis_support import RunningRedis
+from tests.support.redis_server import RunningRedis
 
 GENERATIONS, EDITS = "/v3/images/generations", "/v3/images/edits"
 

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from api.http.errors import STATUS, status_of
 from config.settings import RedisSettings
 from graphs import errors
-from tests.api.api_support import AT_ONCE, Api, error_of, picture, serving, settings_for
+from tests.api.api_support import AT_ONCE, Api, error_of, serving, settings_for
+from tests.support.images import image_bytes, red_image
 
 GENERATIONS, EDITS = "/v3/images/generations", "/v3/images/edits"
 
@@ -244,7 +245,7 @@ def test_a_body_at_the_limit_is_read(failing: Api, redis_settings: RedisSettings
 
 
 def test_an_image_with_too_many_pixels_is_refused(failing: Api) -> None:
-    files = {"image": ("a.png", picture(size=(101, 100)), "image/png")}
+    files = {"image": ("a.png", image_bytes(red_image(size=(101, 100))), "image/png")}
     error = error_of(failing.http.post(EDITS, data={"prompt": "x"}, files=files), 413)
     assert (error["param"], error["code"]) == ("image", "image_too_large")
 

@@ -8,7 +8,7 @@ from config.environment import load_settings
 from config.settings import RedisSettings
 from graphs.errors import ConfigurationError
 from tests.api.api_support import Api, error_of, serving, settings_for
-from tests.redis_support import RunningRedis
+from tests.support.redis_server import RunningRedis
 
 GENERATIONS, JOBS = "/v3/images/generations", "/v3/images/jobs"
 BODY = {"prompt": "a red circle"}

@@ -14,8 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from config.settings import RedisSettings
 from tests.api.api_support import PNG, Api, error_of, serving, settings_for
-from tests.redis_support import RunningRedis, running_redis, wait_until
-from tests.stack.support import free_port
+from tests.support.polling import wait_until
+from tests.support.ports import free_port
+from tests.support.redis_server import RunningRedis, running_redis
 from tests.workers.jobs.jobs_support import GRAPH, SHORT, Upkeep, claims_of, client
 from workers.jobs.claims import Claims
 from workers.jobs.observe.presence import WorkerPresence
@@ -229,7 +230,7 @@ def api_process(redis: RedisSettings, shared: Path) -> Iterator[httpx.Client]:
                 except httpx.TransportError:
                     return False
 
-            wait_until(answers, 60)
+            wait_until(answers, deadline_s=60)
             yield http
     finally:
         process.terminate()

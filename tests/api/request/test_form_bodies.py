@@ -5,8 +5,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.api_support import AT_ONCE, PNG, Api, error_of, picture
+from tests.api.api_support import AT_ONCE, PNG, Api, error_of
 from tests.api.request.bodies_support import EDITS, FILE, GENERATIONS, send_form
+from tests.support.images import image_bytes, red_image
 
 
 @pytest.mark.parametrize(
@@ -18,7 +19,7 @@ from tests.api.request.bodies_support import EDITS, FILE, GENERATIONS, send_form
         {"image": ("blob", PNG)},
         {"image": ("evil.exe", PNG, "text/html")},
         {"image": ("ж/../..\\x.png", PNG)},
-        {"image": ("x.gif", picture(kind="WEBP"), "image/gif")},
+        {"image": ("x.gif", image_bytes(red_image(), "WEBP"), "image/gif")},
     ],
 )
 def test_the_format_of_an_image_is_read_from_its_content(api: Api, files: dict[str, Any]) -> None:
@@ -28,7 +29,7 @@ def test_the_format_of_an_image_is_read_from_its_content(api: Api, files: dict[s
 
 @pytest.mark.parametrize("name", ["mask", "mask[]"])
 def test_a_mask_makes_it_inpainting(api: Api, name: str) -> None:
-    job = send_form(api, {}, {**FILE, name: ("mask.png", picture("L"), "image/png")}).json()
+    job = send_form(api, {}, {**FILE, name: ("mask.png", image_bytes(red_image("L")), "image/png")}).json()
     assert job["operation"] == "inpainting"
     _, claim = api.claim(job["id"])
     assert claim.image

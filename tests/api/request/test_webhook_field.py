@@ -7,7 +7,7 @@ import pytest
 
 from config.settings import RedisSettings, Settings, WebhookSettings
 from tests.api.api_support import PNG, Api, error_of, serving
-from tests.redis_support import RunningRedis
+from tests.support.redis_server import RunningRedis
 from tests.workers.jobs.jobs_support import client
 from tests.workers.webhooks.webhook_support import SECRET
 from workers.jobs.redis import keys

@@ -3,8 +3,9 @@
 import pytest
 
 from config.settings import RedisSettings
-from tests.api.api_support import Api, error_of, picture, serving, settings_for
-from tests.redis_support import wait_until
+from tests.api.api_support import Api, error_of, serving, settings_for
+from tests.support.images import image_bytes, red_image
+from tests.support.polling import wait_until
 from tests.workers.jobs.jobs_support import client
 from workers.jobs.redis import keys
 
@@ -18,7 +19,7 @@ BODY = {"prompt": "a red circle"}
 @pytest.mark.parametrize("prefix", ["/v1", "/v3"])
 def test_an_image_is_served_at_its_url(api: Api, kind: str, content_type: str, prefix: str) -> None:
     body = {**BODY, "response_format": "url", "output_format": kind, "n": 2}
-    drawn = [picture(kind=kind.upper()), b"second"]
+    drawn = [image_bytes(red_image(), kind.upper()), b"second"]
     with api.asking(url=f"{prefix}/images/generations", json=body) as answer:
         api.complete(api.next_job(), *drawn)
         data = answer().json()["data"]

@@ -9,8 +9,10 @@ import pytest
 
 from api.answer.schemas import JobBody
 from config.settings import RedisSettings
-from tests.api.api_support import AT_ONCE, DATA_URL, PNG, Api, error_of, picture, serving, settings_for
-from tests.redis_support import pause, running_redis
+from tests.api.api_support import AT_ONCE, DATA_URL, PNG, Api, error_of, serving, settings_for
+from tests.support.images import image_bytes, red_image
+from tests.support.polling import pause
+from tests.support.redis_server import running_redis
 from tests.workers.jobs.jobs_support import GRAPH, Upkeep
 from workers.jobs.observe.presence import WorkerPresence
 
@@ -228,7 +230,10 @@ def test_an_operation_that_no_worker_can_do_is_refused(redis_settings: RedisSett
 
 
 def test_the_images_of_an_edit_reach_the_worker(api: Api) -> None:
-    files = {"image": ("a.png", picture("RGBA", (40, 24)), "image/png"), "mask": ("m.png", picture("L"), "image/png")}
+    files = {
+        "image": ("a.png", image_bytes(red_image("RGBA", (40, 24))), "image/png"),
+        "mask": ("m.png", image_bytes(red_image("L")), "image/png"),
+    }
     job = api.submitted(EDITS, data=BODY, files=files)
     _, claim = api.claim(job["id"])
     assert claim.image is not None

@@ -8,7 +8,7 @@ from openai.pagination import SyncCursorPage
 from api.answer.schemas import JobBody
 from config.settings import RedisSettings
 from tests.api.api_support import DATA_URL, PNG, Api, error_of, serving, settings_for
-from tests.redis_support import wait_until
+from tests.support.polling import wait_until
 from tests.workers.jobs.jobs_support import GRAPH, client
 from workers.jobs.redis import keys
 

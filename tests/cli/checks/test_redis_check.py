@@ -11,7 +11,7 @@ import pytest
 from cli.checks.finding import Verdict
 from cli.checks.redis_check import check_redis
 from tests.cli.checks.check_support import only, settings_for
-from tests.redis_support import RunningRedis, running_redis
+from tests.support.redis_server import RunningRedis, running_redis
 from workers.jobs.redis import keys
 
 

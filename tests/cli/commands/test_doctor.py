@@ -8,8 +8,8 @@ import pytest
 
 from config.settings import RedisSettings
 from tests.cli.cli_support import ROOT, imagegen
-from tests.redis_support import RunningRedis
-from tests.stack.support import serving
+from tests.support.redis_server import RunningRedis
+from tests.support.service import serving
 
 
 @pytest.mark.usefixtures("processes")

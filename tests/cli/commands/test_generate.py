@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.cli_support import clean_environment, imagegen_here, wait_for
+from tests.cli.cli_support import clean_environment, imagegen_here
+from tests.support.polling import wait_until
 
 IMAGES = [b"first picture", b"second picture"]
 
@@ -176,7 +177,7 @@ def test_ctrl_c_cancels_the_job(server: Server) -> None:
     server.states = [{"status": "in_progress"}]
     command = [sys.executable, "-P", "-m", "cli", "generate", "x", "--url", server.url]
     with subprocess.Popen(command, env=clean_environment(), stderr=subprocess.PIPE, text=True) as process:
-        wait_for(lambda: "GET /v3/images/jobs/job_1" in server.calls)
+        wait_until(lambda: "GET /v3/images/jobs/job_1" in server.calls)
         os.kill(process.pid, signal.SIGINT)
         _, complaint = process.communicate(timeout=20)
     assert (process.returncode, complaint) == (130, "imagegen: cancelled\n")

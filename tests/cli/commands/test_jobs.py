@@ -11,7 +11,7 @@ from cli.client import http_client
 from config.settings import RedisSettings
 from tests.api.api_support import Api, serving, settings_for
 from tests.cli.cli_support import imagegen_here
-from tests.redis_support import RunningRedis
+from tests.support.redis_server import RunningRedis
 from workers.jobs.job import JobError
 
 Output = pytest.CaptureFixture[str]

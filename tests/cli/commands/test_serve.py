@@ -12,7 +12,8 @@ import pytest
 from cli.local.api_address import base_url
 from cli.local.local_service import announcement, curl_line
 from config.settings import HttpSettings
-from tests.cli.cli_support import clean_environment, imagegen, is_gone, wait_for
+from tests.cli.cli_support import clean_environment, imagegen, is_gone
+from tests.support.polling import wait_until
 
 
 def children(pid: int) -> list[int]:
@@ -39,7 +40,7 @@ def serve(tmp_path: Path, port: int) -> "subprocess.Popen[bytes]":
         assert process.poll() is None, (tmp_path / "err").read_text()
         return "Ctrl-C stops" in out.read_text()
 
-    wait_for(is_ready, 90)
+    wait_until(is_ready, deadline_s=90)
     return process
 
 
@@ -69,7 +70,7 @@ def test_ready_draw_stop_and_again(tmp_path: Path, free_port: int) -> None:
     family = children(process.pid)
     process.kill()
     process.wait()
-    wait_for(lambda: all(map(is_gone, family)), 5)
+    wait_until(lambda: all(map(is_gone, family)), deadline_s=5)
 
 
 @pytest.mark.usefixtures("processes")

@@ -13,7 +13,8 @@ from cli.local.embedded_redis import choose_max_memory_bytes, find_binary, prepa
 from cli.local.redis_url_check import answers, check_url
 from cli.local.supervisor import ChildSpec, Supervisor
 from config.settings import JobSettings, RedisSettings, Settings
-from tests.cli.cli_support import clean_environment, pause, start_redis, wait_for
+from tests.cli.cli_support import clean_environment, start_redis
+from tests.support.polling import pause, wait_until
 
 
 def _client(url: str) -> "redis.Redis":
@@ -65,7 +66,7 @@ def test_data_survive_a_kill_and_a_second_start(supervisor: Supervisor, tmp_path
         supervisor.tick()
         return supervisor.pid("redis") not in (None, killed) and answers(server.url)
 
-    wait_for(is_back)
+    wait_until(is_back)
     with _client(server.url) as client:  # the same port, the same password
         assert client.llen("queue") == 500
         client.rpush("queue", "last")

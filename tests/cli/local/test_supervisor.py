@@ -11,7 +11,8 @@ import pytest
 
 from cli.errors import ChildRefused
 from cli.local.supervisor import Backoff, ChildSpec, Supervisor
-from tests.cli.cli_support import ROOT, clean_environment, is_gone, pause, wait_for
+from tests.cli.cli_support import ROOT, clean_environment, is_gone
+from tests.support.polling import pause, wait_until
 
 SLEEPS = "import time; time.sleep(600)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); " + SLEEPS
@@ -28,7 +29,7 @@ def spec(name: str, code: str, *, stage: int = 0, deadline_s: float = 10.0) -> C
 
 
 def read_pid(file: Path) -> int:
-    wait_for(lambda: file.exists() and file.read_text())
+    wait_until(lambda: file.exists() and file.read_text())
     return int(file.read_text())
 
 
@@ -37,7 +38,7 @@ def test_a_killed_child_is_noticed_at_once_and_started_again(supervisor: Supervi
     first = supervisor.pid("a")
     assert first
     os.kill(first, signal.SIGKILL)
-    wait_for(lambda: not supervisor.is_running("a"), 0.5)
+    wait_until(lambda: not supervisor.is_running("a"), deadline_s=0.5)
     supervisor.tick()
     assert supervisor.pid("a") is None
     began = time.monotonic()
@@ -46,7 +47,7 @@ def test_a_killed_child_is_noticed_at_once_and_started_again(supervisor: Supervi
         supervisor.tick()
         return supervisor.is_running("a")
 
-    wait_for(restarted)
+    wait_until(restarted)
     assert 0.1 < time.monotonic() - began < 2
     assert supervisor.pid("a") != first
 
@@ -58,7 +59,7 @@ def test_the_delay_doubles_up_to_its_limit(supervisor: Supervisor, caplog: pytes
         supervisor.tick()
         return len(caplog.messages) >= 4
 
-    wait_for(enough)
+    wait_until(enough)
     assert caplog.messages[:4] == [
         f"a exited with code 7; starting it again in {delay} s" for delay in ("0.2", "0.4", "0.8", "0.8")
     ]
@@ -73,7 +74,7 @@ def test_a_steady_run_resets_the_delay(caplog: pytest.LogCaptureFixture) -> None
         supervisor.tick()
         return len(caplog.messages) >= 3
 
-    wait_for(enough)
+    wait_until(enough)
     supervisor.stop()
     assert all("in 0.05 s" in message for message in caplog.messages)
 
@@ -86,7 +87,7 @@ def test_code_2_ends_all_while_starting_and_is_a_crash_later(supervisor: Supervi
             pause(0.02)
     supervisor.has_started()
     supervisor.start(spec("b", "raise SystemExit(2)"))
-    wait_for(lambda: not supervisor.is_running("b"))
+    wait_until(lambda: not supervisor.is_running("b"))
     supervisor.tick()
     assert supervisor.pid("b") is None
 
@@ -100,7 +101,7 @@ def test_stages_stop_in_reverse_order(supervisor: Supervisor, tmp_path: Path) ->
     )
     for stage, name in enumerate(("redis", "worker", "api")):
         supervisor.start(spec(name, code.format(file=str(order), name=name), stage=stage))
-        wait_for(lambda name=name: Path(f"{order}{name}").exists())  # type: ignore[misc]
+        wait_until(lambda name=name: Path(f"{order}{name}").exists())  # type: ignore[misc]
     supervisor.stop()
     assert order.read_text().split() == ["api", "worker", "redis"]
 
@@ -114,7 +115,7 @@ def test_a_stubborn_group_is_killed_after_its_deadline(supervisor: Supervisor, t
     began = time.monotonic()
     supervisor.stop()
     assert 0.4 < time.monotonic() - began < 3
-    wait_for(lambda: is_gone(grandchild) and is_gone(child))
+    wait_until(lambda: is_gone(grandchild) and is_gone(child))
 
 
 def test_hurry_does_not_wait_for_the_deadline(supervisor: Supervisor, tmp_path: Path) -> None:
@@ -133,26 +134,26 @@ def test_the_rest_of_a_dead_childs_group_is_killed(supervisor: Supervisor, tmp_p
     grandchild, child = read_pid(file), supervisor.pid("a")
     assert child
     os.kill(child, signal.SIGKILL)
-    wait_for(lambda: not supervisor.is_running("a"))
+    wait_until(lambda: not supervisor.is_running("a"))
     supervisor.tick()
-    wait_for(lambda: is_gone(grandchild))
+    wait_until(lambda: is_gone(grandchild))
 
 
 @pytest.mark.usefixtures("processes")
 def test_a_killed_supervisor_leaves_no_child(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     code = f"""
-import pathlib, threading
+import pathlib, time
 from cli.local.supervisor import ChildSpec, Supervisor
 from tests.cli.local.test_supervisor import STUBBORN, spec
 supervisor = Supervisor()
 supervisor.start(spec("a", STUBBORN))
 pathlib.Path({str(file)!r}).write_text(str(supervisor.pid("a")))
-threading.Event().wait(600)
+time.sleep(600)
 """
     serve = subprocess.Popen([sys.executable, "-c", code], env=clean_environment(), cwd=ROOT, stderr=subprocess.PIPE)
     with serve:
         child = read_pid(file)
         assert serve.stderr and serve.stderr.readline() == b"up\n"
         serve.kill()
-    wait_for(lambda: is_gone(child), 5)
+    wait_until(lambda: is_gone(child), deadline_s=5)

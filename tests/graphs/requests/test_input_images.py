@@ -11,15 +11,10 @@ from PIL import Image
 from graphs.errors import InvalidImage, InvalidRequest, RequestTooLarge
 from graphs.requests.input_images import EncodedInputs, read_input_images
 from graphs.resolution import Resolution
+from tests.support.images import image_bytes
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 LIMIT = 1_000_000
-
-
-def _saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def _row(mode: str, *pixels: Any) -> Image.Image:
@@ -53,14 +48,14 @@ def _image(image: bytes) -> list[Any]:
 
 
 def _mask(mask: bytes) -> list[Any]:
-    return _pixels(_read(_saved(_row("RGB", RED)), mask).mask, "L")
+    return _pixels(_read(image_bytes(_row("RGB", RED)), mask).mask, "L")
 
 
 @pytest.mark.parametrize(
     ("kind", "options"), [("PNG", {}), ("JPEG", {"quality": 100}), ("WEBP", {}), ("WEBP", {"lossless": True})]
 )
 def test_png_jpeg_and_webp_are_read(kind: str, options: dict[str, Any]) -> None:
-    found = _read(_saved(Image.new("RGB", (24, 16), RED), kind, **options))
+    found = _read(image_bytes(Image.new("RGB", (24, 16), RED), kind, **options))
     assert (found.size, found.mask) == (Resolution(24, 16), None)
     pixel = _pixels(found.image, "RGB")[200]
     assert all(abs(got - expected) < 4 for got, expected in zip(pixel, RED, strict=True))
@@ -69,19 +64,19 @@ def test_png_jpeg_and_webp_are_read(kind: str, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("content", "pixels"),
     [
-        (_saved(_row("RGB", RED, BLUE)), [RED, BLUE]),
-        (_saved(_row("RGBA", (*RED, 255), (*BLUE, 0), (0, 0, 0, 127))), [RED, WHITE, (128, 128, 128)]),
-        (_saved(_row("LA", (7, 255), (7, 0))), [(7, 7, 7), WHITE]),
-        (_saved(_row("L", 0, 9)), [BLACK, (9, 9, 9)]),
-        (_saved(_row("L", 0, 9), transparency=9), [BLACK, WHITE]),
-        (_saved(_row("1", 0, 255)), [BLACK, WHITE]),
-        (_saved(_row("1", 0, 255), transparency=0), [WHITE, WHITE]),
-        (_saved(_palette(RED, GREEN)), [RED, GREEN]),
-        (_saved(_palette(RED, GREEN), transparency=1), [RED, WHITE]),
-        (_saved(_palette(RED, GREEN), transparency=b"\x00\xff"), [WHITE, GREEN]),
-        (_saved(_palette(RED, GREEN), transparency=b"\xff\xff"), [RED, GREEN]),
-        (_saved(_row("RGB", RED, BLUE), transparency=RED), [WHITE, BLUE]),
-        (_saved(_grey16(0, 255, 256, 0x8000, 0xFFFF)), [BLACK, BLACK, (1, 1, 1), (128, 128, 128), WHITE]),
+        (image_bytes(_row("RGB", RED, BLUE)), [RED, BLUE]),
+        (image_bytes(_row("RGBA", (*RED, 255), (*BLUE, 0), (0, 0, 0, 127))), [RED, WHITE, (128, 128, 128)]),
+        (image_bytes(_row("LA", (7, 255), (7, 0))), [(7, 7, 7), WHITE]),
+        (image_bytes(_row("L", 0, 9)), [BLACK, (9, 9, 9)]),
+        (image_bytes(_row("L", 0, 9), transparency=9), [BLACK, WHITE]),
+        (image_bytes(_row("1", 0, 255)), [BLACK, WHITE]),
+        (image_bytes(_row("1", 0, 255), transparency=0), [WHITE, WHITE]),
+        (image_bytes(_palette(RED, GREEN)), [RED, GREEN]),
+        (image_bytes(_palette(RED, GREEN), transparency=1), [RED, WHITE]),
+        (image_bytes(_palette(RED, GREEN), transparency=b"\x00\xff"), [WHITE, GREEN]),
+        (image_bytes(_palette(RED, GREEN), transparency=b"\xff\xff"), [RED, GREEN]),
+        (image_bytes(_row("RGB", RED, BLUE), transparency=RED), [WHITE, BLUE]),
+        (image_bytes(_grey16(0, 255, 256, 0x8000, 0xFFFF)), [BLACK, BLACK, (1, 1, 1), (128, 128, 128), WHITE]),
     ],
 )
 def test_every_kind_of_pixel_becomes_rgb_on_white(content: bytes, pixels: list[Any]) -> None:
@@ -89,7 +84,7 @@ def test_every_kind_of_pixel_becomes_rgb_on_white(content: bytes, pixels: list[A
 
 
 def test_a_cmyk_jpeg_becomes_rgb() -> None:
-    pixel = _image(_saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))[0]
+    pixel = _image(image_bytes(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))[0]
     assert pixel[0] > 250
     assert max(pixel[1:]) < 5
 
@@ -100,7 +95,7 @@ def test_the_exif_orientation_is_applied(kind: str) -> None:
     exif[0x0112] = 6  # must be turned by 90 degrees clockwise
     wide = Image.new("RGB", (32, 16), WHITE)
     wide.paste(BLACK, (0, 0, 16, 16))
-    found = _read(_saved(wide, kind, exif=exif))
+    found = _read(image_bytes(wide, kind, exif=exif))
     assert found.size == Resolution(16, 32)
     upright = Image.open(io.BytesIO(found.image)).convert("L")
     assert (upright.getpixel((8, 4)), upright.getpixel((8, 28))) == (0, 255)
@@ -109,20 +104,20 @@ def test_the_exif_orientation_is_applied(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("exif", [b"Exif\0\0rubbish", b"Exif\0\0II*\0"])
 def test_broken_exif_data_do_not_spoil_an_image(kind: str, exif: bytes) -> None:
-    assert _read(_saved(Image.new("RGB", (8, 4), RED), kind, exif=exif)).size == Resolution(8, 4)
+    assert _read(image_bytes(Image.new("RGB", (8, 4), RED), kind, exif=exif)).size == Resolution(8, 4)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_of_an_animation_the_first_frame_is_read(kind: str) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
-    content = _saved(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True)
+    content = image_bytes(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True)
     assert set(_image(content)) == {RED}
 
 
 def test_neither_time_nor_text_of_the_client_is_kept() -> None:
     exif = Image.Exif()
     exif[0x010E] = "a secret place"
-    assert b"secret" not in _read(_saved(Image.new("RGB", (8, 8)), "JPEG", exif=exif)).image
+    assert b"secret" not in _read(image_bytes(Image.new("RGB", (8, 8)), "JPEG", exif=exif)).image
 
 
 def _refusal(image: bytes, mask: bytes | None = None, limit: int = LIMIT) -> InvalidRequest:
@@ -134,9 +129,9 @@ def _refusal(image: bytes, mask: bytes | None = None, limit: int = LIMIT) -> Inv
 @pytest.mark.parametrize(
     "content",
     [
-        _saved(Image.new("RGB", (8, 8)), "GIF"),
-        _saved(Image.new("RGB", (8, 8)), "BMP"),
-        _saved(Image.new("RGB", (8, 8)), "TIFF"),
+        image_bytes(Image.new("RGB", (8, 8)), "GIF"),
+        image_bytes(Image.new("RGB", (8, 8)), "BMP"),
+        image_bytes(Image.new("RGB", (8, 8)), "TIFF"),
         b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>',
         b"%PDF-1.4",
         b"x",
@@ -148,7 +143,7 @@ def _refusal(image: bytes, mask: bytes | None = None, limit: int = LIMIT) -> Inv
     ids=["gif", "bmp", "tiff", "svg", "pdf", "x", "zeros", "png head", "jpeg head", "webp head"],
 )
 def test_anything_else_is_refused(content: bytes) -> None:
-    for refusal, param in ((_refusal(content), "image"), (_refusal(_saved(_row("L", 0)), content), "mask")):
+    for refusal, param in ((_refusal(content), "image"), (_refusal(image_bytes(_row("L", 0)), content), "mask")):
         assert isinstance(refusal, InvalidImage)
         assert (refusal.param, refusal.code) == (param, "invalid_image_format")
         assert refusal.message.startswith(f"{param} is no PNG, JPEG or WebP picture that can be read")
@@ -157,12 +152,12 @@ def test_anything_else_is_refused(content: bytes) -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
 def test_a_truncated_image_is_refused(kind: str, kept: float) -> None:
-    whole = _saved(Image.effect_noise((64, 64), 50), kind)
+    whole = image_bytes(Image.effect_noise((64, 64), 50), kind)
     assert isinstance(_refusal(whole[: int(len(whole) * kept)]), InvalidImage)
 
 
 def test_an_empty_file_is_refused() -> None:
-    for refusal, param in ((_refusal(b""), "image"), (_refusal(_saved(_row("L", 0)), b""), "mask")):
+    for refusal, param in ((_refusal(b""), "image"), (_refusal(image_bytes(_row("L", 0)), b""), "mask")):
         assert (refusal.param, refusal.code) == (param, "empty_image_file")
 
 
@@ -191,7 +186,7 @@ def test_a_bomb_is_refused_by_its_header() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_the_limit_of_pixels_counts_for_image_and_mask(kind: str) -> None:
-    small, large = (_saved(Image.new("L", (side, 10)).convert("RGB"), kind) for side in (10, 11))
+    small, large = (image_bytes(Image.new("L", (side, 10)).convert("RGB"), kind) for side in (10, 11))
     assert read_input_images(small, small, 100).size == Resolution(10, 10)
     assert _refusal(large, None, 100).param == "image"
     assert isinstance(_refusal(small, large, 100), RequestTooLarge)
@@ -201,11 +196,11 @@ def test_the_limit_of_pixels_counts_for_image_and_mask(kind: str) -> None:
 @pytest.mark.parametrize(
     ("content", "repainted"),
     [
-        (_saved(_row("RGBA", (*RED, 255), (*RED, 0), (*WHITE, 255))), [0, 255, 0]),
-        (_saved(_row("RGBA", (*RED, 255), (*RED, 155))), [0, 100]),
-        (_saved(_row("LA", (255, 0), (255, 255))), [255, 0]),
-        (_saved(_palette(WHITE, BLACK), transparency=b"\xff\x00"), [0, 255]),
-        (_saved(_row("L", 0, 200), transparency=200), [0, 255]),
+        (image_bytes(_row("RGBA", (*RED, 255), (*RED, 0), (*WHITE, 255))), [0, 255, 0]),
+        (image_bytes(_row("RGBA", (*RED, 255), (*RED, 155))), [0, 100]),
+        (image_bytes(_row("LA", (255, 0), (255, 255))), [255, 0]),
+        (image_bytes(_palette(WHITE, BLACK), transparency=b"\xff\x00"), [0, 255]),
+        (image_bytes(_row("L", 0, 200), transparency=200), [0, 255]),
     ],
 )
 def test_a_mask_with_transparency_repaints_what_is_transparent(content: bytes, repainted: list[int]) -> None:
@@ -215,14 +210,14 @@ def test_a_mask_with_transparency_repaints_what_is_transparent(content: bytes, r
 @pytest.mark.parametrize(
     ("content", "repainted"),
     [
-        (_saved(_row("L", 0, 255, 100)), [0, 255, 100]),
-        (_saved(_row("1", 0, 255)), [0, 255]),
-        (_saved(_row("RGB", BLACK, WHITE, RED)), [0, 255, 76]),
-        (_saved(_row("RGBA", (*BLACK, 255), (*WHITE, 255))), [0, 255]),
-        (_saved(_row("LA", (3, 255), (255, 255))), [3, 255]),
-        (_saved(_palette(BLACK, WHITE)), [0, 255]),
-        (_saved(_palette(BLACK, WHITE), transparency=b"\xff\xff"), [0, 255]),
-        (_saved(_grey16(0, 0x8000, 0xFFFF)), [0, 128, 255]),
+        (image_bytes(_row("L", 0, 255, 100)), [0, 255, 100]),
+        (image_bytes(_row("1", 0, 255)), [0, 255]),
+        (image_bytes(_row("RGB", BLACK, WHITE, RED)), [0, 255, 76]),
+        (image_bytes(_row("RGBA", (*BLACK, 255), (*WHITE, 255))), [0, 255]),
+        (image_bytes(_row("LA", (3, 255), (255, 255))), [3, 255]),
+        (image_bytes(_palette(BLACK, WHITE)), [0, 255]),
+        (image_bytes(_palette(BLACK, WHITE), transparency=b"\xff\xff"), [0, 255]),
+        (image_bytes(_grey16(0, 0x8000, 0xFFFF)), [0, 128, 255]),
     ],
 )
 def test_a_mask_without_transparency_repaints_what_is_white(content: bytes, repainted: list[int]) -> None:
@@ -230,4 +225,4 @@ def test_a_mask_without_transparency_repaints_what_is_white(content: bytes, repa
 
 
 def test_a_mask_may_be_a_jpeg() -> None:
-    assert _mask(_saved(Image.new("RGB", (8, 8), WHITE), "JPEG"))[0] > 250
+    assert _mask(image_bytes(Image.new("RGB", (8, 8), WHITE), "JPEG"))[0] > 250

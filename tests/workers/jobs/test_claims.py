@@ -7,7 +7,7 @@ import pytest
 
 from config.settings import JobSettings, RedisSettings
 from graphs.errors import ArtifactExpired, JobNotFound, QueueFull, ServiceUnavailable
-from tests.redis_support import wait_until
+from tests.support.polling import wait_until
 from tests.workers.jobs.jobs_support import (
     GRAPH,
     SHORT,

@@ -11,7 +11,8 @@ import pytest
 from config.settings import JobSettings, RedisSettings
 from graphs.errors import StoreFull
 from tests.api.api_support import error_of, serving, settings_for
-from tests.redis_support import RunningRedis, running_redis, wait_until
+from tests.support.polling import wait_until
+from tests.support.redis_server import RunningRedis, running_redis
 from tests.workers.jobs.jobs_support import (
     GRAPH,
     Upkeep,
@@ -200,12 +201,12 @@ def test_a_worker_keeps_a_finished_image(small_server: RunningRedis, worker: Wor
     job, following = submit(settings, num_inference_steps=40), submit(settings)
     worker.wake()
     worker.wake()
-    wait_until(lambda: (look(settings, job).step or 0) >= 1, _LONG_S)
+    wait_until(lambda: (look(settings, job).step or 0) >= 1, deadline_s=_LONG_S)
     _fill(settings)
-    wait_until(lambda: "wait for room" in worker.log.read_text(), _LONG_S)
+    wait_until(lambda: "wait for room" in worker.log.read_text(), deadline_s=_LONG_S)
     assert (look(settings, job).step, look(settings, job).status) == (40, Status.IN_PROGRESS)
     _make_room(settings)
-    wait_until(lambda: look(settings, following).status is Status.COMPLETED, _LONG_S)
+    wait_until(lambda: look(settings, following).status is Status.COMPLETED, deadline_s=_LONG_S)
     assert (look(settings, job).status, look(settings, job).attempts) == (Status.COMPLETED, 1)
     assert _artifacts(settings, job)
     assert worker.is_ready()
@@ -219,10 +220,10 @@ def test_a_message_in_a_full_redis_ends_no_worker(small_server: RunningRedis, wo
     worker.wake()
     _fill(settings)
     os.kill(worker.process.pid, signal.SIGCONT)
-    wait_until(lambda: "OutOfMemoryError" in worker.log.read_text(), _LONG_S)
+    wait_until(lambda: "OutOfMemoryError" in worker.log.read_text(), deadline_s=_LONG_S)
     assert look(settings, job).status is Status.QUEUED
     _make_room(settings)
-    wait_until(lambda: look(settings, job).status is Status.COMPLETED, _LONG_S)
+    wait_until(lambda: look(settings, job).status is Status.COMPLETED, deadline_s=_LONG_S)
     assert worker.is_ready()
 
 

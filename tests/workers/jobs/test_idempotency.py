@@ -4,7 +4,7 @@ import pytest
 
 from config.settings import RedisSettings
 from graphs.errors import IdempotencyConflict, JobNotFound
-from tests.redis_support import wait_until
+from tests.support.polling import wait_until
 from tests.workers.jobs.jobs_support import (
     a_request,
     a_submission,

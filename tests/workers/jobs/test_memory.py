@@ -8,7 +8,8 @@ import pytest
 
 from config.settings import JobSettings, RedisSettings, Settings
 from graphs.errors import QueueFull
-from tests.redis_support import RunningRedis, running_redis, wait_until
+from tests.support.polling import wait_until
+from tests.support.redis_server import RunningRedis, running_redis
 from tests.workers.jobs.jobs_support import (
     GRAPH,
     Upkeep,

@@ -9,7 +9,8 @@ import pytest
 
 from config.settings import JobSettings, RedisSettings, Settings
 from graphs.errors import ServiceUnavailable
-from tests.redis_support import RunningRedis, pause, running_redis, wait_until
+from tests.support.polling import pause, wait_until
+from tests.support.redis_server import RunningRedis, running_redis
 from tests.workers.jobs.jobs_support import (
     GRAPH,
     SHORT,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from config.settings import RedisSettings
-from tests.redis_support import wait_until
+from tests.support.polling import wait_until
 from tests.workers.jobs.jobs_support import (
     GRAPH,
     Upkeep,

@@ -8,7 +8,7 @@ import pytest
 
 from config.settings import RedisSettings
 from graphs.errors import EngineError
-from tests.redis_support import running_redis
+from tests.support.redis_server import running_redis
 from tests.workers.jobs.jobs_support import a_request, cancel, claims_of, erase, follow, look, put_in, submit
 from tests.workers.process.runner_support import TinyEngine, make_runner
 from workers.engine.protocol import Engine

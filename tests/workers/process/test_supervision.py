@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import RedisSettings
-from tests.redis_support import wait_until
+from tests.support.polling import wait_until
 from tests.workers.jobs.jobs_support import GRAPH, Upkeep, claimed, client, look, on_store, submit, waiting
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.redis import keys
@@ -208,7 +208,7 @@ def test_the_job_of_a_lost_child_is_queued_again_at_once(
     shared.running_job.set(job.id)
     supervision.start()
     supervision.child_lost()
-    wait_until(lambda: waiting(redis_settings) == [job.id], 3)
+    wait_until(lambda: waiting(redis_settings) == [job.id], deadline_s=3)
     assert look(redis_settings, job).status == "queued"
 
 

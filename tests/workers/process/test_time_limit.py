@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from config.settings import JobSettings, RedisSettings
-from tests.redis_support import RunningRedis, wait_until
+from tests.support.polling import wait_until
+from tests.support.redis_server import RunningRedis
 from tests.workers.jobs.jobs_support import (
     GRAPH,
     Upkeep,
@@ -148,7 +149,7 @@ def worker(redis_server: RunningRedis, tmp_path_factory: pytest.TempPathFactory)
 def _drawn(settings: RedisSettings, worker: WorkerProcess) -> bool:
     job = submit(settings)
     worker.wake()
-    wait_until(lambda: look(settings, job).status.is_final, _LONG_S)
+    wait_until(lambda: look(settings, job).status.is_final, deadline_s=_LONG_S)
     return look(settings, job).status is Status.COMPLETED
 
 
@@ -160,7 +161,7 @@ def test_a_job_stops_at_the_step_after_its_time(redis_server: RunningRedis, work
     settings, child = redis_server.settings, worker.child()
     job = submit(settings, num_inference_steps=1000)
     worker.wake()
-    wait_until(lambda: look(settings, job).status.is_final, _LONG_S)
+    wait_until(lambda: look(settings, job).status.is_final, deadline_s=_LONG_S)
     assert _timed_out(settings, job)
     assert _drawn(settings, worker)
     assert worker.child() == child
@@ -171,13 +172,13 @@ def test_a_job_that_hangs_ends_with_the_process_that_runs_it(redis_server: Runni
     settings, child = redis_server.settings, worker.child()
     job, behind = submit(settings, num_inference_steps=1000), submit(settings)
     worker.wake()
-    wait_until(lambda: _runs(settings, job), _LONG_S)
+    wait_until(lambda: _runs(settings, job), deadline_s=_LONG_S)
     os.kill(child, signal.SIGSTOP)
-    wait_until(lambda: look(settings, job).status.is_final, _LONG_S)
+    wait_until(lambda: look(settings, job).status.is_final, deadline_s=_LONG_S)
     assert _timed_out(settings, job)
-    wait_until(lambda: not Path(f"/proc/{child}").exists(), _LONG_S)
+    wait_until(lambda: not Path(f"/proc/{child}").exists(), deadline_s=_LONG_S)
     worker.wake()
-    wait_until(lambda: look(settings, behind).status is Status.COMPLETED, _LONG_S)
+    wait_until(lambda: look(settings, behind).status is Status.COMPLETED, deadline_s=_LONG_S)
     assert _timed_out(settings, job)
     assert waiting(settings) == []
 
@@ -189,10 +190,10 @@ def test_a_child_that_dies_when_its_time_is_up_has_not_crashed(
     settings, child = redis_server.settings, worker.child()
     job = submit(settings, num_inference_steps=1000)
     worker.wake()
-    wait_until(lambda: _runs(settings, job), _LONG_S)
+    wait_until(lambda: _runs(settings, job), deadline_s=_LONG_S)
     os.kill(child, signal.SIGSTOP)
     _age(settings, job, 2)
     os.kill(child, signal.SIGKILL)
-    wait_until(lambda: look(settings, job).status.is_final, _LONG_S)
+    wait_until(lambda: look(settings, job).status.is_final, deadline_s=_LONG_S)
     assert _timed_out(settings, job)
     assert _drawn(settings, worker)

@@ -10,7 +10,7 @@ from celery import Celery
 
 from cli.local.child_environment import PROJECT_ROOT, child_environment
 from config.settings import JobSettings, RedisSettings, Settings, WorkerSettings
-from tests.redis_support import wait_until
+from tests.support.polling import wait_until
 from tests.workers.jobs.jobs_support import GRAPH, on_store
 from workers.jobs.broker import make_celery, wake_worker
 
@@ -52,7 +52,7 @@ def running_worker(redis: RedisSettings, log: Path, jobs: JobSettings, step_s: f
         )
     try:
         running = WorkerProcess(redis, process, log)
-        wait_until(running.is_ready, _START_S)
+        wait_until(running.is_ready, deadline_s=_START_S)
         yield running
     finally:
         process.kill()

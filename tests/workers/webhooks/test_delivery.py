@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import RedisSettings
-from tests.redis_support import wait_until
+from tests.support.polling import wait_until
 from tests.workers.jobs.jobs_support import GRAPH, client
 from tests.workers.webhooks.webhook_support import (
     LOCAL,

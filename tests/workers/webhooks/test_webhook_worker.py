@@ -10,7 +10,7 @@ import pytest
 
 from cli.local.child_environment import PROJECT_ROOT, child_environment
 from config.settings import RedisSettings, Settings, WebhookSettings
-from tests.redis_support import pause, wait_until
+from tests.support.polling import pause, wait_until
 from tests.workers.jobs.jobs_support import client
 from tests.workers.webhooks.webhook_support import SECRET, WebhookWorker, completed_job, receiving, unwrap
 from workers.jobs.redis import keys
@@ -33,7 +33,7 @@ def webhook_worker(redis: RedisSettings, log: Path) -> Iterator["subprocess.Pope
             stderr=output,
         )
     try:
-        wait_until(lambda: "webhook worker" in log.read_text(), 60)
+        wait_until(lambda: "webhook worker" in log.read_text(), deadline_s=60)
         yield process
     finally:
         process.kill()

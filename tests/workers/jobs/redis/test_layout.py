@@ -12,7 +12,8 @@ import redis
 from cli.local.child_environment import PROJECT_ROOT
 from config.settings import RedisSettings
 from graphs.errors import ConfigurationError, ServiceUnavailable
-from tests.redis_support import running_redis, wait_until
+from tests.support.polling import wait_until
+from tests.support.redis_server import running_redis
 from tests.workers.jobs.jobs_support import (
     a_request,
     claimed,
@@ -131,7 +132,7 @@ def test_of_processes_that_start_at_once_one_writes(redis_settings: RedisSetting
     command = [sys.executable, "-c", _STARTER, redis_settings.url or ""]
     starters = [subprocess.Popen(command, cwd=PROJECT_ROOT, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     with client(redis_settings) as raw:
-        wait_until(lambda: raw.get("started") == "3", 60)
+        wait_until(lambda: raw.get("started") == "3", deadline_s=60)
         raw.rpush("go", *"abc")
     logs = [starter.communicate(timeout=60)[1] for starter in starters]
     assert [starter.returncode for starter in starters] == [0, 0, 0]

@@ -8,7 +8,7 @@ import pytest
 from config.settings import JobSettings, RedisSettings
 from tests.api.api_support import error_of, serving, settings_for
 from tests.cli.cli_support import imagegen
-from tests.stack.support import free_port
+from tests.support.ports import free_port
 from tests.workers.jobs.jobs_support import write_layout_version
 from tests.workers.process.worker_process import running_worker
 from tests.workers.webhooks.test_webhook_worker import webhook_worker

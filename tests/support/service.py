@@ -1,23 +1,19 @@
 """Starts the whole service as a user does, with ``imagegen serve``, and looks at it from outside."""
 
-import io
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import numpy as np
-import numpy.typing as npt
 from openai import OpenAI
-from PIL import Image
 
 from graphs.repository.bundled import bundled_model_path
+from tests.support.polling import wait_until
+from tests.support.ports import free_port
 
 GRAPH = """
 input_stream: "HTTP_REQUEST_PAYLOAD:input"
@@ -47,20 +43,6 @@ def write_graph(folder: Path, models_path: Path | None = None, *, steps: int = 1
     text = GRAPH.format(models_path=models_path or bundled_model_path(), steps=steps, more=more)
     (folder / "graph.pbtxt").write_text(text)
     return folder
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 60.0) -> None:
-    """Poll until the condition holds; fail with ``what`` when it never does."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end, f"not within {deadline_s} s: {what}"
-        time.sleep(0.02)  # between two looks
 
 
 class Service:
@@ -117,16 +99,6 @@ def serving(folder: Path, *arguments: str, environment: dict[str, str] | None = 
     finally:
         if process.poll() is None:
             service.stop()
-
-
-def pixels(png: bytes) -> npt.NDArray[np.uint8]:
-    return np.array(Image.open(io.BytesIO(png)).convert("RGB"))
-
-
-def png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _processes() -> dict[int, tuple[int, str]]:

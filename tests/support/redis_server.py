@@ -3,9 +3,7 @@
 import os
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +13,7 @@ import redis
 import cli.local.tied_process
 from cli.local.embedded_redis import prepare, wait_until_answering
 from config.settings import RedisSettings
-
-_DEADLINE_S = 20.0
+from tests.support.polling import pause
 
 
 @dataclass(frozen=True)
@@ -48,16 +45,3 @@ def running_redis(data_dir: Path, max_memory_bytes: int = 0) -> Iterator[Running
         yield running
     finally:
         running.kill()
-
-
-def pause(seconds: float) -> None:
-    """Let a moment pass between two looks at something that is awaited."""
-    threading.Event().wait(seconds)
-
-
-def wait_until(condition: Callable[[], object], deadline_s: float = _DEADLINE_S) -> None:
-    """Look again and again until the condition holds; fail when it never does."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end, f"nothing happened within {deadline_s} s"
-        pause(0.02)
