@@ -1,4 +1,4 @@
-"""What it costs to switch the adapter at every request, against never switching: the model's own time for both."""
+"""The cost of switching the adapter at every request: the model's own time with and without switching."""
 
 import re
 import statistics
@@ -22,7 +22,7 @@ _WARM_UP = 4  # pairs
 
 
 def switching(folder: Path, _: int) -> list[str]:
-    """Return table rows: medians of ``generate()`` in milliseconds, of 40 requests of each kind that take turns.
+    """Return table rows: medians of ``generate()`` in milliseconds, of 40 interleaved requests of each kind.
 
     The order is a, a, b, b, ...: every second request switches the adapter, the one after it does not.
     """
@@ -47,7 +47,7 @@ def switching(folder: Path, _: int) -> list[str]:
 
 
 def _adapter(path: Path, seed: int) -> Path:
-    """An adapter with random numbers for every attention projection of the bundled model."""
+    """Write an adapter with random values for every attention projection of the bundled model."""
     model, generator = bundled_model_path(), np.random.default_rng(seed)
     tensors = {}
     for name, layer in read_layers(model / "unet" / "openvino_model.xml").items():
@@ -60,7 +60,7 @@ def _adapter(path: Path, seed: int) -> Path:
 
 
 def _pair(service: Service, alias: str) -> tuple[float, float]:
-    """Two requests for one adapter: the first comes after one for the other adapter."""
+    """Send two requests for one adapter; the one before them was for the other adapter."""
     return _draw(service, alias), _draw(service, alias)
 
 

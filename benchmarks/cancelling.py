@@ -1,4 +1,4 @@
-"""How soon a running job stops once it is cancelled: in milliseconds, and in denoising steps."""
+"""How soon a running job stops after it was cancelled: in milliseconds and in denoising steps."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ async def _cancelled(url: str, fields: dict[str, Any]) -> list[tuple[float, floa
 
 
 async def _cancel_one(url: str, fields: dict[str, Any]) -> tuple[float, float, float]:
-    """Return milliseconds from the cancel to the end, steps done after it was answered, and ms per step before."""
+    """Return the milliseconds from the cancel to the end, steps after its answer, and ms of a step before it."""
     _, content = await ask(url, {"prompt": "a red circle", "num_inference_steps": 100, **fields})
     home = f"{url}/{json.loads(content)['id']}"
     at: list[float] = []

@@ -1,4 +1,4 @@
-"""Added latency: the time of an HTTP request less the time that the model's generate() took for it.
+"""Added latency: the time of an HTTP request minus the time of the model's generate() for it.
 
 Every answer carries the worker's own figures in its Server-Timing header, so both times are of the same request.
 """

@@ -1,6 +1,6 @@
-"""A thousand clients wait at once, in one API process: does each get its picture, and what does waiting cost?
+"""A thousand clients wait at once in one API process: whether each gets its image, and what waiting costs.
 
-The engine is simulated (100 ms a job), so that the cores serve and wait rather than draw.
+The engine is simulated (100 ms a job), so that the cores are free for the API.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ _PROBE_EVERY_S = 0.02
 
 
 def many_waiting(folder: Path, _: int) -> list[str]:
-    """Return table rows: errors, memory and seconds for all requests, and how quickly the probe answered meanwhile."""
+    """Return table rows: errors, memory and seconds for all requests, and the probe's times."""
     allow_many_connections(_CLIENTS)
     with serving(folder, environment=_ENVIRONMENT) as service, _more_workers(folder):
         outcomes, seconds, idle, peak, probes = _measure(service, folder)
@@ -65,7 +65,7 @@ def _measure(service: Service, folder: Path) -> tuple[list[str], float, int, int
     (api,) = (pid for pid, command in service.descendants().items() if command.endswith("-m cli api "))
     asyncio.run(_all_at_once(service.url, _WORKERS))
     idle, stop = _memory(api), folder / "stop"
-    # In a process of its own: it must not wait for the thousand clients' loop.
+    # The probe has a process of its own, so that it does not wait for the event loop of the clients.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         probing = pool.submit(probe, service.url, stop)
         wait_until((folder / "stop.started").exists, "the probe runs")
@@ -94,7 +94,7 @@ async def _outcome(url: str, body: dict[str, object]) -> str:
 
 
 def probe(url: str, stop: Path) -> list[float]:
-    """Ask for a sign of life again and again until the file ``stop`` exists; return the milliseconds it took."""
+    """Send the liveness probe repeatedly until the file ``stop`` exists; return its times in milliseconds."""
     parts, pause = urlsplit(url), threading.Event()
     taken: list[float] = []
     stop.with_suffix(".started").touch()
@@ -121,14 +121,14 @@ def _watch_memory(pid: int) -> tuple[list[int], threading.Event]:
 
 
 def _memory(pid: int) -> int:
-    """Bytes of memory that are resident."""
+    """Return a process's resident memory in bytes."""
     (kib,) = re.findall(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(kib) * 1024
 
 
 @contextmanager
 def _more_workers(folder: Path) -> Iterator[None]:
-    """Run further workers on the service's Redis, as many as are missing."""
+    """Run the remaining workers on the service's Redis."""
     url = _redis_url(folder)
     command = [sys.executable, "-P", "-m", "cli", "worker", "--redis_url", url]
     root = str(Path(__file__).parents[1])

@@ -1,4 +1,4 @@
-"""HTTP as cheap as Python can ask for it: what is measured is the server, on the same few cores."""
+"""A minimal HTTP client: the server is measured on the same few cores, so the client must cost little."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Draws docs/gallery.png: pictures of a running service, with the prompts that made them.
+"""Draws docs/gallery.png: images of a running service, with the prompts that made them.
 
 Usage: python tools/draw_gallery.py [URL]   (the service must serve the bundled model as ``demo``)
 """
@@ -30,38 +30,38 @@ Tile = tuple[Image.Image, str]
 
 
 def ask(route: str, **request: Any) -> Image.Image:
-    """Return one picture of the service."""
+    """Return one image of the service."""
     answer = httpx.post(f"{URL}/v3/images/{route}", timeout=60, **request)
     answer.raise_for_status()
     return Image.open(io.BytesIO(base64.b64decode(answer.json()["data"][0]["b64_json"])))
 
 
 def draw(prompt: str, **more: Any) -> Image.Image:
-    """Return the picture of a prompt."""
+    """Return the image of a prompt."""
     return ask("generations", json={"model": "demo", "prompt": prompt, "seed": 3, "guidance_scale": 4, **more})
 
 
 def edit(picture: Image.Image, prompt: str, mask: Image.Image | None = None, strength: float = 0.8) -> Image.Image:
-    """Return the picture edited."""
+    """Return the image edited."""
     files = {name: png(image) for name, image in (("image", picture), ("mask", mask)) if image is not None}
     fields = {"model": "demo", "prompt": prompt, "seed": "7", "strength": str(strength), "guidance_scale": "4"}
     return ask("edits", data=fields, files=files)
 
 
 def png(picture: Image.Image) -> bytes:
-    """Return the picture's bytes."""
+    """Return the image's bytes."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def prompts() -> list[Tile]:
-    """A row of prompts."""
+    """Return a row of prompts."""
     return [(draw(prompt), prompt) for prompt in PROMPTS]
 
 
 def edits(before: Image.Image) -> list[Tile]:
-    """A row of edits: another prompt at three strengths; a mask and what two prompts make of it."""
+    """Return a row of edits: another prompt at three strengths; a mask, and the results of two prompts for it."""
     star = "a red star on a blue background"
     row = [(edit(before, star, strength=value), f'edit: "{star}", strength {value}') for value in (0.3, 0.6, 0.9)]
     mask = Image.new("L", (SIDE, SIDE), 0)
@@ -73,7 +73,7 @@ def edits(before: Image.Image) -> list[Tile]:
 
 
 def adapters() -> list[Tile]:
-    """A row of the same picture with each style adapter at three strengths."""
+    """Return a row of the same image with each style adapter at three strengths."""
     return [
         (draw(STYLED, model=name, lora_alphas={name: alpha}), f"{name} {json.dumps(alpha)}: {STYLED}")
         for name in ("outline", "stripes")
@@ -82,7 +82,7 @@ def adapters() -> list[Tile]:
 
 
 def wrapped(caption: str, width: int = 24) -> str:
-    """Break a caption into lines that fit under a picture."""
+    """Break a caption into lines that fit under an image."""
     lines = [""]
     for word in caption.split():
         if lines[-1] and len(lines[-1]) + len(word) >= width:

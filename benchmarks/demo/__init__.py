@@ -1,1 +1,1 @@
-"""A judge of the demo model without torch: the world it knows, prompts, drawn scenes, and a scorer of pictures."""
+"""A judge of the demo model without torch: the world it knows, prompts, drawn scenes, and a scorer of images."""

@@ -17,7 +17,7 @@ Points = list[tuple[float, float]]
 
 
 def draw(scene: Scene, style: str = "plain") -> Image.Image:
-    """Return the 128x128 RGB picture of a scene, its things in one of ``world.STYLES``."""
+    """Return the 128x128 RGB image of a scene, its things in one of ``world.STYLES``."""
     canvas = Image.new("RGB", (SIDE * FINE, SIDE * FINE), COLOURS[scene.background])
     for thing in scene.things:
         canvas.paste(COLOURS[thing.colour], mask=cover(thing, style))
@@ -26,7 +26,7 @@ def draw(scene: Scene, style: str = "plain") -> Image.Image:
 
 @cache
 def template(shape: str, side: int) -> NDArray[np.float32]:
-    """Return how much of each pixel a shape covers (0..1) that fills a square picture from edge to edge."""
+    """Return how much of each pixel a shape covers (0..1) that fills a square image from edge to edge."""
     low, high = extent(shape)
     fine = side * FINE
 
@@ -70,7 +70,7 @@ def contours(shape: str) -> tuple[Points, ...]:
 
 
 def cover(thing: Thing, style: str) -> Image.Image:
-    """Return what a thing covers, as an "L" picture of four times the size."""
+    """Return what a thing covers, as an "L" image of four times the size."""
     mask = Image.new("L", (SIDE * FINE, SIDE * FINE), 0)
     pen = ImageDraw.Draw(mask)
     placed = [

@@ -1,6 +1,6 @@
-"""``make demo-score``: how often the bundled model, through the running service, draws what it is asked.
+"""``make demo-score``: how often the bundled model, through the running service, draws what the prompt says.
 
-Random prompts of four forms; ``benchmarks/demo/scorer.py`` judges each picture. Prints tables in Markdown. Starts a
+Random prompts of four forms; ``benchmarks/demo/scorer.py`` judges each image. Prints tables in Markdown. Starts a
 service of its own unless ``--url`` names a running one that serves the bundled model as ``demo``.
 """
 
@@ -67,7 +67,7 @@ def draw_all(http: httpx.Client, asked: list[Asked], steps: int, guidance: float
 
 
 def by_form(drawn: dict[tuple[str, tuple[int, float]], list[Drawn]]) -> list[str]:
-    """Return a table: for each form of prompt and each setting how many pictures show each fact."""
+    """Return a table: for each form of prompt and each setting how many images show each fact."""
     lines = ["| prompts | steps | guidance | " + " | ".join(FACTS) + " | all | generate() ms |"]
     lines.append("|---" * (len(FACTS) + 5) + "|")
     for (form, (steps, guidance)), pictures in drawn.items():
@@ -92,7 +92,7 @@ def by_shape(drawn: list[Drawn]) -> list[str]:
 
 
 def draw(http: httpx.Client, prompt: str, seed: int, steps: int, guidance: float) -> tuple[Image.Image, float]:
-    """Return the service's picture and the milliseconds that the model took for it."""
+    """Return the service's image and the milliseconds that the model took."""
     body = {
         "model": "demo", "prompt": prompt, "seed": seed, "size": "128x128", "num_inference_steps": steps,
         "guidance_scale": guidance,

@@ -1,4 +1,4 @@
-"""Tells what a picture of the demo model shows: the colours, the shape, and roughly its size and place.
+"""Tells what an image of the demo model shows: the colours, the shape, and roughly its size and place.
 
 Colours are the palette's nearest by area, shapes the best overlap with each drawn template after centring and
 scaling, so soft edges and small dents do not matter. Needs numpy and Pillow only.
@@ -25,10 +25,10 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Seen:
-    """What a picture shows; without any shape ``colour`` to ``place`` are empty.
+    """What an image shows; without any shape ``colour`` to ``place`` are empty.
 
     ``fit`` is the overlap with the best template (intersection over union, 0 to 1), ``background_share`` the share
-    of the picture's border that has the background's colour.
+    of the image's border that has the background's colour.
     """
 
     background: str
@@ -41,7 +41,7 @@ class Seen:
 
 
 def look(picture: Image.Image) -> Seen:
-    """Return what the picture shows; for two shapes, the larger one."""
+    """Return what the image shows; for two shapes, the larger one."""
     nearest = _nearest_of(picture)
     background, share = _background(nearest)
     mask = _largest_piece(nearest != background)
@@ -54,7 +54,7 @@ def look(picture: Image.Image) -> Seen:
 
 
 def hits(asked: Asked, picture: Image.Image) -> dict[str, bool]:
-    """Return for every fact that the prompt gives whether the picture shows it.
+    """Return for every fact that the prompt gives whether the image shows it.
 
     Two things are judged by the colour on the left and the colour on the right.
     """
@@ -79,7 +79,7 @@ def halves(picture: Image.Image, background: str) -> tuple[str, str]:
 
 
 def style_of(picture: Image.Image, shape: str) -> tuple[str, dict[str, float]]:
-    """Return in which style the picture's only shape is drawn, and each style's overlap with it (0 to 1)."""
+    """Return in which style the image's only shape is drawn, and each style's overlap with it (0 to 1)."""
     nearest = _nearest_of(picture)
     mask = nearest != _background(nearest)[0]
     if mask.sum() < _LEAST:
@@ -185,7 +185,7 @@ def _radius(mask: Mask, shape: str) -> float:
 
 
 def _place(mask: Mask) -> str:
-    """Where the middle of the piece's box lies; within a tenth of the picture it is the centre."""
+    """Where the middle of the piece's box lies; within a tenth of the image it is the centre."""
     rows, columns = _box(mask)
     down = (rows.start + rows.stop) / 2 - SIDE / 2
     across = (columns.start + columns.stop) / 2 - SIDE / 2

@@ -16,7 +16,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "cyan": (62, 214, 222),
 }
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross", "ring", "diamond")
-SIZES = {"small": 20.0, "medium": 30.0, "large": 42.0}  # radius in pixels of a 128x128 picture
+SIZES = {"small": 20.0, "medium": 30.0, "large": 42.0}  # radius in pixels of a 128x128 image
 PLACES = {"centre": (64, 64), "left": (40, 64), "right": (88, 64), "top": (64, 40), "bottom": (64, 88)}
 STYLES = ("plain", "outline", "stripes")
 _PAIR_RADIUS = 25.0

@@ -1,1 +1,1 @@
-"""Makes the bundled demo model and its style adapters from nothing: ``python -m tools.demo_model --help``."""
+"""Makes the bundled demo model and its style adapters from random weights: ``python -m tools.demo_model --help``."""

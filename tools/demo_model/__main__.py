@@ -12,7 +12,7 @@ from pathlib import Path
 from tools.demo_model.loop import console
 from tools.demo_model.recipe import FULL, QUICK, Folders, Recipe
 
-# Each stage is a module and its function; modules are imported when their turn comes.
+# Each stage is a module and its function; a module is imported when its stage starts.
 _STAGES = {
     "tokenizer": ("tools.demo_model.tokenizer", "make"),
     "vae": ("tools.demo_model.vae", "train"),
@@ -26,7 +26,7 @@ _STAGES = {
 
 
 def main() -> None:
-    """Run what the command line asks for; stages that are done are skipped."""
+    """Run the stages that the command line names; finished stages are skipped."""
     parser = argparse.ArgumentParser(prog="python -m tools.demo_model", description="Make the demo model from nothing.")
     parser.add_argument("stages", nargs="*", metavar="stage", help=f"one of {', '.join(_STAGES)}; all when left out")
     parser.add_argument("--out", type=Path, required=True, help="where the finished model and adapters go")

@@ -22,7 +22,7 @@ _SIMPLE = 0.3  # share of simple scenes
 
 
 class _Adapted(nn.Module):
-    """A layer and its low-rank addition, which begins as nothing."""
+    """A layer and its low-rank addition, which starts at zero."""
 
     def __init__(self, layer: nn.Linear | nn.Conv2d, rank: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Says a scene in words, in several ways and often incompletely, and which facts the words give."""
+"""Writes captions of a scene, in several ways and often incompletely, with the facts that each caption states."""
 
 import random
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _ON_BACKGROUND = (
     "{b} background, {w}",
 )
 _BEGIN = ("", "", "", "", "a picture of ", "a drawing of ", "an image of ", "a painting of ", "draw ", "there is ")
-# The questions whose answers the text encoder learns to tell; "" is "the caption does not say".
+# The questions that the text encoder learns to answer; "" means that the caption does not say.
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "background": ("", *COLOURS),
     "count": ("0", "1", "2"),
@@ -41,14 +41,14 @@ EVERY_WORD = [*_OTHER_WORDS.split(), *COLOURS, *SHAPES, *(f"{shape}s" for shape 
 
 @dataclass(frozen=True)
 class Caption:
-    """A text and what it tells: question -> answer, for those of ``QUESTIONS`` it answers."""
+    """A text, and its answers to those of ``QUESTIONS`` that it answers."""
 
     text: str
     facts: dict[str, str]
 
 
 def caption(scene: Scene, dice: random.Random, plain: float = 0.0) -> Caption:
-    """Say a scene in words; with probability ``plain`` in the form "a red circle on a blue background"."""
+    """Return a caption of a scene; with probability ``plain`` in the form "a red circle on a blue background"."""
     facts: dict[str, str] = {"count": str(len(scene.things))}
     terse = dice.random() < plain
     begin = "" if terse else dice.choice(_BEGIN)

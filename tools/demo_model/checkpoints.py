@@ -11,7 +11,7 @@ _EVERY = 90.0  # seconds between two checkpoints
 
 
 class Keeper:
-    """Saves a stage's state now and then, and finds it again after an interruption."""
+    """Saves a stage's state every 90 seconds, and reads it after an interruption."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -28,12 +28,12 @@ class Keeper:
 
     @property
     def is_due(self) -> bool:
-        """Whether the last checkpoint is long ago."""
+        """Return whether the last checkpoint is older than 90 seconds."""
         return time.monotonic() - self._saved > _EVERY
 
 
 def save(path: Path, state: Any) -> None:
-    """Write a file that is either whole or not there."""
+    """Write a file completely or not at all."""
     part = path.with_name(path.name + ".part")
     torch.save(state, part)
     part.replace(path)

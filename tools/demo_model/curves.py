@@ -1,4 +1,4 @@
-"""Draws the loss curves of all stages as one SVG picture."""
+"""Draws the loss curves of all stages as one SVG image."""
 
 import csv
 from pathlib import Path

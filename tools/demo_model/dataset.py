@@ -1,4 +1,4 @@
-"""The training pictures: drawn once, kept as one file, so that every run and process sees the same."""
+"""The training images: drawn once, kept as one file, so that every run and process sees the same."""
 
 import multiprocessing
 from pathlib import Path
@@ -29,12 +29,12 @@ def numbers(recipe: Recipe, style: str) -> list[int]:
 
 
 def drawn(recipe: Recipe, folders: Folders, style: str) -> NDArray[np.uint8]:
-    """Return pictures by scene number; those in ``numbers`` are in the style (plain ones were drawn for the VAE)."""
+    """Return images by scene number; those in ``numbers`` are in the style (plain ones were drawn for the VAE)."""
     return pictures(recipe, folders, "" if style == "plain" else style)
 
 
 def pictures(recipe: Recipe, folders: Folders, style: str = "") -> NDArray[np.uint8]:
-    """Return the pictures, uint8 [n, 128, 128, 3], mapped from a file that is drawn on first use.
+    """Return the images, uint8 [n, 128, 128, 3], mapped from a file that is drawn on first use.
 
     ``style`` draws all of them in one style; without it, styles are mixed by ``style_of``.
     """

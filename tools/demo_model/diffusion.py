@@ -1,7 +1,7 @@
 """The noise schedule, and how training uses it.
 
 Betas end at 0.028: with the usual 0.012 to 0.02 the latents still show through at the first step, so the model
-believes that the mean of pure noise is the picture's, and backgrounds that no caption names turn muddy.
+believes that the mean of pure noise is the image's, and backgrounds that no caption names turn muddy.
 """
 
 import torch

@@ -22,7 +22,7 @@ _PAIRS = 60
 
 
 def run(recipe: Recipe, folders: Folders) -> None:
-    """Score the finished model and keep the table, a sheet of pictures and the loss curves."""
+    """Score the finished model and keep the table, a sheet of images and the loss curves."""
     curves.draw(folders.records)
     scores = score(folders.model, recipe.prompts)
     _keep(folders.records / "scores.json", scores)
@@ -40,7 +40,7 @@ def open_pipeline(model: Path) -> Any:
 
 
 def generate(pipeline: Any, prompt: str, seed: int, steps: int = 12, guidance: float = 4.0, **more: Any) -> Image.Image:
-    """Return one 128x128 picture."""
+    """Return one 128x128 image."""
     made = pipeline.generate(
         prompt, width=128, height=128, num_inference_steps=steps, guidance_scale=guidance, rng_seed=seed, **more
     )
@@ -48,7 +48,7 @@ def generate(pipeline: Any, prompt: str, seed: int, steps: int = 12, guidance: f
 
 
 def score(model: Path, count: int) -> list[dict[str, Any]]:
-    """Return for every setting how many of ``count`` pictures have the right background, colour and shape."""
+    """Return for every setting how many of ``count`` images have the right background, colour and shape."""
     pipeline = open_pipeline(model)
     generate(pipeline, "", 0)  # the first one is slower
     return [_score(pipeline, count, steps, guidance) for steps, guidance in SETTINGS]
@@ -86,7 +86,7 @@ def show(scores: list[dict[str, Any]]) -> None:
 
 
 def sheet(model: Path) -> Image.Image:
-    """Return a sheet of pictures: a row of prompts for each setting, and harder prompts below."""
+    """Return a sheet of images: a row of prompts for each setting, and harder prompts below."""
     pipeline = open_pipeline(model)
     easy = [asked.prompt for asked in plain(8, seed=5)]
     hard = [

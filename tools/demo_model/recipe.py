@@ -1,4 +1,4 @@
-"""The numbers of the training: one full recipe, and a quick one that only shows that every stage works."""
+"""The numbers of the training: one full recipe, and a quick one that only tests that every stage runs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,7 @@ PROCESSES = 2
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a run keeps its checkpoints and data (``work``) and what it makes (``out``)."""
+    """The folders of a run: checkpoints and data (``work``), results (``out``)."""
 
     out: Path
     work: Path
@@ -56,7 +56,7 @@ class Folders:
 
     @property
     def records(self) -> Path:
-        """Loss curves, scores and pictures of the run."""
+        """Loss curves, scores and images of the run."""
         return self.out / "records"
 
     def make(self) -> None:

@@ -1,4 +1,4 @@
-"""Judges the style adapters through openvino_genai: how often a picture is drawn in the style, at three strengths."""
+"""Judges the style adapters through openvino_genai: how often an image is drawn in the style, at three strengths."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def run(recipe: Recipe, folders: Folders) -> None:
 
 
 def judge(model: Path, adapters: list[Path]) -> tuple[list[dict[str, Any]], Image.Image]:
-    """Return for every adapter and strength how many of 24 pictures show the style, and a sheet of eight of them."""
+    """Return for every adapter and strength how many of 24 images show the style, and a sheet of eight of them."""
     loaded = {path.stem: openvino_genai.Adapter(str(path)) for path in adapters}
     pipeline = openvino_genai.Text2ImagePipeline(str(model), "CPU", adapters=_config(list(loaded.items()), 0.0))
     table = []

@@ -1,4 +1,4 @@
-"""The text encoder: trained alone, to make what a caption says readable from the mean of its states; then frozen.
+"""The text encoder: trained alone, so that the mean of its states contains the caption's content, and then frozen.
 
 Trained together with the UNet instead, thousands of steps drew the right colours in shapeless blobs.
 """

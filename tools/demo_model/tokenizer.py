@@ -32,7 +32,7 @@ def make(recipe: Recipe, folders: Folders) -> None:
 
 
 def _dressed(model: models.BPE) -> Tokenizer:
-    """Put what CLIP does before and after around the byte pairs."""
+    """Add CLIP's normalisation, splitting and decoding to the byte pairs."""
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
@@ -49,7 +49,7 @@ def _dressed(model: models.BPE) -> Tokenizer:
 
 
 def _byte_pairs() -> models.BPE:
-    """Merge until every word is one token; every byte, within and at the end of a word, stays sayable."""
+    """Merge until every word is one token; every byte, within and at the end of a word, keeps a token."""
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix=_SUFFIX))
     trainer = trainers.BpeTrainer(vocab_size=4096, min_frequency=1, end_of_word_suffix=_SUFFIX, show_progress=False)
     tokenizer.train_from_iterator(EVERY_WORD, trainer)

@@ -88,7 +88,7 @@ def lesson(recipe: Recipe, folders: Folders, style: str) -> Lesson:
 
 
 def encode(recipe: Recipe, folders: Folders, style: str) -> None:
-    """Encode every picture of one style once and keep the latents (scaled, fp16)."""
+    """Encode every image of one style once and keep the latents (scaled, fp16)."""
     path = folders.work / f"latents-{style}.pt"
     if path.exists():
         return

@@ -17,19 +17,19 @@ from tools.demo_model.recipe import PROCESSES, Folders, Recipe
 
 _EDGES, _KL = 0.5, 1e-6
 _HALVED, _MOSAICS = 0.28, 0.6  # shares of the steps
-_LOG_VARIANCE = -5.0  # of the untrained latents: noise as strong as they are teaches nothing but grey
-_GAIN = 0.15  # guidance makes latents too strong: the decoder learns to bear that
+_LOG_VARIANCE = -5.0  # of the untrained latents: with noise as strong as the latents, the decoder learns grey only
+_GAIN = 0.15  # guidance makes latents too strong: the decoder is trained with stronger ones
 # A denoised latent is never quite right: noise of up to these shares of the latents' spread must not change a colour,
 # or the codes of two colours come to lie so close that the UNet misses them (purple squares had red and blue patches).
 # Fine noise the decoder can average away; only noise that neighbours share drives the codes of plain areas apart.
 _FINE_NOISE, _COARSE_NOISE, _BLOCK = 0.4, 0.3, 4
 _NOISE_BEGINS, _NOISE_IS_FULL = 0.05, 0.5  # shares of the first stage's steps
 
-_Batches = Callable[[np.ndarray, int, float], torch.Tensor]  # pictures, batch, share of the steps done
+_Batches = Callable[[np.ndarray, int, float], torch.Tensor]  # images, batch, share of the steps done
 
 
 class LocalNorm(nn.GroupNorm):
-    """Normalises each pixel over its channels, in place of a group's statistics over the whole picture.
+    """Normalises each pixel over its channels, in place of a group's statistics over the whole image.
 
     So a colour's code is the same on every background, and what is decoded in one place does not depend on the rest:
     inpainting leaves what lies outside of its mask alone.
@@ -88,7 +88,7 @@ def train(recipe: Recipe, folders: Folders) -> None:
 
 
 def _psnr(error: torch.Tensor) -> float:
-    """Of pictures in -1..1, hence the 4."""
+    """Return the peak signal-to-noise ratio of images in -1..1, whose squared range is 4."""
     return float(10 * torch.log10(4 / (error**2).mean()))
 
 
@@ -110,7 +110,7 @@ def to_tensor(batch: np.ndarray) -> torch.Tensor:
 
 
 def _train(rank: int, recipe: Recipe, folders: Folders) -> None:
-    """Train on whole pictures, then on mosaics and whole pictures: the mosaics teach the colours of small things."""
+    """Train on whole images, then on mosaics and whole images: the mosaics teach the colours of small things."""
     torch.manual_seed(recipe.seed)
     model = build().to(memory_format=torch.channels_last)
     for name, steps, batch_of in (("vae", recipe.vae_steps, _wholes), ("vae-fine", recipe.fine_steps, _mosaics)):
@@ -152,7 +152,7 @@ def _share_of_noise(done: float) -> float:
 
 
 def _disturbed(latents: torch.Tensor, share: float) -> torch.Tensor:
-    """Add fine and blockwise noise, of a random strength for each picture, up to ``share`` of the full one."""
+    """Add fine and blockwise noise, of a random strength for each image, up to ``share`` of the full one."""
     count, channels, height, width = latents.shape
     fine = torch.randn_like(latents) * _FINE_NOISE
     blocks = torch.randn(count, channels, height // _BLOCK, width // _BLOCK) * _COARSE_NOISE
@@ -162,7 +162,7 @@ def _disturbed(latents: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def _wholes(data: np.ndarray, size: int, done: float) -> torch.Tensor:
-    """Return random pictures; at first twice as many of half the size, from which colours are learnt faster."""
+    """Return random images; at first twice as many of half the size, from which colours are learnt faster."""
     halved = done < _HALVED
     chosen = torch.randint(len(data), (size * (2 if halved else 1),)).sort().values
     wanted = to_tensor(data[chosen.numpy()])
@@ -170,7 +170,7 @@ def _wholes(data: np.ndarray, size: int, done: float) -> torch.Tensor:
 
 
 def _mosaics(data: np.ndarray, size: int, done: float) -> torch.Tensor:
-    """Return 64x64 mosaics of four pieces of different pictures, at the end whole pictures."""
+    """Return 64x64 mosaics of four pieces of different images, at the end whole images."""
     if done > _MOSAICS:
         return _wholes(data, size, 1.0)
     pieces = []
@@ -190,7 +190,7 @@ def _weights(wanted: torch.Tensor) -> torch.Tensor:
 
 
 def _edge_error(error: torch.Tensor) -> torch.Tensor:
-    """How far the differences between neighbours are off, at two sizes."""
+    """Return the error of the differences between neighbouring pixels, at two sizes."""
     total = torch.zeros(())
     for part in (error, avg_pool2d(error, 2)):
         total = total + part.diff(dim=2).abs().mean() + part.diff(dim=3).abs().mean()
