@@ -1,6 +1,6 @@
 """How Python calls a Lua script: keys and arguments by name, and a header that gives Lua the same names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +19,11 @@ _DELIVERY_TTL_S = 72 * 3600
 
 
 class ArgumentKind(StrEnum):
-    """The kind of an argument. Its value is the Lua expression that reads the argument."""
+    """The kind of an argument. Its value is the Lua expression that reads the argument from ``{argument}``."""
 
-    TEXT = "next_argument()"
+    TEXT = "{argument}"
     # None is nil in Lua.
-    NUMBER = "tonumber(next_argument())"
+    NUMBER = "tonumber({argument})"
     # Texts and bytes, as a table. Its length comes first, so that several lists can follow one another.
     LIST = "next_list()"
 
@@ -66,8 +66,16 @@ class Script:
     def header(self) -> str:
         """Return the Lua code that defines the constants and reads the keys and arguments."""
         lines = [f"local {name} = KEYS[{place}]" for place, name in enumerate(self._keys, 1)]
-        lines += [f"local {name} = {kind}" for name, kind in self._arguments.items()]
-        return "\n".join([_constants(), _ARGUMENT_READERS, *lines, ""])
+        return "\n".join([_constants(), *lines, *self._argument_lines(), ""])
+
+    def _argument_lines(self) -> Iterator[str]:
+        """Yield the Lua code that reads the arguments; before the first list, their numbers are known."""
+        has_list = False
+        for place, (name, kind) in enumerate(self._arguments.items(), 1):
+            if kind is ArgumentKind.LIST and not has_list:
+                has_list = True
+                yield f"local argument_number = {place - 1}{_ARGUMENT_READERS}"
+            yield f"local {name} = " + kind.format(argument="next_argument()" if has_list else f"ARGV[{place}]")
 
     def _encoded(self, name: str, kind: ArgumentKind, value: object) -> list[Value]:
         if kind is ArgumentKind.LIST and isinstance(value, list | tuple):
@@ -109,7 +117,6 @@ if layout and layout ~= '{keys.LAYOUT_VERSION}' then return redis.error_reply('{
 """
 
 _ARGUMENT_READERS = """
-local argument_number = 0
 local function next_argument()
   argument_number = argument_number + 1
   return ARGV[argument_number]
