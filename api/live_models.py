@@ -53,7 +53,8 @@ class LiveModels:
             return self._repository
         if version != self._version:
             added = {name: await self._registry.added_to(name) for name in self._on_disk.graphs}
-            self._repository, self._version = _with_added(self._on_disk, added), version
+            self._repository = _with_added(self._on_disk, added)
+            self._version = version
         return self._repository
 
     async def add(self, graph_name: str | None, alias: str, source: str, alpha: float | None) -> None:

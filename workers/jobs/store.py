@@ -1,6 +1,6 @@
 """The job store as the API uses it: submit, look up, cancel, fetch. Asynchronous; the worker's side is claims.py.
 
-Look-ups take the owner who asks: another owner's job is answered with JobNotFound.
+Look-ups take the owner of the request; for a job of another owner they raise JobNotFound.
 """
 
 import json
