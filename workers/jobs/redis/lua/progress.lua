@@ -2,7 +2,7 @@
 -- Returns whether the worker goes on: CLAIM_GO_ON, CLAIM_CANCEL or CLAIM_LOST.
 local job = job_keys(job_id)
 local record = redis.call('HMGET', job.hash, 'token', 'cancel_requested', 'deadline')
-local is_cancelled, deadline_s = record[2], tonumber(record[3] or 1e300)
+local is_cancelled, deadline_s = record[2], record[3]
 if record[1] ~= token then return CLAIM_LOST end
 local has_preview = preview ~= '' and not is_full()
 write_even_if_full()
@@ -11,5 +11,5 @@ announce(job, 'progress', 'step', step, 'total_steps', total_steps)
 if has_preview then
   announce(job, 'preview', 'image_index', image_index, 'partial_image_index', partial_image_index, 'picture', preview)
 end
-if is_cancelled or now_ms() > deadline_s * 1000 then return CLAIM_CANCEL end
+if is_cancelled or (deadline_s and now_ms() > deadline_s * 1000) then return CLAIM_CANCEL end
 return CLAIM_GO_ON
