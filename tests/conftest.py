@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from config.settings import RedisSettings
+from graphs.families.family import Family
 from tests.support.distribution import SlowFirst, sort_slow_first
 from tests.support.needs import FAST, guard, mark
 from tests.support.redis_server import RunningRedis, running_redis
@@ -31,6 +32,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         mark(item)
     sort_slow_first(items)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a case by its model family; pytest would number it."""
+    return str(val) if isinstance(val, Family) else None
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SlowFirst | None:
