@@ -111,7 +111,8 @@ class JobWaiter:
                             return
                 for event in events:
                     yield event
-                    after, last_sent = event.number, time.monotonic()
+                    after = event.number
+                    last_sent = time.monotonic()
                     if event.is_final:
                         return
                 self._check_not_over()

@@ -48,7 +48,8 @@ def switching(folder: Path, _: int) -> list[str]:
 
 def _adapter(path: Path, seed: int) -> Path:
     """Write an adapter with random values for every attention projection of the bundled model."""
-    model, generator = bundled_model_path(), np.random.default_rng(seed)
+    model = bundled_model_path()
+    generator = np.random.default_rng(seed)
     tensors = {}
     for name, layer in read_layers(model / "unet" / "openvino_model.xml").items():
         if _ATTENTION.search(name):

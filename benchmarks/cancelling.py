@@ -31,7 +31,8 @@ def cancel_latency(folder: Path, _: int) -> list[str]:
         with serving(folder / str(number), environment=environment) as service:
             taken = asyncio.run(_cancelled(service.url, fields))
         times, steps, paces = (list(column) for column in zip(*taken, strict=True))
-        late, more = statistics.quantiles(times, n=100), statistics.quantiles(steps, n=100)
+        late = statistics.quantiles(times, n=100)
+        more = statistics.quantiles(steps, n=100)
         figures = f"{late[49]:.0f} | {late[98]:.0f} | {statistics.median(paces):.0f}"
         lines.append(f"| {name} | {figures} | {more[49]:.0f} | {more[98]:.0f} | {max(steps):.0f} |")
     return lines
@@ -47,7 +48,8 @@ async def _cancel_one(url: str, fields: dict[str, Any]) -> tuple[float, float, f
     home = f"{url}/{json.loads(content)['id']}"
     at: list[float] = []
     answer: dict[str, Any] = {}
-    asked_at, step = 0.0, 0
+    asked_at = 0.0
+    step = 0
     async for event in events(f"{home}/events"):
         if event["type"] == "progress":
             at.append(time.perf_counter())

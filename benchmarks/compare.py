@@ -26,7 +26,8 @@ def main() -> None:
     environment = {}
     if options.simulated:
         environment = {"IMAGEGEN_WORKER__ENGINE": "simulated", "IMAGEGEN_WORKER__SIMULATED_STEP_S": "0"}
-    older, newer = check_out(options.commit), this_tree()
+    older = check_out(options.commit)
+    newer = this_tree()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         with (
@@ -45,9 +46,11 @@ def _compare(before: Service, after: Service, commit: str, rounds: int, requests
     for number in range(rounds):
         # The order alternates, so that neither service always runs right after the other.
         if number % 2 == 0:
-            old, new = _measure(before, requests), _measure(after, requests)
+            old = _measure(before, requests)
+            new = _measure(after, requests)
         else:
-            new, old = _measure(after, requests), _measure(before, requests)
+            new = _measure(after, requests)
+            old = _measure(before, requests)
         figures.append((old, new, new / old))
         print(f"| {number + 1} | {old:.1f} | {new:.1f} | {new / old:.3f} |", flush=True)
     old, new, ratio = (statistics.median(column) for column in zip(*figures, strict=True))

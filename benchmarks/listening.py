@@ -28,7 +28,8 @@ def progress_overhead(folder: Path, _: int) -> list[str]:
         for _ in range(_ROUNDS):
             without_listeners.append(asyncio.run(_round(url, listen=False)))
             with_listeners.append(asyncio.run(_round(url, listen=True)))
-    without, with_each = statistics.median(without_listeners), statistics.median(with_listeners)
+    without = statistics.median(without_listeners)
+    with_each = statistics.median(with_listeners)
     return [
         f"| {_JOBS} jobs, median of {_ROUNDS} rounds | seconds |",
         "|---|---|",

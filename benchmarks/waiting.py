@@ -29,8 +29,10 @@ from tests.support.service import Service, serving
 from workers.jobs.observe.presence import live_workers
 from workers.jobs.redis import keys
 
-_CLIENTS, _WORKERS = 1000, 8
-_STEPS, _STEP_S = 2, 0.05
+_CLIENTS = 1000
+_WORKERS = 8
+_STEPS = 2
+_STEP_S = 0.05
 _ENVIRONMENT = {
     "IMAGEGEN_WORKER__ENGINE": "simulated",
     "IMAGEGEN_WORKER__SIMULATED_STEP_S": str(_STEP_S),
@@ -64,7 +66,8 @@ def many_waiting(folder: Path, _: int) -> list[str]:
 def _measure(service: Service, folder: Path) -> tuple[list[str], float, int, int, list[float]]:
     (api,) = (pid for pid, command in service.descendants().items() if command.endswith("-m cli api "))
     asyncio.run(_all_at_once(service.url, _WORKERS))
-    idle, stop = _memory(api), folder / "stop"
+    idle = _memory(api)
+    stop = folder / "stop"
     # The probe has a process of its own, so that it does not wait for the event loop of the clients.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         probing = pool.submit(probe, service.url, stop)
@@ -95,7 +98,8 @@ async def _outcome(url: str, body: dict[str, object]) -> str:
 
 def probe(url: str, stop: Path) -> list[float]:
     """Send the liveness probe repeatedly until the file ``stop`` exists; return its times in milliseconds."""
-    parts, pause = urlsplit(url), threading.Event()
+    parts = urlsplit(url)
+    pause = threading.Event()
     taken: list[float] = []
     stop.with_suffix(".started").touch()
     while not stop.exists():
@@ -110,7 +114,8 @@ def probe(url: str, stop: Path) -> list[float]:
 
 
 def _watch_memory(pid: int) -> tuple[list[int], threading.Event]:
-    seen, stop = [0], threading.Event()
+    seen = [0]
+    stop = threading.Event()
 
     def watch() -> None:
         while not stop.wait(0.1):

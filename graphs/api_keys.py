@@ -100,7 +100,9 @@ def read_keys(path: Path | None, single: str | None = None) -> ApiKeys:
 
 
 def _entry(key: str, words: list[str], where: str, *, first: bool) -> _Entry:
-    highest, administrator, rate = Priority.HIGH, first, None
+    highest = Priority.HIGH
+    administrator = first
+    rate = None
     for word in words:
         name, _, value = word.partition("=")
         if name == "max_priority" and value in list(Priority):

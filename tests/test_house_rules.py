@@ -11,7 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("api", "cli", "config", "graphs", "workers")
 LOCKS = ("requirements.lock", "requirements-dev.lock", "docker/api.lock", "docker/worker.lock")
+SOURCES = (*PACKAGES, "benchmarks", "tools")
 LONGEST = 300
+LONGEST_TEST = 400
 # Put together, so that this file does not hold what it looks for.
 REGISTRY = re.compile("|".join(("py" + "pi", "--(extra-)?index" + "-url", "python" + "hosted", "pi" + "wheels")))
 _PINNED = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:\[[a-z,]+\])?==([^\s;]+)", re.MULTILINE)
@@ -26,15 +28,37 @@ def _versions(lock: str) -> dict[str, str]:
     return dict(_PINNED.findall((ROOT / lock).read_text()))
 
 
-def test_modules_stay_small_enough_to_read() -> None:
-    modules = _modules(*PACKAGES)
+@pytest.mark.parametrize(("folders", "most"), [(SOURCES, LONGEST), (("tests",), LONGEST_TEST)], ids=["source", "tests"])
+def test_modules_stay_small_enough_to_read(folders: tuple[str, ...], most: int) -> None:
+    modules = _modules(*folders)
     assert len(modules) > 30
-    long = {str(path.relative_to(ROOT)): count for path in modules if (count := _lines(path)) > LONGEST}
-    assert long == {}
+    assert {str(path.relative_to(ROOT)): count for path in modules if (count := _lines(path)) > most} == {}
 
 
 def _lines(path: Path) -> int:
     return len(path.read_text().splitlines())
+
+
+def test_an_assignment_gives_one_value() -> None:
+    """The second value of a line is easily missed; a swap needs both at once."""
+    found = [f"{path.relative_to(ROOT)}:{line}" for path in _modules(*SOURCES) for line in _double_assignments(path)]
+    assert found == []
+
+
+def _double_assignments(path: Path) -> list[int]:
+    """Return the lines of assignments like ``a, b = c, d``, but not of those like ``a, b = b, a``."""
+    statements = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Assign)]
+    return [
+        statement.lineno
+        for statement in statements
+        for target in statement.targets
+        if isinstance(target, ast.Tuple) and isinstance(statement.value, ast.Tuple)
+        if not _is_swap(target, statement.value)
+    ]
+
+
+def _is_swap(targets: ast.Tuple, values: ast.Tuple) -> bool:
+    return sorted(map(ast.unparse, targets.elts)) == sorted(map(ast.unparse, values.elts))
 
 
 def test_no_wait_on_an_event_that_is_never_set() -> None:

@@ -14,7 +14,10 @@ import httpx
 from PIL import Image, ImageDraw
 
 URL = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000"
-SIDE, GAP, TEXT, COLUMNS = 128, 12, 34, 6
+SIDE = 128
+GAP = 12
+TEXT = 34
+COLUMNS = 6
 PROMPTS = (
     "a red circle on a blue background",
     "a yellow star on a purple background",

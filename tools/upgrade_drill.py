@@ -44,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=200, help="jobs to submit (200)")
     parser.add_argument("--simulated", action="store_true", help="draw with the simulated engine, not the model")
     options = parser.parse_args(arguments)
-    older, newer = check_out(options.commit), this_tree()
+    older = check_out(options.commit)
+    newer = this_tree()
     environment = {"IMAGEGEN_WORKER__ENGINE": "simulated" if options.simulated else "openvino"}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -46,7 +46,8 @@ def linked(job: Job, count: int, signer: UrlSigner, links: Links) -> ImagesRespo
 
 def job_body(job: Job, estimate: QueueEstimate, links: Links) -> JobBody:
     """Return the job object."""
-    request, url = job.request, links.job(job.id)
+    request = job.request
+    url = links.job(job.id)
     status = status_shown(job, time.time())
     contents = [f"{url}/content?index={index}" for index in range(job.artifacts if status != EXPIRED else 0)]
     return JobBody(

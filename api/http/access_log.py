@@ -35,7 +35,8 @@ class AccessLogMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.perf_counter(), _CLIENT_DISCONNECTED
+        began = time.perf_counter()
+        status = _CLIENT_DISCONNECTED
 
         async def send_and_keep_status(message: Message) -> None:
             nonlocal status

@@ -69,7 +69,8 @@ STATUS: dict[type[errors.ImagegenError], int] = {
 }
 
 # Texts of the client that an answer repeats are cut to so many characters.
-_LONGEST_MESSAGE, _LONGEST_PARAM = 1000, 200
+_LONGEST_MESSAGE = 1000
+_LONGEST_PARAM = 200
 
 
 def status_of(error: errors.ImagegenError) -> int:
@@ -164,5 +165,6 @@ def _from_starlette(error: HTTPException) -> errors.ImagegenError:
     if error.status_code == 405:
         return MethodNotAllowed()
     refusal = HttpRefusal(str(error.detail))
-    refusal.status, refusal.code = error.status_code, ""
+    refusal.status = error.status_code
+    refusal.code = ""
     return refusal

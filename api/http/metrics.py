@@ -116,7 +116,8 @@ class QueueMetrics:
 
 
 def _of_redis(snapshot: MetricsSnapshot) -> Iterator[Metric]:
-    used, limit = snapshot.memory_bytes, snapshot.max_memory_bytes
+    used = snapshot.memory_bytes
+    limit = snapshot.max_memory_bytes
     yield GaugeMetricFamily("imagegen_redis_memory_bytes", "Memory that Redis uses.", value=used)
     yield GaugeMetricFamily("imagegen_redis_memory_limit_bytes", "Its maxmemory; 0: none.", value=limit)
     pending = "Webhooks that are still to be delivered."

@@ -92,7 +92,8 @@ class BodyLimitMiddleware:
         if stated.isdigit() and int(stated) > self._max_bytes:
             await error_response(RequestTooLarge(message), scope)(scope, receive, send)
             return
-        received, until = 0, asyncio.get_running_loop().time() + self._timeout_s
+        received = 0
+        until = asyncio.get_running_loop().time() + self._timeout_s
         complete = False
 
         async def receive_bounded() -> Message:

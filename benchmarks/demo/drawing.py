@@ -55,7 +55,8 @@ def contours(shape: str) -> tuple[Points, ...]:
         return _polygon(72, 1.0), _polygon(72, 0.52)
     if shape == "heart":
         return (_heart(),)
-    half, arm = 0.84, 0.34
+    half = 0.84
+    arm = 0.34
     corners: dict[str, Points] = {
         "square": [(-half, -half), (half, -half), (half, half), (-half, half)],
         "triangle": [(0, -0.95), (0.98, 0.8), (-0.98, 0.8)],

@@ -70,7 +70,8 @@ def _plain(dice: random.Random, size: str = "", place: str = "") -> Asked:
 
 def _pair(dice: random.Random) -> Asked:
     left, right, background = dice.sample(sorted(COLOURS), 3)
-    first, second = dice.choice(SHAPES), dice.choice(SHAPES)
+    first = dice.choice(SHAPES)
+    second = dice.choice(SHAPES)
     things = f"{with_article(f'{left} {first}')} next to {with_article(f'{right} {second}')}"
     prompt = f"{things} on {with_article(background)} background"
     return Asked(prompt, background, left, first, second_colour=right)

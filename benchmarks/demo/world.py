@@ -88,6 +88,8 @@ def _pair(dice: random.Random, colours: list[str], relation: str) -> tuple[Thing
         offset = sign * _PAIR_OFFSET
         x, y = (64.0 + offset, 64.0) if relation == "beside" else (64.0, 64.0 + offset)
         place = {"beside": ("left", "right"), "above": ("top", "bottom")}[relation][sign > 0]
-        x, y, radius = x + dice.uniform(-1, 1), y + dice.uniform(-1, 1), _PAIR_RADIUS * dice.uniform(0.95, 1.05)
+        x += dice.uniform(-1, 1)
+        y += dice.uniform(-1, 1)
+        radius = _PAIR_RADIUS * dice.uniform(0.95, 1.05)
         things.append(Thing(dice.choice(SHAPES), colour, "medium", place, x, y, radius))
     return tuple(things)

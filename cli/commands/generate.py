@@ -84,7 +84,8 @@ def _draw(client: "ServerClient", fields: dict[str, Any], images: dict[str, Any]
         bar = progress.add_task("sending", total=None, steps="")
 
         def show(job: dict[str, Any]) -> None:
-            step, total = job.get("step"), job.get("total_steps")
+            step = job.get("step")
+            total = job.get("total_steps")
             steps = f"step {step} of {total}" if step and total else ""
             status = str(job.get("status")).replace("_", " ")
             progress.update(bar, description=status, total=100, completed=job.get("progress") or 0, steps=steps)

@@ -100,7 +100,8 @@ def prepare(data_dir: Path, max_memory_bytes: int = 0) -> EmbeddedRedis:
     binary = find_binary()
     folder = data_dir / "redis"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    config, log = folder / "redis.conf", folder / "redis.log"
+    config = folder / "redis.conf"
+    log = folder / "redis.log"
     previous = config.read_text() if config.exists() else ""
     password = _directive(previous, "requirepass") or secrets.token_hex(24)
     port = _free_port(int(_directive(previous, "port") or 0))

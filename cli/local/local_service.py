@@ -76,7 +76,8 @@ class LocalService:
             self._supervisor.stop(hurry=lambda: self._signals.count > seen, on_stage=self._print_stage)
 
     def _print_stage(self, stage: int) -> None:
-        http, worker = self._settings.http, self._settings.worker
+        http = self._settings.http
+        worker = self._settings.worker
         self._console.print(
             {
                 _API: f"waiting for the API: requests that wait are answered (at most {http.shutdown_timeout_s} s)",

@@ -83,7 +83,8 @@ def write_graph(graph: Graph) -> str:
 
     Raises UserError if it cannot be written.
     """
-    text, path = format_graph(graph), graph.path
+    text = format_graph(graph)
+    path = graph.path
     if path is None:
         raise ValueError("a graph without a path cannot be written")
     if _reads_as(graph, path):

@@ -120,12 +120,14 @@ def _add(modules: dict[str, _Module], key: str, tensor: StoredTensor, targets: A
     module = modules.setdefault(found[0].name, _Module(read.component, found))
     if read.part in module.parts or module.targets != found:
         raise _misfit(key, f"another tensor of the file is for the layer {found[0].layer.path!r} as well")
-    module.parts[read.part], module.keys[read.part] = tensor, key
+    module.parts[read.part] = tensor
+    module.keys[read.part] = key
 
 
 def _updates(module: _Module, alpha: float | None) -> list[LayerUpdate]:
     """Return one update for each layer, with its own rows of ``up``. ``alpha`` is used where no tensor gives one."""
-    down, up = module.parts.get("down"), module.parts.get("up")
+    down = module.parts.get("down")
+    up = module.parts.get("up")
     if down is None or up is None:
         missing = "lora_down (lora_A)" if down is None else "lora_up (lora_B)"
         raise _misfit(next(iter(module.keys.values())), f"its layer has no {missing} in the file")

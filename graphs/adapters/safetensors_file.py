@@ -77,10 +77,13 @@ def _tensor(name: str, entry: object, data: int, size: int) -> StoredTensor:
     """
     if not isinstance(entry, dict):
         raise NotSafetensors("it is not a safetensors file")
-    dtype, shape, place = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    dtype = entry.get("dtype")
+    shape = entry.get("shape")
+    place = entry.get("data_offsets")
     if not (isinstance(dtype, str) and _are_counts(shape) and _are_counts(place) and len(place) == 2):
         raise NotSafetensors(f"its tensor {name!r} has no usable type, shape or place")
-    start, end = data + place[0], data + place[1]
+    start = data + place[0]
+    end = data + place[1]
     # GenAI reads beyond the end of a file that is cut off.
     if not start <= end <= size:
         raise NotSafetensors(f"it is cut off: its tensor {name!r} lies outside the file")

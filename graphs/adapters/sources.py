@@ -134,7 +134,8 @@ def _adapter(entry: _Entry, alias: str, source: str) -> LoraSource:
 
 def _hugging_face(entry: _Entry, alias: str, source: str) -> LoraSource:
     repository, at, rest = (part.strip() for part in source.partition("@"))
-    file, alpha = None, None
+    file = None
+    alpha = None
     if at:
         file, alpha = _file_and_alpha(entry, rest)
         if not is_plain_path(file):
@@ -209,7 +210,8 @@ def url_problem(url: str) -> str | None:
     """Return a sentence why an adapter cannot be downloaded from a URL, None for a usable URL."""
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        host = parts.hostname
+        port = parts.port
     except ValueError as error:
         return f"this is not a URL: {error}."
     if not host or port == 0:

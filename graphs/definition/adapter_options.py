@@ -82,7 +82,8 @@ def _components(
         adapter = _referenced(component, source, here, by_alias)
         is_new = all(adapter.alias != earlier.adapter_alias for earlier in found)
         source.check_option(is_new, f"{adapter.alias!r} is already in this composite.", *here, "adapter_alias")
-        given, alpha = component.HasField("alpha"), _alpha(component, source, here)
+        given = component.HasField("alpha")
+        alpha = _alpha(component, source, here)
         reason = (
             f"The alpha of {adapter.alias!r} is written twice: {adapter.alpha:g} with the adapter and "
             f"{alpha:g} here; keep one of them."

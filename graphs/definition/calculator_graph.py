@@ -10,7 +10,8 @@ from graphs.definition.source_lines import Source, Step
 
 CALCULATOR = "ImageGenCalculator"
 OPTIONS_TYPE = "[type.googleapis.com / mediapipe.ImageGenCalculatorOptions]"
-REQUEST_TAG, RESPONSE_TAG = "HTTP_REQUEST_PAYLOAD", "HTTP_RESPONSE_PAYLOAD"
+REQUEST_TAG = "HTTP_REQUEST_PAYLOAD"
+RESPONSE_TAG = "HTTP_RESPONSE_PAYLOAD"
 SIDE_PACKET = "IMAGE_GEN_NODE_RESOURCES:pipes"
 _STREAM = re.compile(r"([A-Z0-9_]+):([a-z_][a-z0-9_]*)", re.ASCII)
 

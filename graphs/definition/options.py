@@ -154,7 +154,8 @@ def _steps(message: ImageGenCalculatorOptions, source: Source) -> tuple[int, int
     """Return the default and the largest number of steps. A lowered maximum lowers a default that was not written."""
     for field in ("default_num_inference_steps", "max_num_inference_steps"):
         _check_positive(message, source, field)
-    default, most = message.default_num_inference_steps, message.max_num_inference_steps
+    default = message.default_num_inference_steps
+    most = message.max_num_inference_steps
     if not message.HasField("default_num_inference_steps"):
         return min(default, most), most
     reason = f"{default} exceeds max_num_inference_steps, which is {most}; lower it or raise the maximum."

@@ -81,7 +81,8 @@ def _syntax_error(error: text_format.ParseError, path: Path, text: str) -> Graph
 
 def _field_before(error: text_format.ParseError, text: str) -> str | None:
     """Return the field at whose value the parser stopped, None if it stopped elsewhere."""
-    line, column = error.GetLine(), error.GetColumn()
+    line = error.GetLine()
+    column = error.GetColumn()
     if not line or not column:
         return None
     before = "".join(text.split("\n")[line - 1 : line])[: column - 1]
@@ -90,7 +91,8 @@ def _field_before(error: text_format.ParseError, text: str) -> str | None:
 
 
 def _field_names() -> list[str]:
-    options, graph = ImageGenCalculatorOptions.DESCRIPTOR, CalculatorGraphConfig.DESCRIPTOR
+    options = ImageGenCalculatorOptions.DESCRIPTOR
+    graph = CalculatorGraphConfig.DESCRIPTOR
     messages = [options, *options.nested_types, graph, *graph.nested_types]
     return sorted({field.name for message in messages for field in message.fields})
 

@@ -46,7 +46,8 @@ class Source:
 
     def line(self, *steps: Step) -> int | None:
         """Return the line of a field, counted from 1; if the field is absent, that of the nearest enclosing field."""
-        line, parent = None, _ROOT
+        line = None
+        parent = _ROOT
         for step in steps:
             name, occurrence = (step, 0) if isinstance(step, str) else step
             children = [i for i, f in enumerate(self._fields) if f.parent == parent and f.name == name]
@@ -79,7 +80,8 @@ def _scan(text: str) -> list[_Field]:
     fields: list[_Field] = []
     parents = [_ROOT]
     lists: list[int] = []
-    last, previous = _ROOT, ""
+    last = _ROOT
+    previous = ""
     for line, kind, word, following in _tokens(text):
         if kind == "name" and following in (":", "{", "<", "["):
             fields.append(_Field("[]" if word.startswith("[") else word, line, parents[-1]))

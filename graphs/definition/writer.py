@@ -43,7 +43,8 @@ def _option_lines(graph: Graph) -> Iterator[str]:
     """Yield a line for each option that is not at its default, in the order of ImageGenCalculatorOptions."""
     folder = graph.path.parent if graph.path else graph.models_path
     for field in ImageGenCalculatorOptions.DESCRIPTOR.fields:
-        name, value = field.name, getattr(graph, field.name)
+        name = field.name
+        value = getattr(graph, field.name)
         if name == "lora_adapters":
             yield from (_adapter(adapter, folder) for adapter in graph.lora_adapters)
         elif name == "composite_lora_adapters":
@@ -71,7 +72,8 @@ def _text(value: Any, folder: Path) -> str:
 
 
 def _adapter(adapter: LoraAdapter, folder: Path) -> str:
-    alias, path = _quoted(adapter.alias), _quoted(_relative(adapter.path, folder, same="."))
+    alias = _quoted(adapter.alias)
+    path = _quoted(_relative(adapter.path, folder, same="."))
     return f"lora_adapters {{ alias: {alias} path: {path}{_alpha(adapter)} mode: {adapter.mode} }}"
 
 

@@ -58,7 +58,8 @@ def _family(class_name: str, models_path: Path) -> Family:
 def _native_resolution(models_path: Path) -> Resolution:
     """Return the size that the denoiser was trained for: its latent size times the scale of the VAE."""
     folder = "unet" if (models_path / "unet").is_dir() else "transformer"
-    denoiser_path, vae_path = models_path / folder / "config.json", models_path / "vae_decoder" / "config.json"
+    denoiser_path = models_path / folder / "config.json"
+    vae_path = models_path / "vae_decoder" / "config.json"
     size = _read_json(denoiser_path).get("sample_size")
     height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
     channels = _read_json(vae_path).get("block_out_channels", [0] * 4)

@@ -38,7 +38,9 @@ def nearest_good_steps(facts: ModelFacts, num_inference_steps: int, limit: int) 
 def _trailing_timesteps(num_train_timesteps: int, num_inference_steps: int) -> int:
     """Return how many time steps the runtime makes, counted no further than one too many."""
     ratio = single(num_train_timesteps / num_inference_steps)
-    position, count = single(float(num_train_timesteps)), 0
+    position = single(float(num_train_timesteps))
+    count = 0
     while position > 0 and count <= num_inference_steps:
-        position, count = single(position - ratio), count + 1
+        position = single(position - ratio)
+        count += 1
     return count

@@ -38,7 +38,9 @@ def _unet_name(module: str, layers_per_block: int) -> str | None:
     block = _BLOCK.fullmatch(module)
     if block is None:
         return None
-    number, kind, leaf = int(block[2]), int(block[3]), block[4]
+    number = int(block[2])
+    kind = int(block[3])
+    leaf = block[4]
     per_block = layers_per_block + 1
     leaf = _LEAVES.get(leaf, leaf)
     if block[1] == "input_blocks":

@@ -25,7 +25,8 @@ def load_served(
     Raises ConfigurationError if it cannot be used.
     """
     if model_repository_path is None and config_path is None and model_path is None:
-        model_path, model_name = bundled_model_path(), model_name or BUNDLED_MODEL_NAME
+        model_path = bundled_model_path()
+        model_name = model_name or BUNDLED_MODEL_NAME
     return load_repository(
         model_repository_path=model_repository_path,
         config_path=config_path,

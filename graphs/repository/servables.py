@@ -9,7 +9,8 @@ from pydantic import JsonValue
 from graphs.errors import RepositoryError
 from graphs.operator_files import is_file, is_folder, parse_object, read_text
 
-GRAPH_FILE, MODEL_INDEX = "graph.pbtxt", "model_index.json"
+GRAPH_FILE = "graph.pbtxt"
+MODEL_INDEX = "model_index.json"
 WHAT_IS_SERVABLE = f"a folder with a {GRAPH_FILE}, or with the {MODEL_INDEX} of an OpenVINO image model"
 _DEEPEST = 8
 _TOP_LEVEL_KEYS = (

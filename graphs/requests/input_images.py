@@ -26,9 +26,11 @@ Image.MAX_IMAGE_PIXELS = None
 _MOST_SCANS = 50
 # A PNG of 64 MiB in the smallest usual chunks, 4 KiB each, has 16,000.
 _MOST_PARTS = 100_000
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8"
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")  # in the data of a scan, 00 or a restart marker follows 0xFF
-_SCAN, _END = 0xDA, 0xD9
+_SCAN = 0xDA
+_END = 0xD9
 _ALONE = {0x01, 0xD8}  # markers without a length
 
 
@@ -47,7 +49,8 @@ def read_input_images(image: bytes, mask: bytes | None, max_pixels: int) -> Enco
     ``max_pixels`` is the limit of each. Raises InvalidImage or RequestTooLarge, which name ``image`` or ``mask``.
     """
     opened = _open(image, "image", max_pixels)
-    size, encoded = Resolution(*opened.size), _png(_as_rgb(opened))
+    size = Resolution(*opened.size)
+    encoded = _png(_as_rgb(opened))
     del opened  # frees 4 bytes a pixel before the mask is decoded
     return EncodedInputs(
         image=encoded,
@@ -134,7 +137,8 @@ def _excess(content: bytes) -> str | None:
 
 def _count_chunks(content: bytes) -> int:
     """Count the chunks of a PNG up to the limit. A chunk is length (4 bytes), name (4), data and checksum (4)."""
-    at, count = len(_PNG), 0
+    at = len(_PNG)
+    count = 0
     while at < len(content) and count <= _MOST_PARTS:
         at += 12 + int.from_bytes(content[at : at + 4], "big")
         count += 1
@@ -143,7 +147,10 @@ def _count_chunks(content: bytes) -> int:
 
 def _jpeg_excess(content: bytes) -> str | None:
     """Check the number of scans and markers of a JPEG, without the content of its segments."""
-    at, parts, scans, in_scan = 0, 0, 0, False
+    at = 0
+    parts = 0
+    scans = 0
+    in_scan = False
     while (found := _MARKER.search(content, at)) is not None and (kind := found[1][0]) != _END:
         # Pillow reads fill bytes before a marker one by one as well, but not the data of a scan.
         parts += 1 if in_scan else 1 + found.start() - at

@@ -83,7 +83,8 @@ def _images(parameters: GenerationParameters, graph: Graph) -> int:
 
 
 def _steps(parameters: GenerationParameters, graph: Graph, facts: ModelFacts) -> int:
-    steps, param = parameters.num_inference_steps, "num_inference_steps"
+    steps = parameters.num_inference_steps
+    param = "num_inference_steps"
     if steps is None:
         steps = graph.default_num_inference_steps
     if steps < 1:
@@ -177,7 +178,8 @@ def _seed(parameters: GenerationParameters) -> int:
 
 def _max_sequence_length(parameters: GenerationParameters, facts: ModelFacts) -> int | None:
     """Return the one length of the model: the T5 encoder keeps that of its first generation and refuses all others."""
-    value, supported = parameters.max_sequence_length, facts.family.max_sequence_length
+    value = parameters.max_sequence_length
+    supported = facts.family.max_sequence_length
     if value is None or value == supported:
         return supported
     problem = f"must be {supported} for this model" if supported else f"is not used by {facts.family} models"

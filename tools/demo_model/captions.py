@@ -92,7 +92,8 @@ def _named(
     thing: Thing, number: int, facts: dict[str, str], dice: random.Random, size: str, everything: bool = False
 ) -> str:
     left_out = 1.0 if everything else dice.random()
-    shape, colour = thing.shape, thing.colour
+    shape = thing.shape
+    colour = thing.colour
     if left_out < 0.04:
         shape = "shape"
     else:

@@ -3,7 +3,9 @@
 import csv
 from pathlib import Path
 
-_WIDTH, _HEIGHT, _GAP = 260, 150, 50
+_WIDTH = 260
+_HEIGHT = 150
+_GAP = 50
 _NAMES = {"vae": "autoencoder, whole pictures", "vae-fine": "autoencoder, mosaics", "text": "text encoder",
     "unet-first": "UNet, first round", "unet": "UNet, second round"}  # fmt: skip
 
@@ -29,7 +31,8 @@ def _read(path: Path) -> list[tuple[float, float]]:
 
 
 def _plot(name: str, points: list[tuple[float, float]], left: int, top: int) -> str:
-    last, highest = points[-1][0], max(loss for _, loss in points)
+    last = points[-1][0]
+    highest = max(loss for _, loss in points)
     line = " ".join(
         f"{left + step / last * _WIDTH:.1f},{top + (1 - loss / highest) * _HEIGHT:.1f}" for step, loss in points
     )

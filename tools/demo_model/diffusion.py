@@ -36,7 +36,8 @@ def timesteps(count: int) -> torch.Tensor:
     place = (torch.arange(count) + torch.rand(count)) / count
     points = torch.tensor([0.0, 0.12, 0.82, 1.0]), torch.tensor([0.0, 120.0, 720.0, 999.99])
     part = torch.bucketize(place, points[0][1:-1])
-    low, high = points[0][part], points[0][part + 1]
+    low = points[0][part]
+    high = points[0][part + 1]
     within = points[1][part] + (place - low) / (high - low) * (points[1][part + 1] - points[1][part])
     return within.long().clamp(0, STEPS - 1)
 

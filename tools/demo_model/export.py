@@ -61,7 +61,8 @@ class _Encoder(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.encoder, self.quant_conv = model.encoder, model.quant_conv
+        self.encoder = model.encoder
+        self.quant_conv = model.quant_conv
 
     def forward(self, sample: Tensor) -> Tensor:
         return self.quant_conv(self.encoder(sample))
@@ -72,7 +73,8 @@ class _Decoder(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.decoder, self.post_quant_conv = model.decoder, model.post_quant_conv
+        self.decoder = model.decoder
+        self.post_quant_conv = model.post_quant_conv
 
     def forward(self, latent_sample: Tensor) -> Tensor:
         return self.decoder(self.post_quant_conv(latent_sample))
@@ -121,8 +123,10 @@ def _export_unet(folders: Folders) -> None:
 
 def _export_vae(folders: Folders) -> None:
     model = vae.finished(folders)
-    pixels, latents = torch.rand(2, 3, 128, 128) * 2 - 1, torch.randn(2, 4, 16, 16)
-    encoder, decoder = folders.model / "vae_encoder", folders.model / "vae_decoder"
+    pixels = torch.rand(2, 3, 128, 128) * 2 - 1
+    latents = torch.randn(2, 4, 16, 16)
+    encoder = folders.model / "vae_encoder"
+    decoder = folders.model / "vae_decoder"
     _convert(_Encoder(model), {"sample": pixels}, {"sample": [-1, 3, -1, -1]}, ("latent_parameters",), encoder)
     _convert(_Decoder(model), {"latent_sample": latents}, {"latent_sample": [-1, 4, -1, -1]}, ("sample",), decoder)
     for place in (encoder, decoder):

@@ -45,7 +45,8 @@ class Loop:
         optimiser = torch.optim.AdamW(trained, lr=self.rate, betas=(0.9, 0.99), weight_decay=1e-3)
         keeper = Keeper(self.work / f"{self.name}.checkpoint")
         begin, spent = self._resume(keeper, averaged, optimiser)
-        started, recent = time.monotonic() - spent, [0.0, 0.0]
+        started = time.monotonic() - spent
+        recent = [0.0, 0.0]
         for step in range(begin, self.steps):
             for group in optimiser.param_groups:
                 group["lr"] = self.rate * self._share_of_rate(step)

@@ -38,7 +38,8 @@ def judge(model: Path, adapters: list[Path]) -> tuple[list[dict[str, Any]], Imag
     table = []
     sheet = Image.new("RGB", (128 * 8, 128 * len(loaded) * len(ALPHAS)))
     for row, (style, alpha) in enumerate((style, alpha) for style in loaded for alpha in ALPHAS):
-        drawn, kept = 0, 0
+        drawn = 0
+        kept = 0
         for number, asked in enumerate(plain(_COUNT, seed=9)):
             chosen = _config([(style, loaded[style])], alpha)
             picture = generate(pipeline, asked.prompt, number, adapters=chosen)

@@ -11,7 +11,9 @@ from tools.demo_model.captions import EVERY_WORD
 from tools.demo_model.recipe import Folders, Recipe
 
 LENGTH = 77
-_START, _END, _SUFFIX = "<|startoftext|>", "<|endoftext|>", "</w>"
+_START = "<|startoftext|>"
+_END = "<|endoftext|>"
+_SUFFIX = "</w>"
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
@@ -19,7 +21,8 @@ def make(recipe: Recipe, folders: Folders) -> None:
     """Build the tokenizer and keep it; every recipe has the same."""
     del recipe
     tokenizer = _dressed(_byte_pairs())
-    start, end = tokenizer.token_to_id(_START), tokenizer.token_to_id(_END)
+    start = tokenizer.token_to_id(_START)
+    end = tokenizer.token_to_id(_END)
     tokenizer.post_processor = processors.RobertaProcessing((_END, end), (_START, start), add_prefix_space=False)
     tokenizer.enable_truncation(LENGTH)
     tokenizer.enable_padding(length=LENGTH, pad_id=end, pad_token=_END)

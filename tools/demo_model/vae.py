@@ -15,15 +15,20 @@ from tools.demo_model.dataset import pictures
 from tools.demo_model.loop import Loop, console, in_processes
 from tools.demo_model.recipe import PROCESSES, Folders, Recipe
 
-_EDGES, _KL = 0.5, 1e-6
-_HALVED, _MOSAICS = 0.28, 0.6  # shares of the steps
+_EDGES = 0.5
+_KL = 1e-6
+_HALVED = 0.28  # share of the steps
+_MOSAICS = 0.6  # share of the steps
 _LOG_VARIANCE = -5.0  # of the untrained latents: with noise as strong as the latents, the decoder learns grey only
 _GAIN = 0.15  # guidance makes latents too strong: the decoder is trained with stronger ones
 # A denoised latent is never quite right: noise of up to these shares of the latents' spread must not change a colour,
 # or the codes of two colours come to lie so close that the UNet misses them (purple squares had red and blue patches).
 # Fine noise the decoder can average away; only noise that neighbours share drives the codes of plain areas apart.
-_FINE_NOISE, _COARSE_NOISE, _BLOCK = 0.4, 0.3, 4
-_NOISE_BEGINS, _NOISE_IS_FULL = 0.05, 0.5  # shares of the first stage's steps
+_FINE_NOISE = 0.4
+_COARSE_NOISE = 0.3
+_BLOCK = 4
+_NOISE_BEGINS = 0.05  # share of the first stage's steps
+_NOISE_IS_FULL = 0.5  # share of the first stage's steps
 
 _Batches = Callable[[np.ndarray, int, float], torch.Tensor]  # images, batch, share of the steps done
 

@@ -67,7 +67,9 @@ def _written(tensors: Iterable[_Tensor]) -> npt.NDArray[np.uint8]:
 
 
 def _zeros(update: LayerUpdate) -> Iterator[_Tensor]:
-    dtype, down, up = update.down.dtype, update.down.shape, update.up.shape
+    dtype = update.down.dtype
+    down = update.down.shape
+    up = update.up.shape
     for part, shape in (("A", (1, *down[1:])), ("B", (up[0], 1, *up[2:]))):
         yield f"{update.target.name}.lora_{part}.weight", dtype, shape, bytes(_SIZES[dtype] * math.prod(shape))
 

@@ -82,7 +82,8 @@ class AdapterSet:
 
     def compile_config(self) -> openvino_genai.AdapterConfig | None:
         """Return the ``adapters=`` of ``compile()``, None without adapters, and record what is compiled with it."""
-        mode, loaded = self.mode, self._loaded.values()
+        mode = self.mode
+        loaded = self._loaded.values()
         self._configs.clear()
         self._compiled = (
             mode,

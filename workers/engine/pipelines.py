@@ -114,7 +114,8 @@ def _from_disk(kind: type[Any], options: LoadOptions) -> Any:
         return kind(str(graph.models_path), *options.device, **options.properties)
     pipeline = kind(str(graph.models_path))
     if graph.is_static:
-        size, guidance_scale = graph.resolution[0], graph.guidance_scale
+        size = graph.resolution[0]
+        guidance_scale = graph.guidance_scale
         if guidance_scale is None:
             guidance_scale = pipeline.get_generation_config().guidance_scale
         pipeline.reshape(options.batch, size.height, size.width, guidance_scale)

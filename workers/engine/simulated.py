@@ -79,9 +79,11 @@ def _unfinished(request: ResolvedRequest, inputs: InputImages | None, index: int
 
 def _image(request: ResolvedRequest, inputs: InputImages | None, index: int) -> Pixels:
     generator = np.random.Generator(np.random.PCG64(_entropy(request, inputs, index)))
-    across, down = np.linspace(0, 1, request.width), np.linspace(0, 1, request.height)[:, np.newaxis]
+    across = np.linspace(0, 1, request.width)
+    down = np.linspace(0, 1, request.height)[:, np.newaxis]
     first, second = generator.uniform(0, 255, (2, 1, 1, 3))
-    waves, phase = generator.integers(1, 4, 2), generator.uniform(0, 2 * np.pi)
+    waves = generator.integers(1, 4, 2)
+    phase = generator.uniform(0, 2 * np.pi)
     blend = (across + down) / 2 + 0.25 * np.sin(2 * np.pi * (waves[0] * across + waves[1] * down) + phase)
     colours = first + (second - first) * np.clip(blend, 0, 1)[..., np.newaxis]
     if inputs is not None:

@@ -90,7 +90,8 @@ def job_from_hash(job_id: str, stored: Mapping[bytes, bytes]) -> Job:
         value = text(name)
         return None if value is None else int(value)
 
-    error, seconds = text("error"), text("seconds")
+    error = text("error")
+    seconds = text("seconds")
     return Job(
         id=job_id,
         request=ResolvedRequest.model_validate_json(stored[b"request"]),

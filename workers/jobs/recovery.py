@@ -174,7 +174,8 @@ class Recovery:
         have been restarted, or its replies have a gap because it stood still or could not be reached.
         """
         uptime_s = int(self._redis.info("server")["uptime_in_seconds"])
-        now, before = time.monotonic(), self._seen_at
+        now = time.monotonic()
+        before = self._seen_at
         self._seen_at = now
         if now - before > max(_GAP_S, self._jobs.lease_s / 2):
             self._back_at = now

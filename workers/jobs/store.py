@@ -175,7 +175,9 @@ class JobStore:
         await self._redis.aclose()
 
     def _submit_call(self, job_id: str, submission: Submission) -> ScriptCall:
-        request, options, idempotency = submission.request, submission.options, submission.idempotency
+        request = submission.request
+        options = submission.options
+        idempotency = submission.idempotency
         bounds = queue_bounds(self._jobs, options.owner)
         fields = _record_fields(submission)
         return SUBMIT.of(
@@ -221,7 +223,8 @@ class JobStore:
 
 def _record_fields(submission: Submission) -> dict[str, str]:
     """Return the fields of a record that its submission decides; a script needs no others to write a delivery."""
-    request, options = submission.request, submission.options
+    request = submission.request
+    options = submission.options
     fields = {
         "request": request.model_dump_json(exclude_defaults=True),
         "options": options.model_dump_json(exclude_defaults=True),

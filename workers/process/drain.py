@@ -76,7 +76,8 @@ class WorkerDrain:
 
         ``running`` is the id of the job that the child runs. Raises ServiceUnavailable.
         """
-        now, living = time.monotonic(), self._living_children()
+        now = time.monotonic()
+        living = self._living_children()
         self._seen_children |= living
         if self._stop_signals > 1:
             self._force("a second signal asks to stop")

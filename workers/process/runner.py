@@ -187,7 +187,8 @@ class Runner:
 
     def _preview(self, claim: Claim, step: Step) -> Preview | None:
         """Return a partial image at steps evenly spaced over each image's steps, never at its last; None at others."""
-        request, wanted = claim.job.request, claim.job.options.previews
+        request = claim.job.request
+        wanted = claim.job.options.previews
         if not wanted or step.preview is None:
             return None
         steps = max(1, step.total // request.num_images_per_prompt)

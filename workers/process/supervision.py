@@ -107,7 +107,8 @@ class Supervision(PeriodicThread):
         """Do everything that is due. Raises ServiceUnavailable, or ConfigurationError, which ends the process."""
         resend = self._cycles % _RESEND_EVERY == 0
         self._cycles += 1
-        report, alive = self._load_reports.read(), self._pool.living()
+        report = self._load_reports.read()
+        alive = self._pool.living()
         _check_load(report)
         has_loaded = report is not None and report.pid in alive
         running = self._running_job.id()
@@ -169,7 +170,8 @@ class Supervision(PeriodicThread):
         Celery on Redis receives nothing more when its connection dies unnoticed before it could acknowledge a message:
         the worker would stay ready and idle for ever.
         """
-        claimed, before = self._running_job.claimed_count(), self._claimed_before
+        claimed = self._running_job.claimed_count()
+        before = self._claimed_before
         self._claimed_before = claimed
         self._unheard_resends = self._unheard_resends + 1 if expects_message and claimed == before else 0
         if self._unheard_resends >= _DEAF_AFTER:

@@ -67,7 +67,8 @@ def stages_measured(seconds: Mapping[str, float], steps_s: Iterable[float] = ())
 
 def histogram(stored: Mapping[str, int], name: str, bounds_s: tuple[float, ...]) -> Histogram:
     """Return the histogram ``name`` of a graph's metrics hash."""
-    total, buckets = 0, []
+    total = 0
+    buckets = []
     for bound in [*map(bound_text, bounds_s), "inf"]:
         total += stored.get(f"{name}:le:{bound}", 0)
         buckets.append(("+Inf" if bound == "inf" else bound, total))

@@ -56,7 +56,8 @@ class Script:
     def call(self, **named: Any) -> ScriptCall:
         """Return the call with these keys and arguments. Raises TypeError unless they are exactly the declared ones."""
         if named.keys() != self._names:
-            missing, surplus = self._names - named.keys(), named.keys() - self._names
+            missing = self._names - named.keys()
+            surplus = named.keys() - self._names
             raise TypeError(f"script {self.name}: missing {sorted(missing)}, not declared {sorted(surplus)}")
         arguments: list[Value] = []
         for name, kind in self._arguments.items():
