@@ -4,6 +4,7 @@ import ast
 import importlib
 import importlib.metadata
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ LOCKS = ("requirements.lock", "requirements-dev.lock", "docker/api.lock", "docke
 SOURCES = (*PACKAGES, "benchmarks", "tools")
 LONGEST = 300
 LONGEST_TEST = 400
+FULLEST = 14
 # Put together, so that this file does not hold what it looks for.
 REGISTRY = re.compile("|".join(("py" + "pi", "--(extra-)?index" + "-url", "python" + "hosted", "pi" + "wheels")))
 _PINNED = re.compile(r"^([a-z0-9][a-z0-9._-]*)(?:\[[a-z,]+\])?==([^\s;]+)", re.MULTILINE)
@@ -37,6 +39,11 @@ def test_modules_stay_small_enough_to_read(folders: tuple[str, ...], most: int) 
 
 def _lines(path: Path) -> int:
     return len(path.read_text().splitlines())
+
+
+def test_folders_stay_small_enough_to_survey() -> None:
+    modules = Counter(path.parent for path in _modules(*SOURCES) if path.stem != "__init__")
+    assert {str(folder.relative_to(ROOT)): count for folder, count in modules.items() if count > FULLEST} == {}
 
 
 def test_an_assignment_gives_one_value() -> None:

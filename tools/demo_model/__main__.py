@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tools.demo_model.loop import console
 from tools.demo_model.recipe import FULL, QUICK, Folders, Recipe
+from tools.demo_model.training.loop import console
 
 # Each stage is a module and its function; a module is imported when its stage starts.
 _STAGES = {
-    "tokenizer": ("tools.demo_model.tokenizer", "make"),
-    "vae": ("tools.demo_model.vae", "train"),
-    "text": ("tools.demo_model.text_encoder", "train"),
-    "unet": ("tools.demo_model.unet", "train"),
-    "adapters": ("tools.demo_model.adapters", "train"),
+    "tokenizer": ("tools.demo_model.networks.tokenizer", "make"),
+    "vae": ("tools.demo_model.networks.vae", "train"),
+    "text": ("tools.demo_model.networks.text_encoder", "train"),
+    "unet": ("tools.demo_model.networks.unet", "train"),
+    "adapters": ("tools.demo_model.networks.adapters", "train"),
     "export": ("tools.demo_model.export", "run"),
     "evaluate": ("tools.demo_model.evaluate", "run"),
     "styles": ("tools.demo_model.styles", "run"),

@@ -13,8 +13,8 @@ from rich.table import Table
 from benchmarks.demo.prompts import pairs, plain
 from benchmarks.demo.scorer import hits
 from tools.demo_model import curves
-from tools.demo_model.loop import console
 from tools.demo_model.recipe import Folders, Recipe
+from tools.demo_model.training.loop import console
 
 SETTINGS = ((12, 4.0), (20, 4.0), (20, 7.5))  # steps and guidance
 _FACTS = ("background", "colour", "shape")

@@ -16,10 +16,10 @@ from openvino_tokenizers import convert_tokenizer
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from tools.demo_model import text_encoder, tokenizer, unet, vae
-from tools.demo_model.diffusion import CONFIG
-from tools.demo_model.loop import console
+from tools.demo_model.networks import text_encoder, tokenizer, unet, vae
+from tools.demo_model.networks.diffusion import CONFIG
 from tools.demo_model.recipe import Folders, Recipe
+from tools.demo_model.training.loop import console
 
 _TOLERANCE = 0.03  # largest difference, relative to the largest value: weights are rounded to fp16
 _INDEX = {

@@ -10,8 +10,8 @@ from PIL import Image
 from benchmarks.demo.prompts import plain
 from benchmarks.demo.scorer import look, style_of
 from tools.demo_model.evaluate import generate
-from tools.demo_model.loop import console
 from tools.demo_model.recipe import Folders, Recipe
+from tools.demo_model.training.loop import console
 
 ALPHAS = (0.0, 0.5, 1.0)
 _COUNT = 24

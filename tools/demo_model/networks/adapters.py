@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tools.demo_model import unet
-from tools.demo_model.checkpoints import save
-from tools.demo_model.loop import Loop, in_processes
+from tools.demo_model.networks import unet
 from tools.demo_model.recipe import Folders, Recipe
+from tools.demo_model.training.checkpoints import save
+from tools.demo_model.training.loop import Loop, in_processes
 
 STYLES = ("outline", "stripes")  # one process each
 _LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2")

@@ -12,11 +12,11 @@ from torch.nn.functional import cross_entropy
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from benchmarks.demo.world import random_scene
-from tools.demo_model import tokenizer as tokens
-from tools.demo_model.captions import QUESTIONS, Caption, caption
-from tools.demo_model.checkpoints import load, save
-from tools.demo_model.loop import Loop, console, in_processes
+from tools.demo_model.networks import tokenizer as tokens
 from tools.demo_model.recipe import PROCESSES, Folders, Recipe
+from tools.demo_model.training.captions import QUESTIONS, Caption, caption
+from tools.demo_model.training.checkpoints import load, save
+from tools.demo_model.training.loop import Loop, console, in_processes
 
 WIDTH = 128
 

@@ -7,8 +7,8 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from tools.demo_model.captions import EVERY_WORD
 from tools.demo_model.recipe import Folders, Recipe
+from tools.demo_model.training.captions import EVERY_WORD
 
 LENGTH = 77
 _START = "<|startoftext|>"

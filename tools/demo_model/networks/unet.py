@@ -10,14 +10,14 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 
 from benchmarks.demo.world import Scene
-from tools.demo_model import text_encoder, vae
-from tools.demo_model import tokenizer as tokens
-from tools.demo_model.captions import caption
-from tools.demo_model.checkpoints import load, save
-from tools.demo_model.dataset import drawn, numbers, scenes
-from tools.demo_model.diffusion import noised, timesteps
-from tools.demo_model.loop import Loop, console, in_processes
+from tools.demo_model.networks import text_encoder, vae
+from tools.demo_model.networks import tokenizer as tokens
+from tools.demo_model.networks.diffusion import noised, timesteps
 from tools.demo_model.recipe import PROCESSES, Folders, Recipe
+from tools.demo_model.training.captions import caption
+from tools.demo_model.training.checkpoints import load, save
+from tools.demo_model.training.dataset import drawn, numbers, scenes
+from tools.demo_model.training.loop import Loop, console, in_processes
 
 _EMPTY_CAPTIONS = 0.12  # for classifier-free guidance
 _TERSE_CAPTIONS = 0.25

@@ -10,10 +10,10 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import nn
 from torch.nn.functional import avg_pool2d, layer_norm
 
-from tools.demo_model.checkpoints import load, save
-from tools.demo_model.dataset import pictures
-from tools.demo_model.loop import Loop, console, in_processes
 from tools.demo_model.recipe import PROCESSES, Folders, Recipe
+from tools.demo_model.training.checkpoints import load, save
+from tools.demo_model.training.dataset import pictures
+from tools.demo_model.training.loop import Loop, console, in_processes
 
 _EDGES = 0.5
 _KL = 1e-6

@@ -12,7 +12,7 @@ import torch.distributed
 from rich.console import Console
 from torch import nn
 
-from tools.demo_model.checkpoints import Keeper, write_curve
+from tools.demo_model.training.checkpoints import Keeper, write_curve
 
 _SMOOTH = 25  # steps whose mean is one point of the loss curve
 console = Console(width=120)

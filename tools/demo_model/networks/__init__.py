@@ -1,0 +1,1 @@
+"""The networks of the demo model, their tokenizer and adapters, and the training of each."""

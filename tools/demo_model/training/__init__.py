@@ -1,0 +1,1 @@
+"""What the training of every network shares: captions, images, the loop and its checkpoints."""
