@@ -21,8 +21,10 @@ PYTHONS := 3.11 3.12 3.13
 SDKS := 1 2
 SDK_VENVS := $(SDKS:%=.venv-openai-%)
 SOURCES := api cli config graphs workers
-# hatchling and editables come from the lock as well, so the project's own build fetches nothing unpinned.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Environments for development are installed by uv, which is among what tests and checks need.
+UV ?= $(BIN)/uv
+INSTALL_LOCK := sh tools/install_lock.sh $(UV)
 
 .PHONY: help install serve test-fast test-pythons test test-thorough coverage test-sdk fuzz faults sdk-venvs check format lock proto reference
 .PHONY: bench bench-compare demo-score demo-model big-model upgrade-drill docs clean
@@ -48,7 +50,7 @@ test-pythons: $(VENV)/.installed-dev
 	    $$found -c 'import ensurepip, venv' 2>/dev/null && python=$$found && break; \
 	  done; \
 	  [ -n "$$python" ] || { echo "Python $$version is not on this machine."; continue; }; \
-	  $(MAKE) --no-print-directory test-fast PYTHON=$$python VENV=.venv-py$$version || exit 1; \
+	  $(MAKE) --no-print-directory test-fast PYTHON=$$python VENV=.venv-py$$version UV=$(abspath $(BIN))/uv || exit 1; \
 	  ran="$$ran $$version"; \
 	done; echo "make test-fast passed on Python:$${ran:- none of $(PYTHONS) is here}"
 
@@ -149,13 +151,16 @@ $(BIN)/python:
 
 $(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
 	@echo "Installing imagegen-server into $(VENV) (once; about 120 MB) ..."
-	@$(INSTALL) --require-hashes -r requirements.lock
+	@$(INSTALL_LOCK) $(BIN)/python requirements.lock
+# hatchling and editables come from the lock as well, so the project's own build fetches nothing unpinned.
 	@$(INSTALL) --no-build-isolation --no-deps -e .
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@echo "Installing what tests and checks need ..."
-	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock > $(VENV)/uv.lock
+	@$(INSTALL) --require-hashes -r $(VENV)/uv.lock || echo "There is no uv for this machine: pip installs everything."
+	@$(INSTALL_LOCK) $(BIN)/python requirements-dev.lock
 	@touch $@
 
 $(TRAINING)/.installed: tools/demo_model/requirements.lock tools/torch_environment.sh
@@ -171,11 +176,11 @@ $(BIG_MODEL)/.installed: tools/big_model/requirements.lock tools/torch_environme
 $(DOCS)/.installed: tools/docs_site/requirements.lock
 	@echo "Installing Zensical into $(DOCS) ..."
 	@$(PYTHON) -m venv --clear $(DOCS)
-	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(INSTALL_LOCK) $(DOCS)/bin/python $<
 	@touch $@
 
 .venv-openai-%/.installed: tests/sdk/openai-%.txt
 	@echo "Installing openai $*.x into .venv-openai-$* ..."
 	@$(PYTHON) -m venv --clear .venv-openai-$*
-	@.venv-openai-$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(INSTALL_LOCK) .venv-openai-$*/bin/python $<
 	@touch $@
