@@ -161,7 +161,7 @@ class ImageService:
         if job.status is Status.CANCELLED:
             raise JobNotCompleted(job.error.message if job.error else "The job was cancelled.", code="job_cancelled")
         if job.status is not Status.COMPLETED:
-            raise JobNotCompleted(f"The job is {job.status}; its pictures are not there yet.")
+            raise JobNotCompleted(f"The job is {job.status}; its images are not there yet.")
         return await self._store.artifacts(job)
 
     async def estimate(self, job: Job) -> QueueEstimate:

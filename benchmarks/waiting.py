@@ -54,7 +54,7 @@ def many_waiting(folder: Path, _: int) -> list[str]:
         f"| {_CLIENTS} blocking requests at once, {_WORKERS} workers, {_STEPS * _STEP_S * 1000:.0f} ms a job | |",
         "|---|---|",
         f"| requests that failed | {', '.join(f'{count} x {why}' for why, count in wrong.items()) or 0} |",
-        f"| seconds until all had their picture (ideal {ideal:.1f}) | {seconds:.1f} |",
+        f"| seconds until all had their image (ideal {ideal:.1f}) | {seconds:.1f} |",
         f"| API's memory before, at most (MiB) | {idle / 2**20:.0f}, {peak / 2**20:.0f} |",
         f"| memory per waiting request (KiB) | {(peak - idle) / _CLIENTS / 1024:.0f} |",
         f"| /v2/health/live meanwhile, p50 (ms) | {cuts[49]:.1f} |",

@@ -138,7 +138,7 @@ class ModelNotFound(InvalidRequest):
 
 
 class JobNotCompleted(InvalidRequest):
-    """The job has no pictures."""
+    """The job has no images."""
 
     code = "job_not_completed"
 
@@ -193,7 +193,7 @@ class ServiceUnavailable(ImagegenError):
 
 
 class StoreFull(ServiceUnavailable):
-    """The job store (Redis) is full: its maxmemory is reached; room comes as kept pictures expire."""
+    """The job store (Redis) is full: its maxmemory is reached; room comes as kept images expire."""
 
     code = "store_full"
     retry_after_s = 30
@@ -206,12 +206,12 @@ class ShuttingDown(ServiceUnavailable):
 
 
 class JobFailed(ImagegenError):
-    """The job ended without a picture."""
+    """The job ended without an image."""
 
     code = "generation_failed"
 
 
 class EngineError(ImagegenError):
-    """The runtime could not load the model or generate the picture."""
+    """The runtime could not load the model or generate the image."""
 
     code = "generation_failed"

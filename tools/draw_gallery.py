@@ -44,17 +44,17 @@ def draw(prompt: str, **more: Any) -> Image.Image:
     return ask("generations", json={"model": "demo", "prompt": prompt, "seed": 3, "guidance_scale": 4, **more})
 
 
-def edit(picture: Image.Image, prompt: str, mask: Image.Image | None = None, strength: float = 0.8) -> Image.Image:
+def edit(image: Image.Image, prompt: str, mask: Image.Image | None = None, strength: float = 0.8) -> Image.Image:
     """Return the image edited."""
-    files = {name: png(image) for name, image in (("image", picture), ("mask", mask)) if image is not None}
+    files = {"image": png(image)} | ({"mask": png(mask)} if mask else {})
     fields = {"model": "demo", "prompt": prompt, "seed": "7", "strength": str(strength), "guidance_scale": "4"}
     return ask("edits", data=fields, files=files)
 
 
-def png(picture: Image.Image) -> bytes:
+def png(image: Image.Image) -> bytes:
     """Return the image's bytes."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -101,10 +101,10 @@ def main() -> None:
     rows = len(tiles) // COLUMNS
     sheet = Image.new("RGB", (GAP + COLUMNS * (SIDE + GAP), GAP + rows * (SIDE + TEXT + GAP)), "white")
     pen = ImageDraw.Draw(sheet)
-    for number, (picture, caption) in enumerate(tiles):
+    for number, (image, caption) in enumerate(tiles):
         x = GAP + number % COLUMNS * (SIDE + GAP)
         y = GAP + number // COLUMNS * (SIDE + TEXT + GAP)
-        sheet.paste(picture.convert("RGB"), (x, y))
+        sheet.paste(image.convert("RGB"), (x, y))
         pen.rectangle((x - 1, y - 1, x + SIDE, y + SIDE), outline="silver")
         pen.text((x, y + SIDE + 3), wrapped(caption), fill="black", font_size=10)
     sheet.save(Path(__file__).parents[1] / "docs" / "gallery.png", optimize=True)

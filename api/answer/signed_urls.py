@@ -10,6 +10,7 @@ class UrlSigner:
 
     def __init__(self, key: str, ttl_s: int) -> None:
         """``ttl_s``: for how many seconds a token is valid."""
+        # Another salt would make the URLs invalid that clients already have.
         self._serializer = URLSafeTimedSerializer(key, salt="picture")
         self._ttl_s = ttl_s
 
@@ -26,4 +27,4 @@ class UrlSigner:
         except SignatureExpired as error:
             raise ArtifactExpired(f"This address was good for {self._ttl_s} s and has expired.") from error
         except (BadSignature, ValueError, TypeError) as error:
-            raise JobNotFound("There is no picture at this address.") from error
+            raise JobNotFound("There is no image at this address.") from error

@@ -32,20 +32,20 @@ _COUNTERS = {
     "submitted": ("imagegen_jobs_submitted", "Jobs that were accepted into the queue."),
     "joined": ("imagegen_jobs_joined", "Requests that joined a job that was there: retries, idempotency keys."),
     "attempts": ("imagegen_job_attempts", "Times that a worker began to run a job."),
-    "completed": ("imagegen_jobs_completed", "Jobs that ended with their pictures."),
+    "completed": ("imagegen_jobs_completed", "Jobs that ended with their images."),
     "reaped": (
         "imagegen_jobs_reaped",
         "Times that a job whose lease ran out went back to its place in the queue.",
     ),
     "crashes": ("imagegen_worker_crashes", "Times that a worker's child process died while it ran a job."),
-    "images": ("imagegen_images", "Pictures drawn."),
-    "pixels": ("imagegen_pixels", "Pixels of these pictures."),
+    "images": ("imagegen_images", "Images drawn."),
+    "pixels": ("imagegen_pixels", "Pixels of these images."),
     "adapter_switches": ("imagegen_adapter_switches", "Jobs that wanted other adapters than the one before them."),
 }
 # Counters with a label, one field for each of its values: prefix of the fields -> (name, help, label).
 _LABELLED = {
     "failed": ("imagegen_jobs_failed", "Jobs that ended with an error, by its code.", "code"),
-    "cancelled": ("imagegen_jobs_cancelled", "Jobs that ended without a picture and without an error.", "reason"),
+    "cancelled": ("imagegen_jobs_cancelled", "Jobs that ended without an image and without an error.", "reason"),
 }
 _DURATIONS = {
     "wait": ("imagegen_queue_wait_seconds", "From a job's submission to its first attempt."),
@@ -73,7 +73,7 @@ class HttpMetrics:
         )
         self.seconds = Histogram(
             "imagegen_http_request_seconds",
-            "From a request's first byte to its answer's last, waiting for the picture included.",
+            "From a request's first byte to its answer's last, waiting for the image included.",
             ("method", "route"),
             buckets=_REQUEST_BUCKETS,
             registry=self._registry,

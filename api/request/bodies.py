@@ -44,9 +44,7 @@ async def read_edit_body(request: Request) -> tuple[ImageBody, UploadedImages]:
         mask = None if edit.mask is None else _from_data_url(edit.mask, "mask")
         return edit.image_body(), UploadedImages(image, mask)
     if kind != "multipart/form-data":
-        raise InvalidRequest(
-            "Send the picture as multipart/form-data (field image), or JSON with images.", param="image"
-        )
+        raise InvalidRequest("Send the image as multipart/form-data (field image), or JSON with images.", param="image")
     return await _read_multipart(request)
 
 
@@ -135,9 +133,9 @@ def _alphas_as_text(name: str, alphas: dict[str, Any]) -> dict[str, str]:
 
 def _only(images: list[bytes], param: str) -> bytes:
     if not images:
-        raise InvalidRequest(f"{param} is required: the picture as a file.", param=param)
+        raise InvalidRequest(f"{param} is required, as a file.", param=param)
     if len(images) > 1:
-        raise InvalidRequest(f"{param}: one picture at a time is edited here, not {len(images)}.", param=param)
+        raise InvalidRequest(f"{param}: one image at a time is edited here, not {len(images)}.", param=param)
     return images[0]
 
 
@@ -146,7 +144,7 @@ def _from_data_url(reference: ImageReference, param: str) -> bytes:
     head = _DATA_URL.match(url)
     if head is None:
         raise InvalidRequest(
-            f"{param}: give the picture as a data URL (image_url: data:image/png;base64,...); "
+            f"{param}: give the image as a data URL (image_url: data:image/png;base64,...); "
             "other addresses are not fetched.",
             param=param,
             code="invalid_image_url",

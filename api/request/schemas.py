@@ -27,7 +27,7 @@ class ImageBody(GenerationParameters):
     response_format: Literal["b64_json", "url"] | None = Field(None, description="b64_json unless given.")
     background: Literal["auto", "opaque", "transparent"] | None = Field(None, description="transparent is refused.")
     stream: bool | None = Field(None, description="Answer with server-sent events.")
-    partial_images: int | None = Field(None, ge=0, le=3, description="Previews per picture in a stream.")
+    partial_images: int | None = Field(None, ge=0, le=3, description="Previews per image in a stream.")
     priority: Priority | None = Field(None, strict=False, description="high, normal or low; an API key may cap it.")
     metadata: Metadata | None = Field(None, description="Up to 16 pairs of text, kept with the job.")
     webhook: Webhook | None = Field(None, strict=False, description="Where to tell about the job.")
@@ -60,7 +60,7 @@ class ImageBody(GenerationParameters):
     def _check_background(self) -> None:
         if self.background == "transparent":
             raise InvalidRequest(
-                "Pictures have no transparency here; leave background out or send auto.", param="background"
+                "Images have no transparency here; leave background out or send auto.", param="background"
             )
 
     def _size(self, values: dict[str, Any]) -> dict[str, int]:
@@ -87,14 +87,14 @@ class ImageReference(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    image_url: str | None = Field(None, description="The picture as a data: URL.")
+    image_url: str | None = Field(None, description="The image as a data: URL.")
     file_id: str | None = Field(None, description="Not supported: there is no file storage.")
 
 
 class EditBody(ImageBody):
     """Body of ``images/edits`` as JSON."""
 
-    images: list[ImageReference] = Field(description="The picture to edit: exactly one.", min_length=1, max_length=16)
+    images: list[ImageReference] = Field(description="The image to edit: exactly one.", min_length=1, max_length=16)
     mask: ImageReference | None = Field(None, description="Where to repaint: transparent, or white without alpha.")
 
     def image_body(self) -> ImageBody:

@@ -15,7 +15,7 @@ from workers.jobs.job import Job
 router = APIRouter(tags=["images"])
 
 ARTIFACT_DOCS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The picture.", "content": IMAGES},
+    200: {"description": "The image.", "content": IMAGES},
     **documented(errors.InvalidRequest, errors.AuthenticationFailed, errors.JobNotFound, errors.ServiceUnavailable),
     **documented(errors.ArtifactExpired, errors.JobFailed),
 }
@@ -23,12 +23,12 @@ ARTIFACT_DOCS: dict[int | str, dict[str, Any]] = {
 
 @router.get("/images/files/{token}.{suffix}", response_class=Response, responses=ARTIFACT_DOCS, openapi_extra=OPEN)
 async def file(token: str, suffix: str, service: Service, signer: Signer) -> Response:
-    """Serve one picture by its signed address, until that expires."""
+    """Serve one image by its signed address, until that expires."""
     job_id, index = signer.read(token)
     job = await service.job(job_id, None)
     artifacts = await service.artifacts(job)
     if suffix != job.request.output_format or index >= len(artifacts):
-        raise errors.JobNotFound("There is no picture at this address.")
+        raise errors.JobNotFound("There is no image at this address.")
     return artifact_response(job, artifacts[index])
 
 

@@ -27,7 +27,7 @@ REFUSALS = documented(
     errors.ServiceUnavailable,
 )
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"model": ImagesResponse, "description": "The pictures; events with stream.", "content": EVENT_STREAM},
+    200: {"model": ImagesResponse, "description": "The images; events with stream.", "content": EVENT_STREAM},
     202: {"model": JobBody, "description": "The job, when the client did not want to wait for its end."},
     **REFUSALS,
     **documented(errors.ArtifactExpired, errors.JobFailed),
@@ -46,7 +46,7 @@ _VARIATION_DOCS = {
 async def generations(
     request: Request, owner: CountedOwner, service: Service, links: AnswerLinks, signer: Signer
 ) -> Response:
-    """Draw pictures from a prompt."""
+    """Draw images from a prompt."""
     return await answer(await read_generation(request, owner), service, links, signer)
 
 
@@ -54,7 +54,7 @@ async def generations(
 async def edits(
     request: Request, owner: CountedOwner, service: Service, links: AnswerLinks, signer: Signer
 ) -> Response:
-    """Redraw a picture, or with a mask a part of it."""
+    """Redraw an image, or with a mask a part of it."""
     return await answer(await read_edit(request, owner), service, links, signer)
 
 
@@ -62,5 +62,5 @@ async def edits(
 async def variations(
     request: Request, owner: CountedOwner, service: Service, links: AnswerLinks, signer: Signer
 ) -> Response:
-    """Redraw a picture without a prompt."""
+    """Redraw an image without a prompt."""
     return await answer(await read_variation(request, owner), service, links, signer)

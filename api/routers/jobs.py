@@ -44,7 +44,7 @@ _EVENTS: dict[int | str, dict[str, Any]] = {200: {"description": "The events.", 
 
 @router.post("/images/jobs", status_code=202, responses=_JOB, openapi_extra=_DOCS)
 async def submit(request: Request, owner: CountedOwner, service: Service, links: AnswerLinks) -> Response:
-    """Submit a job: the body of a generation, or of an edit where it brings a picture."""
+    """Submit a job: the body of a generation, or of an edit where it brings an image."""
     image_request = await read_generation_or_edit(request, owner)
     job, _ = await image_request.submit(service, detached=True)
     return await accepted(job, service, links)
@@ -86,7 +86,7 @@ async def job(job: PathJob, service: Service, links: AnswerLinks) -> Response:
 
 @router.get("/images/jobs/{job_id}/result", responses=_RESULT)
 async def result(job: PathJob, service: Service) -> ImagesResponse:
-    """Return a completed job's pictures as the waiting routes do."""
+    """Return a completed job's images as the waiting routes do."""
     return embedded(job, await service.artifacts(job))
 
 
@@ -95,11 +95,11 @@ async def result(job: PathJob, service: Service) -> ImagesResponse:
 async def content(
     job_id: str, owner: KeyOwner, service: Service, index: Annotated[int, Query(ge=0, le=1000)] = 0
 ) -> Response:
-    """Return one of a completed job's pictures as it is."""
+    """Return one of a completed job's images as it is."""
     job = await service.job(job_id, owner.id)
     artifacts = await service.artifacts(job)
     if index >= len(artifacts):
-        raise JobNotFound(f"The job has {len(artifacts)} pictures; the first is index 0.", param="index")
+        raise JobNotFound(f"The job has {len(artifacts)} images; the first is index 0.", param="index")
     return artifact_response(job, artifacts[index])
 
 
@@ -125,7 +125,7 @@ async def cancel(job: PathJob, service: Service, links: AnswerLinks) -> JobBody:
 
 @router.delete("/images/jobs/{job_id}", responses=_LISTING)
 async def delete(job: PathJob, service: Service) -> JobDeleted:
-    """Cancel a job and erase it with its pictures."""
+    """Cancel a job and erase it with its images."""
     await service.erase(job)
     return JobDeleted(id=job.id)
 

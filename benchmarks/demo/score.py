@@ -38,7 +38,7 @@ class Drawn:
     """What was asked, what came, and the milliseconds that the model took for it."""
 
     asked: Asked
-    picture: Image.Image
+    image: Image.Image
     generate_ms: float
 
 
@@ -70,11 +70,11 @@ def by_form(drawn: dict[tuple[str, tuple[int, float]], list[Drawn]]) -> list[str
     """Return a table: for each form of prompt and each setting how many images show each fact."""
     lines = ["| prompts | steps | guidance | " + " | ".join(FACTS) + " | all | generate() ms |"]
     lines.append("|---" * (len(FACTS) + 5) + "|")
-    for (form, (steps, guidance)), pictures in drawn.items():
-        found = [hits(one.asked, one.picture) for one in pictures]
+    for (form, (steps, guidance)), images in drawn.items():
+        found = [hits(one.asked, one.image) for one in images]
         cells = [f"{sum(hit[fact] for hit in found)}/{len(found)}" if fact in found[0] else "" for fact in FACTS]
         cells.append(f"{sum(all(hit.values()) for hit in found)}/{len(found)}")
-        median_ms = statistics.median(one.generate_ms for one in pictures)
+        median_ms = statistics.median(one.generate_ms for one in images)
         lines.append(f"| {form} | {steps} | {guidance} | {' | '.join(cells)} | {median_ms:.0f} |")
     return lines
 
@@ -83,7 +83,7 @@ def by_shape(drawn: list[Drawn]) -> list[str]:
     """Return a table: for each shape how often it was drawn, and what was seen instead."""
     seen: dict[str, Counter[str]] = {shape: Counter() for shape in SHAPES}
     for one in drawn:
-        seen[one.asked.shape][look(one.picture).shape or "nothing"] += 1
+        seen[one.asked.shape][look(one.image).shape or "nothing"] += 1
     lines = ["| shape asked | drawn | seen instead |", "|---|---|---|"]
     for shape, found in seen.items():
         others = ", ".join(f"{name} {times}" for name, times in found.most_common() if name != shape)

@@ -40,9 +40,9 @@ class Seen:
     background_share: float
 
 
-def look(picture: Image.Image) -> Seen:
+def look(image: Image.Image) -> Seen:
     """Return what the image shows; for two shapes, the larger one."""
-    nearest = _nearest_of(picture)
+    nearest = _nearest_of(image)
     background, share = _background(nearest)
     mask = _largest_piece(nearest != background)
     if mask.sum() < _LEAST:
@@ -53,23 +53,23 @@ def look(picture: Image.Image) -> Seen:
     return Seen(_NAMES[background], colour, shape, _size(_radius(mask, shape), place), place, fit, share)
 
 
-def hits(asked: Asked, picture: Image.Image) -> dict[str, bool]:
+def hits(asked: Asked, image: Image.Image) -> dict[str, bool]:
     """Return for every fact that the prompt gives whether the image shows it.
 
     Two things are judged by the colour on the left and the colour on the right.
     """
-    seen = look(picture)
+    seen = look(image)
     if asked.second_colour:
-        left, right = halves(picture, asked.background)
+        left, right = halves(image, asked.background)
         return {"background": seen.background == asked.background, "colour": left == asked.colour,
                 "second_colour": right == asked.second_colour}  # fmt: skip
     facts = [name for name in ("background", "colour", "shape", "size", "place") if getattr(asked, name)]
     return {name: getattr(seen, name) == getattr(asked, name) for name in facts}
 
 
-def halves(picture: Image.Image, background: str) -> tuple[str, str]:
+def halves(image: Image.Image, background: str) -> tuple[str, str]:
     """Return the most frequent colour of the left and of the right half, the background's left out."""
-    nearest = _nearest_of(picture)
+    nearest = _nearest_of(image)
     found = []
     for half in (nearest[:, : SIDE // 2], nearest[:, SIDE // 2 :]):
         counts = np.bincount(half.ravel(), minlength=len(_NAMES))
@@ -78,9 +78,9 @@ def halves(picture: Image.Image, background: str) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def style_of(picture: Image.Image, shape: str) -> tuple[str, dict[str, float]]:
+def style_of(image: Image.Image, shape: str) -> tuple[str, dict[str, float]]:
     """Return in which style the image's only shape is drawn, and each style's overlap with it (0 to 1)."""
-    nearest = _nearest_of(picture)
+    nearest = _nearest_of(image)
     mask = nearest != _background(nearest)[0]
     if mask.sum() < _LEAST:
         return "", dict.fromkeys(STYLES, 0.0)
@@ -106,8 +106,8 @@ def _guesses(mask: Mask, shape: str) -> Iterator[tuple[str, Thing]]:
                 yield style, Thing(shape, "", "", "", x, y, radius)
 
 
-def _nearest_of(picture: Image.Image) -> NDArray[np.intp]:
-    return _nearest_colours(np.asarray(picture.convert("RGB").resize((SIDE, SIDE)), dtype=np.float32))
+def _nearest_of(image: Image.Image) -> NDArray[np.intp]:
+    return _nearest_colours(np.asarray(image.convert("RGB").resize((SIDE, SIDE)), dtype=np.float32))
 
 
 def _nearest_colours(pixels: NDArray[np.float32]) -> NDArray[np.intp]:

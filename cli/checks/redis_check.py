@@ -101,7 +101,7 @@ def _persistence(facts: RedisFacts) -> Iterator[Finding]:
 def _eviction(facts: RedisFacts) -> Iterator[Finding]:
     if facts.policy == "noeviction":
         return
-    message = f"When its memory is full it throws jobs and pictures away (maxmemory-policy {facts.policy})."
+    message = f"When its memory is full it throws jobs and images away (maxmemory-policy {facts.policy})."
     remedy = "Set `maxmemory-policy noeviction`."
     if facts.max_memory_bytes:
         yield wrong(_REDIS, message, remedy)

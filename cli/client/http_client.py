@@ -76,7 +76,7 @@ class ServerClient:
         """Submit a job without waiting for it, and return its id."""
         response = self._send(fields, images)
         if response.status_code != httpx.codes.ACCEPTED:
-            raise UserError("this server answers with the picture only; leave --async out.")
+            raise UserError("this server answers with the image only; leave --async out.")
         return str(response.json()["id"])
 
     def jobs(self, status: str | None, limit: int) -> list[JobJson]:
@@ -142,7 +142,7 @@ class ServerClient:
             show(job)
             if job["status"] in _FINAL:
                 return job
-        raise UserError(f"no picture after {self._timeout_s:g} s; the job was cancelled.")
+        raise UserError(f"no image after {self._timeout_s:g} s; the job was cancelled.")
 
     def _send(self, fields: Mapping[str, Any], images: Mapping[str, tuple[str, bytes]]) -> httpx.Response:
         prefer = {"Prefer": "respond-async"}

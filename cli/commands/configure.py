@@ -27,7 +27,7 @@ def configure(
     target_device: Annotated[
         _Text, typer.Option("--target_device", help="One device, or three: text encoders, denoising, VAE.")
     ] = None,
-    max_resolution: Annotated[_Text, typer.Option("--max_resolution", help="Largest picture, as WxH.")] = None,
+    max_resolution: Annotated[_Text, typer.Option("--max_resolution", help="Largest image, as WxH.")] = None,
     default_resolution: Annotated[_Text, typer.Option("--default_resolution", help="Default size, as WxH.")] = None,
     resolution: Annotated[
         _Text, typer.Option("--resolution", help="Allowed sizes, as WxH WxH ...; a single one is compiled in.")
@@ -41,7 +41,7 @@ def configure(
     ] = None,
     max_num_images_per_prompt: Annotated[
         _Number,
-        typer.Option("--max_num_images_per_prompt", min=1, max=_UINT64, help="Most pictures of one request."),
+        typer.Option("--max_num_images_per_prompt", min=1, max=_UINT64, help="Most images of one request."),
     ] = None,
     default_num_inference_steps: Annotated[
         _Number,

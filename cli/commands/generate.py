@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 Out = Annotated[Path, typer.Option("-o", "--out", help=f"File to write: {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")]
 Size = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT in pixels.")]
 Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="The same seed gives the same picture.")]
-Count = Annotated[int | None, typer.Option("--n", help="How many pictures.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="The same seed gives the same image.")]
+Count = Annotated[int | None, typer.Option("--n", help="How many images.")]
 Model = Annotated[str | None, typer.Option("--model", help="Model, where the server has several.")]
 NegativePrompt = Annotated[str | None, typer.Option("--negative_prompt", help="What not to draw.")]
 Guidance = Annotated[float | None, typer.Option("--guidance_scale", help="How closely to follow the prompt.")]
 Strength = Annotated[float | None, typer.Option("--strength", help="How much of --image to change, 0 to 1.")]
-Image = Annotated[Path | None, typer.Option("--image", help="Picture to change.")]
-Mask = Annotated[Path | None, typer.Option("--mask", help="Picture that marks the part to repaint.")]
-Timeout = Annotated[float, typer.Option("--timeout_s", min=1, help="Seconds to wait for the picture.")]
-Async = Annotated[bool, typer.Option("--async", help="Print the job's id and do not wait for the picture.")]
+Image = Annotated[Path | None, typer.Option("--image", help="Image to change.")]
+Mask = Annotated[Path | None, typer.Option("--mask", help="Image that marks the part to repaint.")]
+Timeout = Annotated[float, typer.Option("--timeout_s", min=1, help="Seconds to wait for the image.")]
+Async = Annotated[bool, typer.Option("--async", help="Print the job's id and do not wait for the image.")]
 
 
 def generate(
@@ -46,11 +46,11 @@ def generate(
     timeout_s: Timeout = 600.0,
     is_async: Async = False,
 ) -> None:
-    """Draw PROMPT on a running server and save the picture; with --image, change that picture."""
+    """Draw PROMPT on a running server and save the image; with --image, change that image."""
     from cli.client.http_client import ServerClient  # imports httpx, which the other commands do not need
 
     if mask is not None and image is None:
-        raise typer.BadParameter("it marks a part of a picture; give --image as well", param_hint="--mask")
+        raise typer.BadParameter("it marks a part of an image; give --image as well", param_hint="--mask")
     fields = {
         "prompt": prompt,
         "output_format": output_format(out),

@@ -32,7 +32,7 @@ _WORKERS = 1
 _API = 2
 _SAVE = (
     "import base64,json,sys; "
-    "open('picture.png','wb').write(base64.b64decode(json.load(sys.stdin)['data'][0]['b64_json']))"
+    "open('image.png','wb').write(base64.b64decode(json.load(sys.stdin)['data'][0]['b64_json']))"
 )
 
 
@@ -143,7 +143,7 @@ def announcement(http: HttpSettings, graphs: Sequence[str]) -> str:
             "",
             f"imagegen is ready: {url}/v3 (the base URL for OpenAI clients)",
             f"models: {', '.join(graphs)}",
-            "draw a picture into picture.png:",
+            "draw an image into image.png:",
             "",
             f"  {curl_line(url, graphs)}",
             "",

@@ -79,7 +79,7 @@ def _open(content: bytes, param: str, max_pixels: int) -> Image.Image:
         raise
     except Exception as error:
         raise InvalidImage(
-            f"{param} is no PNG, JPEG or WebP picture that can be read ({type(error).__name__}).",
+            f"{param} is no PNG, JPEG or WebP image that can be read ({type(error).__name__}).",
             param=param,
             code="invalid_image_format",
         ) from error

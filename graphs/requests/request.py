@@ -33,14 +33,14 @@ class GenerationParameters(BaseModel):
     negative_prompt_3: Prompt | None = Field(None, description="The same for the third encoder (SD3).")
     width: int | None = Field(None, description="Width in pixels.")
     height: int | None = Field(None, description="Height in pixels.")
-    num_images_per_prompt: int | None = Field(None, description="How many pictures to draw.")
+    num_images_per_prompt: int | None = Field(None, description="How many images to draw.")
     num_inference_steps: int | None = Field(None, description="Denoising steps.")
     guidance_scale: FiniteFloat | None = Field(None, description="How strictly to follow the prompt.")
     strength: FiniteFloat | None = Field(None, description="How much an edit may change, 0 to 1.")
     rng_seed: int | None = Field(None, description="Seed of the noise; random unless given, always reported.")
     max_sequence_length: int | None = Field(None, description="Tokens of the T5 encoder (SD3, FLUX).")
     lora_alphas: dict[str, FiniteFloat] | None = Field(None, description="Strengths of the active adapters.")
-    output_format: OutputFormat | None = Field(None, description="Format of the picture; png unless given.")
+    output_format: OutputFormat | None = Field(None, description="Format of the image; png unless given.")
     output_compression: int | None = Field(
         None, ge=0, le=100, description=f"Quality of {_WITH_QUALITY}, 0 to 100; 100 unless given."
     )

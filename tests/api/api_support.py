@@ -54,9 +54,9 @@ class Api:
         assert claim.job.id == job_id
         return claims, claim
 
-    def complete(self, job_id: str, *pictures: bytes) -> None:
+    def complete(self, job_id: str, *images: bytes) -> None:
         claims, claim = self.claim(job_id)
-        assert claims.complete(claim, pictures or [PNG], {"generate": 0.25})
+        assert claims.complete(claim, images or [PNG], {"generate": 0.25})
 
     def fail(self, job_id: str, code: str = "generation_failed", message: str = "It went wrong.") -> None:
         claims, claim = self.claim(job_id)

@@ -33,25 +33,25 @@ def draw(client: OpenAI) -> Draw:
     """Draw one image; the defaults are 12 steps and guidance 4."""
 
     def one(prompt: str, model: str = "demo", **fields: Any) -> Image.Image:
-        return _picture(client.images.generate(prompt=prompt, model=model, extra_body={**SETTINGS, **fields}))
+        return _image(client.images.generate(prompt=prompt, model=model, extra_body={**SETTINGS, **fields}))
 
     return one
 
 
 @pytest.fixture(scope="session")
 def edit(client: OpenAI) -> Draw:
-    """Edit a picture; with a mask its white part is repainted."""
+    """Edit an image; with a mask its white part is repainted."""
 
-    def one(picture: Image.Image, prompt: str, mask: Image.Image | None = None, **fields: Any) -> Image.Image:
+    def one(image: Image.Image, prompt: str, mask: Image.Image | None = None, **fields: Any) -> Image.Image:
         files: dict[str, Any] = {} if mask is None else {"mask": image_bytes(mask)}
         form = {name: str(value) for name, value in {**SETTINGS, **fields}.items()}
-        return _picture(
-            client.images.edit(image=image_bytes(picture), prompt=prompt, model="demo", extra_body=form, **files)
+        return _image(
+            client.images.edit(image=image_bytes(image), prompt=prompt, model="demo", extra_body=form, **files)
         )
 
     return one
 
 
-def _picture(answer: ImagesResponse) -> Image.Image:
+def _image(answer: ImagesResponse) -> Image.Image:
     assert answer.data is not None and answer.data[0].b64_json is not None
     return Image.open(io.BytesIO(base64.b64decode(answer.data[0].b64_json))).convert("RGB")

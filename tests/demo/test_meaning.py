@@ -16,7 +16,7 @@ HEART = "a yellow heart on a blue background"
 
 
 def _difference(one: Image.Image, other: Image.Image) -> float:
-    """Mean absolute difference of two pictures in 0..255."""
+    """Mean absolute difference of two images in 0..255."""
     return float(np.asarray(ImageChops.difference(one, other)).mean())
 
 
@@ -29,17 +29,15 @@ def test_the_colours_and_the_shape_of_the_prompt_appear(draw: Draw) -> None:
 
 
 @pytest.mark.thorough
-def test_a_seed_changes_the_picture_and_not_the_colours(draw: Draw) -> None:
-    pictures = [draw(RED_ON_BLUE, seed=seed) for seed in range(5)]
-    assert {(look(one).background, look(one).colour, look(one).shape) for one in pictures} == {
-        ("blue", "red", "circle")
-    }
-    for number, one in enumerate(pictures):
-        assert all(_difference(one, other) > 0.2 for other in pictures[:number])
+def test_a_seed_changes_the_image_and_not_the_colours(draw: Draw) -> None:
+    images = [draw(RED_ON_BLUE, seed=seed) for seed in range(5)]
+    assert {(look(one).background, look(one).colour, look(one).shape) for one in images} == {("blue", "red", "circle")}
+    for number, one in enumerate(images):
+        assert all(_difference(one, other) > 0.2 for other in images[:number])
 
 
 @pytest.mark.thorough
-def test_low_strength_keeps_the_picture_and_high_strength_replaces_it(draw: Draw, edit: Draw) -> None:
+def test_low_strength_keeps_the_image_and_high_strength_replaces_it(draw: Draw, edit: Draw) -> None:
     before = draw(RED_ON_BLUE, seed=1)
     after = {
         strength: edit(before, "a yellow star on a green background", strength=strength, seed=1)
@@ -48,7 +46,7 @@ def test_low_strength_keeps_the_picture_and_high_strength_replaces_it(draw: Draw
     kept, new = look(after[0.2]), look(after[1.0])
     assert (kept.background, kept.colour, kept.shape) == ("blue", "red", "circle")
     assert (new.background, new.colour, new.shape) == ("green", "yellow", "star")
-    changes = {strength: _difference(before, picture) for strength, picture in after.items()}
+    changes = {strength: _difference(before, image) for strength, image in after.items()}
     assert 0 < changes[0.2] < 10 < 40 < min(changes[0.6], changes[1.0])
 
 
@@ -72,10 +70,10 @@ def test_an_adapter_changes_the_style_and_keeps_the_colours(draw: Draw, style: s
     asked = [one for one in plain(60, seed=9) if one.shape in STYLED][:8]
     plainly = [draw(one.prompt, seed=seed) for seed, one in enumerate(asked)]
     styled = [draw(one.prompt, style, seed=seed) for seed, one in enumerate(asked)]
-    assert not [one for one, picture in zip(asked, plainly, strict=True) if style_of(picture, one.shape)[0] == style]
-    in_style = [one for one, picture in zip(asked, styled, strict=True) if style_of(picture, one.shape)[0] == style]
+    assert not [one for one, image in zip(asked, plainly, strict=True) if style_of(image, one.shape)[0] == style]
+    in_style = [one for one, image in zip(asked, styled, strict=True) if style_of(image, one.shape)[0] == style]
     assert len(in_style) >= 3, in_style
-    seen = [look(picture) for picture in styled]
+    seen = [look(image) for image in styled]
     assert [one.background for one in seen] == [one.background for one in asked]
     assert sum(mine.colour == one.colour for mine, one in zip(seen, asked, strict=True)) >= 7
 
@@ -89,13 +87,13 @@ def test_an_adapter_of_strength_0_changes_nothing(draw: Draw, style: str) -> Non
 
 @pytest.mark.thorough
 def test_an_image_does_not_depend_on_the_images_before_it(draw: Draw) -> None:
-    """In the device's own precision: in bf16 an adapter after a picture without one was black."""
+    """In the device's own precision: in bf16 an adapter after an image without one was black."""
     order = ("demo", *STYLES, "mix", "demo", "stripes", "demo", "outline", "demo", "mix", "outline", "demo", "stripes")
     first: dict[str, Image.Image] = {}
     for name in order:
-        picture = draw(HEART, name, seed=5)
-        assert _difference(picture, first.setdefault(name, picture)) == 0, name
-        assert look(picture).background == "blue"
+        image = draw(HEART, name, seed=5)
+        assert _difference(image, first.setdefault(name, image)) == 0, name
+        assert look(image).background == "blue"
 
 
 @pytest.mark.thorough

@@ -1,4 +1,4 @@
-"""The scorer is right about pictures whose truth is known: those that the training draws."""
+"""The scorer is right about images whose truth is known: those that the training draws."""
 
 import random
 
@@ -38,15 +38,15 @@ def test_it_tells_the_styles_apart(style: str) -> None:
         assert style_of(draw(scene, style), scene.things[0].shape)[0] == style, scene
 
 
-def test_it_says_no_where_the_picture_shows_something_else() -> None:
+def test_it_says_no_where_the_image_shows_something_else() -> None:
     scene = ALONE[0]
-    thing, picture = scene.things[0], draw(ALONE[0])
+    thing, image = scene.things[0], draw(ALONE[0])
     others = [name for name in COLOURS if name not in (thing.colour, scene.background)]
     wrong = Asked("", others[0], others[1], next(shape for shape in SHAPES if shape != thing.shape), "", "")
-    assert hits(wrong, picture) == {"background": False, "colour": False, "shape": False}
+    assert hits(wrong, image) == {"background": False, "colour": False, "shape": False}
 
 
-def test_an_empty_picture_shows_nothing() -> None:
+def test_an_empty_image_shows_nothing() -> None:
     seen = look(draw(Scene("orange", ())))
     assert (seen.background, seen.colour, seen.shape) == ("orange", "", "")
 
@@ -54,10 +54,10 @@ def test_an_empty_picture_shows_nothing() -> None:
 def test_noise_is_not_taken_for_a_shape() -> None:
     scene = ALONE[3]
     dice = random.Random(1)
-    picture = draw(scene)
+    image = draw(scene)
     for _ in range(300):  # specks
-        picture.putpixel((dice.randrange(128), dice.randrange(128)), (255, 0, 255))
-    assert (look(picture).shape, look(picture).colour) == (scene.things[0].shape, scene.things[0].colour)
+        image.putpixel((dice.randrange(128), dice.randrange(128)), (255, 0, 255))
+    assert (look(image).shape, look(image).colour) == (scene.things[0].shape, scene.things[0].colour)
 
 
 def test_more_prompts_leave_the_first_ones_as_they_are() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from tests.faults.harness import Evidence
-from tests.faults.pictures import are_right, expected_request
+from tests.faults.images import are_right, expected_request
 from tests.faults.plan import ONCE_ONLY, WORKERS, Ask, AskKind, Kind, ask_number
 from tests.faults.store import StoredJob
 from workers.jobs.status import FINAL_STATUSES, Status
@@ -35,7 +35,7 @@ def unlucky(evidence: Evidence) -> list[str]:
 
 def _ended(evidence: Evidence) -> Iterator[str]:
     yield from evidence.unfinished
-    if evidence.last.outcome != "pictures":
+    if evidence.last.outcome != "images":
         yield f"the last, ordinary request was not served: {evidence.last.error or evidence.last.outcome}"
     yield from (f"{job_id} never ended" for job_id in evidence.stored.open_jobs)
     yield from (f"{job_id} is half a record" for job_id in evidence.stored.broken)
@@ -54,8 +54,8 @@ def _as_asked(evidence: Evidence) -> Iterator[str]:
         ask = _ask_of(evidence, found)
         if found.job.request != expected_request(ask):
             yield f"{job_id} is another request than ask {ask.number}"
-        elif found.job.status is Status.COMPLETED and not are_right(ask, found.pictures):
-            yield f"{job_id} of ask {ask.number} has wrong pictures"
+        elif found.job.status is Status.COMPLETED and not are_right(ask, found.images):
+            yield f"{job_id} of ask {ask.number} has wrong images"
         elif found.job.status is Status.FAILED and not _may_have_failed(evidence, job_id, found):
             yield f"{job_id} of ask {ask.number} failed: {found.job.error}, {found.job.attempts} attempts"
         elif found.job.status is Status.CANCELLED and not _may_be_cancelled(evidence, job_id, ask):
@@ -92,8 +92,8 @@ def _clients(evidence: Evidence) -> Iterator[str]:
     yield from (f"500 for {sentence}" for sentence in evidence.seen.server_errors)
     for answer in evidence.seen.answers:
         about = f"ask {answer.ask.number} ({answer.ask.kind})"
-        if answer.outcome == "pictures" and not are_right(answer.ask, list(answer.pictures)):
-            yield f"{about} was answered with wrong pictures"
+        if answer.outcome == "images" and not are_right(answer.ask, list(answer.images)):
+            yield f"{about} was answered with wrong images"
         if answer.outcome == "failed" and answer.ask.kind is not AskKind.POISON:
             yield f"{about} was answered that its job failed"
         if answer.outcome == "error" and not (answer.may_pass and _meets_a_fault(evidence, answer.began, answer.ended)):
@@ -149,7 +149,7 @@ def _is_unlucky(evidence: Evidence, job_id: str, found: StoredJob) -> bool:
 
 
 def _may_be_cancelled(evidence: Evidence, job_id: str, ask: Ask) -> bool:
-    """Its client said so, left, gave up, or has its pictures from a later attempt's job."""
+    """Its client said so, left, gave up, or has its images from a later attempt's job."""
     if ask.kind in (AskKind.CANCEL, AskKind.LEAVE):
         return True
     answer = next((answer for answer in evidence.seen.answers if answer.ask == ask), None)

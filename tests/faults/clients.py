@@ -11,7 +11,7 @@ from typing import Any
 
 import openai
 
-from tests.faults.pictures import input_png, mask_png
+from tests.faults.images import input_png, mask_png
 from tests.faults.plan import Ask, AskKind, Plan
 
 _MAX_RETRIES = 2  # the SDK's own number
@@ -23,20 +23,20 @@ _JOB_WITHIN_S = 150.0
 
 @dataclass(frozen=True)
 class Answer:
-    """How an ask ended for its client. ``outcome``: pictures, cancelled, left, failed (a poisonous job) or error."""
+    """How an ask ended for its client. ``outcome``: images, cancelled, left, failed (a poisonous job) or error."""
 
     ask: Ask
     began: float
     ended: float
     outcome: str
-    pictures: tuple[bytes, ...] = ()
+    images: tuple[bytes, ...] = ()
     error: str = ""
     may_pass: bool = True  # an error that a client must expect of a service whose parts die
 
 
 @dataclass
 class Seen:
-    """What the clients met. ``accepted``: every job that was answered with 202 or with pictures, and its ask."""
+    """What the clients met. ``accepted``: every job that was answered with 202 or with images, and its ask."""
 
     answers: list[Answer] = field(default_factory=list)
     accepted: dict[str, Ask] = field(default_factory=dict)
@@ -76,8 +76,8 @@ class Clients:
         """Ask once, and keep what came of it."""
         began = time.time()
         try:
-            outcome, pictures = await self._ask(ask)
-            answer = Answer(ask, began, time.time(), outcome, tuple(pictures))
+            outcome, images = await self._ask(ask)
+            answer = Answer(ask, began, time.time(), outcome, tuple(images))
         except Exception as error:  # noqa: BLE001 - every error of a client is judged at the end
             answer = Answer(ask, began, time.time(), "error", error=_error_text(error), may_pass=_may_pass(error))
         self.seen.answers.append(answer)
@@ -90,14 +90,14 @@ class Clients:
     async def _ask(self, ask: Ask) -> tuple[str, list[bytes]]:
         if ask.kind is AskKind.LEAVE:
             try:
-                return "pictures", await asyncio.wait_for(self._wait(ask), 0.1 + ask.after_s / 3)
+                return "images", await asyncio.wait_for(self._wait(ask), 0.1 + ask.after_s / 3)
             except TimeoutError:
                 return "left", []
         if ask.kind is AskKind.STREAM:
-            return "pictures", await self._stream(ask)
+            return "images", await self._stream(ask)
         if ask.kind in (AskKind.JOB, AskKind.PUT, AskKind.CANCEL, AskKind.POISON):
             return await self._job(ask)
-        return "pictures", await (self._edit(ask) if ask.is_edit else self._wait(ask))
+        return "images", await (self._edit(ask) if ask.is_edit else self._wait(ask))
 
     async def _wait(self, ask: Ask) -> list[bytes]:
         headers = {"Idempotency-Key": ask.key} if ask.kind is AskKind.KEYED else {}
@@ -106,7 +106,7 @@ class Clients:
             prompt=ask.prompt, extra_body=body, extra_headers=headers
         )
         self.seen.accepted[raw.headers["x-imagegen-job-id"]] = ask
-        return _pictures(raw.parse())
+        return _images(raw.parse())
 
     async def _edit(self, ask: Ask) -> list[bytes]:
         fields = {name: str(value) for name, value in ask.body().items() if name not in ("prompt", "n")}
@@ -114,7 +114,7 @@ class Clients:
         more: dict[str, Any] = {"mask": mask} if ask.kind is AskKind.INPAINT else {}
         raw = await self._sdk.images.with_raw_response.edit(image=image, prompt=ask.prompt, extra_body=fields, **more)
         self.seen.accepted[raw.headers["x-imagegen-job-id"]] = ask
-        return _pictures(raw.parse())
+        return _images(raw.parse())
 
     async def _stream(self, ask: Ask) -> list[bytes]:
         """A stream that breaks is asked for again by its key; the SDK repeats only what has not begun."""
@@ -128,7 +128,7 @@ class Clients:
         raise AssertionError("never reached")
 
     async def _streamed(self, ask: Ask) -> list[bytes]:
-        pictures = []
+        images = []
         stream = await self._sdk.images.generate(
             prompt=ask.prompt,
             stream=True,
@@ -139,14 +139,14 @@ class Clients:
         try:
             async for event in stream:
                 if event.type == "image_generation.completed":
-                    pictures.append(base64.b64decode(event.b64_json))
+                    images.append(base64.b64decode(event.b64_json))
         except openai.APIError:
             raise
         except Exception as error:  # the SDK passes on what its transport raises in the middle of a stream
             raise openai.APIConnectionError(message=repr(error), request=stream.response.request) from error
-        if len(pictures) != ask.pictures:  # it broke so that it looked like an end
+        if len(images) != ask.images:  # it broke so that it looked like an end
             raise openai.APIConnectionError(message="the stream ended early", request=stream.response.request)
-        return pictures
+        return images
 
     async def _job(self, ask: Ask) -> tuple[str, list[bytes]]:
         if ask.kind is AskKind.PUT:
@@ -165,7 +165,7 @@ class Clients:
         if job["status"] != "completed":
             return str(job["status"]), []
         result = await self._insist("get", f"{path}/result")
-        return "pictures", [base64.b64decode(item["b64_json"]) for item in result["data"]]
+        return "images", [base64.b64decode(item["b64_json"]) for item in result["data"]]
 
     async def _insist(self, method: str, path: str) -> Any:
         """Look up an accepted job until it has ended, in spite of every error in between."""
@@ -193,7 +193,7 @@ class Clients:
             )
 
 
-def _pictures(answer: Any) -> list[bytes]:
+def _images(answer: Any) -> list[bytes]:
     return [base64.b64decode(item.b64_json) for item in answer.data]
 
 

@@ -25,7 +25,7 @@ Drawn = npt.NDArray[np.uint8]
 
 
 def input_png(ask: Ask) -> bytes:
-    """The picture that an edit is of."""
+    """The image that an edit is of."""
     noise = np.random.default_rng(ask.seed).integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8)
     return image_bytes(Image.fromarray(noise))
 
@@ -46,20 +46,20 @@ def expected_request(ask: Ask) -> ResolvedRequest:
     return resolve(parameters, operation, route, facts, image_size=size)
 
 
-def expected_pictures(ask: Ask) -> list[Drawn]:
+def expected_images(ask: Ask) -> list[Drawn]:
     """The pixels that the ask must bring."""
     inputs = decode_inputs(_inputs(ask).image, _inputs(ask).mask) if ask.is_edit else None
     return list(SimulatedEngine(0).generate(expected_request(ask), inputs, lambda step: False).images)
 
 
-def are_right(ask: Ask, pictures: list[bytes]) -> bool:
-    """Tell whether these encoded pictures are exactly the ask's."""
-    expected = expected_pictures(ask)
-    return len(pictures) == len(expected) and all(map(_shows, pictures, expected))
+def are_right(ask: Ask, images: list[bytes]) -> bool:
+    """Tell whether these encoded images are exactly the ask's."""
+    expected = expected_images(ask)
+    return len(images) == len(expected) and all(map(_shows, images, expected))
 
 
-def _shows(picture: bytes, expected: Drawn) -> bool:
-    found = pixels(picture)
+def _shows(image: bytes, expected: Drawn) -> bool:
+    found = pixels(image)
     return found.shape == expected.shape and bool((found == expected).all())
 
 

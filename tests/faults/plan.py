@@ -73,7 +73,7 @@ class Fault:
 
 
 class AskKind(StrEnum):
-    """How a client asks for a picture."""
+    """How a client asks for an image."""
 
     WAIT = "wait"  # as the OpenAI SDK does, with its own retries
     KEYED = "wait, Idempotency-Key"
@@ -102,7 +102,7 @@ class Ask:
     seed: int
     size: str
     steps: int
-    pictures: int
+    images: int
     after_s: float
 
     @property
@@ -119,7 +119,7 @@ class Ask:
         return {
             "prompt": self.prompt,
             "size": self.size,
-            "n": self.pictures,
+            "n": self.images,
             "seed": self.seed,
             "num_inference_steps": self.steps,
         }
@@ -155,7 +155,7 @@ class Plan:
             seed=chance.randrange(2**32),
             size=chance.choice(["64x64", "128x64", "96x96"]),
             steps=chance.randint(3, 10),
-            pictures=1 if kind in (AskKind.EDIT, AskKind.INPAINT) else chance.choice([1, 1, 1, 2]),
+            images=1 if kind in (AskKind.EDIT, AskKind.INPAINT) else chance.choice([1, 1, 1, 2]),
             after_s=chance.uniform(0.0, 3.0),
         )
 

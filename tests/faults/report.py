@@ -35,7 +35,7 @@ def _fault_rows(evidence: Evidence) -> Iterable[Sequence[object]]:
 def _job_rows(evidence: Evidence) -> Iterable[Sequence[object]]:
     jobs = [found.job for found in evidence.stored.jobs.values()]
     ends = Counter(f"{job.status}{f' ({job.error.code})' if job.error else ''}" for job in jobs)
-    yield ("accepted with an answer (202, or pictures)", len(evidence.seen.accepted))
+    yield ("accepted with an answer (202, or images)", len(evidence.seen.accepted))
     yield ("of them lost", len(evidence.seen.accepted.keys() - evidence.stored.jobs.keys()))
     yield ("in the store", len(jobs))
     yield from sorted(ends.items())

@@ -15,10 +15,10 @@ _JOB = keys.job("")
 
 @dataclass(frozen=True)
 class StoredJob:
-    """A job with its pictures, and the numbers and kinds of its own events."""
+    """A job with its images, and the numbers and kinds of its own events."""
 
     job: Job
-    pictures: list[bytes]
+    images: list[bytes]
     events: list[tuple[int, str]]
 
 
@@ -60,9 +60,9 @@ def read_store(url: str) -> Stored:
 
 def _stored_job(client: Any, job_id: str) -> StoredJob:
     job = job_from_hash(job_id, client.hgetall(keys.job(job_id)))
-    pictures = client.mget([keys.artifact(job_id, n) for n in range(job.artifacts)]) if job.artifacts else []
+    images = client.mget([keys.artifact(job_id, n) for n in range(job.artifacts)]) if job.artifacts else []
     events = [
         (int(number.partition(b"-")[0]), fields[b"type"].decode())
         for number, fields in client.xrange(keys.job_events(job_id))
     ]
-    return StoredJob(job, [picture or b"" for picture in pictures], events)
+    return StoredJob(job, [image or b"" for image in images], events)

@@ -10,8 +10,8 @@ import pytest
 from tests.faults.checks import violations
 from tests.faults.clients import Answer, Seen
 from tests.faults.harness import Evidence
+from tests.faults.images import expected_images, expected_request
 from tests.faults.inject import Injected
-from tests.faults.pictures import expected_pictures, expected_request
 from tests.faults.plan import GROUPS, Ask, AskKind, Kind, make_plan
 from tests.faults.store import Stored, StoredJob
 from tests.faults.witness import Story
@@ -49,7 +49,7 @@ def test_of_a_good_run_nothing_is_said() -> None:
 BAD: dict[str, tuple[Change, str]] = {
     "lost": (lambda run: _with_stored(run, jobs={}), "was accepted and is gone"),
     "open": (lambda run: _with_stored(run, open_jobs=["j0"]), "j0 never ended"),
-    "wrong pixels": (lambda run: _with_job(run, pictures=[encode(expected_pictures(ASKS[1])[0], "png", 100)]), "wrong"),
+    "wrong pixels": (lambda run: _with_job(run, images=[encode(expected_images(ASKS[1])[0], "png", 100)]), "wrong"),
     "another request": (
         lambda run: _of_job(run, request=expected_request(ASKS[0]).model_copy(update={"rng_seed": 1})),
         "another request",
@@ -93,23 +93,23 @@ def test_what_must_not_be_is_found(what: str) -> None:
 def _good() -> Evidence:
     """One job, completed, and one fault."""
     ask = ASKS[0]
-    pictures = [encode(picture, "png", 100) for picture in expected_pictures(ask)]
-    job = Job("j0", expected_request(ask), JobOptions(), Status.COMPLETED, NOW, attempts=1, artifacts=len(pictures))
+    images = [encode(image, "png", 100) for image in expected_images(ask)]
+    job = Job("j0", expected_request(ask), JobOptions(), Status.COMPLETED, NOW, attempts=1, artifacts=len(images))
     events = [(1, "queued"), (2, "in_progress"), (3, "completed")]
     return Evidence(
         plan=PLAN,
         took_s=1.0,
         faults=[Injected(PLAN.faults[0], NOW, NOW + 1)],
-        seen=Seen(answers=[_answer(ask, pictures)], accepted={"j0": ask}),
+        seen=Seen(answers=[_answer(ask, images)], accepted={"j0": ask}),
         stories={"j0": Story([(NOW + number, kind) for number, kind in events])},
-        stored=Stored({"j0": StoredJob(job, pictures, events)}, {"imagegen:job:j0": 9}, [], ["one", "two"], 0, 0),
+        stored=Stored({"j0": StoredJob(job, images, events)}, {"imagegen:job:j0": 9}, [], ["one", "two"], 0, 0),
         last=_answer(PLAN.ask_of_kind(10**9, AskKind.WAIT), []),
         unfinished=[],
     )
 
 
-def _answer(ask: Ask, pictures: list[bytes]) -> Answer:
-    return Answer(ask, NOW, NOW + 1, "pictures", tuple(pictures))
+def _answer(ask: Ask, images: list[bytes]) -> Answer:
+    return Answer(ask, NOW, NOW + 1, "images", tuple(images))
 
 
 def _with_stored(run: Evidence, **changes: Any) -> Evidence:

@@ -16,7 +16,7 @@ from tests.support.polling import wait_until
 from tests.support.service import Service, serving, write_graph
 
 ADMINISTRATOR = {"Authorization": "Bearer administrator-key"}
-# Steps take no time, so that what is accepted is drawn at once; small pictures, since what is asked for is the point.
+# Steps take no time, so that what is accepted is drawn at once; small images, since what is asked for is the point.
 OPTIONS = 'max_resolution: "64x64" default_resolution: "32x32" max_num_images_per_prompt: 2'
 ENVIRONMENT = {
     "IMAGEGEN_WORKER__ENGINE": "simulated",
@@ -76,7 +76,7 @@ def attacked(folder: Path) -> Iterator[Service]:
 
 
 def check_served(service: Service) -> None:
-    """See that a normal request is answered with a picture, once the queue is empty."""
+    """See that a normal request is answered with an image, once the queue is empty."""
     wait_until(lambda: not _waiting(service), "the queue is empty")
     answer = service.http.post("/v3/images/generations", json={"prompt": "a red circle", "size": "32x32"})
     assert answer.status_code == 200, answer.text

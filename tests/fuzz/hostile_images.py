@@ -1,4 +1,4 @@
-"""Pictures that are meant to hurt, made here: bombs, liars, chimeras, and odd ones that must simply be drawn."""
+"""Images that are meant to hurt, made here: bombs, liars, chimeras, and odd ones that must simply be drawn."""
 
 import struct
 import zlib
@@ -25,9 +25,9 @@ def png(
 
 
 def _small() -> Image.Image:
-    picture = Image.new("RGB", (16, 16), RED)
-    picture.paste(BLUE, (0, 0, 8, 16))
-    return picture
+    image = Image.new("RGB", (16, 16), RED)
+    image.paste(BLUE, (0, 0, 8, 16))
+    return image
 
 
 def _frames(kind: str, count: int = 20, **options: Any) -> bytes:
@@ -50,7 +50,7 @@ def _zip() -> bytes:
 
 
 def drawable() -> dict[str, bytes]:
-    """Odd, but pictures: each must be drawn."""
+    """Odd, but images: each must be drawn."""
     whole, jpeg, webp = image_bytes(_small()), image_bytes(_small(), "JPEG"), image_bytes(_small(), "WEBP")
     palette = _small().convert("P")
     orientation = Image.Exif()
@@ -85,7 +85,7 @@ def drawable() -> dict[str, bytes]:
 
 
 def refused() -> dict[str, bytes]:
-    """No pictures, or none that are read here: each must be refused with 400."""
+    """No images, or none that are read here: each must be refused with 400."""
     return {
         "gif": image_bytes(_small(), "GIF"),
         "animated gif": _frames("GIF"),
@@ -93,7 +93,7 @@ def refused() -> dict[str, bytes]:
         "tiff": image_bytes(_small(), "TIFF"),
         "tiff with many pages": _frames("TIFF", 50),
         "ico": image_bytes(_small(), "ICO"),
-        "ico with many pictures": struct.pack("<HHH", 0, 1, 65535) + bytes(16 * 1000),
+        "ico with many images": struct.pack("<HHH", 0, 1, 65535) + bytes(16 * 1000),
         "bmp": image_bytes(_small(), "BMP"),
         "ppm": image_bytes(_small(), "PPM"),
         "jpeg 2000": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100),
@@ -160,14 +160,14 @@ def _webp_of(width: int, height: int) -> bytes:
 
 
 def _endless_jpeg(side: int, scans: int) -> bytes:
-    """A small JPEG whose last scan is there again and again, each over the whole picture."""
+    """A small JPEG whose last scan is there again and again, each over the whole image."""
     whole = image_bytes(Image.new("L", (side, side), 100), "JPEG", progressive=True)
     scan = whole[whole.rindex(b"\xff\xda") : -2]
     return whole[:-2] + scan * scans + whole[-2:]
 
 
 def truncated(kind: str) -> Iterator[bytes]:
-    """A picture cut at every place that its format knows, and within each part."""
+    """An image cut at every place that its format knows, and within each part."""
     noise = Image.effect_noise((48, 48), 80).convert("RGB")
     whole = image_bytes(noise, kind)
     cuts = {"PNG": _png_cuts, "JPEG": _jpeg_cuts}.get(kind, _even_cuts)(whole)

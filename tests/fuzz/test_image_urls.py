@@ -24,7 +24,7 @@ def api(redis_server: RunningRedis, redis_settings: RedisSettings) -> Iterator[A
 
 
 def _address(api: Api) -> tuple[str, str]:
-    """A completed job's id and the path of its picture."""
+    """A completed job's id and the path of its image."""
     with api.asking(json={"prompt": "a star", "response_format": "url"}) as answer:
         job_id = api.next_job()
         api.complete(job_id, PNG)

@@ -68,25 +68,25 @@ def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 30.
         time.sleep(0.05)
 
 
-def picture_of(response: Any) -> bytes:
+def image_of(response: Any) -> bytes:
     assert len(response.data) == 1
-    picture = base64.b64decode(response.data[0].b64_json)
-    assert picture.startswith(PNG)
-    return picture
+    image = base64.b64decode(response.data[0].b64_json)
+    assert image.startswith(PNG)
+    return image
 
 
 def generate_and_edit(url: str) -> None:
     client = client_of(url)
     response = client.images.generate(prompt=PROMPT, extra_body={"seed": 3})
-    first = picture_of(response)
+    first = image_of(response)
     assert response._request_id
-    assert picture_of(client.images.generate(prompt=PROMPT, extra_body={"rng_seed": 3})) == first
+    assert image_of(client.images.generate(prompt=PROMPT, extra_body={"rng_seed": 3})) == first
     both = client.images.generate(prompt=PROMPT, n=2, extra_body={"seed": 3})
     assert both.data is not None and base64.b64decode(both.data[0].b64_json or "") == first and len(both.data) == 2
     edited = client.images.edit(image=first, prompt="a star", extra_body={"seed": 3, "strength": 0.5})
-    assert picture_of(edited) != first
+    assert image_of(edited) != first
     masked = client.images.edit(image=[first], mask=first, prompt="a star", extra_body={"seed": 3})
-    assert picture_of(masked)
+    assert image_of(masked)
 
 
 def stream(url: str) -> None:
@@ -94,8 +94,8 @@ def stream(url: str) -> None:
     drawn = client.images.generate(prompt=PROMPT, stream=True, partial_images=2, extra_body={"seed": 3})
     kinds = check_events(list(drawn), "image_generation")
     assert kinds == ["partial_image", "partial_image", "completed"], kinds
-    picture = picture_of(client.images.generate(prompt=PROMPT, extra_body={"seed": 3}))
-    edited = client.images.edit(image=picture, prompt="a star", stream=True, extra_body={"strength": 0.5})
+    image = image_of(client.images.generate(prompt=PROMPT, extra_body={"seed": 3}))
+    edited = client.images.edit(image=image, prompt="a star", stream=True, extra_body={"strength": 0.5})
     assert check_events(list(edited), "image_edit") == ["completed"]
 
 
@@ -156,7 +156,7 @@ def retries_while_the_queue_is_full(url: str) -> None:
 
     patient = client_of(url, max_retries=2)
     patient.before = make_room
-    assert picture_of(patient.images.generate(prompt=PROMPT))
+    assert image_of(patient.images.generate(prompt=PROMPT))
     assert patient.sent == 2
 
 
@@ -191,7 +191,7 @@ def poll(url: str) -> None:
     ended = look(client, job)
     assert (ended.status, ended.progress) == ("completed", 100)
     result = client.get(f"/images/jobs/{job.id}/result", cast_to=openai.types.ImagesResponse)
-    assert picture_of(result) == picture_of(client.images.generate(prompt=PROMPT, extra_body={"seed": 3}))
+    assert image_of(result) == image_of(client.images.generate(prompt=PROMPT, extra_body={"seed": 3}))
 
 
 def time_out_three_times(url: str) -> None:

@@ -37,7 +37,7 @@ def tiny(folder: Path, more: str = "") -> Path:
 
 
 def ask(service: Service, model: str | None, operation: Operation = Operation.GENERATION, **fields: Any) -> Any:
-    """Send a request for the picture that ``raw_image`` draws."""
+    """Send a request for the image that ``raw_image`` draws."""
     body = {**ASKED, **({} if model is None else {"model": model}), **fields}
     inputs = make_inputs(operation)
     if inputs is None:
@@ -50,12 +50,14 @@ def ask(service: Service, model: str | None, operation: Operation = Operation.GE
 
 
 def content(answer: httpx.Response) -> bytes:
-    """The picture of an answer as the bytes that were sent."""
+    """The image of an answer as the bytes that were sent."""
     assert answer.status_code == 200, answer.text
     return base64.b64decode(answer.json()["data"][0]["b64_json"])
 
 
-def picture(service: Service, model: str | None, operation: Operation = Operation.GENERATION, **fields: Any) -> Pixels:
+def served_image(
+    service: Service, model: str | None, operation: Operation = Operation.GENERATION, **fields: Any
+) -> Pixels:
     return pixels(content(ask(service, model, operation, **fields)))
 
 
@@ -65,7 +67,7 @@ def assert_raw(
     operation: Operation = Operation.GENERATION,
     mode: Any = MODES.MODE_DYNAMIC,
 ) -> None:
-    """The picture is the one GenAI draws with these adapters alone."""
+    """The image is the one GenAI draws with these adapters alone."""
     np.testing.assert_array_equal(drawn, raw_image("sd", blend, operation=operation, mode=mode))
 
 

@@ -26,7 +26,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture
 def draw(service: Service) -> Draw:
-    """Draw one picture with the OpenAI client and return its bytes."""
+    """Draw one image with the OpenAI client and return its bytes."""
 
     def one(prompt: str = "a red circle on a blue background", **fields: Any) -> bytes:
         response = service.client().images.generate(prompt=prompt, extra_body=fields)

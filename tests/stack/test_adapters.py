@@ -16,8 +16,8 @@ from tests.stack.adapter_service import (
     assert_raw,
     composite_entry,
     listed,
-    picture,
     refused,
+    served_image,
     tiny,
 )
 from tests.support.service import Service, serving
@@ -61,42 +61,42 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 @pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
 def test_the_base_is_drawn_without_adapters(stage: Stage, operation: Operation) -> None:
-    assert_raw(picture(stage.service, "fox", operation), (), operation)
+    assert_raw(served_image(stage.service, "fox", operation), (), operation)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
 def test_an_alias_is_drawn_with_its_adapter_alone(stage: Stage, operation: Operation) -> None:
-    assert_raw(picture(stage.service, "a", operation), [(stage.a, 1.0)], operation)
-    assert_raw(picture(stage.service, "b", operation), [(stage.b, 1.0)], operation)
+    assert_raw(served_image(stage.service, "a", operation), [(stage.a, 1.0)], operation)
+    assert_raw(served_image(stage.service, "b", operation), [(stage.b, 1.0)], operation)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
 def test_a_composite_is_drawn_with_its_blend(stage: Stage, operation: Operation) -> None:
-    assert_raw(picture(stage.service, "mix", operation), [(stage.a, 0.7), (stage.b, 0.5)], operation)
+    assert_raw(served_image(stage.service, "mix", operation), [(stage.a, 0.7), (stage.b, 0.5)], operation)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
 def test_a_strength_of_the_request_is_the_one_that_is_drawn(stage: Stage, operation: Operation) -> None:
     """JSON in generations, a JSON text in the form of the others."""
-    drawn = picture(stage.service, "a", operation, lora_alphas={"a": 0.4})
+    drawn = served_image(stage.service, "a", operation, lora_alphas={"a": 0.4})
     assert_raw(drawn, [(stage.a, 0.4)], operation)
 
 
 @pytest.mark.parametrize("operation", [Operation.EDIT, Operation.INPAINTING])
 def test_a_form_field_for_each_strength(stage: Stage, operation: Operation) -> None:
     fields: dict[str, Any] = {"lora_alphas[a]": "0.3", "lora_alphas[b]": "-0.8"}
-    assert_raw(picture(stage.service, "mix", operation, **fields), [(stage.a, 0.3), (stage.b, -0.8)], operation)
+    assert_raw(served_image(stage.service, "mix", operation, **fields), [(stage.a, 0.3), (stage.b, -0.8)], operation)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
 @pytest.mark.parametrize("alphas", [{"a": 0.2, "b": 0.9}, {"a": 0.2}, {"b": 0.2}])
 def test_strengths_within_a_composite(stage: Stage, operation: Operation, alphas: dict[str, float]) -> None:
     blend = {"a": 0.7, "b": 0.5} | alphas
-    drawn = picture(stage.service, "mix", operation, lora_alphas=alphas)
+    drawn = served_image(stage.service, "mix", operation, lora_alphas=alphas)
     assert_raw(drawn, [(stage.a, blend["a"]), (stage.b, blend["b"])], operation)
 
 
-def test_every_choice_draws_another_picture(stage: Stage) -> None:
+def test_every_choice_draws_another_image(stage: Stage) -> None:
     """Or the equalities of this file would say nothing."""
     blends: list[Blend] = [(), [(stage.a, 1.0)], [(stage.b, 1.0)], [(stage.a, 0.4)], [(stage.a, 0.7), (stage.b, 0.5)]]
     drawn = [raw_image("sd", blend) for blend in blends]
@@ -107,22 +107,22 @@ def test_every_choice_draws_another_picture(stage: Stage) -> None:
 def test_the_base_is_the_same_after_any_sequence(stage: Stage) -> None:
     for number, model in enumerate(("a", "mix", "b", "fox", "mix", "a")):
         alphas = {} if model != "mix" else {"lora_alphas": {"b": number / 10}}
-        picture(stage.service, model, OPERATIONS[number % 3], **alphas)
-        assert_raw(picture(stage.service, "fox"))
+        served_image(stage.service, model, OPERATIONS[number % 3], **alphas)
+        assert_raw(served_image(stage.service, "fox"))
     for operation in OPERATIONS:
-        assert_raw(picture(stage.service, "fox", operation), (), operation)
+        assert_raw(served_image(stage.service, "fox", operation), (), operation)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
 def test_a_single_static_adapter_is_served_by_its_alias(stage: Stage, operation: Operation) -> None:
-    assert_raw(picture(stage.service, "single", operation), [(stage.a, 0.6)], operation, MODES.MODE_STATIC)
+    assert_raw(served_image(stage.service, "single", operation), [(stage.a, 0.6)], operation, MODES.MODE_STATIC)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
 def test_several_static_adapters_are_served_by_their_composite(stage: Stage, operation: Operation) -> None:
     """The strength that a composite gives comes before the adapter's own."""
     blend = [(stage.a, 0.7), (stage.b, 1.0)]
-    assert_raw(picture(stage.service, "pair", operation), blend, operation, MODES.MODE_STATIC)
+    assert_raw(served_image(stage.service, "pair", operation), blend, operation, MODES.MODE_STATIC)
 
 
 @pytest.mark.parametrize(
@@ -144,16 +144,16 @@ def test_a_name_that_leads_nowhere_is_not_found(stage: Stage, model: str, says: 
 
 @pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
 def test_fused_and_switched_adapters_work_together(stage: Stage, operation: Operation) -> None:
-    drawn = picture(stage.service, "top", operation)
+    drawn = served_image(stage.service, "top", operation)
     assert_raw(drawn, [(stage.a, 0.8), (stage.b, 1.0)], operation)
-    drawn = picture(stage.service, "top", operation, lora_alphas={"top": 0.3})
+    drawn = served_image(stage.service, "top", operation, lora_alphas={"top": 0.3})
     assert_raw(drawn, [(stage.a, 0.8), (stage.b, 0.3)], operation)
-    assert_raw(picture(stage.service, "styled", operation), [(stage.a, 0.8)], operation)
+    assert_raw(served_image(stage.service, "styled", operation), [(stage.a, 0.8)], operation)
 
 
 def test_a_fused_base_is_the_weights_merged_by_hand(stage: Stage, tmp_path: Path) -> None:
     model = merge_by_hand("sd", tmp_path, products(LAYERS["sd"], 1, 0.8))
-    base, both = picture(stage.service, "styled"), picture(stage.service, "top")
+    base, both = served_image(stage.service, "styled"), served_image(stage.service, "top")
     assert distance(base, raw_image(model)) < MERGED < distance(base, raw_image("sd"))
     assert distance(both, raw_image(model, [(stage.b, 1.0)])) < MERGED < distance(both, base)
 

@@ -45,15 +45,15 @@ def drawn(service: Service, choice: Choice) -> bytes:
     return content(ask(service, model, operation, **({"lora_alphas": dict(alphas)} if alphas else {})))
 
 
-def test_each_of_200_mixed_pictures_is_that_of_its_solo_run(service: Service) -> None:
+def test_each_of_200_mixed_images_is_that_of_its_solo_run(service: Service) -> None:
     solo = {choice: drawn(service, choice) for choice in CHOICES}
     assert len(set(solo.values())) == len(CHOICES)
     order = random.Random(4).choices(CHOICES, k=REQUESTS)
 
     with ThreadPoolExecutor(CLIENTS) as clients:
-        pictures = list(clients.map(lambda choice: drawn(service, choice), order))
+        images = list(clients.map(lambda choice: drawn(service, choice), order))
 
-    wrong = [choice for choice, picture in zip(order, pictures, strict=True) if picture != solo[choice]]
+    wrong = [choice for choice, image in zip(order, images, strict=True) if image != solo[choice]]
     assert not wrong
     assert len(Counter(order)) == len(CHOICES)
 

@@ -47,7 +47,7 @@ def test_each_family_generates_edits_and_inpaints(families: Service, family: str
     edited = _edit(families, model, image=image_bytes(image))
     inpainted = _edit(families, model, image=image_bytes(image), mask=image_bytes(mask))
     assert len(edited) == len(inpainted) == 2
-    assert all(pixels(picture).shape == (64, 64, 3) for picture in edited + inpainted)
+    assert all(pixels(image).shape == (64, 64, 3) for image in edited + inpainted)
 
 
 @pytest.mark.parametrize(

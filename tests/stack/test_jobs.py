@@ -1,4 +1,4 @@
-"""Jobs on the real pipelines: streamed, followed, cancelled, and the same pictures whichever way one asks."""
+"""Jobs on the real pipelines: streamed, followed, cancelled, and the same images whichever way one asks."""
 
 import asyncio
 import base64
@@ -46,7 +46,7 @@ def _streamed(service: Service, path: str, **request: Any) -> list[Event]:
     return _events(text)
 
 
-def _picture(event: dict[str, Any]) -> "np.ndarray[Any, Any]":
+def _image(event: dict[str, Any]) -> "np.ndarray[Any, Any]":
     return pixels(base64.b64decode(event["b64_json"])).astype(float)
 
 
@@ -78,7 +78,7 @@ def _stored(service: Service, job: dict[str, Any]) -> list[bytes]:
     return [base64.b64decode(item["b64_json"]) for item in data]
 
 
-def test_a_stream_brings_partial_pictures_that_become_the_picture(service: Service, draw: Draw) -> None:
+def test_a_stream_brings_partial_images_that_become_the_image(service: Service, draw: Draw) -> None:
     body = {"prompt": PROMPT, "stream": True, "partial_images": 2, "num_inference_steps": STEPS, "seed": 5}
     events = _streamed(service, "generations", json=body)
     assert [name for name, _ in events] == [
@@ -92,18 +92,18 @@ def test_a_stream_brings_partial_pictures_that_become_the_picture(service: Servi
         ("128x128", "auto", "opaque", "png")
     }
     assert base64.b64decode(completed["b64_json"]) == draw(seed=5, num_inference_steps=STEPS), "as without a stream"
-    far, near = (float(np.abs(_picture(event) - _picture(completed)).mean()) for event in partials)
-    assert far > near > 0, "each partial picture is nearer to the end than the one before"
+    far, near = (float(np.abs(_image(event) - _image(completed)).mean()) for event in partials)
+    assert far > near > 0, "each partial image is nearer to the end than the one before"
 
 
-def test_a_stream_of_two_pictures_completes_each(service: Service) -> None:
+def test_a_stream_of_two_images_completes_each(service: Service) -> None:
     body = {"prompt": PROMPT, "stream": True, "partial_images": 1, "n": 2, "num_inference_steps": STEPS, "seed": 5}
     events = _streamed(service, "generations", json=body)
     kinds = [(name.partition(".")[2], event["image_index"]) for name, event in events]
     assert kinds == [("partial_image", 0), ("partial_image", 1), ("completed", 0), ("completed", 1)]
     partials, ends = events[:2], events[2:]
-    apart = [[float(np.abs(_picture(p) - _picture(e)).mean()) for _, e in ends] for _, p in partials]
-    assert apart[0][0] < apart[0][1] and apart[1][1] < apart[1][0], "each previews its own picture"
+    apart = [[float(np.abs(_image(p) - _image(e)).mean()) for _, e in ends] for _, p in partials]
+    assert apart[0][0] < apart[0][1] and apart[1][1] < apart[1][0], "each previews its own image"
 
 
 @pytest.mark.parametrize("partial_images", [0, 2])
@@ -114,7 +114,7 @@ def test_an_edit_is_streamed(service: Service, draw: Draw, partial_images: int) 
     events = _streamed(service, "edits", data={**fields, **more}, files={"image": image})
     assert [name for name, _ in events] == ["image_edit.partial_image"] * partial_images + ["image_edit.completed"]
     assert set(events[-1][1]) - OURS == EVERY | {"usage"}
-    assert 0 < np.abs(_picture(events[-1][1]) - pixels(image)).mean() < 40, "it is an edit of that picture"
+    assert 0 < np.abs(_image(events[-1][1]) - pixels(image)).mean() < 40, "it is an edit of that image"
 
 
 def test_a_stream_that_cannot_begin_is_an_ordinary_error(service: Service) -> None:

@@ -111,10 +111,10 @@ def test_an_id_is_made_where_none_is_given(parts: Parts) -> None:
     made = answer.headers["x-request-id"]
     assert made.startswith("req_")
     wait_until(lambda: bool(parts.of("worker", request_id=made)), "logged by the worker")
-    picture = parts.http.get(answer.json()["data"][0]["url"])
-    assert picture.status_code == 200
+    image = parts.http.get(answer.json()["data"][0]["url"])
+    assert image.status_code == 200
     files = "/v1/images/files/{token}.{suffix}"
-    wait_until(lambda: bool(parts.of("api", request_id=picture.headers["x-request-id"], route=files)), "access line")
+    wait_until(lambda: bool(parts.of("api", request_id=image.headers["x-request-id"], route=files)), "access line")
 
 
 def test_the_death_of_a_child_is_logged_with_its_job(parts: Parts) -> None:

@@ -33,10 +33,10 @@ def test_a_second_start_keeps_its_jobs(tmp_path: Path) -> None:
             "/v3/images/generations", json={"prompt": "a star"}, headers={"Prefer": "respond-async"}
         ).json()
         wait_until(lambda: service.http.get(job["urls"]["self"]).json()["status"] == "completed", "completed")
-        picture = service.http.get(job["urls"]["result"]).json()
+        image = service.http.get(job["urls"]["result"]).json()
     with serving(tmp_path, *arguments, environment=simulated) as again:
         kept = again.http.get(f"/v3/images/jobs/{job['id']}/result")
-    assert kept.json() == picture
+    assert kept.json() == image
 
 
 def test_the_curl_line_it_prints_works_as_printed(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_the_curl_line_it_prints_works_as_printed(tmp_path: Path) -> None:
         wait_until(lambda: "Ctrl-C stops" in service.log.read_text(), "the announcement")
         (line,) = re.findall(r"^\s*(curl .*)$", service.log.read_text(), re.MULTILINE)
         subprocess.run(line, shell=True, cwd=tmp_path, check=True)
-    assert pixels((tmp_path / "picture.png").read_bytes()).shape == (128, 128, 3)
+    assert pixels((tmp_path / "image.png").read_bytes()).shape == (128, 128, 3)
 
 
 def test_a_model_that_cannot_be_loaded_ends_it_with_one_sentence(tmp_path: Path) -> None:

@@ -17,23 +17,23 @@ from tests.support.service import Service
 RED, BLUE, WHITE = (220, 40, 40), (50, 80, 210), (240, 240, 240)
 
 
-def _pictures(response: ImagesResponse) -> list[bytes]:
+def _images(response: ImagesResponse) -> list[bytes]:
     assert response.data is not None
     return [base64.b64decode(item.b64_json or "") for item in response.data]
 
 
-def _share_near(picture: "np.ndarray[Any, Any]", colour: tuple[int, int, int], reach: int = 90) -> float:
+def _share_near(image: "np.ndarray[Any, Any]", colour: tuple[int, int, int], reach: int = 90) -> float:
     """Return the share of pixels within ``reach`` of a colour."""
-    distance = np.linalg.norm(picture.astype(float) - np.array(colour, float), axis=-1)
+    distance = np.linalg.norm(image.astype(float) - np.array(colour, float), axis=-1)
     return float((distance < reach).mean())
 
 
 def test_a_prompt_is_drawn(service: Service) -> None:
     response = service.client().images.generate(prompt="a red circle on a blue background", model="shapes")
-    (picture,) = _pictures(response)
-    assert Image.open(io.BytesIO(picture)).format == "PNG"
-    assert _share_near(pixels(picture), BLUE) > 0.5, "the background is blue"
-    assert _share_near(pixels(picture)[48:80, 48:80], RED) > 0.5, "the middle is red"
+    (image,) = _images(response)
+    assert Image.open(io.BytesIO(image)).format == "PNG"
+    assert _share_near(pixels(image), BLUE) > 0.5, "the background is blue"
+    assert _share_near(pixels(image)[48:80, 48:80], RED) > 0.5, "the middle is red"
 
 
 def test_the_answer_says_what_was_drawn(service: Service) -> None:
@@ -49,8 +49,8 @@ def test_the_given_size_is_drawn(draw: Draw) -> None:
     assert pixels(draw(width=64)).shape == (128, 64, 3)
 
 
-def test_n_pictures_differ_and_the_first_is_that_of_n_1(service: Service, draw: Draw) -> None:
-    both = _pictures(service.client().images.generate(prompt="a green heart", n=2, extra_body={"seed": 3}))
+def test_n_images_differ_and_the_first_is_that_of_n_1(service: Service, draw: Draw) -> None:
+    both = _images(service.client().images.generate(prompt="a green heart", n=2, extra_body={"seed": 3}))
     assert len(both) == 2 and both[0] != both[1]
     assert both[0] == draw("a green heart", seed=3)
 
@@ -61,9 +61,9 @@ def test_a_seed_gives_the_same_bytes_and_another_seed_others(draw: Draw) -> None
     assert first != draw(seed=6)
 
 
-def test_without_a_seed_pictures_differ_and_the_reported_seed_repeats_them(service: Service, draw: Draw) -> None:
+def test_without_a_seed_images_differ_and_the_reported_seed_repeats_them(service: Service, draw: Draw) -> None:
     responses = [service.client().images.generate(prompt="a cross") for _ in range(2)]
-    first, second = (_pictures(response)[0] for response in responses)
+    first, second = (_images(response)[0] for response in responses)
     assert first != second
     assert responses[0].model_extra is not None
     assert draw("a cross", seed=responses[0].model_extra["seed"]) == first
@@ -76,7 +76,7 @@ def test_an_edit_keeps_what_low_strength_leaves(service: Service, draw: Draw, im
     response = service.client().images.edit(
         image=image, prompt="a red circle on a blue background", extra_body={"strength": 0.3}
     )
-    after = pixels(_pictures(response)[0])
+    after = pixels(_images(response)[0])
     assert 0 < np.abs(after.astype(int) - pixels(before)).mean() < 12
 
 
@@ -88,9 +88,9 @@ def test_a_mask_of_either_kind_repaints_its_part_only(service: Service, draw: Dr
     response = service.client().images.edit(
         image=before, mask=image_bytes(mask), prompt="a plain white background", extra_body={"seed": 1}
     )
-    change = np.abs(pixels(_pictures(response)[0]).astype(int) - pixels(before)).mean(axis=(0, 2))
+    change = np.abs(pixels(_images(response)[0]).astype(int) - pixels(before)).mean(axis=(0, 2))
     assert change[:48].max() < 8, "left of the mask's edge nothing happens"
-    assert change[80:].mean() > 20, "right of it the picture is repainted"
+    assert change[80:].mean() > 20, "right of it the image is repainted"
 
 
 def test_models_are_listed_and_found(service: Service) -> None:
@@ -107,24 +107,22 @@ def test_v1_is_the_same_as_v3(service: Service, draw: Draw) -> None:
     response = service.client(prefix="/v1").images.generate(
         prompt="a red circle on a blue background", extra_body={"seed": 5}
     )
-    assert _pictures(response)[0] == draw(seed=5)
+    assert _images(response)[0] == draw(seed=5)
 
 
 @pytest.mark.parametrize(("output_format", "compression"), [("jpeg", 40), ("webp", 40), ("jpeg", None), ("png", None)])
-def test_the_picture_comes_in_the_format_asked_for(
-    service: Service, output_format: Any, compression: int | None
-) -> None:
+def test_the_image_comes_in_the_format_asked_for(service: Service, output_format: Any, compression: int | None) -> None:
     fields: dict[str, Any] = {} if compression is None else {"output_compression": compression}
     response = service.client().images.generate(prompt="a star", output_format=output_format, **fields)
-    picture = Image.open(io.BytesIO(_pictures(response)[0]))
-    assert (picture.format or "").lower() == output_format and picture.size == (128, 128)
+    image = Image.open(io.BytesIO(_images(response)[0]))
+    assert (image.format or "").lower() == output_format and image.size == (128, 128)
     assert response.output_format == output_format
 
 
 def test_compression_makes_it_smaller(service: Service) -> None:
     sizes = [
         len(
-            _pictures(
+            _images(
                 service.client().images.generate(
                     prompt="a star", output_format="jpeg", output_compression=quality, extra_body={"seed": 1}
                 )
@@ -135,7 +133,7 @@ def test_compression_makes_it_smaller(service: Service) -> None:
     assert sizes[0] < sizes[1] / 2
 
 
-def test_a_url_serves_the_picture_without_a_key(service: Service, draw: Draw) -> None:
+def test_a_url_serves_the_image_without_a_key(service: Service, draw: Draw) -> None:
     response = service.client().images.generate(
         prompt="a red circle on a blue background", response_format="url", extra_body={"seed": 5}
     )
@@ -149,7 +147,7 @@ def test_what_stock_clients_send_without_effect_is_accepted(service: Service) ->
     response = service.client().images.generate(
         prompt="a star", quality="auto", background="auto", moderation="low", style="vivid", user="u", size="auto"
     )
-    assert len(_pictures(response)) == 1
+    assert len(_images(response)) == 1
 
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
@@ -183,7 +181,7 @@ def test_a_bad_request_names_its_parameter(service: Service, fields: dict[str, A
 @pytest.mark.parametrize(
     ("image", "fields", "param"),
     [
-        (b"no picture", {}, "image"),
+        (b"no image", {}, "image"),
         (image_bytes(Image.new("RGB", (64, 64))), {"strength": 0.01}, "strength"),
         (image_bytes(Image.new("RGB", (64, 64))), {"strength": 1.5}, "strength"),
         (image_bytes(Image.new("RGB", (64, 64))), {"size": "100x100"}, "size"),

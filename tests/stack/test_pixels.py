@@ -1,4 +1,4 @@
-"""The picture is exactly what the model makes: the service against openvino_genai itself, in f32."""
+"""The image is exactly what the model makes: the service against openvino_genai itself, in f32."""
 
 import base64
 import io
@@ -22,11 +22,11 @@ PROPERTIES = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 @pytest.fixture(scope="module")
-def picture() -> Iterator[Image.Image]:
-    """A drawn input picture: a red square on green."""
-    picture = Image.new("RGB", (128, 128), (40, 160, 60))
-    picture.paste((200, 30, 30), (40, 40, 90, 90))
-    yield picture
+def image() -> Iterator[Image.Image]:
+    """A drawn input image: a red square on green."""
+    image = Image.new("RGB", (128, 128), (40, 160, 60))
+    image.paste((200, 30, 30), (40, 40, 90, 90))
+    yield image
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,8 @@ def mask() -> Image.Image:
     return mask
 
 
-def _tensor(picture: Image.Image) -> ov.Tensor:
-    return ov.Tensor(np.array(picture.convert("RGB"))[None])
+def _tensor(image: Image.Image) -> ov.Tensor:
+    return ov.Tensor(np.array(image.convert("RGB"))[None])
 
 
 def _served(service: Service, route: str, **fields: Any) -> npt.NDArray[np.uint8]:
@@ -62,22 +62,22 @@ def test_text_to_image_is_identical(service: Service, fields: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize("fields", [{"strength": 0.6}, {}])
-def test_image_to_image_is_identical(service: Service, picture: Image.Image, fields: dict[str, Any]) -> None:
+def test_image_to_image_is_identical(service: Service, image: Image.Image, fields: dict[str, Any]) -> None:
     pipeline = genai.Image2ImagePipeline(bundled_model_path(), "CPU", **PROPERTIES)
-    expected = pipeline.generate(PROMPT, _tensor(picture), rng_seed=SEED, num_inference_steps=STEPS, **fields).data[0]
-    assert np.array_equal(_served(service, "edits", image=image_bytes(picture), **fields), expected)
+    expected = pipeline.generate(PROMPT, _tensor(image), rng_seed=SEED, num_inference_steps=STEPS, **fields).data[0]
+    assert np.array_equal(_served(service, "edits", image=image_bytes(image), **fields), expected)
 
 
-def test_inpainting_is_identical(service: Service, picture: Image.Image, mask: Image.Image) -> None:
+def test_inpainting_is_identical(service: Service, image: Image.Image, mask: Image.Image) -> None:
     pipeline = genai.InpaintingPipeline(bundled_model_path(), "CPU", **PROPERTIES)
     expected = pipeline.generate(
-        PROMPT, _tensor(picture), _tensor(mask), rng_seed=SEED, num_inference_steps=STEPS, strength=0.8
+        PROMPT, _tensor(image), _tensor(mask), rng_seed=SEED, num_inference_steps=STEPS, strength=0.8
     ).data[0]
-    served = _served(service, "edits", image=image_bytes(picture), mask=image_bytes(mask), strength=0.8)
+    served = _served(service, "edits", image=image_bytes(image), mask=image_bytes(mask), strength=0.8)
     assert np.array_equal(served, expected)
 
 
-def test_n_pictures_are_those_of_one_batch(service: Service) -> None:
+def test_n_images_are_those_of_one_batch(service: Service) -> None:
     pipeline = genai.Text2ImagePipeline(bundled_model_path(), "CPU", **PROPERTIES)
     expected = pipeline.generate(
         PROMPT, width=128, height=128, rng_seed=SEED, num_inference_steps=STEPS, num_images_per_prompt=3

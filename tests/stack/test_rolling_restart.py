@@ -26,12 +26,12 @@ CLIENTS = 6
 
 
 class Load:
-    """Clients that ask for one picture after the other, each for another prompt; the server chooses the seeds."""
+    """Clients that ask for one image after the other, each for another prompt; the server chooses the seeds."""
 
     def __init__(self, port: int) -> None:
         self._url, self._stopping, self._lock = f"http://127.0.0.1:{port}/v3", threading.Event(), threading.Lock()
         self._asked = 0
-        self.pictures: dict[str, bytes] = {}
+        self.images: dict[str, bytes] = {}
         self.failures: list[openai.OpenAIError] = []
 
     def ask(self) -> None:
@@ -45,7 +45,7 @@ class Load:
                     self.failures.append(error)
                     continue
                 assert answer.data and answer.data[0].b64_json
-                self.pictures[prompt] = base64.b64decode(answer.data[0].b64_json)
+                self.images[prompt] = base64.b64decode(answer.data[0].b64_json)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -58,13 +58,13 @@ class Load:
             for done in asking:
                 done.result(60)
 
-    def goes_on(self, pictures: int = 2 * CLIENTS) -> None:
-        """Wait until so many more pictures are there."""
-        wanted = len(self.pictures) + pictures
-        wait_until(lambda: len(self.pictures) >= wanted or self.failures, deadline_s=60)
+    def goes_on(self, images: int = 2 * CLIENTS) -> None:
+        """Wait until so many more images are there."""
+        wanted = len(self.images) + images
+        wait_until(lambda: len(self.images) >= wanted or self.failures, deadline_s=60)
 
     def check(self, settings: RedisSettings) -> None:
-        """No request failed, each made one job, and each client got that job's picture."""
+        """No request failed, each made one job, and each client got that job's image."""
         assert not self.failures
         jobs: Counter[str] = Counter()
         with redis.Redis.from_url(settings.url or "") as behind:
@@ -73,8 +73,8 @@ class Load:
                 status, request = behind.hmget(key, "status", "request")
                 prompt = json.loads(request)["prompt"]
                 jobs[prompt] += 1
-                assert (status, behind.get(keys.artifact(job_id, 0))) == (b"completed", self.pictures[prompt])
-        assert jobs == Counter(self.pictures.keys())
+                assert (status, behind.get(keys.artifact(job_id, 0))) == (b"completed", self.images[prompt])
+        assert jobs == Counter(self.images.keys())
 
     def _next_prompt(self) -> str:
         with self._lock:

@@ -29,8 +29,8 @@ from tests.stack.adapter_service import (
     assert_raw,
     composite_entry,
     listed,
-    picture,
     refused,
+    served_image,
     tiny,
 )
 from tests.support.polling import wait_until
@@ -109,45 +109,45 @@ def test_an_added_adapter_is_answered_as_a_model(stage: Stage) -> None:
 def test_an_added_adapter_is_drawn_at_once(stage: Stage, operation: Operation) -> None:
     path = stage.file(3)
     add(stage.service, "new", path, alpha=0.8)
-    assert_raw(picture(stage.service, "new", operation), [(path, 0.8)], operation)
-    drawn = picture(stage.service, "new", operation, lora_alphas={"new": 0.3})
+    assert_raw(served_image(stage.service, "new", operation), [(path, 0.8)], operation)
+    drawn = served_image(stage.service, "new", operation, lora_alphas={"new": 0.3})
     assert_raw(drawn, [(path, 0.3)], operation)
-    assert_raw(picture(stage.service, "a", operation), [(stage.folder / "a.safetensors", 1.0)], operation)
-    assert_raw(picture(stage.service, "fox", operation), (), operation)
+    assert_raw(served_image(stage.service, "a", operation), [(stage.folder / "a.safetensors", 1.0)], operation)
+    assert_raw(served_image(stage.service, "fox", operation), (), operation)
 
 
 def test_an_adapter_of_other_layers_is_drawn_too(stage: Stage) -> None:
     """The model is compiled again for it."""
     path = write_kohya(stage.folder / "elsewhere.safetensors", OTHER, 5)
     add(stage.service, "elsewhere", path)
-    assert_raw(picture(stage.service, "elsewhere"), [(path, 1.0)])
-    assert_raw(picture(stage.service, "a"), [(stage.folder / "a.safetensors", 1.0)])
+    assert_raw(served_image(stage.service, "elsewhere"), [(path, 1.0)])
+    assert_raw(served_image(stage.service, "a"), [(stage.folder / "a.safetensors", 1.0)])
 
 
 def test_a_strength_may_stand_in_the_source(stage: Stage) -> None:
     path = stage.file(3)
     add(stage.service, "half", f"{path}:0.5")
-    assert_raw(picture(stage.service, "half"), [(path, 0.5)])
+    assert_raw(served_image(stage.service, "half"), [(path, 0.5)])
     error = refused(add(stage.service, "twice", f"{path}:0.5", alpha=0.5))
     assert error["param"] == "alpha"
 
 
 def test_a_removed_adapter_is_gone(stage: Stage) -> None:
     add(stage.service, "gone", stage.file(3))
-    picture(stage.service, "gone")
+    served_image(stage.service, "gone")
     answer = remove(stage.service, "gone")
     assert (answer.status_code, answer.json()["deleted"]) == (200, True)
     assert refused(ask(stage.service, "gone"), 404)["code"] == "model_not_found"
     assert refused(remove(stage.service, "gone"), 404)["code"] == "model_not_found"
     assert "gone" not in listed(stage.service)
-    assert_raw(picture(stage.service, "fox"))
+    assert_raw(served_image(stage.service, "fox"))
 
 
 def test_a_name_may_come_back_with_another_file(stage: Stage) -> None:
     for seed in (3, 4):
         path = stage.file(seed)
         assert add(stage.service, "again", path).status_code == 201
-        assert_raw(picture(stage.service, "again"), [(path, 1.0)])
+        assert_raw(served_image(stage.service, "again"), [(path, 1.0)])
         remove(stage.service, "again")
 
 
@@ -155,13 +155,13 @@ def test_a_name_may_come_back_with_another_file(stage: Stage) -> None:
 def test_a_worker_that_was_killed_knows_it_again(stage: Stage, which: str) -> None:
     path = stage.file(3)
     add(stage.service, "tough", path)
-    picture(stage.service, "tough")
+    served_image(stage.service, "tough")
     descendants = stage.service.descendants()
     parent, child = sorted(pid for pid, command in descendants.items() if "--queues imagegen.fox" in command)
     pid = child if which == "child" else parent
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the process is gone")
-    assert_raw(picture(stage.service, "tough"), [(path, 1.0)])
+    assert_raw(served_image(stage.service, "tough"), [(path, 1.0)])
     wait_until(stage.service.is_ready, "ready again")
 
 
@@ -190,8 +190,8 @@ def test_a_file_that_does_not_fit_changes_nothing(stage: Stage) -> None:
         assert "'transformer.transformer_blocks.0.attn." in error["message"]
     assert listed(stage.service) == before
     refused(ask(stage.service, "new"), 404)
-    assert_raw(picture(stage.service, "fox"))
-    assert_raw(picture(stage.service, "a"), [(stage.folder / "a.safetensors", 1.0)])
+    assert_raw(served_image(stage.service, "fox"))
+    assert_raw(served_image(stage.service, "a"), [(stage.folder / "a.safetensors", 1.0)])
 
 
 def test_what_is_no_adapter_is_refused(stage: Stage) -> None:
@@ -295,7 +295,7 @@ def test_every_worker_of_the_graph_draws_it(stage: Stage) -> None:
     with second_worker(stage) as log, ThreadPoolExecutor(2) as clients:
 
         def both_have_drawn() -> bool:
-            for drawn in clients.map(lambda _: picture(stage.service, "spread"), range(4)):
+            for drawn in clients.map(lambda _: served_image(stage.service, "spread"), range(4)):
                 assert_raw(drawn, [(path, 1.0)])
             return "completed in" in log.read_text()
 
@@ -319,9 +319,9 @@ def test_it_is_kept_over_a_restart(tmp_path: Path) -> None:
             "clash": ("adapter", "fox", {"clash": 1.0}),
             "kept": ("adapter", "fox", {"kept": 1.0}),
         }
-        assert_raw(picture(service, "kept"), [(path, 1.0)])
-        assert_raw(picture(service, "clash"), [(own, 1.0)])  # graph.pbtxt comes first
-        assert_raw(picture(service, "fox"))
+        assert_raw(served_image(service, "kept"), [(path, 1.0)])
+        assert_raw(served_image(service, "clash"), [(own, 1.0)])  # graph.pbtxt comes first
+        assert_raw(served_image(service, "fox"))
 
 
 @pytest.mark.parametrize("fused", [False, True])

@@ -13,7 +13,7 @@ from graphs.definition.reader import read_graph
 from graphs.families.family import Operation
 from graphs.families.model_facts import read_model_facts
 from graphs.resolution import Resolution
-from tests.stack.adapter_service import ASKED, OPERATIONS, ask, picture, refused, tiny
+from tests.stack.adapter_service import ASKED, OPERATIONS, ask, refused, served_image, tiny
 from tests.support.images import pixels
 from tests.support.service import Service, serving
 from tests.workers.engine.engine_support import CLASSES, F32, MODELS, SIDE, draw_raw, make_request
@@ -59,7 +59,7 @@ def sizes(service: Service, model: str, **fields: Any) -> str:
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_graph_of_one_size_draws_what_genai_reshaped_draws(service: Service, operation: Operation) -> None:
     (expected,) = reshaped(operation, GUIDANCE)
-    np.testing.assert_array_equal(picture(service, "one", operation), expected)
+    np.testing.assert_array_equal(served_image(service, "one", operation), expected)
 
 
 def test_a_graph_of_a_batch_draws_it_by_default(service: Service) -> None:
@@ -77,7 +77,7 @@ def test_a_graph_of_a_batch_cannot_edit(service: Service) -> None:
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_each_of_several_sizes_is_drawn(service: Service, operation: Operation) -> None:
     for width in (SIDE, 96, SIDE):
-        assert picture(service, "several", operation, size=f"{width}x{SIDE}").shape == (SIDE, width, 3)
+        assert served_image(service, "several", operation, size=f"{width}x{SIDE}").shape == (SIDE, width, 3)
 
 
 def test_without_a_size_the_default_is_drawn(service: Service) -> None:
@@ -121,7 +121,7 @@ def test_another_batch_is_refused(service: Service, n: int) -> None:
 
 
 def test_the_compiled_guidance_scale_may_be_said_again(service: Service) -> None:
-    np.testing.assert_array_equal(picture(service, "one", guidance_scale=GUIDANCE), picture(service, "one"))
+    np.testing.assert_array_equal(served_image(service, "one", guidance_scale=GUIDANCE), served_image(service, "one"))
 
 
 def test_without_a_compiled_guidance_scale_any_that_guides_is_taken(service: Service) -> None:

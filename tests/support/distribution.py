@@ -6,7 +6,7 @@ from xdist.scheduler import LoadFileScheduling
 # Files of one group share a session fixture that starts a service: in one process it is started once.
 _GROUPS = (
     {f"tests/stack/test_{name}.py" for name in ("jobs", "openai_client", "pixels", "prompts")},
-    {f"tests/fuzz/test_{name}.py" for name in ("forms", "hostile_pictures", "openapi", "requests")},
+    {f"tests/fuzz/test_{name}.py" for name in ("forms", "hostile_images", "openapi", "requests")},
 )
 # A file's rank is that of its slowest test.
 _RANKS = {"process": 0, "model": 0, "redis": 1, "slow": 1}

@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.demo_model", description="Make the demo model from nothing.")
     parser.add_argument("stages", nargs="*", metavar="stage", help=f"one of {', '.join(_STAGES)}; all when left out")
     parser.add_argument("--out", type=Path, required=True, help="where the finished model and adapters go")
-    parser.add_argument("--work", type=Path, required=True, help="where checkpoints and training pictures are kept")
+    parser.add_argument("--work", type=Path, required=True, help="where checkpoints and training images are kept")
     parser.add_argument("--quick", action="store_true", help="a few steps only: shows that every stage works")
     chosen = parser.parse_args()
     unknown = [name for name in chosen.stages if name not in _STAGES]

@@ -6,7 +6,7 @@ from pathlib import Path
 _WIDTH = 260
 _HEIGHT = 150
 _GAP = 50
-_NAMES = {"vae": "autoencoder, whole pictures", "vae-fine": "autoencoder, mosaics", "text": "text encoder",
+_NAMES = {"vae": "autoencoder, whole images", "vae-fine": "autoencoder, mosaics", "text": "text encoder",
     "unet-first": "UNet, first round", "unet": "UNet, second round"}  # fmt: skip
 
 

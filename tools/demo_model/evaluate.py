@@ -59,16 +59,16 @@ def _score(pipeline: Any, count: int, steps: int, guidance: float) -> dict[str, 
     seconds = []
     for number, asked in enumerate(plain(count)):
         began = time.perf_counter()
-        picture = generate(pipeline, asked.prompt, number, steps, guidance)
+        image = generate(pipeline, asked.prompt, number, steps, guidance)
         seconds.append(time.perf_counter() - began)
-        found = hits(asked, picture)
+        found = hits(asked, image)
         for fact in _FACTS:
             right[fact] += found[fact]
         right["all"] += all(found.values())
-    pictures = (
+    images = (
         (asked, generate(pipeline, asked.prompt, number, steps, guidance)) for number, asked in enumerate(pairs(_PAIRS))
     )
-    both = sum(all(hits(asked, picture).values()) for asked, picture in pictures)
+    both = sum(all(hits(asked, image).values()) for asked, image in images)
     return {
         "steps": steps, "guidance": guidance, "prompts": count, **right,
         "pairs": both, "of_pairs": _PAIRS, "median_seconds": round(float(np.median(seconds)), 3),
@@ -77,7 +77,7 @@ def _score(pipeline: Any, count: int, steps: int, guidance: float) -> dict[str, 
 
 def show(scores: list[dict[str, Any]]) -> None:
     """Print the scores as a table."""
-    table = Table("steps", "guidance", "background", "colour", "shape", "all three", "pairs", "s/picture")
+    table = Table("steps", "guidance", "background", "colour", "shape", "all three", "pairs", "s/image")
     for row in scores:
         shares = (f"{row[fact]}/{row['prompts']}" for fact in (*_FACTS, "all"))
         both = f"{row['pairs']}/{row['of_pairs']}"

@@ -42,12 +42,12 @@ def judge(model: Path, adapters: list[Path]) -> tuple[list[dict[str, Any]], Imag
         kept = 0
         for number, asked in enumerate(plain(_COUNT, seed=9)):
             chosen = _config([(style, loaded[style])], alpha)
-            picture = generate(pipeline, asked.prompt, number, adapters=chosen)
-            drawn += style_of(picture, asked.shape)[0] == style
-            seen = look(picture)
+            image = generate(pipeline, asked.prompt, number, adapters=chosen)
+            drawn += style_of(image, asked.shape)[0] == style
+            seen = look(image)
             kept += (seen.background, seen.colour) == (asked.background, asked.colour)
             if number < 8:
-                sheet.paste(picture, (128 * number, 128 * row))
+                sheet.paste(image, (128 * number, 128 * row))
         table.append({"style": style, "alpha": alpha, "in_style": drawn, "colours_kept": kept, "prompts": _COUNT})
     return table, sheet
 

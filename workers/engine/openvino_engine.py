@@ -184,7 +184,7 @@ def _draw(
     watch.raise_if_stopped()
     images = np.array(tensor.data)
     if images.ndim != 4:
-        raise EngineError("The runtime returned no picture.")
+        raise EngineError("The runtime returned no image.")
     return list(images)
 
 

@@ -48,7 +48,7 @@ class StepWatch:
         if self._step_limit is not None and num_steps > self._step_limit:
             raise EngineError(
                 f"The runtime would draw noise: asked for {self._step_limit} steps, this model's scheduler makes "
-                f"{num_steps}. Another num_inference_steps draws a picture."
+                f"{num_steps}. Another num_inference_steps draws an image."
             )
         self._number += 1
         preview = partial(self._decode, latent) if self._decode else None

@@ -87,6 +87,6 @@ class JobEvents:
 
 def _event(entry_id: bytes, fields: dict[bytes, bytes]) -> JobEvent:
     kind = fields.pop(b"type").decode()
-    preview = fields.pop(b"picture", None)
+    preview = fields.pop(b"picture", None)  # the name belongs to the layout of the data in Redis
     values = {name.decode(): int(value) for name, value in fields.items()}
     return JobEvent(int(entry_id.partition(b"-")[0]), kind, values, preview)

@@ -120,7 +120,7 @@ class JobStore:
             found = await self._redis.mget([keys.artifact(job.id, index) for index in range(job.artifacts)])
         artifacts = [artifact for artifact in found if artifact is not None]
         if not artifacts or len(artifacts) < len(found):
-            raise ArtifactExpired(f"The pictures of {job.id} were kept for {self._jobs.result_ttl_s} s and are gone.")
+            raise ArtifactExpired(f"The images of {job.id} were kept for {self._jobs.result_ttl_s} s and are gone.")
         return artifacts
 
     async def cancel(self, job: Job) -> Job:
@@ -244,6 +244,6 @@ def _size_bytes(submission: Submission, fields: Mapping[str, str], bounds: Queue
     size_bytes += sum(len(text.encode()) for text in flat(fields))
     if size_bytes > bounds.largest_job_bytes:
         raise RequestTooLarge(
-            f"With its pictures as PNG the request has {size_bytes} bytes; this queue takes {bounds.largest_job_bytes}."
+            f"With its images as PNG the request has {size_bytes} bytes; this queue takes {bounds.largest_job_bytes}."
         )
     return size_bytes

@@ -118,7 +118,7 @@ class Runner:
             self._claims.fail(claim, overdue_error(self._time_limit_s))
         except StoreFull as error:
             log.error("%s failed: there was no room for its images", job_id)
-            self._claims.fail(claim, JobError(error.code, f"The picture could not be kept. {error.message}"))
+            self._claims.fail(claim, JobError(error.code, f"The image could not be kept. {error.message}"))
         except EngineError as error:
             log.error("%s failed: %s", job_id, error)
             self._claims.fail(claim, JobError(error.code, error.message))
@@ -126,7 +126,7 @@ class Runner:
             raise
         except Exception:  # a bug: the job must end all the same, and the log must have the traceback
             log.exception("%s failed with an unexpected exception", job_id)
-            self._claims.fail(claim, JobError("internal_error", "The server failed while it drew the picture."))
+            self._claims.fail(claim, JobError("internal_error", "The server failed while it drew the image."))
 
     def _complete(self, claim: Claim) -> None:
         request = claim.job.request

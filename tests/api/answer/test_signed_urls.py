@@ -24,7 +24,7 @@ def test_each_artifact_has_its_own_token() -> None:
 
 @pytest.mark.parametrize("token", ["", ".", "..", "a.b.c", "x" * 5000, "ж", "\x00", "W10.aaaa.bbbb"])
 def test_a_token_without_a_signature_is_not_found(token: str) -> None:
-    with pytest.raises(JobNotFound, match="no picture at this address"):
+    with pytest.raises(JobNotFound, match="no image at this address"):
         SIGNER.read(token)
 
 

@@ -40,7 +40,7 @@ def test_a_mask_makes_it_inpainting(api: Api, name: str) -> None:
 def test_two_images_are_refused(api: Api, names: tuple[str, str]) -> None:
     error = error_of(send_form(api, {}, [(name, ("a.png", PNG, "image/png")) for name in names]))
     assert error["param"] == "image"
-    assert "one picture at a time" in error["message"]
+    assert "one image at a time" in error["message"]
 
 
 def test_two_masks_are_refused(api: Api) -> None:
@@ -50,7 +50,7 @@ def test_two_masks_are_refused(api: Api) -> None:
 
 def test_an_image_is_required(api: Api) -> None:
     error = error_of(send_form(api, {}, {"mask": FILE["image"]}))
-    assert (error["param"], error["message"]) == ("image", "image is required: the picture as a file.")
+    assert (error["param"], error["message"]) == ("image", "image is required, as a file.")
 
 
 def _raw(api: Api, *parts: tuple[str, bytes], boundary: str = "b", kind: str = "") -> httpx.Response:

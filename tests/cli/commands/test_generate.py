@@ -17,7 +17,7 @@ import pytest
 from tests.cli.cli_support import clean_environment, imagegen_here
 from tests.support.polling import wait_until
 
-IMAGES = [b"first picture", b"second picture"]
+IMAGES = [b"first image", b"second image"]
 
 
 class Server(ThreadingHTTPServer):
@@ -116,12 +116,12 @@ def test_it_submits_follows_and_saves(server: Server, capsys: pytest.CaptureFixt
 
 
 def test_an_image_makes_it_an_edit(server: Server) -> None:
-    Path("in.png").write_bytes(b"the picture")
+    Path("in.png").write_bytes(b"the image")
     Path("mask.png").write_bytes(b"the mask")
     words = ["bluer", "--image", "in.png", "--mask", "mask.png", "--strength", "0.5", "-o", "edited.webp"]
     assert imagegen_here("generate", *words, "--url", server.url + "/") == 0
     assert server.calls[0] == "POST /v3/images/edits"
-    for part in (b'name="image"; filename="in.png"', b"the picture", b'name="mask"', b"the mask", b"0.5", b"webp"):
+    for part in (b'name="image"; filename="in.png"', b"the image", b'name="mask"', b"the mask", b"0.5", b"webp"):
         assert part in server.bodies[0]
     assert Path("edited.webp").exists()
 
@@ -168,7 +168,7 @@ def test_a_failed_job_is_reported(server: Server, capsys: pytest.CaptureFixture[
 def test_a_job_that_takes_too_long_is_cancelled(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     server.states = [{"status": "queued"}]
     assert imagegen_here("generate", "x", "--url", server.url, "--timeout_s", "1") == 2
-    assert "no picture after 1 s" in capsys.readouterr().err
+    assert "no image after 1 s" in capsys.readouterr().err
     assert server.calls[-1] == "POST /v3/images/jobs/job_1/cancel"
 
 

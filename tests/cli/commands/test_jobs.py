@@ -104,7 +104,7 @@ def test_a_job_is_watched_to_its_end(api: Api, capsys: Output, ending: str, code
         claims, claim = api.claim(job_id)
         assert claims.progress(claim, 1, 4) == "go on"
         if ending == "completed":
-            assert claims.complete(claim, [b"picture"], {})
+            assert claims.complete(claim, [b"image"], {})
         elif ending == "failed":
             assert claims.fail(claim, JobError("generation_failed", "It went wrong."))
         else:

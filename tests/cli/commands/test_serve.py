@@ -53,7 +53,7 @@ def test_ready_draw_stop_and_again(tmp_path: Path, free_port: int) -> None:
     line = re.search(r"^  (curl .*)$", printed, re.MULTILINE)
     assert line
     subprocess.run(["bash", "-c", line[1]], cwd=tmp_path, check=True, timeout=60)
-    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "image.png").read_bytes().startswith(b"\x89PNG")
 
     url = f"http://127.0.0.1:{free_port}"
     drawn = imagegen("generate", "a red circle", "--seed", "7", "--url", url, cwd=tmp_path)
@@ -91,7 +91,7 @@ def test_a_model_that_cannot_be_loaded_ends_it(tmp_path: Path, free_port: int) -
         ("0.0.0.0", "http://127.0.0.1:8000"),
         ("::", "http://[::1]:8000"),
         ("fe80::1", "http://[fe80::1]:8000"),
-        ("pictures.local", "http://pictures.local:8000"),
+        ("images.local", "http://images.local:8000"),
     ],
 )
 def test_the_printed_address_can_be_reached(address: str, url: str) -> None:

@@ -142,7 +142,7 @@ def ended(settings: RedisSettings, job: Job, status: Status = Status.COMPLETED) 
     """Claim the job, which is first in its queue, and end it with this status."""
     claims, claim = claims_of(settings), claimed(settings, job)
     if status is Status.COMPLETED:
-        assert claims.complete(claim, [b"picture"], {})
+        assert claims.complete(claim, [b"image"], {})
     elif status is Status.FAILED:
         assert claims.fail(claim, JobError("generation_failed", "It went wrong."))
     else:

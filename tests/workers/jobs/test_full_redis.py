@@ -237,5 +237,5 @@ def test_a_job_fails_when_its_artifact_waited_too_long_for_room(
     error = look(small, job).error
     assert error
     assert error.code == "store_full"
-    assert error.message.startswith("The picture could not be kept. The job store (Redis) is full")
+    assert error.message.startswith("The image could not be kept. The job store (Redis) is full")
     _make_room(small)

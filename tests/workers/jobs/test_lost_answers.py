@@ -123,7 +123,7 @@ def test_a_claim_whose_reply_is_lost_is_the_same_claim(settled_redis: RedisSetti
     assert claim is not None
     assert (claim.job.id, claim.job.attempts, claim.image) == (first.id, 1, b"image")
     assert waiting(settled_redis) == [other.id]
-    assert claims_of(settled_redis).complete(claim, [b"picture"], {})
+    assert claims_of(settled_redis).complete(claim, [b"image"], {})
     assert claimed(settled_redis, other).job.attempts == 1
 
 

@@ -59,7 +59,7 @@ def own(own_server: RunningRedis) -> RedisSettings:
     claim = claims.claim_next(GRAPH)
     assert claim
     claims.progress(claim, 1, 4)
-    claims.complete(claim, [b"picture"], {})
+    claims.complete(claim, [b"image"], {})
     erase(own_server.settings, job)
     return own_server.settings
 
@@ -144,7 +144,7 @@ def test_every_key_has_a_time_to_live_or_is_a_known_one(own: RedisSettings) -> N
             upkeep.end_lease(job.id)
             cancel(own, job)
         else:
-            claims.complete(claim, [b"picture"] * 3, {})
+            claims.complete(claim, [b"image"] * 3, {})
         wake_worker(celery, GRAPH)
     cancel(own, job_with_webhook(own, "http://127.0.0.1:1/"))
     upkeep.heartbeat(WorkerPresence("w", GRAPH, "CPU", ready=True, operations=(), seen_at=0.0))

@@ -142,7 +142,7 @@ class Counting(RuleBasedStateMachine):
     def end(self, data: st.DataObject, how: str) -> None:
         claim = data.draw(st.sampled_from(self.claims))
         if how == "complete":
-            self.worker.complete(claim, [b"picture"], {})
+            self.worker.complete(claim, [b"image"], {})
         elif how == "fail":
             self.worker.fail(claim, JobError("x", "y"))
         elif how == "cancelled":

@@ -79,7 +79,7 @@ def test_another_workers_job_is_not_handed_back(redis_settings: RedisSettings) -
     job = submit(redis_settings)
     claims, claim = claims_of(redis_settings, "two"), claimed(redis_settings, job, "two")
     assert Upkeep(redis_settings, "one").hand_back() == []
-    assert claims.complete(claim, [b"picture"], {})
+    assert claims.complete(claim, [b"image"], {})
     assert not claims.hand_back(claim)
     assert look(redis_settings, job).status is Status.COMPLETED
 

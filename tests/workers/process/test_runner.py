@@ -154,7 +154,7 @@ def test_an_exception_of_the_engine_fails_the_job(redis_settings: RedisSettings,
     assert over.status is Status.FAILED
     assert over.error in (
         JobError(code, "No memory."),
-        JobError(code, "The server failed while it drew the picture."),
+        JobError(code, "The server failed while it drew the image."),
     )
 
 

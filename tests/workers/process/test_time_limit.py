@@ -98,7 +98,7 @@ class TestTheStoreDecides:
         _age(settled_redis, job, 100)
         upkeep = Upkeep(settled_redis, jobs=SOON)
         upkeep.end_lease(job.id)
-        assert claims_of(settled_redis).complete(claim, [b"picture"], {})
+        assert claims_of(settled_redis).complete(claim, [b"image"], {})
         Upkeep(settled_redis, "other", jobs=SOON).end_lease(job.id)
         assert look(settled_redis, job).status is Status.COMPLETED
 

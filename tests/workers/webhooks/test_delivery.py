@@ -154,7 +154,7 @@ from config.settings import JobSettings, RedisSettings
 from workers.jobs.claims import Claims
 claims = Claims(RedisSettings(url=sys.argv[1]), JobSettings(), "doomed")
 claim = claims.claim_next(sys.argv[2])
-assert claims.complete(claim, [b"picture"], {})
+assert claims.complete(claim, [b"image"], {})
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d, layer_norm
 
 from tools.demo_model.recipe import PROCESSES, Folders, Recipe
 from tools.demo_model.training.checkpoints import load, save
-from tools.demo_model.training.dataset import pictures
+from tools.demo_model.training.dataset import images
 from tools.demo_model.training.loop import Loop, console, in_processes
 
 _EDGES = 0.5
@@ -75,11 +75,11 @@ def build() -> AutoencoderKL:
 
 def train(recipe: Recipe, folders: Folders) -> None:
     """Train the autoencoder, measure its latents' spread and keep both."""
-    pictures(recipe, folders)
+    images(recipe, folders)
     in_processes(_train, PROCESSES, 29_571, recipe, folders)
     torch.set_num_threads(PROCESSES)
     model = trained(folders)
-    batch = to_tensor(pictures(recipe, folders)[:256])
+    batch = to_tensor(images(recipe, folders)[:256])
     with torch.no_grad():
         means = torch.cat([model.encode(part).latent_dist.mean for part in batch.split(32)])
         model.register_to_config(scaling_factor=round(float(1 / means.std()), 5))
@@ -135,7 +135,7 @@ def _train(rank: int, recipe: Recipe, folders: Folders) -> None:
 def _loss(
     rank: int, recipe: Recipe, folders: Folders, model: AutoencoderKL, batch_of: _Batches, steps: int
 ) -> Callable[[int], torch.Tensor]:
-    data = pictures(recipe, folders)
+    data = images(recipe, folders)
     fully = batch_of is _mosaics
 
     def loss(step: int) -> torch.Tensor:

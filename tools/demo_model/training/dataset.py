@@ -30,19 +30,19 @@ def numbers(recipe: Recipe, style: str) -> list[int]:
 
 def drawn(recipe: Recipe, folders: Folders, style: str) -> NDArray[np.uint8]:
     """Return images by scene number; those in ``numbers`` are in the style (plain ones were drawn for the VAE)."""
-    return pictures(recipe, folders, "" if style == "plain" else style)
+    return images(recipe, folders, "" if style == "plain" else style)
 
 
-def pictures(recipe: Recipe, folders: Folders, style: str = "") -> NDArray[np.uint8]:
+def images(recipe: Recipe, folders: Folders, style: str = "") -> NDArray[np.uint8]:
     """Return the images, uint8 [n, 128, 128, 3], mapped from a file that is drawn on first use.
 
     ``style`` draws all of them in one style; without it, styles are mixed by ``style_of``.
     """
-    path = folders.work / f"pictures-{style or 'mixed'}.npy"
+    path = folders.work / f"images-{style or 'mixed'}.npy"
     if not path.exists():
         _draw_all(recipe, path, style)
-    pictures: NDArray[np.uint8] = np.load(path, mmap_mode="r")
-    return pictures
+    images: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return images
 
 
 def _draw_all(recipe: Recipe, path: Path, style: str) -> None:

@@ -70,7 +70,7 @@ def test_an_end_whose_reply_is_lost_is_counted_once(redis_settings: RedisSetting
     assert claim is not None
 
     async def complete(settings: RedisSettings) -> None:
-        await asyncio.to_thread(lambda: claims_of(settings).complete(claim, [b"picture"], {"encode": 0.1}, {"x": 5}))
+        await asyncio.to_thread(lambda: claims_of(settings).complete(claim, [b"image"], {"encode": 0.1}, {"x": 5}))
 
     asyncio.run(LossyProxy(redis_settings).run(complete))
     counts = on_metrics(redis_settings, [GRAPH]).graphs[GRAPH].counts
@@ -84,7 +84,7 @@ def test_a_lost_claim_counts_nothing(redis_settings: RedisSettings) -> None:
     assert claim is not None
     assert claims.fail(claim, JobError("generation_failed", "It went wrong."))
     before = on_metrics(redis_settings, [GRAPH]).graphs[GRAPH].counts
-    assert not claims.complete(claim, [b"picture"], {}, {"x": 5})
+    assert not claims.complete(claim, [b"image"], {}, {"x": 5})
     assert on_metrics(redis_settings, [GRAPH]).graphs[GRAPH].counts == before
 
 

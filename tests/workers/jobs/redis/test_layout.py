@@ -69,7 +69,7 @@ def test_data_without_a_version_is_carried_over(
     assert caplog.text.count("carried over") == 1
     assert version(redis_settings) == "1"
     assert {key: value for key, value in everything(redis_settings).items() if key != keys.LAYOUT.encode()} == before
-    assert on_store(redis_settings, lambda store: store.artifacts(drawn)) == [b"picture"]
+    assert on_store(redis_settings, lambda store: store.artifacts(drawn)) == [b"image"]
     assert claims_of(redis_settings).complete(claim, [b"x"], {})
 
 
