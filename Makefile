@@ -41,7 +41,7 @@ serve: install
 
 ## make test-fast   run the tests that need neither Redis nor a process nor a model (seconds)
 test-fast: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -p no:schemathesis -m fast $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -p no:schemathesis -p no:anyio -p no:valkey -m fast $(ARGS)
 
 ## make test-pythons  run make test-fast, in an environment installed from the lock, on each supported Python found here
 test-pythons: $(VENV)/.installed-dev

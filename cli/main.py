@@ -26,6 +26,8 @@ app = typer.Typer(
 for _command in (serve, api, worker, configure, validate, doctor, generate):
     app.command()(_command)
 app.add_typer(jobs)
+# Made once; calling the app itself would make every command of it anew each time.
+_imagegen = typer.main.get_command(app)
 
 
 def run(args: list[str] | None = None) -> None:
@@ -34,7 +36,7 @@ def run(args: list[str] | None = None) -> None:
     The code is 0 for success, 2 for something the user must change (one sentence on standard error), 130 after Ctrl-C.
     """
     try:
-        code = app(args, prog_name="imagegen", standalone_mode=False)
+        code = _imagegen(args, prog_name="imagegen", standalone_mode=False)
     except (ConfigurationError, SettingsError, UserError) as error:
         _print_error(str(error))
         code = 2

@@ -1,7 +1,10 @@
 """Fixtures for all tests: what they need beyond Python. Generated examples are the same in every run."""
 
+import gc
+import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +13,15 @@ from hypothesis import settings
 from config.settings import RedisSettings
 from graphs.families.family import Family
 from tests.support.distribution import SlowFirst, sort_slow_first
-from tests.support.needs import FAST, guard, mark
+from tests.support.needs import FAST, guard, is_without_fast_tests, mark
 from tests.support.redis_server import RunningRedis, running_redis
 
 settings.register_profile("reproducible", derandomize=True, database=None, deadline=None)
 settings.load_profile("reproducible")
+# Tests speak plain HTTP to this machine, but every client reads all public certificates first: 20 ms of processor time
+# a client, in the processes that tests start too. This folder holds none.
+os.environ.pop("SSL_CERT_FILE", None)
+os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent / "support")
 
 
 def pytest_configure() -> None:
@@ -24,6 +31,11 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out, where only fast tests are asked for, what has none; its imports take longer than many tests."""
+    return True if config.option.markexpr == FAST and is_without_fast_tests(collection_path) else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -37,6 +49,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Name a case by its model family; pytest would number it."""
     return str(val) if isinstance(val, Family) else None
+
+
+def pytest_collection_finish() -> None:
+    """Exempt the collected tests and all imported modules from the garbage collector, which need not look at them."""
+    gc.freeze()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SlowFirst | None:
@@ -66,7 +83,7 @@ def openvino_runtime() -> None:
 
 @pytest.fixture(scope="session")
 def long_computation() -> None:
-    """Declare that a test needs only Python, but computes for more than a second."""
+    """Declare that a test needs only Python, but takes more than a second."""
 
 
 @pytest.fixture(scope="session")

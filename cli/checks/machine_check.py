@@ -103,10 +103,10 @@ def check_disk(folder: Path, least_free_bytes: int = LEAST_FREE_BYTES) -> Findin
     return ok("disk", message)
 
 
-def check_port(http: HttpSettings) -> Finding:
+def check_port(http: HttpSettings, timeout_s: float = _HEALTH_TIMEOUT_S) -> Finding:
     """Check that the API runs at its address, or that the address is free."""
     url = base_url(http)
-    if _is_api(url):
+    if _is_api(url, timeout_s):
         return ok("api", f"It answers at {url}.")
     try:
         listen(http).close()
@@ -116,10 +116,10 @@ def check_port(http: HttpSettings) -> Finding:
     return note("api", f"No API runs at {url}; its port is free.", "Start `imagegen serve`, or `imagegen api`.")
 
 
-def _is_api(url: str) -> bool:
+def _is_api(url: str, timeout_s: float) -> bool:
     try:
         # trust_env: a request to this machine must not go through a proxy.
-        answer = httpx.get(f"{url}/v2/health/live", timeout=_HEALTH_TIMEOUT_S, trust_env=False)
+        answer = httpx.get(f"{url}/v2/health/live", timeout=timeout_s, trust_env=False)
         return bool(answer.json() == {"status": "live"})
     except (httpx.HTTPError, ValueError):
         return False

@@ -101,7 +101,10 @@ def test_a_redis_that_does_not_answer(free_port: int, tmp_path: Path) -> None:
     assert "redis://:***@127.0.0.1:1/0 does not answer" in complaint(done)
 
 
-def test_a_data_directory_in_use(free_port: int, tmp_path: Path, here: Command) -> None:
+def test_a_data_directory_in_use(
+    free_port: int, tmp_path: Path, here: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.local.data_folder._RELEASED_WITHIN_S", 0.1)
     with (tmp_path / "serve.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = here("serve", "--rest_port", str(free_port), "--data_dir", str(tmp_path))

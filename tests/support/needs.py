@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,16 @@ import pytest
 # gets the marker. All other tests are fast.
 MARKERS = {"redis_processes": "redis", "processes": "process", "openvino_runtime": "model", "long_computation": "slow"}
 FAST = "fast"
+# Below tests/: folders and modules whose imports are slow and that hold no fast test. Where only fast tests are asked
+# for, they are not imported.
+WITHOUT_FAST_TESTS = (
+    "api/answer/test_streaming.py",
+    "demo",
+    "fuzz/test_hostile_pictures.py",
+    "fuzz/test_openapi.py",
+    "stack",
+)
+_TESTS = Path(__file__).parents[1]
 # Audit events of the interpreter that start a process.
 _STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.system")
 _RUNTIME = re.compile(r"openvino(_genai|_tokenizers)?(\.|$)")
@@ -25,8 +36,19 @@ def mark(item: pytest.Item) -> None:
     found = {marker for fixture, marker in MARKERS.items() if fixture in fixtures}
     if item.get_closest_marker("thorough") is None:
         found = found or {FAST}
+    if FAST in found and is_without_fast_tests(item.path):
+        raise pytest.UsageError(
+            f"{item.nodeid} needs neither Redis nor a process nor a model, and `make test-fast` would leave it out: "
+            "move it, or take its place out of WITHOUT_FAST_TESTS (tests/support/needs.py)."
+        )
     for marker in sorted(found):
         item.add_marker(marker)
+
+
+@cache
+def is_without_fast_tests(path: Path) -> bool:
+    """Return whether a folder or module below tests/ holds no fast test."""
+    return any(path.is_relative_to(_TESTS / place) for place in WITHOUT_FAST_TESTS)
 
 
 class NeedsMore(AssertionError):

@@ -34,7 +34,7 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_anothers(port_in_use: int, free_port: int) -> None:
-    taken = check_port(HttpSettings(rest_port=port_in_use))
+    taken = check_port(HttpSettings(rest_port=port_in_use), timeout_s=0.2)
     assert (taken.verdict, "is in use" in taken.message) == (Verdict.WRONG, True), taken
     assert "--rest_port" in taken.remedy
     assert check_port(HttpSettings(rest_port=free_port)).verdict is Verdict.NOTE

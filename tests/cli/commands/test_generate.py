@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from cli.client import http_client
 from tests.cli.cli_support import clean_environment, imagegen_here
 from tests.support.polling import wait_until
 
@@ -82,8 +83,9 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(http_client, "_POLL_S", 0.02)
     with Server() as made:
-        thread = threading.Thread(target=made.serve_forever, args=(0.05,))
+        thread = threading.Thread(target=made.serve_forever, args=(0.01,))
         thread.start()
         yield made
         made.shutdown()
@@ -165,6 +167,7 @@ def test_a_failed_job_is_reported(server: Server, capsys: pytest.CaptureFixture[
     assert not Path("out.png").exists()
 
 
+@pytest.mark.usefixtures("long_computation")
 def test_a_job_that_takes_too_long_is_cancelled(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     server.states = [{"status": "queued"}]
     assert imagegen_here("generate", "x", "--url", server.url, "--timeout_s", "1") == 2
