@@ -25,10 +25,12 @@ class _Group(BaseModel):
 class RedisSettings(_Group):
     """The Redis that holds all jobs and images. Without a URL, ``imagegen serve`` starts a server of its own."""
 
-    url: str | None = Field(None, description="Redis to use, as `redis://HOST:PORT/0` (also `REDIS_URL`).")
-    connect_timeout_s: float = Field(2.0, description="How long connecting to Redis may take.")
+    # A URL may hold a password; secrets are left out of what repr() shows, as that ends in logs.
+    url: str | None = Field(None, repr=False, description="Redis to use, as `redis://HOST:PORT/0` (also `REDIS_URL`).")
+    connect_timeout_s: float = Field(2.0, gt=0, description="How long connecting to Redis may take.")
     timeout_s: float = Field(
         5.0,
+        gt=0,
         description="How long a worker waits for an answer of Redis. Most answers take milliseconds, one with an image "
         "of 30 MB some hundreds of milliseconds.",
     )
@@ -40,6 +42,7 @@ class RedisSettings(_Group):
     )
     api_timeout_s: float = Field(
         2.5,
+        gt=0,
         description="How long the API waits for an answer of Redis before its client gets status 503.",
     )
 
@@ -97,7 +100,7 @@ class HttpSettings(_Group):
         description="File with one API key a line; the first key is an administrator's. Without it `API_KEY` is the "
         "only key, and without either the API is open to everyone.",
     )
-    api_key: str | None = Field(None, description="The only API key, where there is no key file.")
+    api_key: str | None = Field(None, repr=False, description="The only API key, where there is no key file.")
 
 
 class RepositorySettings(_Group):

@@ -95,6 +95,13 @@ def test_an_empty_redis_url_is_none(environment: pytest.MonkeyPatch) -> None:
         ("IMAGEGEN_HTTP__REST_PORT", "x", "setting IMAGEGEN_HTTP__REST_PORT: Input should be a valid integer"),
         ("IMAGEGEN_HTTP__REST_PROT", "1", "setting IMAGEGEN_HTTP__REST_PROT: Extra inputs"),
         ("IMAGEGEN_JOBS__LEASE_S", "1", "setting IMAGEGEN_JOBS__LEASE_S: Input should be greater than 1"),
+        (
+            "IMAGEGEN_REDIS__CONNECT_TIMEOUT_S",
+            "0",
+            "setting IMAGEGEN_REDIS__CONNECT_TIMEOUT_S: Input should be greater",
+        ),
+        ("IMAGEGEN_REDIS__TIMEOUT_S", "-1", "setting IMAGEGEN_REDIS__TIMEOUT_S: Input should be greater than 0"),
+        ("IMAGEGEN_REDIS__API_TIMEOUT_S", "0", "setting IMAGEGEN_REDIS__API_TIMEOUT_S: Input should be greater than 0"),
         ("IMAGEGEN_LOG__LEVEL", "LOUD", "setting IMAGEGEN_LOG__LEVEL: Input should be 'DEBUG'"),
         ("IMAGEGEN_WORKER__ENGINE", "magic", "setting IMAGEGEN_WORKER__ENGINE: "),
     ],
@@ -131,6 +138,22 @@ def test_an_unknown_group_in_the_environment_is_refused(environment: pytest.Monk
 def test_an_unknown_name_in_a_group_is_refused() -> None:
     with pytest.raises(SettingsError, match="setting IMAGEGEN_HTTP__PORT: Extra inputs"):
         load_settings(http={"port": 1})
+
+
+SECRETS: dict[str, dict[str, str]] = {
+    "redis": {"url": "redis://:hidden@host:6379/0"},
+    "http": {"api_key": "hidden"},
+    "webhooks": {"secret": "hidden"},
+    "downloads": {"hf_token": "hidden"},
+}
+
+
+@pytest.mark.parametrize("group", SECRETS)
+def test_a_secret_is_not_shown(group: str) -> None:
+    settings = load_settings(**{group: SECRETS[group]})
+    assert set(SECRETS[group].items()) <= set(getattr(settings, group).model_dump().items())
+    for shown in (repr(settings), str(settings), repr(getattr(settings, group))):
+        assert "hidden" not in shown
 
 
 CHANGED: list[dict[str, Any]] = [

@@ -62,13 +62,13 @@ def test_a_second_signal_ends_it_at_once_even_if_its_child_hangs(redis_settings:
         _running(redis_settings, job)
         (child,) = worker.children()
         os.kill(child, signal.SIGSTOP)  # it answers as little as one that is lost in C++
-        _tell_twice(worker, redis_settings)
+        _send_two_signals(worker, redis_settings)
         assert worker.code() == 0
     assert (look(redis_settings, job).status, look(redis_settings, job).attempts) == (Status.QUEUED, 0)
     wait_until(lambda: not Path(f"/proc/{child}").exists())
 
 
-def _tell_twice(worker: Process, redis: RedisSettings) -> None:
+def _send_two_signals(worker: Process, redis: RedisSettings) -> None:
     worker.send()
     wait_until(lambda: ready_workers(redis) == 0, deadline_s=60)
     worker.send()

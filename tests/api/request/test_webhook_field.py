@@ -1,15 +1,18 @@
-"""The field webhook of a request, over HTTP."""
+"""The field webhook of a request."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from api.service import check_webhook
 from config.settings import RedisSettings, Settings, WebhookSettings
+from graphs.errors import InvalidRequest
 from tests.api.api_support import PNG, Api, error_of, serving
 from tests.support.redis_server import RunningRedis
 from tests.workers.jobs.jobs_support import client
-from tests.workers.webhooks.webhook_support import SECRET
+from tests.workers.webhooks.webhook_support import PRIVATE_URLS, SECRET, WRONG_URLS
+from workers.jobs.job_options import Webhook
 from workers.jobs.redis import keys
 
 PATHS = ("/v3/images/jobs", "/v3/images/generations")
@@ -75,3 +78,20 @@ def test_an_edit_may_have_a_webhook(api: Api, redis_settings: RedisSettings) -> 
     assert answer.status_code == 202, answer.text
     with client(redis_settings) as behind:
         assert behind.zcard(keys.DELIVERIES) == 1
+
+
+def test_without_a_secret_no_job_may_have_a_webhook() -> None:
+    param, message = _refusal("https://a.example/", WebhookSettings())
+    assert param == "webhook"
+    assert "IMAGEGEN_WEBHOOKS__SECRET" in message
+
+
+@pytest.mark.parametrize("url", [*PRIVATE_URLS, *WRONG_URLS])
+def test_the_error_for_a_refused_url_names_the_parameter(url: str) -> None:
+    assert _refusal(url, WebhookSettings(secret=SECRET))[0] == "webhook.url"
+
+
+def _refusal(url: str, settings: WebhookSettings) -> tuple[str | None, str]:
+    with pytest.raises(InvalidRequest) as caught:
+        check_webhook(Webhook(url=url), settings)
+    return caught.value.param, caught.value.message

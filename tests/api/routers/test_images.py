@@ -26,15 +26,14 @@ WORKER = WorkerPresence("w", GRAPH, "CPU", ready=True, operations=("generation",
     [("/v1", "respond-async"), ("/v3", "respond-async"), ("/v3", "wait=0"), ("/v1", "wait=1")],
 )
 def test_a_client_that_does_not_wait_gets_the_job(api: Api, prefix: str, prefer: str) -> None:
-    began = time.monotonic()
+    """No worker completes the job: an answer is here because the API did not wait for that, or not for longer."""
     answer = api.http.post(f"{prefix}/images/generations", json=BODY, headers={"Prefer": prefer})
     job = answer.json()
     assert (answer.status_code, job["status"], job["object"]) == (202, "queued", "image.job")
     assert answer.headers["location"] == f"{api.http.base_url}{prefix}/images/jobs/{job['id']}".replace("//v", "/v")
     assert answer.headers["location"] == job["urls"]["self"]
+    assert api.job(job["id"])["status"] == "queued"
     assert api.http.get(answer.headers["location"]).json()["id"] == job["id"]
-    waited = time.monotonic() - began
-    assert (waited >= 1) if "wait=1" in prefer else (waited < 1)
 
 
 def test_several_prefer_headers_are_read_as_one(api: Api) -> None:

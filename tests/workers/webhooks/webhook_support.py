@@ -24,6 +24,13 @@ from workers.webhooks.sender import WebhookSender
 
 SECRET = "whsec_c2VjcmV0IG9mIHRoaXMgdGVzdCwgMzIgYnl0ZXM="
 OTHER_SECRET = "an other secret".replace(" ", "-")
+PRIVATE_URLS = [
+    *("https://127.0.0.1/", "https://127.1/", "https://0x7f000001/", "https://2130706433/", "https://localhost/"),
+    *("https://169.254.169.254/latest/meta-data", "https://10.0.0.1:8443/", "https://100.64.0.1/", "https://0.0.0.0/"),
+    *("https://[::1]/", "https://[::ffff:127.0.0.1]/", "https://[fe80::1]/", "https://[64:ff9b::7f00:1]/"),
+    *("https://localhost./", "https://127.0.0.1./", "https://user:secret@192.168.0.1/"),
+]
+WRONG_URLS = ["ftp://a.example/", "file:///etc/passwd", "a.example", "https://", "https://h:x/", "https://h:0/", "//h/"]
 LOCAL = WebhookSettings(secret=SECRET, allow_private=True, timeout_s=5.0, first_retry_s=0.01)
 
 
