@@ -1,54 +1,32 @@
-"""What the routes do, without HTTP: resolve a request, submit it as a job, wait for its end, read its artifacts."""
+"""What the routes do with jobs, without HTTP: submit them, wait for their end, read their artifacts, cancel them."""
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from api.drain import ApiDrain
+from api.job_submitter import JobSubmitter
 from api.live_models import LiveModels
 from api.live_workers import LiveWorkers
 from api.waiter import AbandonedJobs, Client, JobWaiter, WaitingEnded, first_of
-from config.log_context import log_from_here_with
-from config.settings import Settings, WebhookSettings
+from config.settings import Settings
 from graphs.api_keys import Owner
 from graphs.errors import (
-    InvalidRequest,
     JobFailed,
     JobNotCompleted,
     ServiceUnavailable,
     ShuttingDown,
 )
-from graphs.families.family import Operation
 from graphs.families.model_facts import read_model_facts
 from graphs.repository.bundled import load_served
-from graphs.requests.input_images import EncodedInputs, read_input_images
-from graphs.requests.request import GenerationParameters
-from graphs.requests.resolve import resolve
 from workers.jobs.events import EventReader, JobEvent, JobEvents
 from workers.jobs.job import Job
-from workers.jobs.job_options import JobOptions, Webhook
 from workers.jobs.observe.metrics import MetricsSnapshot, MetricsView
 from workers.jobs.observe.queue_view import Page, QueueEstimate, QueueView
 from workers.jobs.request_rates import RequestRates
 from workers.jobs.status import Status
-from workers.jobs.store import Idempotency, JobStore, Submission
-from workers.webhooks.url_check import UrlRefused, check_url
-
-log = logging.getLogger(__name__)
+from workers.jobs.store import JobStore
 
 # The code of the error of a readiness probe before the workers are ready.
 NOT_READY = "not_ready"
-_WAKE_TIMEOUT_S = 1.0
-
-
-@dataclass(frozen=True)
-class UploadedImages:
-    """The encoded image of an edit and its mask, as the client sent them."""
-
-    image: bytes
-    mask: bytes | None
 
 
 class ImageService:
@@ -61,23 +39,19 @@ class ImageService:
         """
         self._settings = settings
         self._drain = drain
-        self._wake = wake
         on_disk = load_served(**settings.repository.model_dump())
-        self._facts = {name: read_model_facts(graph.models_path) for name, graph in on_disk.graphs.items()}
+        facts = {name: read_model_facts(graph.models_path) for name, graph in on_disk.graphs.items()}
         self.devices = {name: " ".join(graph.device) for name, graph in on_disk.graphs.items()}
-        self.models = LiveModels(settings, on_disk, self._facts)
+        self.models = LiveModels(settings, on_disk, facts)
         self._store = JobStore(settings.redis, settings.jobs)
         self._workers = LiveWorkers(self._store)
+        self.submitter = JobSubmitter(settings, drain, wake, facts, self.models, self._workers, self._store)
         self._queue = QueueView(settings.redis)
         self._rates = RequestRates(settings.redis)
         self._metrics = MetricsView(settings.redis)
         self._waiter = JobWaiter(self._store, EventReader(settings.redis), JobEvents(settings.redis))
         self._abandoned = AbandonedJobs(self._store, drain, cancels=settings.http.cancel_on_disconnect)
         drain.on_end(self._waiter.end_waiting)
-        # Pools of their own, so that a Redis that does not answer cannot occupy every thread of the process, and
-        # so that few images are decoded at the same time: decoding takes memory as well as time.
-        self._wakers = ThreadPoolExecutor(4, thread_name_prefix="wake")
-        self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
 
     async def start(self) -> None:
         """Begin to follow the events of jobs."""
@@ -91,48 +65,7 @@ class ImageService:
         await self._rates.close()
         await self._metrics.close()
         await self.models.close()
-        self._wakers.shutdown(wait=False)
-        self._decoders.shutdown(wait=False)
-
-    async def submit(
-        self,
-        parameters: GenerationParameters,
-        images: UploadedImages | None,
-        options: JobOptions,
-        *,
-        idempotency: Idempotency,
-        job_id: str | None = None,
-        start_by: float | None = None,
-    ) -> tuple[Job, bool]:
-        """Resolve a request, submit it as a job and wake a worker. Returns the job, and whether it is new.
-
-        ``images``: those of an edit, which is inpainting with a mask and image to image without. ``start_by`` is in
-        unix seconds: a job that is still queued then is not run. Raises InvalidRequest and its subclasses, what
-        ``JobStore.submit`` raises, and ShuttingDown.
-        """
-        check_webhook(options.webhook, self._settings.webhooks)
-        route = (await self.models.repository()).route(parameters.model)
-        operation = _operation(images)
-        await self._workers.check_available(route.graph.name, operation)
-        inputs = None if images is None else await self._decode(images)
-        facts = self._facts[route.graph.name]
-        request = resolve(parameters, operation, route, facts, image_size=None if inputs is None else inputs.size)
-        self._drain.check_open()
-        submission = Submission(
-            request,
-            options,
-            image=b"" if inputs is None else inputs.image,
-            mask=b"" if inputs is None else inputs.mask or b"",
-            job_id=job_id,
-            idempotency=idempotency,
-            start_by=start_by,
-        )
-        job, is_new = await self._store.submit(submission)
-        log_from_here_with(job_id=job.id, graph=job.request.graph)
-        log.info("%s %s", job.id, "accepted" if is_new else "joined")
-        if is_new or job.status is Status.QUEUED:  # a second message for the same job is harmless
-            await self._wake_worker(job)
-        return job, is_new
+        self.submitter.close()
 
     async def job(self, job_id: str, owner_id: str | None) -> Job:
         """Return a job; ``owner_id`` None: of any owner. Raises JobNotFound, also for another owner's job."""
@@ -232,37 +165,3 @@ class ImageService:
             return await self._waiter.wait(job, timeout_s)
         except WaitingEnded as error:
             raise self.refusal(job) from error
-
-    async def _decode(self, images: UploadedImages) -> EncodedInputs:
-        limit = self._settings.http.max_image_pixels
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, read_input_images, images.image, images.mask, limit)
-
-    async def _wake_worker(self, job: Job) -> None:
-        """Wake a worker. A failure is not an error: the job is stored, and recovery sends the message again."""
-        loop = asyncio.get_running_loop()
-        try:
-            await asyncio.wait_for(loop.run_in_executor(self._wakers, self._wake, job.request.graph), _WAKE_TIMEOUT_S)
-        except (ServiceUnavailable, TimeoutError) as error:
-            log.warning("%s: its message will be sent again: %s", job.id, error)
-
-
-def check_webhook(webhook: Webhook | None, settings: WebhookSettings) -> None:
-    """Raise InvalidRequest where this server sends no webhooks, or none to that address."""
-    if webhook is None:
-        return
-    if not settings.secrets:
-        raise InvalidRequest(
-            "This server sends no webhooks: it has nothing to sign them with (IMAGEGEN_WEBHOOKS__SECRET).",
-            param="webhook",
-        )
-    try:
-        check_url(webhook.url, allow_private=settings.allow_private)
-    except UrlRefused as error:
-        raise InvalidRequest(str(error), param="webhook.url") from error
-
-
-def _operation(images: UploadedImages | None) -> Operation:
-    if images is None:
-        return Operation.GENERATION
-    return Operation.EDIT if images.mask is None else Operation.INPAINTING

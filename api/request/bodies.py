@@ -10,9 +10,9 @@ from pydantic_core import from_json
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
+from api.job_submitter import UploadedImages
 from api.request.schemas import EditBody, ImageBody, ImageReference, JobObjects
 from api.request.validation import invalid_request
-from api.service import UploadedImages
 from graphs.errors import InvalidImage, InvalidRequest
 
 Body = TypeVar("Body", bound=BaseModel)

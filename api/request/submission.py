@@ -5,10 +5,11 @@ import time
 
 from starlette.requests import Request
 
+from api.job_submitter import UploadedImages
 from api.request.bodies import has_images, read_edit_body, read_json
 from api.request.headers import RETRY_PAUSE_S, read_headers
 from api.request.schemas import ImageBody
-from api.service import ImageService, UploadedImages
+from api.service import ImageService
 from graphs.api_keys import Owner, Priority
 from graphs.errors import InvalidRequest
 from workers.jobs.job import Job
@@ -31,11 +32,11 @@ class ImageRequest:
         """Submit the request as a job. Returns the job, and whether it is new.
 
         ``detached``: the client does not wait on its connection, so the job starts however late it is.
-        Raises what ``ImageService.submit`` raises; an InvalidRequest names the parameter as the client sent it.
+        Raises what ``JobSubmitter.submit`` raises; an InvalidRequest names the parameter as the client sent it.
         """
         timeout_s = None if detached else self.headers.timeout_s
         try:
-            return await service.submit(
+            return await service.submitter.submit(
                 self.body.parameters(),
                 self._images,
                 self._options(),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.service import check_webhook
+from api.job_submitter import check_webhook
 from config.settings import RedisSettings, Settings, WebhookSettings
 from graphs.errors import InvalidRequest
 from tests.api.api_support import PNG, Api, error_of, serving
