@@ -3,6 +3,7 @@
 import pytest
 
 from config.settings import RedisSettings
+from graphs.requests.output_formats import OUTPUT_FORMATS
 from tests.api.api_support import Api, error_of, serving, settings_for
 from tests.support.images import image_bytes, red_image
 from tests.support.polling import wait_until
@@ -14,7 +15,7 @@ BODY = {"prompt": "a red circle"}
 
 
 @pytest.mark.parametrize(
-    ("kind", "content_type"), [("png", "image/png"), ("jpeg", "image/jpeg"), ("webp", "image/webp")]
+    ("kind", "content_type"), [(name, image_format.content_type) for name, image_format in OUTPUT_FORMATS.items()]
 )
 @pytest.mark.parametrize("prefix", ["/v1", "/v3"])
 def test_an_image_is_served_at_its_url(api: Api, kind: str, content_type: str, prefix: str) -> None:
