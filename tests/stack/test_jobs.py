@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import time
 from typing import Any
 
 import numpy as np
@@ -162,16 +161,13 @@ def test_an_edit_as_a_job_draws_what_a_blocking_one_draws(service: Service, draw
 def test_a_running_job_is_cancelled_within_one_step(service: Service) -> None:
     job = _submitted(service, size="512x512", num_inference_steps=100)
     wait_until(lambda: (_job(service, job)["step"] or 0) >= 2, "it runs")
-    asked_at = time.monotonic()
     answered = service.http.post(job["urls"]["cancel"]).json()
     ended = _ended(service, job)
-    took_s = time.monotonic() - asked_at
     assert ended["status"] == "cancelled" and ended["step"] <= (answered["step"] or 0) + 1
     kinds = [event["type"] for event in _followed(service, job)]
     assert kinds[-1] == "cancelled" and kinds.count("progress") == ended["step"] < 100
     assert service.http.post(job["urls"]["cancel"]).json() == ended, "again: no effect"
     assert service.http.get(job["urls"]["result"]).json()["error"]["code"] == "job_cancelled"
-    assert took_s < 10
 
 
 def test_clients_may_wait_in_greater_number_than_redis_connections(service: Service) -> None:

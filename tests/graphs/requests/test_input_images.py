@@ -1,6 +1,5 @@
 import io
 import struct
-import time
 import tracemalloc
 import zlib
 from typing import Any
@@ -173,14 +172,12 @@ def _png_bomb(width: int, height: int) -> bytes:
 def test_a_bomb_is_refused_by_its_header() -> None:
     bomb = _png_bomb(60_000, 60_000)
     tracemalloc.start()
-    began = time.monotonic()
     refusal = _refusal(bomb)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert isinstance(refusal, RequestTooLarge)
     assert (refusal.param, refusal.code) == ("image", "image_too_large")
     assert "60000x60000 pixels; at most 1000000" in refusal.message
-    assert time.monotonic() - began < 1
     assert peak < 5_000_000
 
 
