@@ -1,31 +1,17 @@
 """``imagegen serve`` from start to end: what it prints works, and nothing of it stays behind."""
 
-import re
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from tests.support.images import pixels
 from tests.support.polling import wait_until
 from tests.support.service import serving, write_graph
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_it_stops_cleanly_and_leaves_no_process(tmp_path: Path, how: signal.Signals) -> None:
-    model = write_graph(tmp_path / "shapes")
-    with serving(tmp_path, "--model_path", str(model)) as service:
-        pids = service.descendants()
-        assert len(pids) >= 4, "Redis, the API, a worker and its child"
-        assert service.stop(how) == 0
-    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
-    assert "Traceback" not in service.log.read_text()
-
-
-def test_a_second_start_keeps_its_jobs(tmp_path: Path) -> None:
+def test_it_stops_cleanly_and_a_second_start_keeps_its_jobs(tmp_path: Path) -> None:
+    """tests/cli/commands/test_serve.py stops it with SIGINT."""
     model = write_graph(tmp_path / "shapes")
     arguments, simulated = ("--model_path", str(model)), {"IMAGEGEN_WORKER__ENGINE": "simulated"}
     with serving(tmp_path, *arguments, environment=simulated) as service:
@@ -34,18 +20,14 @@ def test_a_second_start_keeps_its_jobs(tmp_path: Path) -> None:
         ).json()
         wait_until(lambda: service.http.get(job["urls"]["self"]).json()["status"] == "completed", "completed")
         image = service.http.get(job["urls"]["result"]).json()
+        pids = service.descendants()
+        assert len(pids) >= 4, "Redis, the API, a worker and its child"
+        assert service.stop(signal.SIGTERM) == 0
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert "Traceback" not in service.log.read_text()
     with serving(tmp_path, *arguments, environment=simulated) as again:
         kept = again.http.get(f"/v3/images/jobs/{job['id']}/result")
     assert kept.json() == image
-
-
-def test_the_curl_line_it_prints_works_as_printed(tmp_path: Path) -> None:
-    model = write_graph(tmp_path / "shapes")
-    with serving(tmp_path, "--model_path", str(model)) as service:
-        wait_until(lambda: "Ctrl-C stops" in service.log.read_text(), "the announcement")
-        (line,) = re.findall(r"^\s*(curl .*)$", service.log.read_text(), re.MULTILINE)
-        subprocess.run(line, shell=True, cwd=tmp_path, check=True)
-    assert pixels((tmp_path / "image.png").read_bytes()).shape == (128, 128, 3)
 
 
 def test_a_model_that_cannot_be_loaded_ends_it_with_one_sentence(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_an_idle_worker_that_is_killed_is_replaced(mortal: Service, which: str) 
 
 def test_a_running_job_survives_its_worker(mortal: Service) -> None:
     wait_until(mortal.is_ready, "ready")
-    long = {"size": "256x256", "num_inference_steps": 100}
+    long = {"size": "256x256", "num_inference_steps": 40}
     headers = {"Prefer": "respond-async"}
     body = {"prompt": "a red circle", "seed": 1, **long}
     url = mortal.http.post("/v3/images/generations", json=body, headers=headers).json()["urls"]["self"]

@@ -21,8 +21,9 @@ log = logging.getLogger(__name__)
 
 # A child that reaches no step for this long after the limit is killed.
 _STEP_GRACE_S = 5.0
-# Celery has this long to exit by itself once no job runs.
-_EXIT_GRACE_S = 1.5
+# Celery has this long to exit by itself once no job runs. Right after a job it does; while it is idle, it looks only
+# every second or more rarely whether it should exit, and nothing is lost if it does not.
+_EXIT_GRACE_S = 0.5
 _KILL_GRACE_S = 2.0
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from config.settings import DownloadSettings
 from graphs.adapters.sources import LoraSource, url_file_name
 from graphs.errors import ConfigurationError
-from workers.sources.hub import fetch_from_hub
 from workers.sources.partial_file import PartialFile
 from workers.sources.web import OnProgress, Remote, download
 
@@ -29,6 +28,9 @@ def _fetch(source: LoraSource, loras: Path, settings: DownloadSettings, on_progr
     if source.kind == "local":
         return _local(source.location)
     if source.kind == "hugging_face":
+        # Imported here: huggingface_hub is a quarter of what the API and a worker would import at their start.
+        from workers.sources.hub import fetch_from_hub
+
         return fetch_from_hub(source, loras / source.location, settings, on_progress)
     target = loras / source.alias / url_file_name(source.location)
     if target.is_file():

@@ -1,6 +1,5 @@
 """`imagegen serve` as a user runs it: it gets ready, its printed command works, Ctrl-C leaves no process."""
 
-import os
 import re
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from cli.local.api_address import base_url
 from cli.local.local_service import announcement, curl_line
 from config.settings import HttpSettings
 from tests.cli.cli_support import clean_environment, imagegen, is_gone
+from tests.support.images import pixels
 from tests.support.polling import wait_until
 
 
@@ -22,15 +22,13 @@ def children(pid: int) -> list[int]:
     return found + [below for child in found for below in children(child)]
 
 
-def serve(tmp_path: Path, port: int) -> "subprocess.Popen[bytes]":
+def serve(tmp_path: Path, port: int, **extra: str) -> "subprocess.Popen[bytes]":
     """Start it with the bundled model, and return when it has printed that it is ready."""
     out = tmp_path / "out"
     with out.open("wb") as stdout, (tmp_path / "err").open("ab") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "cli", "serve"],
-            env=clean_environment(
-                XDG_DATA_HOME=str(tmp_path), IMAGEGEN_HTTP__REST_PORT=str(port), PATH=os.environ["PATH"]
-            ),
+            env=clean_environment(XDG_DATA_HOME=str(tmp_path), IMAGEGEN_HTTP__REST_PORT=str(port), **extra),
             cwd=tmp_path,
             stdout=stdout,
             stderr=stderr,
@@ -54,6 +52,7 @@ def test_ready_draw_stop_and_again(tmp_path: Path, free_port: int) -> None:
     assert line
     subprocess.run(["bash", "-c", line[1]], cwd=tmp_path, check=True, timeout=60)
     assert (tmp_path / "image.png").read_bytes().startswith(b"\x89PNG")
+    assert pixels((tmp_path / "image.png").read_bytes()).shape == (128, 128, 3)
 
     url = f"http://127.0.0.1:{free_port}"
     drawn = imagegen("generate", "a red circle", "--seed", "7", "--url", url, cwd=tmp_path)
@@ -66,7 +65,7 @@ def test_ready_draw_stop_and_again(tmp_path: Path, free_port: int) -> None:
     assert all(map(is_gone, family))
     assert "Traceback" not in (tmp_path / "err").read_text()
 
-    process = serve(tmp_path, free_port)  # with the same data
+    process = serve(tmp_path, free_port, IMAGEGEN_WORKER__ENGINE="simulated")  # with the same data
     family = children(process.pid)
     process.kill()
     process.wait()
