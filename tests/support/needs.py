@@ -19,7 +19,7 @@ FAST = "fast"
 WITHOUT_FAST_TESTS = (
     "api/answer/test_streaming.py",
     "demo",
-    "fuzz/test_hostile_pictures.py",
+    "fuzz/test_hostile_images.py",
     "fuzz/test_openapi.py",
     "stack",
 )
