@@ -7,6 +7,8 @@ BIG_MODEL := .venv-big-model
 DOCS := .venv-docs
 BIN := $(VENV)/bin
 ARGS ?=
+# Processes of a test run: one more than two cores, since tests wait for the processes that they start.
+PROCESSES ?= 3
 # Compiled modules are kept, also where the environment says otherwise: tests start many Python processes.
 export PYTHONDONTWRITEBYTECODE :=
 # The older commit of make upgrade-drill and make bench-compare, and the rounds of the latter.
@@ -44,28 +46,31 @@ test-fast: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -p no:schemathesis -p no:anyio -p no:valkey -m fast $(ARGS)
 
 ## make test-pythons  run make test-fast, in an environment installed from the lock, on each supported Python found here
+# The Python of .venv has such an environment already.
 test-pythons: $(VENV)/.installed-dev
 	@ran=; for version in $(PYTHONS); do \
 	  python=; for found in python$$version $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python; do \
 	    $$found -c 'import ensurepip, venv' 2>/dev/null && python=$$found && break; \
 	  done; \
 	  [ -n "$$python" ] || { echo "Python $$version is not on this machine."; continue; }; \
-	  $(MAKE) --no-print-directory test-fast PYTHON=$$python VENV=.venv-py$$version UV=$(abspath $(BIN))/uv || exit 1; \
+	  venv=.venv-py$$version; $(BIN)/python -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$version')" \
+	    && venv=$(VENV); \
+	  $(MAKE) --no-print-directory test-fast PYTHON=$$python VENV=$$venv UV=$(abspath $(BIN))/uv || exit 1; \
 	  ran="$$ran $$version"; \
 	done; echo "make test-fast passed on Python:$${ran:- none of $(PYTHONS) is here}"
 
 ## make test        install what tests need and run them (one file: make test ARGS=tests/graphs)
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not thorough" $(ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder -m "not thorough" $(ARGS)
 
 ## make test-thorough  run what takes long: every adapter mode on every family, the fault harness, long fuzzing
 test-thorough: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m thorough $(ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder -m thorough $(ARGS)
 
 ## make coverage    run make test with the branches counted, child processes included (prints a table, worst first)
 coverage: $(VENV)/.installed-dev
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not thorough" $(ARGS); \
+	$(BIN)/python -m coverage run -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder -m "not thorough" $(ARGS); \
 	  status=$$?; $(BIN)/python -m coverage combine --quiet && $(BIN)/python -m coverage report && exit $$status
 
 ## make test-sdk    run the script of test_sdk_matrix.py with the older openai packages
@@ -74,7 +79,7 @@ test-sdk: $(VENV)/.installed-dev sdk-venvs
 
 ## make fuzz        attack every input with N examples a test (make fuzz N=20000 SEED=7; without SEED always the same ones)
 fuzz: $(VENV)/.installed-dev
-	FUZZ_EXAMPLES=$(N) FUZZ_SEED=$(SEED) $(BIN)/python -m pytest -n 2 --dist loadfile -m thorough -rP --timeout 0 \
+	FUZZ_EXAMPLES=$(N) FUZZ_SEED=$(SEED) $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile -m thorough -rP --timeout 0 \
 	  tests/fuzz tests/stack/test_prompts.py $(ARGS)
 
 ## make sdk-venvs   prepare an environment for each of the older openai packages

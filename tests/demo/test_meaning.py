@@ -9,6 +9,9 @@ from benchmarks.demo.prompts import plain
 from benchmarks.demo.scorer import hits, look, style_of
 from tests.demo.conftest import Draw
 
+# Weights change seldom, and drawing takes long.
+pytestmark = pytest.mark.thorough
+
 RED_ON_BLUE = "a red circle on a blue background"
 STYLES = ("outline", "stripes")
 STYLED = ("circle", "square")  # shapes with room for a style
@@ -20,17 +23,14 @@ def _difference(one: Image.Image, other: Image.Image) -> float:
     return float(np.asarray(ImageChops.difference(one, other)).mean())
 
 
-@pytest.mark.parametrize("count", [10, pytest.param(30, marks=pytest.mark.thorough)])
-def test_the_colours_and_the_shape_of_the_prompt_appear(draw: Draw, count: int) -> None:
-    asked = plain(count, seed=3)
+def test_the_colours_and_the_shape_of_the_prompt_appear(draw: Draw) -> None:
+    asked = plain(30, seed=3)
     found = [hits(one, draw(one.prompt, seed=number)) for number, one in enumerate(asked)]
     right = {fact: sum(hit[fact] for hit in found) for fact in ("background", "colour", "shape")}
-    few = max(1, count // 15)
-    assert right["background"] >= count - few and right["colour"] >= count - few, right
-    assert right["shape"] >= count - max(1, count * 2 // 15), right
+    assert right["background"] >= 28 and right["colour"] >= 28, right
+    assert right["shape"] >= 26, right
 
 
-@pytest.mark.thorough
 def test_a_seed_changes_the_image_and_not_the_colours(draw: Draw) -> None:
     images = [draw(RED_ON_BLUE, seed=seed) for seed in range(5)]
     assert {(look(one).background, look(one).colour, look(one).shape) for one in images} == {("blue", "red", "circle")}
@@ -38,7 +38,6 @@ def test_a_seed_changes_the_image_and_not_the_colours(draw: Draw) -> None:
         assert all(_difference(one, other) > 0.2 for other in images[:number])
 
 
-@pytest.mark.thorough
 def test_low_strength_keeps_the_image_and_high_strength_replaces_it(draw: Draw, edit: Draw) -> None:
     before = draw(RED_ON_BLUE, seed=1)
     after = {
@@ -52,7 +51,6 @@ def test_low_strength_keeps_the_image_and_high_strength_replaces_it(draw: Draw, 
     assert 0 < changes[0.2] < 10 < 40 < min(changes[0.6], changes[1.0])
 
 
-@pytest.mark.thorough
 def test_inpainting_changes_the_inside_of_the_mask_and_leaves_the_outside(draw: Draw, edit: Draw) -> None:
     before = draw(RED_ON_BLUE, seed=1)
     right_half = Image.new("L", before.size, 0)
@@ -66,7 +64,6 @@ def test_inpainting_changes_the_inside_of_the_mask_and_leaves_the_outside(draw: 
     assert _difference(before.crop((0, 0, 48, 128)), repainted.crop((0, 0, 48, 128))) < 4
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("style", STYLES)
 def test_an_adapter_changes_the_style_and_keeps_the_colours(draw: Draw, style: str) -> None:
     asked = [one for one in plain(60, seed=9) if one.shape in STYLED][:8]
@@ -87,7 +84,6 @@ def test_an_adapter_of_strength_0_changes_nothing(draw: Draw, style: str) -> Non
     assert _difference(draw(HEART, style, seed=5), without) > 5
 
 
-@pytest.mark.thorough
 def test_an_image_does_not_depend_on_the_images_before_it(draw: Draw) -> None:
     """In the device's own precision: in bf16 an adapter after an image without one was black."""
     order = ("demo", *STYLES, "mix", "demo", "stripes", "demo", "outline", "demo", "mix", "outline", "demo", "stripes")
@@ -98,14 +94,12 @@ def test_an_image_does_not_depend_on_the_images_before_it(draw: Draw) -> None:
         assert look(image).background == "blue"
 
 
-@pytest.mark.thorough
 def test_the_composite_blends_both_adapters(draw: Draw) -> None:
     blend, *alone = (draw(HEART, name, seed=5) for name in ("mix", *STYLES))
     assert all(_difference(blend, one) > 2 for one in alone)
     assert (look(blend).background, look(blend).colour) == ("blue", "yellow")
 
 
-@pytest.mark.thorough
 def test_a_negative_prompt_acts(draw: Draw) -> None:
     """What it names is avoided: the colour that the prompt leaves open."""
     prompt, seeds = "a circle on a white background", range(8)

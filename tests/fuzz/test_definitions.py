@@ -107,7 +107,7 @@ def model(tmp_path: Path) -> Path:
     return folder
 
 
-@examples(100, 1000)
+@examples(100, 500)
 @pytest.mark.parametrize("text", [EXAMPLE, FULL_GRAPH], ids=["example", "full"])
 def test_a_damaged_graph_is_read_or_refused(model: Path, text: str, count: int) -> None:
     path = model / "graph.pbtxt"
@@ -123,7 +123,7 @@ def test_a_damaged_graph_is_read_or_refused(model: Path, text: str, count: int) 
     explore(check, count, damages=DAMAGES)
 
 
-@examples(80, 800)
+@examples(80, 400)
 def test_a_damaged_config_is_read_or_refused(model: Path, count: int) -> None:
     for name in ("one", "two"):
         shutil.copytree(model, model.parent / name)
@@ -140,7 +140,7 @@ def test_a_damaged_config_is_read_or_refused(model: Path, count: int) -> None:
     explore(check, count, damages=DAMAGES)
 
 
-@examples(40, 400)
+@examples(40, 200)
 @pytest.mark.parametrize("name", MODEL_FILES)
 def test_damaged_model_files_are_read_or_refused(model: Path, name: str, count: int) -> None:
     whole = (model / name).read_bytes()
@@ -153,7 +153,7 @@ def test_damaged_model_files_are_read_or_refused(model: Path, name: str, count: 
     explore(check, count, damages=DAMAGES)
 
 
-@examples(5, 50)
+@examples(5, 25)
 def test_validate_says_what_is_wrong_and_never_more(
     model: Path, capsys: pytest.CaptureFixture[str], count: int
 ) -> None:

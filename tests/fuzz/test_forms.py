@@ -74,7 +74,7 @@ def _check(answer: Answer | None) -> None:
     check_answer(answer.status, answer.kind, answer.headers.get("x-request-id"), answer.content)
 
 
-@examples(100, 800)
+@examples(100, 400)
 def test_any_form_is_drawn_or_refused(service: Service, count: int) -> None:
     def check(parts: list[Part], whole: bool, path: str) -> None:
         body = _body([IMAGE, PROMPT, *parts] if whole else parts)
@@ -84,7 +84,7 @@ def test_any_form_is_drawn_or_refused(service: Service, count: int) -> None:
     explore(check, count, parts=st.lists(PARTS, max_size=4), whole=st.booleans(), path=paths)
 
 
-@examples(80, 600)
+@examples(80, 300)
 def test_any_object_in_a_form_is_taken_or_refused(service: Service, count: int) -> None:
     def check(name: str, text: str) -> None:
         part = _part(name, text.encode("utf-8", "surrogatepass"))
@@ -95,7 +95,7 @@ def test_any_object_in_a_form_is_taken_or_refused(service: Service, count: int) 
     explore(check, count, name=st.sampled_from(OBJECTS), text=texts | st.sampled_from(STRANGE_VALUES))
 
 
-@examples(60, 500)
+@examples(60, 250)
 def test_a_damaged_form_is_drawn_or_refused(service: Service, count: int) -> None:
     whole = _body([PROMPT, IMAGE])
 
@@ -107,7 +107,7 @@ def test_a_damaged_form_is_drawn_or_refused(service: Service, count: int) -> Non
     explore(check, count, cut=st.integers(0, len(whole)), drop=st.integers(0, len(whole)), put=puts)
 
 
-@examples(30, 200)
+@examples(30, 100)
 def test_a_form_of_another_length_than_stated_ends(service: Service, count: int) -> None:
     whole = _body([PROMPT, IMAGE])
 

@@ -83,7 +83,7 @@ def test_an_image_cut_anywhere_is_refused(service: Service, kind: str) -> None:
         _check_refused(_edit(service, "form", content), "image")
 
 
-@examples(30, 250)
+@examples(30, 125)
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_a_damaged_image_is_drawn_or_refused(service: Service, kind: str, count: int) -> None:
     whole = {"PNG": image_bytes(DRAWABLE_IMAGE), "JPEG": image_bytes(DRAWABLE_IMAGE, "JPEG", progressive=True)}.get(

@@ -32,7 +32,7 @@ def _address(api: Api) -> tuple[str, str]:
     return job_id, url[url.index("/v3/") :]
 
 
-@examples(60, 600)
+@examples(60, 300)
 def test_no_forged_address_leads_anywhere_or_tells_why(api: Api, count: int) -> None:
     job_id, path = _address(api)
     assert api.http.get(path).content == PNG

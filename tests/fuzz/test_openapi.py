@@ -73,7 +73,7 @@ def test_no_route_is_forgotten(service: Service) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES, ids=lambda part: part.replace("/", "_"))
-@examples(10, 80)
+@examples(10, 40)
 def test_a_route_does_what_its_document_says(
     service: Service, document: Any, method: str, path: str, count: int
 ) -> None:

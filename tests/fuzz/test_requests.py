@@ -133,7 +133,7 @@ def _check(answer: Answer | None) -> None:
     check_answer(answer.status, answer.kind, answer.headers.get("x-request-id"), answer.content)
 
 
-@examples(60, 700)
+@examples(60, 350)
 @pytest.mark.parametrize("path", ["generations", "edits", "jobs"])
 def test_any_json_is_drawn_or_refused(service: Service, path: str, count: int) -> None:
     target = f"/v3/images/{path}".encode()
@@ -147,7 +147,7 @@ def test_any_json_is_drawn_or_refused(service: Service, path: str, count: int) -
     explore(check, count, base=BASES, pairs=PAIRS, tail=tails)
 
 
-@examples(30, 300)
+@examples(30, 150)
 def test_any_bytes_are_no_body(service: Service, count: int) -> None:
     def check(body: bytes) -> None:
         _check(ask(service, b"POST", b"/v3/images/generations", [JSON, KEYED], body))
@@ -155,7 +155,7 @@ def test_any_bytes_are_no_body(service: Service, count: int) -> None:
     explore(check, count, body=st.binary(max_size=300))
 
 
-@examples(80, 1000)
+@examples(80, 500)
 def test_any_header_is_taken_or_refused(service: Service, count: int) -> None:
     body = b'{"prompt": "a star"}'
 
@@ -166,7 +166,7 @@ def test_any_header_is_taken_or_refused(service: Service, count: int) -> None:
     explore(check, count, headers=ANY_HEADERS, path=st.sampled_from(["generations", "edits", "jobs"]))
 
 
-@examples(80, 1000)
+@examples(80, 500)
 def test_any_path_and_query_lead_somewhere_or_nowhere(service: Service, count: int) -> None:
     def check(method: bytes, path: bytes, segment: bytes) -> None:
         answer = ask(service, method, path % segment, [KEYED])

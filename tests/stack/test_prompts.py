@@ -37,7 +37,7 @@ def test_any_prompt_is_drawn(service: Service) -> None:
         _draw(service, "a star", negative_prompt=prompt)
 
 
-@examples(20, 150)
+@examples(20, 75)
 def test_any_text_is_drawn(service: Service, count: int) -> None:
     words = st.sampled_from(PROMPTS).map(lambda text: text[:50]) | st.text(max_size=40)
     explore(lambda parts: _draw(service, "".join(parts)), count, parts=st.lists(words, max_size=4))

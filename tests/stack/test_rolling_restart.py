@@ -15,6 +15,8 @@ from pathlib import Path
 import openai
 import redis
 
+import pytest
+
 from cli.local.api_address import listen
 from config.settings import HttpSettings, RedisSettings
 from tests.stack.worker_support import a_worker, an_api
@@ -103,6 +105,7 @@ def test_everything_is_replaced_and_no_request_fails(redis_settings: RedisSettin
         load.check(redis_settings)
 
 
+@pytest.mark.thorough
 def test_an_api_on_a_socket_that_stays_is_replaced_and_no_request_fails(
     redis_settings: RedisSettings, tmp_path: Path
 ) -> None:
