@@ -13,9 +13,8 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import openai
-import redis
-
 import pytest
+import redis
 
 from cli.local.api_address import listen
 from config.settings import HttpSettings, RedisSettings
