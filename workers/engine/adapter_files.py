@@ -48,10 +48,9 @@ def convert(fit: AdapterFit) -> Converted:
         return Converted(_written(tensors), strength)
 
 
-def zero_adapter(fits: Iterable[AdapterFit]) -> npt.NDArray[np.uint8]:
-    """Return a safetensors file: an adapter of rank 1, all zeros, for every layer that any of ``fits`` changes."""
-    updates = {update.target.name: update for fit in fits for update in fit.updates}
-    return _written(tensor for update in updates.values() for tensor in _zeros(update))
+def zero_adapter(ranks: Iterable[tuple[LayerUpdate, int]]) -> npt.NDArray[np.uint8]:
+    """Return a safetensors file: an adapter of zeros, with the given rank for the layer of each update."""
+    return _written(tensor for update, rank in ranks for tensor in _zeros(update, rank))
 
 
 def _written(tensors: Iterable[_Tensor]) -> npt.NDArray[np.uint8]:
@@ -66,11 +65,11 @@ def _written(tensors: Iterable[_Tensor]) -> npt.NDArray[np.uint8]:
     return np.frombuffer(b"".join((len(text).to_bytes(8, "little"), text, data)), dtype=np.uint8)
 
 
-def _zeros(update: LayerUpdate) -> Iterator[_Tensor]:
+def _zeros(update: LayerUpdate, rank: int) -> Iterator[_Tensor]:
     dtype = update.down.dtype
     down = update.down.shape
     up = update.up.shape
-    for part, shape in (("A", (1, *down[1:])), ("B", (up[0], 1, *up[2:]))):
+    for part, shape in (("A", (rank, *down[1:])), ("B", (up[0], rank, *up[2:]))):
         yield f"{update.target.name}.lora_{part}.weight", dtype, shape, bytes(_SIZES[dtype] * math.prod(shape))
 
 

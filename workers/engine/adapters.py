@@ -10,7 +10,7 @@ GenAI has one mode for all adapters of a pipeline, so the modes of a graph's ada
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +22,14 @@ from graphs.definition.graph import Graph, LoraMode
 from graphs.errors import AdapterMisfit, EngineError
 from graphs.families.family import Family
 from graphs.requests.request import AdapterSelection
-from workers.engine.adapter_files import convert, zero_adapter
+from workers.engine.adapter_files import convert
 from workers.engine.pipelines import RUNTIME_ERRORS, reason
+from workers.engine.zero_adapters import ZeroAdapters
 
 _Mode = openvino_genai.AdapterConfig.Mode
 _MODES = {LoraMode.DYNAMIC: _Mode.MODE_DYNAMIC, LoraMode.STATIC: _Mode.MODE_STATIC, LoraMode.FUSE: _Mode.MODE_FUSE}
-_KEPT_CONFIGS = 8  # GenAI caches as many
+# Each blend has one for each remainder of its ranks (zero_adapters.py).
+_KEPT_CONFIGS = 24
 _Blend = tuple[tuple[str, float], ...]
 
 
@@ -46,8 +48,9 @@ class AdapterSet:
     GenAI 2026.4.1 does not apply a new strength of any adapter but the last of a blend: the image stays the same. It
     does apply other adapter objects, so each blend has objects of its own, which share the tensors.
 
-    Where a layer had an adapter, then none, then one of the same rank again, the CPU computing in bf16 drew a black
-    image. So in dynamic mode no layer is ever without an adapter: an adapter of zeros is part of every blend.
+    In dynamic mode an adapter of zeros is part of every blend. It changes the ranks from call to call, without which
+    the CPU draws wrong images (zero_adapters.py), and no layer is ever without an adapter: where one had an adapter,
+    then none, then one of the same rank again, the CPU computing in bf16 drew a black image.
     """
 
     def __init__(self, graph: Graph, family: Family, *, at_construction: bool = True) -> None:
@@ -60,9 +63,9 @@ class AdapterSet:
         self._at_construction = at_construction
         self._fixed = graph.compiled_alphas
         self._loaded: dict[str, _Loaded] = {}
-        self._zeros: openvino.Tensor | None = None
+        self._zeros = ZeroAdapters({})
         self._compiled: tuple[LoraMode | None, frozenset[str], frozenset[str]] = (None, frozenset(), frozenset())
-        self._configs: OrderedDict[_Blend, openvino_genai.AdapterConfig] = OrderedDict()
+        self._configs: OrderedDict[tuple[_Blend, int], openvino_genai.AdapterConfig] = OrderedDict()
         for adapter in graph.lora_adapters:
             self._loaded[adapter.alias] = self._load(adapter.alias, adapter.path)
         self._check_places()
@@ -90,27 +93,33 @@ class AdapterSet:
             frozenset(layer for one in loaded for layer in one.fit.layers),
             frozenset(update.down.dtype for one in loaded for update in one.fit.updates),
         )
-        if mode is LoraMode.DYNAMIC:
-            self._zeros = openvino.Tensor(zero_adapter(one.fit for one in loaded))
-        return None if mode is None else self._config(mode, [(a, self._fixed.get(a, 1.0)) for a in self._loaded])
+        self._zeros = ZeroAdapters({alias: one.fit for alias, one in self._loaded.items()})
+        if mode is None:
+            return None
+        return self._config(mode, [(alias, self._fixed.get(alias, 1.0)) for alias in self._loaded], remainder=0)
 
     def request_config(self, selections: Sequence[AdapterSelection]) -> openvino_genai.AdapterConfig | None:
-        """Return the ``adapters=`` of ``generate()``; None leaves the argument out.
+        """Return the ``adapters=`` of the next call of ``generate()``; None leaves the argument out.
 
-        It is never None in dynamic mode, where GenAI would then apply every loaded adapter. Raises EngineError for an
-        alias that is not loaded.
+        It is never None in dynamic mode, where GenAI would then apply every loaded adapter, and never the same for two
+        calls in a row. Raises EngineError for an alias that is not loaded.
         """
         self._check_known(selections)
         if self._compiled[0] is not LoraMode.DYNAMIC:
             return None
         selected = [(one.alias, one.alpha) for one in selections if one.alias not in self._fixed]
         blend = (*self._fixed.items(), *selected)
-        if blend not in self._configs:
-            self._configs[blend] = self._config(LoraMode.DYNAMIC, blend)
-        self._configs.move_to_end(blend)
+        key = blend, self._zeros.next_remainder()
+        if key not in self._configs:
+            self._configs[key] = self._config(LoraMode.DYNAMIC, *key)
+        self._configs.move_to_end(key)
         if len(self._configs) > _KEPT_CONFIGS:
             self._configs.popitem(last=False)
-        return self._configs[blend]
+        return self._configs[key]
+
+    def call_drew(self) -> None:
+        """Record that the call with the last ``request_config`` drew its images."""
+        self._zeros.call_drew()
 
     def add(self, alias: str, path: Path) -> bool:
         """Load one more DYNAMIC adapter and return whether the pipelines must be compiled again to apply it.
@@ -137,10 +146,13 @@ class AdapterSet:
         del self._loaded[alias]
         self._configs.clear()
 
-    def _config(self, mode: LoraMode, blend: Iterable[tuple[str, float]]) -> openvino_genai.AdapterConfig:
+    def _config(
+        self, mode: LoraMode, blend: Sequence[tuple[str, float]], remainder: int
+    ) -> openvino_genai.AdapterConfig:
         config = openvino_genai.AdapterConfig(_MODES[mode])
         if mode is LoraMode.DYNAMIC:
-            config.add(openvino_genai.Adapter(self._zeros), 1.0)
+            zeros = self._zeros.tensor((self._loaded[alias].fit for alias, _ in blend), remainder)
+            config.add(openvino_genai.Adapter(zeros), 1.0)
         for alias, alpha in blend:
             loaded = self._loaded[alias]
             config.add(openvino_genai.Adapter(loaded.tensor), alpha * loaded.strength)

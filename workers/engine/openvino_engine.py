@@ -87,7 +87,11 @@ class OpenVinoEngine:
         seconds: Counter[str] = Counter()
         steps_s: list[float] = []
         for _ in range(calls):
-            images.extend(_draw(pipeline, request.prompt, arguments, options, watch))
+            images.extend(
+                _draw(pipeline, request.prompt, arguments, {**options, **self._adapter_option(request)}, watch)
+            )
+            if self._adapters:
+                self._adapters.call_drew()
             metrics = pipeline.get_performance_metrics()
             seconds.update(_seconds(metrics))
             steps_s.extend(duration_us / 1e6 for duration_us in metrics.raw_metrics.iteration_durations)
@@ -156,9 +160,12 @@ class OpenVinoEngine:
             options.setdefault("negative_prompt", "")
         if request.operation is not Operation.GENERATION and request.strength is not None:
             options["strength"] = request.strength
-        if self._adapters and (config := self._adapters.request_config(request.adapters)) is not None:
-            options["adapters"] = config
         return options
+
+    def _adapter_option(self, request: ResolvedRequest) -> dict[str, Any]:
+        """Return the adapters of the next call, which differ from those of the call before it."""
+        config = self._adapters.request_config(request.adapters) if self._adapters else None
+        return {} if config is None else {"adapters": config}
 
     def _step_limit(self, request: ResolvedRequest) -> int | None:
         """Return the maximum of steps in a call; None where GenAI rightly makes another number than requested."""
