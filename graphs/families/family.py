@@ -42,12 +42,13 @@ class Family:
     ``prompts``, ``negative_prompts``: the number of text encoders that take a prompt of their own;
     ``guidance_scale``, ``strength``: the defaults of an operation;
     ``size_multiple``: both sides of an image are multiples of it, in pixels;
-    ``guidance_above_one``: whether a guidance scale of 1 or less fails;
     ``max_sequence_length``: the tokens of the T5 encoder, None without one;
     ``leaves_a_step``: takes strength and steps, and returns whether an edit has a step left to draw.
 
     Of loading:
-    ``draws_static_batches``: whether a model that is compiled for a batch can draw it in one call.
+    ``draws_static_batches``: whether a model that is compiled for a batch can draw it in one call;
+    ``keeps_prompt_batch``: whether its pipelines fail when a request with a guidance scale above 1 follows one without,
+    or the other way round.
 
     Of LoRA adapters:
     ``adapter_components``: the parts that take them, by the name that adapter files use (see ``adapters/keys.py``);
@@ -66,9 +67,9 @@ class Family:
     strength: Mapping[Operation, float]
     leaves_a_step: Callable[[float, int], bool]
     size_multiple: int = 8
-    guidance_above_one: bool = False
     max_sequence_length: int | None = None
     draws_static_batches: bool = True
+    keeps_prompt_batch: bool = False
     adapter_components: Mapping[str, AdapterComponent]
     original_names: Callable[[str, int], tuple[tuple[str, ...], ...]] = no_original_names
     compiles_adapters: bool = True

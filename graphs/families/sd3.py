@@ -12,8 +12,8 @@ SD3 = Family(
     strength={Operation.EDIT: 0.6, Operation.INPAINTING: 0.6},
     leaves_a_step=leaves_part_of_a_step,
     size_multiple=16,
-    guidance_above_one=True,
     max_sequence_length=256,
+    keeps_prompt_batch=True,
     # Measured: its text encoders take no adapter.
     adapter_components={"denoiser": AdapterComponent(folder="transformer", prefix="transformer.")},
     # Measured: with adapters compiled in, its pipelines refuse to generate ("Cannot change adapters").

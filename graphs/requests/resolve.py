@@ -116,9 +116,8 @@ def _guidance_scale(parameters: GenerationParameters, operation: Operation, grap
             f"guidance_scale must be {static:g}: this model is compiled for it.", param="guidance_scale"
         )
     compiled_with_guidance = graph.is_static and static is None and facts.family.negative_prompts > 0
-    if value <= 1 and (facts.family.guidance_above_one or compiled_with_guidance):
-        why = "this model is compiled for it" if compiled_with_guidance else f"{facts.family} fails below"
-        raise InvalidRequest(f"guidance_scale must be above 1: {why}.", param="guidance_scale")
+    if value <= 1 and compiled_with_guidance:
+        raise InvalidRequest("guidance_scale must be above 1: this model is compiled for it.", param="guidance_scale")
     return value
 
 

@@ -7,6 +7,7 @@ draws it in one call.
 """
 
 import gc
+import logging
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,11 @@ from graphs.families.schedules import makes_other_step_count
 from graphs.requests.request import ResolvedRequest
 from workers.engine.adapters import AdapterSet
 from workers.engine.pipelines import RUNTIME_ERRORS, LoadOptions, load_pipelines, reason, static_batch
+from workers.engine.prompt_batch import PromptBatch
 from workers.engine.protocol import Generated, InputImages, OnStep, Pixels
 from workers.engine.step_watch import StepWatch
+
+logger = logging.getLogger(__name__)
 
 # Parameters of a request that are passed on only when they are set.
 _OPTIONAL = (
@@ -54,6 +58,7 @@ class OpenVinoEngine:
         self._batch = static_batch(graph, facts)
         self._pipelines: dict[Operation, Any] = {}
         self._adapters: AdapterSet | None = None
+        self._prompt_batch = PromptBatch(is_kept=False)
 
     def load(self) -> frozenset[Operation]:
         """Load and compile the model, and return the operations that it supports.
@@ -70,15 +75,14 @@ class OpenVinoEngine:
         ``on_step`` is called in a thread of the runtime while this one waits. Raises GenerationCancelled when
         ``on_step`` returned True, the exception that it raised, or EngineError when the runtime failed.
         """
-        pipeline = self._pipelines.get(request.operation)
-        if pipeline is None:
-            raise EngineError(f"The model {self._graph.name!r} is not loaded for {request.operation}.")
+        pipeline = self._pipeline(request)
         per_call = min(self._batch, request.num_images_per_prompt)
         calls = request.num_images_per_prompt // per_call
         watch = StepWatch(on_step, calls, self._step_limit(request), partial(_decoded, pipeline))
         arguments = _input_tensors(request, inputs)
         options = {
             **self._options(request),
+            **self._prompt_batch.options(request),
             "num_images_per_prompt": per_call,
             "generator": openvino_genai.CppStdGenerator(request.rng_seed),
             "callback": watch,
@@ -124,6 +128,15 @@ class OpenVinoEngine:
         self._adapters = None
         gc.collect()
 
+    def _pipeline(self, request: ResolvedRequest) -> Any:
+        if self._prompt_batch.must_reload(request):
+            logger.warning("%s is loaded anew, once: it draws its first image with guidance", self._graph.name)
+            self._compile(self._loaded_adapters())
+        pipeline = self._pipelines.get(request.operation)
+        if pipeline is None:
+            raise EngineError(f"The model {self._graph.name!r} is not loaded for {request.operation}.")
+        return pipeline
+
     def _loaded_adapters(self) -> AdapterSet:
         if self._adapters is None:
             raise EngineError(f"The model {self._graph.name!r} is not loaded.")
@@ -135,6 +148,8 @@ class OpenVinoEngine:
         properties = self._properties(adapters)
         self._pipelines = load_pipelines(LoadOptions(self._graph, self._device, properties, self._batch))
         self._adapters = adapters
+        keeps = self._facts.family.keeps_prompt_batch and not self._graph.is_static
+        self._prompt_batch = PromptBatch(is_kept=keeps)
 
     def _properties(self, adapters: AdapterSet) -> dict[str, Any]:
         properties: dict[str, Any] = {}

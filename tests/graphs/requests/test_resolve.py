@@ -163,11 +163,8 @@ def test_guidance_scale_has_inclusive_ends(value: float) -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_sd3_needs_guidance_above_one(value: float) -> None:
-    refusal = _refusal(facts=facts_of(SD3), guidance_scale=value)
-    assert refusal.param == "guidance_scale"
-    assert "above 1: Stable Diffusion 3" in refusal.message
-    assert resolved(facts=facts_of(SD3), guidance_scale=1.01).guidance_scale == 1.01
+def test_sd3_takes_a_guidance_scale_without_effect(value: float) -> None:
+    assert resolved(facts=facts_of(SD3), guidance_scale=value).guidance_scale == value
 
 
 PROMPTS = ("prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3")
