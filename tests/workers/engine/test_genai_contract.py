@@ -102,10 +102,10 @@ def test_prompts(runtime: Runtime) -> None:
 
 
 def test_guidance(runtime: Runtime) -> None:
-    for guidance_scale in (0.0, 1.0):
-        assert runtime.accepts(guidance_scale=guidance_scale) is not runtime.family.guidance_above_one
-        assert not runtime.accepts(guidance_scale=guidance_scale, negative_prompt="blue")
     assert runtime.accepts(guidance_scale=1.01)
+    for guidance_scale in (0.0, 1.0):
+        assert runtime.accepts(guidance_scale=guidance_scale) is not runtime.family.keeps_prompt_batch
+        assert not runtime.accepts(guidance_scale=guidance_scale, negative_prompt="blue")
 
 
 def test_sequence_length_stays_that_of_the_first_generation(runtime: Runtime) -> None:
