@@ -150,12 +150,13 @@ class AdapterSet:
         self, mode: LoraMode, blend: Sequence[tuple[str, float]], remainder: int
     ) -> openvino_genai.AdapterConfig:
         config = openvino_genai.AdapterConfig(_MODES[mode])
-        if mode is LoraMode.DYNAMIC:
-            zeros = self._zeros.tensor((self._loaded[alias].fit for alias, _ in blend), remainder)
-            config.add(openvino_genai.Adapter(zeros), 1.0)
         for alias, alpha in blend:
             loaded = self._loaded[alias]
             config.add(openvino_genai.Adapter(loaded.tensor), alpha * loaded.strength)
+        if mode is LoraMode.DYNAMIC:
+            # At the end: in front of the others they would change the order of their sums, and so some roundings.
+            zeros = self._zeros.tensor((self._loaded[alias].fit for alias, _ in blend), remainder)
+            config.add(openvino_genai.Adapter(zeros), 1.0)
         return config
 
     def _is_compiled(self, fit: AdapterFit) -> bool:
