@@ -2,8 +2,8 @@
 
 The T5 encoder of OpenVINO GenAI 2026.4.1 encodes the negative prompt and the prompt together where the guidance scale
 is above 1, else the prompt alone, and fails when a later call needs the other number. Two work for both: with the
-prompt as its own negative prompt, ``negative + scale * (prompt - negative)`` is the prompt's prediction itself,
-whatever the scale. The image has the pixels of a call without guidance; it takes the time of one with guidance.
+prompt as its own negative prompt, ``negative + scale * (prompt - negative)`` is the prompt's prediction itself at any
+scale. The image has the pixels of a call without guidance; it takes the time of one with guidance.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Equal requests draw equal images, whatever was drawn in between and whatever stood in the memory before."""
+"""Equal requests draw equal images after any other request, and with any bytes left in freed memory."""
 
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from workers.engine.protocol import Pixels
 
 pytestmark = pytest.mark.usefixtures("openvino_runtime")
 
-ROUNDS = 12
+ROUNDS = 8
 FOLDERS = {"sd": "unet", "lcm": "unet", "sdxl": "unet", "sd3": "transformer", "flux": "transformer"}
 STARTS = {"unet": "lora_unet_", "transformer": "lora_transformer_"}
 # Layers that read the model's inputs directly, and others.
@@ -47,7 +47,7 @@ def test_equal_requests(family: str, mode: LoraMode, count: int, precision: str,
         pytest.skip("this processor does not compute in bf16")
     bench = Bench(family, mode, precision, tmp_path)
     blends = list(BLENDS) if mode is LoraMode.DYNAMIC else ["mix" if mode is LoraMode.STATIC else "none"]
-    requests = [(f"a red fox in field {number}", blend, number) for number, blend in enumerate(blends * 2)][:5]
+    requests = [(f"a red fox in field {number}", blend, number) for number, blend in enumerate(blends * 2)][:4]
     order = np.random.default_rng(5).integers(len(requests), size=ROUNDS)
 
     differing = [

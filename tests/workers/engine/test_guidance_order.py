@@ -13,14 +13,18 @@ from workers.engine.protocol import Pixels
 
 pytestmark = pytest.mark.usefixtures("openvino_runtime")
 
-FAMILIES = ["sd3", *(pytest.param(one, marks=pytest.mark.thorough) for one in ("sd", "sdxl", "flux"))]
-ORDERS = {"guidance first": (7.0, 1.0, 0.0, 3.0, 1.0), "no guidance first": (0.5, 1.0, 4.0, 1.0, 7.0)}
-OPERATIONS = [Operation.GENERATION, *(pytest.param(one, marks=pytest.mark.thorough) for one in list(Operation)[1:])]
+GUIDANCE_FIRST = (7.0, 1.0, 0.0, 3.0, 1.0)
+NO_GUIDANCE_FIRST = (0.5, 1.0, 4.0, 1.0, 7.0)
+CASES = [
+    ("sd3", NO_GUIDANCE_FIRST, Operation.GENERATION),
+    pytest.param("sd3", GUIDANCE_FIRST, Operation.GENERATION, marks=pytest.mark.thorough),
+    pytest.param("sd3", NO_GUIDANCE_FIRST, Operation.EDIT, marks=pytest.mark.thorough),
+    pytest.param("sd3", GUIDANCE_FIRST, Operation.INPAINTING, marks=pytest.mark.thorough),
+    pytest.param("sdxl", NO_GUIDANCE_FIRST, Operation.GENERATION, marks=pytest.mark.thorough),
+]
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "order", "operation"), CASES)
 def test_any_order(family: str, order: tuple[float, ...], operation: Operation) -> None:
     mixed = load_engine(make_graph(MODELS / family))
 
