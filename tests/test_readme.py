@@ -8,7 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "tools" / "demo_model" / "README.md"]
+DOCS = ROOT / "docs"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), ROOT / "tools" / "demo_model" / "README.md"]
 TOP = ("api", "cli", "config", "graphs", "workers", "docs", "docker", "tests", "benchmarks", "tools")
 
 
@@ -52,7 +53,7 @@ def test_every_anchor_it_links_to_exists(page: Path) -> None:
 
 def test_every_page_is_in_the_navigation_of_the_site_once() -> None:
     listed = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text())
-    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+    assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
