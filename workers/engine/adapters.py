@@ -48,24 +48,28 @@ class AdapterSet:
     GenAI 2026.4.1 does not apply a new strength of any adapter but the last of a blend: the image stays the same. It
     does apply other adapter objects, so each blend has objects of its own, which share the tensors.
 
-    In dynamic mode an adapter of zeros is part of every blend. It changes the ranks from call to call, without which
-    the CPU draws wrong images (zero_adapters.py), and no layer is ever without an adapter: where one had an adapter,
-    then none, then one of the same rank again, the CPU computing in bf16 drew a black image.
+    In dynamic mode an adapter of zeros is part of every blend. It changes the ranks from call to call where the CPU
+    draws wrong images without that (zero_adapters.py), and no layer is ever without an adapter: where one had an
+    adapter, then none, then one of the same rank again, the CPU computing in bf16 drew a black image.
     """
 
-    def __init__(self, graph: Graph, family: Family, *, at_construction: bool = True) -> None:
+    def __init__(
+        self, graph: Graph, family: Family, *, at_construction: bool = True, ranks_change: bool = True
+    ) -> None:
         """Load the graph's adapters. Raises EngineError naming the first adapter that cannot be used.
 
-        ``at_construction``: whether the pipelines are compiled while they are constructed.
+        ``at_construction``: whether the pipelines are compiled while they are constructed; ``ranks_change``: whether
+        the device draws right images only if the ranks change from call to call (devices.py, keeps_input_addresses).
         """
+        self._ranks_change = ranks_change
         self._graph = graph
         self._family = family
         self._at_construction = at_construction
         self._fixed = graph.compiled_alphas
         self._loaded: dict[str, _Loaded] = {}
-        self._zeros = ZeroAdapters({})
+        self._zeros = ZeroAdapters({}, ranks_change=ranks_change)
         self._compiled: tuple[LoraMode | None, frozenset[str], frozenset[str]] = (None, frozenset(), frozenset())
-        self._configs: OrderedDict[tuple[_Blend, int], openvino_genai.AdapterConfig] = OrderedDict()
+        self._configs: OrderedDict[tuple[_Blend, int | None], openvino_genai.AdapterConfig] = OrderedDict()
         for adapter in graph.lora_adapters:
             self._loaded[adapter.alias] = self._load(adapter.alias, adapter.path)
         self._check_places()
@@ -93,7 +97,9 @@ class AdapterSet:
             frozenset(layer for one in loaded for layer in one.fit.layers),
             frozenset(update.down.dtype for one in loaded for update in one.fit.updates),
         )
-        self._zeros = ZeroAdapters({alias: one.fit for alias, one in self._loaded.items()})
+        self._zeros = ZeroAdapters(
+            {alias: one.fit for alias, one in self._loaded.items()}, ranks_change=self._ranks_change
+        )
         if mode is None:
             return None
         return self._config(mode, [(alias, self._fixed.get(alias, 1.0)) for alias in self._loaded], remainder=0)
@@ -102,7 +108,7 @@ class AdapterSet:
         """Return the ``adapters=`` of the next call of ``generate()``; None leaves the argument out.
 
         It is never None in dynamic mode, where GenAI would then apply every loaded adapter, and never the same for two
-        calls in a row. Raises EngineError for an alias that is not loaded.
+        calls in a row where the ranks have to change. Raises EngineError for an alias that is not loaded.
         """
         self._check_known(selections)
         if self._compiled[0] is not LoraMode.DYNAMIC:
@@ -147,7 +153,7 @@ class AdapterSet:
         self._configs.clear()
 
     def _config(
-        self, mode: LoraMode, blend: Sequence[tuple[str, float]], remainder: int
+        self, mode: LoraMode, blend: Sequence[tuple[str, float]], remainder: int | None
     ) -> openvino_genai.AdapterConfig:
         config = openvino_genai.AdapterConfig(_MODES[mode])
         for alias, alpha in blend:

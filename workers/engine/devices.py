@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _VIRTUAL_DEVICES = ("AUTO", "HETERO", "MULTI", "BATCH")
 
@@ -18,9 +18,27 @@ def device_exists(device: str, available: Sequence[str]) -> bool:
     return f"{name}.0" in available or name.removesuffix(".0") in available
 
 
+def keeps_input_addresses(devices: Sequence[str], plugin_config: Mapping[str, object]) -> bool:
+    """Return whether DYNAMIC adapters may be computed from an earlier call's memory (zero_adapters.py).
+
+    ``devices`` has one entry, or three of which the second denoises. The CPU does so in f32. It converts the inputs,
+    and so does not, where it computes in another type: of itself where it has instructions for that, unless
+    ``plugin_config`` asks for f32. A virtual device may be the CPU.
+    """
+    import openvino  # as in main
+
+    device = devices[len(devices) // 2].partition(".")[0]
+    if device in ("GPU", "NPU"):
+        return False
+    precision = str(plugin_config.get("INFERENCE_PRECISION_HINT", "")).lower()
+    if precision in ("f32", "fp32") or "EXECUTION_MODE_HINT" in plugin_config:
+        return True
+    return "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 def main(asked: Sequence[str]) -> None:
     """Print the devices that OpenVINO finds, and which of ``asked`` are missing."""
-    import openvino  # here, so that importing device_exists does not load the runtime
+    import openvino  # here, so that importing this module does not load the runtime
 
     available = openvino.Core().available_devices
     missing = [device for device in asked if not device_exists(device, available)]

@@ -25,6 +25,7 @@ from graphs.families.model_facts import ModelFacts
 from graphs.families.schedules import makes_other_step_count
 from graphs.requests.request import ResolvedRequest
 from workers.engine.adapters import AdapterSet
+from workers.engine.devices import keeps_input_addresses
 from workers.engine.pipelines import RUNTIME_ERRORS, LoadOptions, load_pipelines, reason, static_batch
 from workers.engine.prompt_batch import PromptBatch
 from workers.engine.protocol import Generated, InputImages, OnStep, Pixels
@@ -66,7 +67,10 @@ class OpenVinoEngine:
         Raises EngineError with a sentence for a file or device that does not exist or cannot be used.
         """
         at_construction = self._graph.is_compiled_at_construction(self._device)
-        self._compile(AdapterSet(self._graph, self._facts.family, at_construction=at_construction))
+        ranks_change = keeps_input_addresses(self._device, self._graph.plugin_config)
+        self._compile(
+            AdapterSet(self._graph, self._facts.family, at_construction=at_construction, ranks_change=ranks_change)
+        )
         return frozenset(self._pipelines)
 
     def generate(self, request: ResolvedRequest, inputs: InputImages | None, on_step: OnStep) -> Generated:
