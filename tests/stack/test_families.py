@@ -56,7 +56,7 @@ def test_each_family_generates_edits_and_inpaints(families: Service, family: str
         ("flux", {"size": "72x64"}, "size"),
         ("sd3", {"size": "72x64"}, "size"),
         ("flux", {"max_sequence_length": 64}, "max_sequence_length"),
-        ("sd3", {"guidance_scale": 1.0}, "guidance_scale"),
+        ("sd3", {"guidance_scale": 1.0, "negative_prompt": "x"}, "negative_prompt"),
         ("lcm", {"negative_prompt": "x"}, "negative_prompt"),
         ("flux", {"negative_prompt": "x"}, "negative_prompt"),
         ("sdxl", {"prompt_3": "x"}, "prompt_3"),
@@ -74,3 +74,15 @@ def test_without_a_model_the_choice_is_asked_for(families: Service) -> None:
     answer = families.http.post("/v3/images/generations", json={"prompt": "a star"})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "model")
     assert "tiny/flux" in answer.json()["error"]["message"]
+
+
+def test_sd3_takes_guidance_in_any_order(families: Service) -> None:
+    def draw(guidance_scale: float) -> object:
+        body = {"prompt": "a star", "model": "tiny/sd3", "seed": 1, "guidance_scale": guidance_scale}
+        answer = families.http.post("/v3/images/generations", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"][0]["b64_json"]
+
+    first, guided, again = draw(1.0), draw(7.0), draw(1.0)
+
+    assert first == again != guided
