@@ -21,6 +21,14 @@ def test_without_a_worker_it_exits_with_1(redis_server: RunningRedis, redis_sett
 
 
 @pytest.mark.usefixtures("processes")
+def test_in_a_terminal_it_prints_a_table(redis_server: RunningRedis, redis_settings: RedisSettings) -> None:
+    done = imagegen("doctor", "--redis_url", str(redis_settings.url), FORCE_COLOR="1")
+    assert done.returncode == 1, done.stdout
+    assert "✗ workers  demo: no worker runs." in done.stdout, done.stdout
+    assert "           -> Start `imagegen worker --graph demo`" in done.stdout, done.stdout
+
+
+@pytest.mark.usefixtures("processes")
 def test_beside_a_running_service_nothing_is_wrong(tmp_path: Path) -> None:
     """It finds the Redis that `imagegen serve` started by its data directory."""
     environment = {**os.environ, "IMAGEGEN_WORKER__ENGINE": "simulated", "PYTHONPATH": str(ROOT)}
