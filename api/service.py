@@ -45,7 +45,8 @@ class ImageService:
         self.models = LiveModels(settings, on_disk, facts)
         self._store = JobStore(settings.redis, settings.jobs)
         self._workers = LiveWorkers(self._store)
-        self.submitter = JobSubmitter(settings, drain, wake, facts, self.models, self._workers, self._store)
+        self._submitter = JobSubmitter(settings, drain, wake, facts, self.models, self._workers, self._store)
+        self.submit = self._submitter.submit
         self._queue = QueueView(settings.redis)
         self._rates = RequestRates(settings.redis)
         self._metrics = MetricsView(settings.redis)
@@ -65,7 +66,7 @@ class ImageService:
         await self._rates.close()
         await self._metrics.close()
         await self.models.close()
-        self.submitter.close()
+        self._submitter.close()
 
     async def job(self, job_id: str, owner_id: str | None) -> Job:
         """Return a job; ``owner_id`` None: of any owner. Raises JobNotFound, also for another owner's job."""

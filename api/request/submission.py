@@ -36,7 +36,7 @@ class ImageRequest:
         """
         timeout_s = None if detached else self.headers.timeout_s
         try:
-            return await service.submitter.submit(
+            return await service.submit(
                 self.body.parameters(),
                 self._images,
                 self._options(),

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 _VIRTUAL_DEVICES = ("AUTO", "HETERO", "MULTI", "BATCH")
+_OTHER_WAYS_TO_A_PRECISION = ("EXECUTION_MODE_HINT", "DEVICE_PROPERTIES")
 
 
 def device_exists(device: str, available: Sequence[str]) -> bool:
@@ -21,17 +22,17 @@ def device_exists(device: str, available: Sequence[str]) -> bool:
 def keeps_input_addresses(devices: Sequence[str], plugin_config: Mapping[str, object]) -> bool:
     """Return whether DYNAMIC adapters may be computed from an earlier call's memory (zero_adapters.py).
 
-    ``devices`` has one entry, or three of which the second denoises. The CPU does so in f32. It converts the inputs,
-    and so does not, where it computes in another type: of itself where it has instructions for that, unless
-    ``plugin_config`` asks for f32. A virtual device may be the CPU.
+    ``devices`` has one entry, or three of which the second denoises. The CPU does so in f32. In bf16, which it computes
+    in by itself where it has instructions for it, it converts the inputs and does not. Everything that may lead to
+    another type counts as f32, and a virtual device as the CPU.
     """
     import openvino  # as in main
 
     device = devices[len(devices) // 2].partition(".")[0]
     if device in ("GPU", "NPU"):
         return False
-    precision = str(plugin_config.get("INFERENCE_PRECISION_HINT", "")).lower()
-    if precision in ("f32", "fp32") or "EXECUTION_MODE_HINT" in plugin_config:
+    precision = str(plugin_config.get("INFERENCE_PRECISION_HINT", "bf16"))
+    if precision != "bf16" or not plugin_config.keys().isdisjoint(_OTHER_WAYS_TO_A_PRECISION):
         return True
     return "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 

@@ -32,6 +32,7 @@ class ZeroAdapters:
         for fit in fits.values():
             self._updates.update({update.target.name: update for update in fit.updates})
         self._tensors: OrderedDict[_Ranks, Any] = OrderedDict()
+        self._remainder = 0
         self._last_drawn = 0
         self._tries = 0
 
@@ -43,11 +44,12 @@ class ZeroAdapters:
         if not self._ranks_change:
             return None
         self._tries += 1
-        return (self._last_drawn + 2 - self._tries % 2) % _REMAINDERS
+        self._remainder = (self._last_drawn + 2 - self._tries % 2) % _REMAINDERS
+        return self._remainder
 
     def call_drew(self) -> None:
         """Record that the call of the last ``next_remainder`` drew its images."""
-        self._last_drawn = (self._last_drawn + 2 - self._tries % 2) % _REMAINDERS
+        self._last_drawn = self._remainder
         self._tries = 0
 
     def tensor(self, blend: Iterable[AdapterFit], remainder: int | None) -> openvino.Tensor:

@@ -11,8 +11,16 @@ ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.usefixtures("openvino_runtime")
 
 
-@pytest.mark.parametrize("config", [{"INFERENCE_PRECISION_HINT": "f32"}, {"EXECUTION_MODE_HINT": "ACCURACY"}])
-def test_a_cpu_that_computes_in_f32(config: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"INFERENCE_PRECISION_HINT": "f32"},
+        {"INFERENCE_PRECISION_HINT": "f16"},
+        {"EXECUTION_MODE_HINT": "ACCURACY"},
+        {"DEVICE_PROPERTIES": {"CPU": {"INFERENCE_PRECISION_HINT": "f32"}}},
+    ],
+)
+def test_a_cpu_that_may_compute_in_f32(config: dict[str, object]) -> None:
     assert keeps_input_addresses(("CPU",), config)
     assert keeps_input_addresses(("GPU", "CPU", "GPU"), config)
 

@@ -43,8 +43,6 @@ CASES = [
 
 @pytest.mark.parametrize(("family", "mode", "count", "precision"), CASES)
 def test_equal_requests(family: str, mode: LoraMode, count: int, precision: str, tmp_path: Path) -> None:
-    if precision == "bf16" and "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        pytest.skip("this processor does not compute in bf16")
     bench = Bench(family, mode, precision, tmp_path)
     blends = list(BLENDS) if mode is LoraMode.DYNAMIC else ["mix" if mode is LoraMode.STATIC else "none"]
     requests = [(f"a red fox in field {number}", blend, number) for number, blend in enumerate(blends * 2)][:4]

@@ -36,7 +36,7 @@ def test_no_process_starts_on_a_newer_version(
 
 
 def _ends_with_the_sentence(process: "subprocess.Popen[bytes]", log: Path) -> None:
-    assert process.wait(20) == 2, log.read_text()
+    assert process.wait(60) == 2, log.read_text()
     assert log.read_text().count(SENTENCE) == 1
     assert "Traceback" not in log.read_text()
 
