@@ -26,16 +26,31 @@ class StepWatch:
         self._step_limit = step_limit
         self._decode = decode
         self._number = 0
+        # Steps of the current call that have not been reported; 0 before its first.
+        self._left = 0
+        self._total = 0
         self._cancelled = False
         self._error: BaseException | None = None
 
     def __call__(self, step: int, num_steps: int, latent: Any) -> bool:
         """Report one of the ``num_steps`` steps of this call; returning True stops the pipeline."""
+        self._left = (self._left or num_steps) - 1
+        self._total = num_steps * self._calls
         try:
-            self._cancelled = self._report(num_steps, latent)
+            self._check_count(num_steps)
+            self._report(partial(self._decode, latent) if self._decode else None)
         except BaseException as error:  # noqa: BLE001 - kept, and raised again by raise_if_stopped
             self._error = error
-        return self._cancelled or self._error is not None
+        return self._is_stopped
+
+    def end_call(self) -> None:
+        """Report the last steps of a call that has returned, where the runtime did not.
+
+        When a call ends, GenAI 2026.4.1 drops the steps that still wait for a callback.
+        """
+        while self._left and not self._is_stopped:
+            self._left -= 1
+            self._report(None)
 
     def raise_if_stopped(self) -> None:
         """Raise GenerationCancelled, or the exception of ``on_step``, if one of them stopped the pipeline."""
@@ -44,12 +59,17 @@ class StepWatch:
         if self._cancelled:
             raise GenerationCancelled
 
-    def _report(self, num_steps: int, latent: Any) -> bool:
+    @property
+    def _is_stopped(self) -> bool:
+        return self._cancelled or self._error is not None
+
+    def _check_count(self, num_steps: int) -> None:
         if self._step_limit is not None and num_steps > self._step_limit:
             raise EngineError(
                 f"The runtime would draw noise: asked for {self._step_limit} steps, this model's scheduler makes "
                 f"{num_steps}. Another num_inference_steps draws an image."
             )
+
+    def _report(self, preview: Callable[[], Pixels] | None) -> None:
         self._number += 1
-        preview = partial(self._decode, latent) if self._decode else None
-        return self._on_step(Step(number=self._number, total=num_steps * self._calls, preview=preview))
+        self._cancelled = self._on_step(Step(number=self._number, total=self._total, preview=preview))

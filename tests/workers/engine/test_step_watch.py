@@ -1,0 +1,60 @@
+"""Every step is reported once, also those that the runtime drops at the end of a call."""
+
+from functools import partial
+
+import pytest
+
+from workers.engine.protocol import GenerationCancelled, Step
+from workers.engine.step_watch import StepWatch
+
+
+class Steps(list[Step]):
+    """Keeps the steps that are reported to it; ``answer`` stops the pipeline."""
+
+    def keep(self, step: Step, *, answer: bool = False) -> bool:
+        self.append(step)
+        return answer
+
+
+def test_steps_that_a_call_dropped_are_reported_when_it_has_returned() -> None:
+    steps = Steps()
+    watch = StepWatch(steps.keep, calls=2, step_limit=None)
+
+    for reported in (1, 3):
+        for step in range(reported):
+            assert not watch(step, 3, latent=None)
+        watch.end_call()
+
+    watch.raise_if_stopped()
+    assert steps == [Step(number, 6) for number in range(1, 7)]
+
+
+def test_a_dropped_step_may_cancel() -> None:
+    watch = StepWatch(lambda step: step.number == 2, calls=1, step_limit=None)
+    watch(0, 3, latent=None)
+    watch.end_call()
+
+    with pytest.raises(GenerationCancelled):
+        watch.raise_if_stopped()
+
+
+def test_nothing_is_reported_after_a_stop() -> None:
+    steps = Steps()
+    watch = StepWatch(partial(steps.keep, answer=True), calls=1, step_limit=None)
+    assert watch(0, 3, latent=None)
+    watch.end_call()
+
+    assert steps == [Step(1, 3)]
+
+
+def test_an_exception_of_a_dropped_step_passes() -> None:
+    def on_step(step: Step) -> bool:
+        if step.number == 2:
+            raise LookupError
+        return False
+
+    watch = StepWatch(on_step, calls=1, step_limit=None)
+    watch(0, 2, latent=None)
+
+    with pytest.raises(LookupError):
+        watch.end_call()
