@@ -10,7 +10,8 @@ from pathlib import Path
 
 from config.settings import Settings
 from graphs.adapters.fit import fit_adapter
-from graphs.adapters.sources import LoraSource, mode_for, parse_source_loras
+from graphs.adapters.lora_source import LoraSource
+from graphs.adapters.sources import mode_for, parse_source_loras
 from graphs.definition.graph import Graph, LoraAdapter, LoraMode
 from graphs.errors import (
     AdapterMisfit,
@@ -69,7 +70,7 @@ class LiveModels:
             graph = self._graph(repository, graph_name)
             _check_free(repository, graph, alias)
             loop = asyncio.get_running_loop()
-            adapter = await loop.run_in_executor(self._fetching, self._fetched, graph, parsed, source)
+            adapter = await loop.run_in_executor(self._fetching, self._fetched, graph, parsed)
             await self._registry.add(graph.name, adapter)
 
     async def remove(self, alias: str) -> None:
@@ -94,7 +95,7 @@ class LiveModels:
             raise InvalidRequest(f"The adapters of {graph.name!r} are compiled in; none can be added.", param="model")
         return graph
 
-    def _fetched(self, graph: Graph, parsed: LoraSource, source: str) -> AddedAdapter:
+    def _fetched(self, graph: Graph, parsed: LoraSource) -> AddedAdapter:
         try:
             path = fetch(parsed, self._folder(graph), self._settings.downloads, lambda _done, _total: None)
         except ConfigurationError as error:
@@ -106,7 +107,7 @@ class LiveModels:
         except (AdapterMisfit, OSError) as error:
             raise InvalidRequest(f"{path} does not fit: {error}.", param="source", code="invalid_adapter") from error
         alpha = 1.0 if parsed.alpha is None else parsed.alpha
-        return AddedAdapter(parsed.alias, _absolute_source(parsed, source), alpha, str(path), digest)
+        return AddedAdapter(parsed.alias, _absolute_source(parsed), alpha, str(path), digest)
 
     def _folder(self, graph: Graph) -> Path:
         """Return the folder of downloads. The folder of the bundled model is part of the installation, so not that."""
@@ -153,9 +154,11 @@ def _check_fit(path: Path, graph: Graph, family: Family) -> None:
         fit_adapter(file, graph.models_path, family).check_loadable(merged=False, at_construction=at_construction)
 
 
-def _absolute_source(parsed: LoraSource, source: str) -> str:
+def _absolute_source(parsed: LoraSource) -> str:
     """Return the source in a form that does not depend on the working folder."""
-    return source if parsed.kind != "local" else str(Path(parsed.location).absolute())
+    if parsed.kind == "local":
+        parsed = replace(parsed, location=str(Path(parsed.location).absolute()))
+    return parsed.source
 
 
 def _parse(alias: str, source: str, alpha: float | None) -> LoraSource:

@@ -14,6 +14,7 @@ OTHER_VARIABLES = {
     "HF_TOKEN": ("downloads", "hf_token"),
     "HF_ENDPOINT": ("downloads", "hf_endpoint"),
     "HF_HUB_OFFLINE": ("downloads", "offline"),
+    "CIVITAI_TOKEN": ("downloads", "civitai_token"),
     "API_KEY": ("http", "api_key"),  # Model Server's name for it
 }
 

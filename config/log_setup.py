@@ -53,6 +53,8 @@ def configure_logging(settings: LogSettings, quiet: tuple[str, ...] = ()) -> Non
             },
             "root": {"level": settings.level, "handlers": ["stderr"]},
             "loggers": {
+                # These log the whole URL of each request, and a URL of a download can carry a signature.
+                **{name: {"level": "WARNING"} for name in ("httpx", "httpcore", "httpx2", "httpcore2")},
                 **{name: {"level": "WARNING"} for name in quiet},
                 # Celery's pool logs the death of a child here, and this logger does not propagate to root.
                 "multiprocessing": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},

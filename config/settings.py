@@ -209,6 +209,12 @@ class DownloadSettings(_Group):
         pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
         description="URL of Hugging Face, or of a mirror of it.",
     )
+    civitai_token: str | None = Field(None, repr=False, description="Access token for Civitai.")
+    civitai_endpoint: str = Field(
+        "https://civitai.com",
+        pattern=r"^https?://[^/?#@\s]+/?( https?://[^/?#@\s]+/?)*$",
+        description="URL of Civitai; several are separated by spaces. The token is sent to these servers only.",
+    )
     offline: bool = Field(
         False, description="Send no request to Hugging Face at all; adapters that are already there are served."
     )

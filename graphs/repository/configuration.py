@@ -5,7 +5,8 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
-from graphs.adapters.sources import FIELD, SourceLoras, mode_for
+from graphs.adapters.lora_source import FIELD
+from graphs.adapters.sources import SourceLoras, mode_for
 from graphs.definition.adapter_options import read_adapters, read_composites
 from graphs.definition.calculator_graph import unpack_options
 from graphs.definition.graph import Graph, LoraMode

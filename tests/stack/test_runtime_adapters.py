@@ -132,6 +132,18 @@ def test_a_strength_may_stand_in_the_source(stage: Stage) -> None:
     assert error["param"] == "alpha"
 
 
+@pytest.mark.parametrize("as_address", [False, True])
+def test_a_name_with_any_character_may_be_the_source(stage: Stage, as_address: bool) -> None:
+    path = write_native(stage.folder / "a, b=c @;100%.safetensors", "sd", 3)
+    # As a path, it contains what would begin the next entry, and is refused.
+    answer = add(stage.service, "odd", path.as_uri() if as_address else path)
+    if as_address:
+        assert answer.status_code == 201
+        assert_raw(served_image(stage.service, "odd"), [(path, 1.0)])
+    else:
+        assert refused(answer)["param"] == "source"
+
+
 def test_a_removed_adapter_is_gone(stage: Stage) -> None:
     add(stage.service, "gone", stage.file(3))
     served_image(stage.service, "gone")
@@ -239,6 +251,9 @@ def test_an_alias_that_cannot_be_is_refused(stage: Stage, alias: str) -> None:
         ("@a:0.5", "one adapter"),
         ("/x.safetensors,y=/y.safetensors", "one adapter"),
         ("/x.bin", "safetensors"),
+        ("s3://bucket/x.safetensors", "presigned"),
+        ("https://civitai.com/models/5/ink", "download button"),
+        ("https://civitai.com/api/download/models/5?token=hush", "CIVITAI_TOKEN"),
         ("", "missing"),
     ],
 )

@@ -16,13 +16,17 @@ from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
+    RevisionNotFoundError,
 )
 
 from config.settings import DownloadSettings
-from graphs.adapters.sources import SUFFIX, LoraSource, is_plain_path
+from graphs.adapters.addresses import SUFFIX, is_plain_path
+from graphs.adapters.lora_source import LoraSource
 from graphs.errors import ConfigurationError
+from workers.sources.hub_pages import HubFile
 from workers.sources.partial_file import PartialFile
 from workers.sources.web import OnProgress, Remote, download
 
@@ -51,10 +55,22 @@ def fetch_from_hub(source: LoraSource, place: Path, settings: DownloadSettings, 
         raise
     if (place / name).is_file():
         return place / name
-    url = hf_hub_url(source.location, name, revision=revision, endpoint=_endpoint(settings))
-    metadata = _metadata(url, source.location, name, settings)
+    return _download(HubFile(source.location, revision, name), place / name, settings, on_progress)
+
+
+def fetch_file(file: HubFile, target: Path, settings: DownloadSettings, on_progress: OnProgress) -> Path:
+    """Return ``target``; download the file to it unless it exists. Raises ConfigurationError with one sentence."""
+    return target if target.is_file() else _download(file, target, settings, on_progress)
+
+
+def _download(hub_file: HubFile, target: Path, settings: DownloadSettings, on_progress: OnProgress) -> Path:
+    try:
+        url = hf_hub_url(hub_file.repository, hub_file.name, revision=hub_file.revision, endpoint=_endpoint(settings))
+    except HFValidationError as error:
+        raise ConfigurationError(f"{hub_file.repository!r} is not a Hugging Face repository.") from error
+    metadata = _metadata(url, hub_file.repository, hub_file.name, settings)
     etag = metadata.etag or ""
-    file = PartialFile(place / name)
+    file = PartialFile(target)
     token = settings.hf_token or get_token()  # the token that `hf auth login` stored
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     download(Remote(url, trusted=url, headers=headers), file, settings, on_progress)
@@ -111,6 +127,8 @@ def _refuse(error: Exception, repository: str, file: str | None, settings: Downl
             f"{host} has no repository {repository}, or it is private: then set HF_TOKEN to a token that may read it"
         )
         raise ConfigurationError(f"{reason}.") from error
+    if isinstance(error, RevisionNotFoundError):
+        raise ConfigurationError(f"the repository {repository} at {host} has no such revision.") from error
     if isinstance(error, EntryNotFoundError):
         raise ConfigurationError(f"the repository {repository} at {host} has no file {file!r}.") from error
     if isinstance(error, HfHubHTTPError):

@@ -63,8 +63,8 @@ class PartialFile:
         self._part.unlink(missing_ok=True)
         self._validator.unlink(missing_ok=True)
 
-    def complete(self, sha256: str | None = None) -> Path:
-        """Check the complete file, rename it to ``target`` and return that path.
+    def complete(self, sha256: str | None = None, name: str | None = None) -> Path:
+        """Check the complete file, rename it to ``target`` and return that path; ``name`` is another name for it.
 
         Raises ConfigurationError where it is no safetensors file or its SHA-256 differs from the given one.
         """
@@ -72,9 +72,10 @@ class PartialFile:
         if problem:
             self.discard()
             raise ConfigurationError(f"what was downloaded is not the adapter: {problem}.")
-        os.replace(self._part, self._target)
+        target = self._target.with_name(name) if name else self._target
+        os.replace(self._part, target)
         self._validator.unlink(missing_ok=True)
-        return self._target
+        return target
 
 
 def _problem(path: Path, sha256: str | None) -> str | None:

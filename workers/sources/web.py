@@ -9,6 +9,7 @@ import httpx
 from config.settings import DownloadSettings
 from graphs.errors import ConfigurationError
 from workers.net.public_address import PrivateAddress, public_addresses
+from workers.sources.given_name import given_name
 from workers.sources.partial_file import PartialFile
 
 OnProgress = Callable[[int, int | None], None]
@@ -30,42 +31,49 @@ class Remote:
     """A file on a server.
 
     ``trusted`` is a URL whose server the operator chose. Only that server receives ``headers`` (a token), and it may
-    have a private address and use plain HTTP.
+    have a private address and use plain HTTP. ``login_hint`` is what to do where the server wants a login.
     """
 
     url: str
     trusted: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    login_hint: str = ""
 
 
-def download(remote: Remote, file: PartialFile, settings: DownloadSettings, on_progress: OnProgress) -> None:
+def download(remote: Remote, file: PartialFile, settings: DownloadSettings, on_progress: OnProgress) -> str | None:
     """Download the remote file into the partial file, continuing from the bytes of an earlier attempt.
 
-    After an interruption it connects again, as long as each attempt brings more bytes. Raises ConfigurationError with
-    one sentence; the bytes that have arrived are kept for the next attempt.
+    After an interruption it connects again, as long as each attempt brings more bytes. Returns the name that the
+    server gives the file, None if it gives none. Raises ConfigurationError with one sentence; the bytes that have
+    arrived are kept for the next attempt.
     """
     for attempt in range(1, _MOST_ATTEMPTS + 1):
         before = file.size
         try:
-            _transfer(remote, file, settings, on_progress)
-            return
+            return _transfer(remote, file, settings, on_progress)
         except (httpx.TransportError, httpx.InvalidURL) as error:
             if file.size <= before or attempt == _MOST_ATTEMPTS:
                 raise ConfigurationError(_broken(httpx.URL(remote.url).host, file, error)) from error
+    raise AssertionError("the last attempt returns or raises")
 
 
-def _transfer(remote: Remote, file: PartialFile, settings: DownloadSettings, on_progress: OnProgress) -> None:
+def _transfer(remote: Remote, file: PartialFile, settings: DownloadSettings, on_progress: OnProgress) -> str | None:
     # Without the environment's proxies: a proxy would resolve the name again, after it was checked.
     with httpx.Client(verify=httpx.create_ssl_context(), trust_env=False, timeout=settings.timeout_s) as client:
         with _answer(client, remote, settings, file.resume_headers()) as response:
+            was_complete = response.headers.get("content-range") == f"bytes */{file.size}"
             if response.status_code != 416:
-                _receive(response, file, settings.max_bytes, on_progress)
-                return
-            if response.headers.get("content-range") == f"bytes */{file.size}":  # the file was complete already
-                return
+                _receive(response, remote, file, settings.max_bytes, on_progress)
+            if response.status_code != 416 or was_complete:
+                return _given_name(response)
         file.discard()
         with _answer(client, remote, settings, {}) as response:
-            _receive(response, file, settings.max_bytes, on_progress)
+            _receive(response, remote, file, settings.max_bytes, on_progress)
+            return _given_name(response)
+
+
+def _given_name(response: httpx.Response) -> str | None:
+    return given_name(response.headers.get("content-disposition", ""))
 
 
 @contextmanager
@@ -89,14 +97,14 @@ def _answer(
 def _send(
     client: httpx.Client, url: httpx.URL, remote: Remote, settings: DownloadSettings, headers: Mapping[str, str]
 ) -> httpx.Response:
-    is_trusted = remote.trusted is not None and _origin(url) == _origin(httpx.URL(remote.trusted))
+    is_trusted = remote.trusted is not None and origin_of(url) == origin_of(httpx.URL(remote.trusted))
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigurationError(f"{url.host or 'the server'} leads to {url.scheme or 'nowhere'}, not to https://.")
     if url.scheme == "http" and not (is_trusted or settings.allow_http):
         reason = "is plain HTTP; use https://, or set IMAGEGEN_DOWNLOADS__ALLOW_HTTP=true"
         raise ConfigurationError(f"the download from {url.host} {reason}.")
     allow_private = is_trusted or settings.allow_private
-    addresses = _allowed_addresses(url.raw_host.decode(), _origin(url)[2], allow_private=allow_private)
+    addresses = _allowed_addresses(url.raw_host.decode(), origin_of(url)[2], allow_private=allow_private)
     # In a compressed body, lengths and offsets would count compressed bytes.
     sent = {"Host": url.netloc.decode(), "Accept-Encoding": "identity", **headers}
     sent |= remote.headers if is_trusted else {}
@@ -130,11 +138,17 @@ def _allowed_addresses(host: str, port: int, *, allow_private: bool) -> list[str
         raise ConfigurationError(f"the server {host} {reason}.") from None
 
 
-def _receive(response: httpx.Response, file: PartialFile, max_bytes: int, on_progress: OnProgress) -> None:
+def _receive(
+    response: httpx.Response, remote: Remote, file: PartialFile, max_bytes: int, on_progress: OnProgress
+) -> None:
     host = response.request.headers["host"]
+    hint = f"; {remote.login_hint}" if remote.login_hint else ""
     if response.status_code not in (200, 206):
         sentence = _SENTENCES.get(response.status_code, "does not give the file")
-        raise ConfigurationError(f"{host} {sentence} (status {response.status_code}).")
+        more = hint if response.status_code in (401, 403) else ""
+        raise ConfigurationError(f"{host} {sentence} (status {response.status_code}){more}.")
+    if response.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/html":
+        raise ConfigurationError(f"{host} sends a web page in place of the file, perhaps to log in{hint}.")
     if response.headers.get("content-encoding", "identity") != "identity":
         raise ConfigurationError(f"{host} sends the file compressed, which was not asked for.")
     done = file.accept(response)
@@ -157,7 +171,8 @@ def _check_size(file: PartialFile, host: str, size: int, max_bytes: int) -> None
         )
 
 
-def _origin(url: httpx.URL) -> tuple[str, str, int]:
+def origin_of(url: httpx.URL) -> tuple[str, str, int]:
+    """Return the scheme, the host and the port of a URL: what decides whether two URLs are of one server."""
     return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
 
 

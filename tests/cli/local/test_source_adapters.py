@@ -88,6 +88,39 @@ def test_hub_url_local_and_a_blend(
     assert started[-1].repository.model_path == model
 
 
+def test_sources_as_they_are_copied_from_a_browser(
+    model: Path, server: FileServer, started: list[Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A download of Civitai, a page of Hugging Face, a query, a file address, and a name with a comma."""
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("IMAGEGEN_DOWNLOADS__CIVITAI_ENDPOINT", server.url)
+    monkeypatch.setenv("CIVITAI_TOKEN", "civitai-hush")
+    server.add_repository({"style.safetensors": BODY})
+    ink = {"Content-Disposition": 'attachment; filename="ink style.safetensors"'}
+    server.pages["/api/download/models/12345"] = Page(BODY, headers=ink)
+    (tmp_path / "own, really.safetensors").write_bytes(BODY)
+    sources = (
+        f"ink={server.url}/api/download/models/12345?type=Model&format=SafeTensor:0.8,"
+        "page=https://huggingface.co/org/repo/blob/main/style.safetensors,"
+        f"web={server.url}/a.safetensors?download=true, own={tmp_path}/own, really.safetensors:0.5,"
+        f"mix=@ink+@own"
+    )
+    for _ in range(2):
+        assert serve("--model_path", str(model), "--source_loras", sources) == 0
+    graph = read_graph(model / "graph.pbtxt", "model")
+    names = {adapter.alias: (adapter.path.name, adapter.alpha) for adapter in graph.lora_adapters}
+    assert names == {
+        "ink": ("ink style.safetensors", 0.8),
+        "page": ("style.safetensors", 1.0),
+        "web": ("a.safetensors", 1.0),
+        "own": ("own, really.safetensors", 0.5),
+    }
+    assert server.requests[0][2]["authorization"] == "Bearer civitai-hush"
+    assert len(server.paths()) == 3
+    assert "hush" not in (model / "graph.pbtxt").read_text()
+
+
 def test_the_rest_of_a_hand_written_graph_stays(model: Path, server: FileServer, started: list[Settings]) -> None:
     options = 'models_path: "./" resolution: "512x512" device: "NPU" plugin_config: \'{"NUM_STREAMS": 2}\''
     (model / "graph.pbtxt").write_text(graph_text(options))
@@ -147,6 +180,8 @@ def test_a_folder_that_may_not_be_written_to(
     [
         ("", "source_loras: entry 1 is empty"),
         ("a=o/r@x.bin", "must end in .safetensors"),
+        ("a=s3://bucket/x.safetensors", "presigned"),
+        ("a=o/r;b=o/s", "separated by commas, not by ';'"),
         ("a=./missing.safetensors", "adapter 'a': there is no file"),
         ("a=http://127.0.0.1:1/a.safetensors", "ALLOW_HTTP"),
         ("model=/dev/null.safetensors", "there is no file"),

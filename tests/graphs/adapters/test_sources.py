@@ -1,24 +1,21 @@
 """The grammar of --source_loras: every example of the documentation, every rule, every refusal."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphs.adapters.sources import (
-    CompositeSource,
-    LoraSource,
-    SourceLoras,
-    is_plain_path,
-    mode_for,
-    parse_source_loras,
-    url_file_name,
-)
+from graphs.adapters.addresses import is_plain_path, url_file_name
+from graphs.adapters.lora_source import LoraSource
+from graphs.adapters.sources import CompositeSource, SourceLoras, mode_for, parse_source_loras
 from graphs.definition.graph import LoraMode
 from graphs.errors import GraphError
 
 XRAY, XRAY_FILE = "DoctorDiffusion/doctor-diffusion-s-xray-xl-lora", "DD-xray-v1.safetensors"
 UKIYO, UKIYO_FILE = "KappaNeuro/ukiyo-e-art", "Ukiyo-e Art.safetensors"
 VECTOR, VECTOR_FILE = "DoctorDiffusion/doctor-diffusion-s-controllable-vector-art-xl-lora", "DD-vector-v2.safetensors"
+CIVITAI = "https://civitai.com/api/download/models/12345"
 POKEMON = "juliensimon/sd-pokemon-lora"
 
 
@@ -101,13 +98,67 @@ def test_the_documented_examples(text: str) -> None:
         ("org/repo:1E2", hub("a", "org/repo", alpha=100.0)),
         ("org/repo:1.", hub("a", "org/repo", alpha=1.0)),
         ("org/repo:0", hub("a", "org/repo", alpha=0.0)),
+        # Percent-encoding: decoded where a name is meant, left alone in a URL and in a path.
+        ("org/repo@Ukiyo-e%20Art.safetensors", hub("a", "org/repo", "Ukiyo-e Art.safetensors")),
+        ("org/repo@a%2Cb%25.safetensors", hub("a", "org/repo", "a,b%.safetensors")),
+        ("org/repo@100%.safetensors", hub("a", "org/repo", "100%.safetensors")),
+        ("https://h/a%20b c.safetensors", url("a", "https://h/a%20b c.safetensors")),
+        ("/m/a%20b.safetensors", local("a", "/m/a%20b.safetensors")),
+        ("file:///m/a%20b.safetensors:0.5", local("a", "/m/a b.safetensors", 0.5)),
+        ("FILE://localhost/m/a b.safetensors", local("a", "/m/a b.safetensors")),
+        ("file:/m/x.safetensors", local("a", "/m/x.safetensors")),
+        ("file:///C:/m/x.safetensors", local("a", "C:/m/x.safetensors")),
+        # Commas, and other characters that have a meaning elsewhere.
+        ("/m/a, b@c+d.safetensors", local("a", "/m/a, b@c+d.safetensors")),
+        ("./a,b,c d=e.safetensors:1", local("a", "./a,b,c d=e.safetensors", 1.0)),
+        ("org/repo@a, b@2.safetensors:0.8", hub("a", "org/repo", "a, b@2.safetensors", 0.8)),
+        ("https://h/a, b@c;d.safetensors", url("a", "https://h/a, b@c;d.safetensors")),
+        ("file:///m/a%2Cb=c;d.safetensors", local("a", "/m/a,b=c;d.safetensors")),
+        ("/m/x;b=c.safetensors", local("a", "/m/x;b=c.safetensors")),
+        # Queries, and alphas behind them.
+        ("https://h/x.safetensors?download=true", url("a", "https://h/x.safetensors?download=true")),
+        ("https://h/x.safetensors?download=true:0.8", url("a", "https://h/x.safetensors?download=true", 0.8)),
+        ("https://h:8443/x.safetensors?t=1:b", url("a", "https://h:8443/x.safetensors?t=1:b")),
+        ("https://h/x.safetensors?t=1:2:.5", url("a", "https://h/x.safetensors?t=1%3A2", 0.5)),
+        ("https://h/x.safetensors?token=s", url("a", "https://h/x.safetensors?token=s")),
+        ("http://[::1]:8080/x.safetensors?a:0.5", url("a", "http://[::1]:8080/x.safetensors?a", 0.5)),
+        # Civitai.
+        (CIVITAI, url("a", CIVITAI)),
+        (f"{CIVITAI}:0.8", url("a", CIVITAI, 0.8)),
+        (f"{CIVITAI}?type=Model&format=SafeTensor", url("a", f"{CIVITAI}?type=Model&format=SafeTensor")),
+        (f"{CIVITAI}?type=Model:0.8", url("a", f"{CIVITAI}?type=Model", 0.8)),
+        ("http://[::1]:80/api/download/models/5", url("a", "http://[::1]:80/api/download/models/5")),
+        ("https://civitai.com/models/9/ink-style?modelVersionId=12345:0.8", url("a", CIVITAI, 0.8)),
+        # Pages of repositories on Hugging Face.
+        ("https://huggingface.co/org/repo", hub("a", "org/repo")),
+        ("https://hf.co/org/repo/:0.8", hub("a", "org/repo", alpha=0.8)),
+        ("https://huggingface.co/org/repo/tree/main", hub("a", "org/repo")),
         # Spaces around the parts.
         ("  org/repo @ x.safetensors : 0.5  ", hub("a", "org/repo", "x.safetensors", 0.5)),
         (" ./x.safetensors : 0.5 ", local("a", "./x.safetensors", 0.5)),
     ],
 )
 def test_sources(source: str, expected: LoraSource) -> None:
-    assert parse_source_loras(f"a={source}") == SourceLoras((expected,))
+    parsed = parse_source_loras(f"a={source}")
+    assert parsed == SourceLoras((expected,))
+    assert parse_source_loras(str(parsed)) == parsed
+    assert parse_source_loras(f"a={parsed.adapters[0].source}") == SourceLoras((replace(expected, alpha=None),))
+    assert parse_source_loras(f"z=o/z,a={source},b=o/b").adapters[1] == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:hush@host/x.safetensors",
+        "https://civitai.com/api/download/models/5?type=Model&token=hush",
+        "https://host/x.bin?X-Amz-Credential=hush&X-Amz-Signature=hush",
+        "https://host/x?api_key=hush",
+    ],
+)
+def test_a_refusal_does_not_repeat_secrets(url: str) -> None:
+    with pytest.raises(GraphError) as refused:
+        parse_source_loras(f"a={url}")
+    assert "hush" not in str(refused.value) and "***" in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -140,8 +191,16 @@ def test_an_alpha_at_one_level(text: str) -> None:
         ("a=o/r,", 2, "is empty"),
         ("a=o/r,,b=o/r", 2, "is empty"),
         ("a", 1, "not of the form alias=source"),
-        ("a=./x, y.safetensors", 1, "cannot contain one"),
-        ("a=https://h/x.safetensors,y", 2, "%2C"),
+        ("a=o/r,my style=o/s", 1, "a comma begins the next entry only where alias= follows it"),
+        ("a=./x.safetensors,y", 1, "a comma begins the next entry only where alias= follows it"),
+        ("a=https://h/x.safetensors,y", 1, "a comma begins the next entry only where alias= follows it"),
+        ("a=./x, b=y.safetensors", 1, "must end in .safetensors"),
+        ("a=./x, b=y.safetensors", 1, "a comma begins the next entry"),
+        *(
+            (f"a={first};b=o/s", 1, "entries are separated by commas, not by ';'")
+            for first in ("o/r", "o/r:0.5", "o/r@x.safetensors", "/x.safetensors", "https://h/x.safetensors:1 ")
+        ),
+        ("a=o/r,m=@a:0.5;n=@a", 2, "entries are separated by commas, not by ';'"),
         ("=o/r", 1, "'' cannot be an alias"),
         ("my style=o/r", 1, "'my style' cannot be an alias"),
         ("ä=o/r", 1, "cannot be an alias"),
@@ -165,7 +224,13 @@ def test_an_alpha_at_one_level(text: str) -> None:
         ("a=loras/x/y.safetensors", 1, "./"),
         ("a=../x.safetensors", 1, "./"),
         ("a=~/x.safetensors", 1, "./"),
-        ("a=ftp://host/x.safetensors", 1, "is not"),
+        ("a=ftp://host/x.safetensors", 1, "ftp:// is not an address that can be downloaded here; give an https://"),
+        ("a=s3://bucket/x.safetensors:0.5", 1, "give the object's https:// address (a presigned one works)"),
+        ("a=gs://bucket/x.safetensors", 1, "https://storage.googleapis.com/..."),
+        ("a=hf://org/repo/x.safetensors", 1, "write org/repo@file.safetensors."),
+        ("a=magnet+x://y", 1, "magnet+x:// is not an address"),
+        ("a=huggingface.co/org/repo", 1, "write https:// in front of 'huggingface.co/org/repo'."),
+        ("a=civitai.com/api/download/models/1", 1, "write https:// in front"),
         ("a=C:x.safetensors", 1, "is not an alpha"),
         ("a=o/r@", 1, "must end in .safetensors"),
         ("a=o/r@x.bin", 1, "must end in .safetensors"),
@@ -176,9 +241,22 @@ def test_an_alpha_at_one_level(text: str) -> None:
         # URLs and paths.
         ("a=https://host/x.bin", 1, "must end in .safetensors"),
         ("a=https://host", 1, "must end in .safetensors"),
-        ("a=https://host/x.safetensors?download=true", 1, "must end in .safetensors"),
-        ("a=https://host/x?f=y.safetensors", 1, "leave out what begins with '?'"),
-        ("a=https://host/x#y.safetensors", 1, "leave out what begins with '?'"),
+        ("a=https://host/x?f=y.safetensors", 1, "the path of the URL, before its '?', must end in .safetensors."),
+        ("a=https://host/x#y.safetensors", 1, "leave out what begins with '#'"),
+        ("a=https://host/x.safetensors?a=1:1e999", 1, "'1e999' is not an alpha"),
+        ("a=https://host/api/download/models/5:x", 1, "'x' is not an alpha"),
+        ("a=https://host/api/download/models/5?token=s", 1, "leave it out, and set CIVITAI_TOKEN to it."),
+        ("a=https://host/models/5/name", 1, "this page of a model names none of its versions"),
+        ("a=https://host/models/5?modelVersionId=x", 1, "this page of a model names none of its versions"),
+        ("a=https://huggingface.co/o/a--b", 1, "not a Hugging Face repository"),
+        ("a=file://host/x.safetensors", 1, "names a file of this machine, and 'host' is another one"),
+        ("a=file:///x.bin", 1, "must end in .safetensors"),
+        ("a=file:///x?y.safetensors", 1, "write '?' as %3F"),
+        ("a=file:///x%ff.safetensors", 1, "write % itself as %25"),
+        ("a=file:///x%0A.safetensors", 1, "control character"),
+        ("a=o/r@x%ff.safetensors", 1, "write % itself as %25"),
+        ("a=o/r@x%00.safetensors", 1, "control character"),
+        ("a=o/r@..%2Fx.safetensors", 1, "cannot be a file of a repository"),
         ("a=https:///x.safetensors", 1, "names no server"),
         ("a=https://host:99999/x.safetensors", 1, "not a URL"),
         ("a=https://[host/x.safetensors", 1, "not a URL"),
@@ -215,14 +293,21 @@ def test_refusals_name_the_entry(text: str, entry: int, part: str) -> None:
 
 aliases = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,8}", fullmatch=True)
 alphas = st.none() | st.floats(allow_nan=False, allow_infinity=False)
-names = st.text(st.characters(exclude_characters=",/\\:@", exclude_categories=["C", "Z"]), min_size=1, max_size=8)
-files = names.map(lambda name: f"{name}.safetensors")
+names = st.text(st.characters(exclude_characters="/\\:@", exclude_categories=["C", "Z"]), min_size=1, max_size=8)
+# With what separates entries, and with what looks like an encoding.
+troubling = st.builds(
+    "{}{}{}".format, names, st.sampled_from([", b=", ",b = ", ".safetensors;b=", "%20", "%ff", " "]), names
+)
+files = (names | troubling).map(lambda name: f"{name}.safetensors")
 parts = st.from_regex(r"[a-z0-9]([a-z0-9_]{0,5}[a-z0-9])?", fullmatch=True)
 repositories = st.builds("{}/{}".format, parts, parts)
-paths = st.builds("{}{}".format, st.sampled_from(["/", "./", ".\\", "C:\\", "d:/", "/a b/c:0.5/"]), files)
+absolute = st.builds("{}{}".format, st.sampled_from(["/", "C:\\", "d:/", "/a b/c:0.5/"]), files)
+# A relative path has no second form, so one that contains what separates entries cannot be written.
+relative = st.builds("{}{}.safetensors".format, st.sampled_from(["./", ".\\"]), names)
+paths = absolute | relative
 urls = st.builds("http{}://h{}/{}".format, st.sampled_from(["", "s"]), st.sampled_from(["", ":80"]), parts).map(
     lambda start: f"{start}.safetensors"
-)
+) | st.builds("https://h/api/download/models/{}{}".format, st.integers(0, 10**9), st.sampled_from(["", "?type=Model"]))
 
 
 @st.composite

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -65,10 +66,12 @@ class FileServer(ThreadingHTTPServer):
     # Closing the server waits for its connections, so that none outlives the test.
     block_on_close = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, host: str) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, 0), _Handler)
         self.pages: dict[str, Page] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.queries: list[str] = []
 
     @property
     def port(self) -> int:
@@ -87,7 +90,7 @@ class FileServer(ThreadingHTTPServer):
         self.pages[f"/api/models/{name}"] = Page(json.dumps(listing).encode())
         for file, body in files.items():
             hashed = hashlib.sha256(body).hexdigest() if lfs else hashlib.sha1(body).hexdigest()
-            for revision in ("main", COMMIT):
+            for revision in ("main", COMMIT, "refs%2Fpr%2F1"):
                 headers = {"X-Repo-Commit": COMMIT, "X-Linked-Size": str(len(body)), "X-Linked-Etag": f'"{hashed}"'}
                 self.pages[f"/{name}/resolve/{revision}/{quote(file)}"] = Page(body, headers=headers)
 
@@ -104,7 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, with_body: bool) -> None:
         sent = {name.lower(): value for name, value in self.headers.items()}
-        path = self.path.partition("?")[0]
+        path, _, query = self.path.partition("?")
+        self.server.queries.append(query)
         self.server.requests.append((self.command, unquote(path), sent))
         missing = Page(b"{}", 404, {"X-Error-Code": "RepoNotFound" if path.startswith("/api/") else "EntryNotFound"})
         page = self.server.pages.get(path, missing)
@@ -135,9 +139,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def file_server(tls_folder: Path | None = None) -> Iterator[FileServer]:
-    """Run a server; ``tls_folder`` receives its certificate and makes it speak HTTPS."""
-    with FileServer() as server:
+def file_server(host: str = "127.0.0.1", tls_folder: Path | None = None) -> Iterator[FileServer]:
+    """Run a server on an address of this machine; ``tls_folder`` receives its certificate and makes it speak HTTPS."""
+    with FileServer(host) as server:
         if tls_folder:
             chain = tls_folder / "server.pem"
             chain.write_text(TLS_CERTIFICATE + TLS_KEY)

@@ -13,6 +13,7 @@ from graphs.adapters.sources import parse_source_loras
 from graphs.errors import ConfigurationError
 from tests.workers.sources.sources_support import COMMIT, REPOSITORY, FileServer, Page, adapter_bytes, file_server
 from workers.sources.fetch import fetch
+from workers.sources.hub_pages import HubFile, file_of_page
 
 BODY = adapter_bytes()
 
@@ -69,6 +70,77 @@ def test_a_named_file_needs_no_listing_and_is_downloaded_once(hub: FileServer, t
     assert file == tmp_path / "loras" / "org" / "repo" / "sub" / "Ukiyo-e Art.safetensors"
     assert file.read_bytes() == BODY
     assert hub.paths() == [f"/{REPOSITORY}/resolve/main/sub/Ukiyo-e Art.safetensors"]
+
+
+@pytest.mark.parametrize("kind", ["blob", "resolve"])
+@pytest.mark.parametrize(
+    ("site", "more"),
+    [
+        ("https://huggingface.co", ""),
+        ("https://hf.co", "?download=true"),
+        ("http://www.huggingface.co", "?download=true:0.8"),
+        (None, ":0.8"),
+    ],
+)
+def test_a_page_is_the_file_of_its_repository(
+    site: str | None, more: str, kind: str, hub: FileServer, tmp_path: Path
+) -> None:
+    """Of the site itself, and of the server that is set in its place."""
+    for _ in range(2):
+        address = f"{site or hub.url}/{REPOSITORY}/{kind}/main/style.safetensors{more}"
+        file = get(address, tmp_path, settings_for(hub, hf_token="hf_secret"))
+    assert file == tmp_path / "loras" / "style" / "style.safetensors"
+    assert file.read_bytes() == BODY
+    assert hub.paths() == [f"/{REPOSITORY}/resolve/main/style.safetensors"]
+    assert {headers.get("authorization") for _, _, headers in hub.requests} == {"Bearer hf_secret"}
+
+
+def test_a_revision_has_a_file_of_its_own(hub: FileServer, tmp_path: Path) -> None:
+    hub.add_repository({"sub/Ukiyo-e Art.safetensors": BODY})
+    start = f"https://huggingface.co/{REPOSITORY}/blob"
+    pages = [f"{start}/{revision}/sub/Ukiyo-e%20Art.safetensors" for revision in ("main", COMMIT, "refs%2Fpr%2F1")]
+    files = [get(page, tmp_path, settings_for(hub)) for page in pages]
+    place = tmp_path / "loras" / "style"
+    folders = (place, place / COMMIT, place / "refs%2Fpr%2F1")
+    assert files == [folder / "Ukiyo-e Art.safetensors" for folder in folders]
+    assert hub.paths() == [
+        f"/{REPOSITORY}/resolve/{revision}/sub/Ukiyo-e Art.safetensors" for revision in ("main", COMMIT, "refs/pr/1")
+    ]
+
+
+def test_a_page_of_a_file_that_is_not_there(hub: FileServer, tmp_path: Path) -> None:
+    page = f"https://huggingface.co/{REPOSITORY}/blob/main/other.safetensors"
+    assert "has no file 'other.safetensors'" in refusal(page, tmp_path, settings_for(hub))
+    hub.pages[f"/{REPOSITORY}/resolve/v9/style.safetensors"] = Page(b"", 404, {"X-Error-Code": "RevisionNotFound"})
+    page = f"https://huggingface.co/{REPOSITORY}/blob/v9/style.safetensors"
+    assert "has no such revision" in refusal(page, tmp_path, settings_for(hub))
+    assert "HF_HUB_OFFLINE" in refusal(page, tmp_path, settings_for(hub, offline=True))
+
+
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("https://mirror.example/hub/o/r/blob/main/x.safetensors", HubFile("o/r", "main", "x.safetensors")),
+        ("https://mirror.example/o/r/blob/main/x.safetensors", None),
+        ("https://mirror.example:444/hub/o/r/blob/main/x.safetensors", None),
+        ("https://huggingface.co/o/r/raw/v1/a/x%20y.safetensors", HubFile("o/r", "v1", "a/x y.safetensors")),
+        ("https://huggingface.co/datasets/o/r/resolve/main/x.safetensors", None),
+        ("https://huggingface.co/o/r/blob/../x.safetensors", None),
+        ("https://huggingface.co/o/r/blob/%2E%2E/x.safetensors", None),
+        ("https://huggingface.co:8443/o/r/blob/main/x.safetensors", None),
+        ("https://huggingface.co.example/o/r/blob/main/x.safetensors", None),
+    ],
+)
+def test_which_urls_are_of_the_hub(url: str, file: HubFile | None) -> None:
+    assert file_of_page(url, "https://mirror.example/hub/") == file
+
+
+def test_a_name_may_be_written_as_in_a_url(hub: FileServer, tmp_path: Path) -> None:
+    """OpenVINO Model Server's own example writes a space as %20."""
+    hub.add_repository({"Ukiyo-e Art.safetensors": BODY, "a, b.safetensors": BODY})
+    for written, name in (("Ukiyo-e%20Art", "Ukiyo-e Art"), ("a%2C%20b", "a, b"), ("a, b", "a, b")):
+        file = get(f"{REPOSITORY}@{written}.safetensors", tmp_path, settings_for(hub))
+        assert file.name == f"{name}.safetensors"
 
 
 def test_an_existing_file_is_not_downloaded_again(hub: FileServer, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -70,6 +71,52 @@ def test_a_file_is_downloaded_once_with_progress(server: FileServer, tmp_path: P
 def test_a_name_is_percent_decoded(server: FileServer, tmp_path: Path) -> None:
     server.pages["/Ukiyo-e%20Art.safetensors"] = Page(BODY)
     assert get(f"{server.url}/Ukiyo-e%20Art.safetensors", tmp_path).name == "Ukiyo-e Art.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [
+        ("Ukiyo-e%20Art.safetensors", "/Ukiyo-e%20Art.safetensors"),
+        ("Ukiyo-e Art.safetensors", "/Ukiyo-e%20Art.safetensors"),
+        ("a%20b c.safetensors:0.8", "/a%20b%20c.safetensors"),
+        ("a%2Cb,c.safetensors", "/a%2Cb,c.safetensors"),
+        ("100%.safetensors", "/100%25.safetensors"),
+        ("é@+.safetensors", "/%C3%A9@+.safetensors"),
+    ],
+)
+def test_every_url_is_asked_for_once_encoded(written: str, asked: str, server: FileServer, tmp_path: Path) -> None:
+    server.pages[asked] = Page(BODY)
+    assert get(f"{server.url}/{written}", tmp_path).name == unquote(asked[1:])
+
+
+def test_a_query_is_sent_and_has_a_file_of_its_own(server: FileServer, tmp_path: Path) -> None:
+    queries = ["", "download=true", "id=a%20b&x=%2F", "id=2:0.8"]
+    files = [get(f"{server.url}/a.safetensors{'?' if query else ''}{query}", tmp_path) for query in queries]
+    assert server.queries == ["", "download=true", "id=a%20b&x=%2F", "id=2"]
+    assert len(set(files)) == 4 and {file.name for file in files} == {"a.safetensors"}
+    get(f"{server.url}/a.safetensors?id=2", tmp_path)
+    assert len(server.requests) == 4
+
+
+def test_a_url_of_an_ipv6_address(tmp_path: Path) -> None:
+    with file_server("::1") as server:
+        server.pages["/a.safetensors"] = Page(BODY)
+        assert get(f"http://[::1]:{server.port}/a.safetensors:0.8", tmp_path).read_bytes() == BODY
+
+
+def test_a_web_page_is_not_the_file(server: FileServer, tmp_path: Path) -> None:
+    server.pages["/a.safetensors"] = Page(b"<html>", headers={"Content-Type": "Text/HTML; charset=utf-8"})
+    assert "sends a web page in place of the file, perhaps to log in." in refusal(
+        f"{server.url}/a.safetensors", tmp_path
+    )
+
+
+def test_a_file_address_is_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a, b=c 100%.safetensors"
+    path.write_bytes(BODY)
+    assert get(path.as_uri(), tmp_path / "model") == path
+    assert get(f"file://localhost{quote(str(path))}:0.5", tmp_path / "model") == path
+    assert f"there is no file {tmp_path}/x y.safetensors" in refusal(f"file://{tmp_path}/x%20y.safetensors", tmp_path)
 
 
 def test_an_answer_without_a_length(server: FileServer, tmp_path: Path) -> None:
