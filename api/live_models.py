@@ -147,11 +147,9 @@ def _allows_adding(graph: Graph) -> bool:
 
 
 def _check_fit(path: Path, graph: Graph, family: Family) -> None:
-    """Check that a worker can load the file beside the graph's FUSE adapters. Raises AdapterMisfit."""
-    fused = [adapter.path for adapter in graph.lora_adapters if adapter.mode is LoraMode.FUSE]
+    """Check that a worker can load the file. Raises AdapterMisfit."""
     at_construction = graph.is_compiled_at_construction(graph.device)
-    for file in (path, *fused):
-        fit_adapter(file, graph.models_path, family).check_loadable(merged=False, at_construction=at_construction)
+    fit_adapter(path, graph.models_path, family).check_loadable(at_construction=at_construction)
 
 
 def _absolute_source(parsed: LoraSource) -> str:

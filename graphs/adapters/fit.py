@@ -1,4 +1,4 @@
-"""Matches a LoRA file with a model: which tensor belongs to which layer, under names that OpenVINO GenAI finds.
+"""Matches an adapter file with a model: which tensor belongs to which layer, under names that OpenVINO GenAI finds.
 
 GenAI 2026.4.1 searches for a tensor's name anywhere inside the layers' names and takes the first match. A tensor
 without a match is left out with a line on stderr; a tensor of the wrong shape makes a generation fail or spoils every
@@ -8,180 +8,173 @@ the slash after it. With these names, files of all naming forms have the same ef
 This module does not need OpenVINO: the API checks a file here before the workers load it.
 """
 
-import json
 import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
-from graphs.adapters.keys import Part, read_key
+import numpy as np
+
+from graphs.adapters.keys import AdapterKey, read_key
+from graphs.adapters.kinds import refused_kind
 from graphs.adapters.safetensors_file import StoredTensor, read_header
+from graphs.adapters.scales import Scales
 from graphs.adapters.targets import AdapterTargets, Target
+from graphs.adapters.tensors import FLOATS, read_numbers
+from graphs.adapters.updates import AdapterFit, Coverage, LayerUpdate
+from graphs.adapters.weights import UnusableWeights, Weights, weights_of
 from graphs.errors import AdapterMisfit
 from graphs.families.family import Family
 
-_DTYPES = ("F32", "F16", "BF16")
-_METADATA = "lora_adapter_metadata"  # diffusers stores PEFT's configuration under this key, as JSON
+_MAX_SCALE = 1000.0  # as of lora_alphas in a request
+_LEAST_SHARE = 0.9
+# The inputs of attn2.to_k tell the text encoder that a UNet's adapter was trained with.
+_CROSS_ATTENTION = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "Stable Diffusion XL"}
 
 
 @dataclass
 class _Module:
     """The tensors of one module, and their names in the file."""
 
-    component: str
+    key: AdapterKey
     targets: tuple[Target, ...]
-    parts: dict[Part, StoredTensor] = field(default_factory=dict)
-    keys: dict[Part, str] = field(default_factory=dict)
+    parts: dict[str, StoredTensor] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
 
-
-@dataclass(frozen=True)
-class LayerUpdate:
-    """What an adapter adds to one layer: ``alpha / rank * up @ down``, where a missing alpha counts as the rank.
-
-    ``down`` is ``[rank, inputs]``, ``up`` is ``[outputs, rank]``, ``key`` is the name of ``down`` in the file.
-    """
-
-    key: str
-    target: Target
-    down: StoredTensor
-    up: StoredTensor
-    alpha: StoredTensor | float | None
-
-
-@dataclass(frozen=True)
-class AdapterFit:
-    """A file that fits a model of the family: what it adds to which layer, and how GenAI can apply it."""
-
-    path: Path
-    family: Family
-    updates: tuple[LayerUpdate, ...]
-
-    @property
-    def layers(self) -> frozenset[str]:
-        """The names of the layers that it changes, as GenAI takes them."""
-        return frozenset(update.target.name for update in self.updates)
-
-    @property
-    def takes_merge(self) -> bool:
-        """Whether it can be merged into the weights (FUSE), which weights packed into 8 or 4 bits do not allow."""
-        return all(update.target.layer.takes_merge for update in self.updates)
-
-    def check_loadable(self, *, merged: bool, at_construction: bool) -> None:
-        """Check that the pipelines can apply the adapter in the way that they are compiled.
-
-        ``merged``: all adapters are merged into the weights (FUSE); ``at_construction``: the pipelines are compiled
-        while they are constructed (``Graph.is_compiled_at_construction``).
-        Raises AdapterMisfit, whose message is a clause without the adapter's alias.
-        """
-        changes_encoder = any(update.target.component != "denoiser" for update in self.updates)
-        if changes_encoder and self.family.encoder_adapters_need_construction and not at_construction:
-            raise AdapterMisfit(
-                "its part for the text encoders needs one device for the whole model and no static resolution"
-            )
-        key = next((update.key for update in self.updates if not update.target.layer.takes_branch), None)
-        if key is not None and not merged:
-            raise AdapterMisfit(
-                f"the runtime can only merge the tensor {key!r} of {self.path}, as mode: FUSE without other modes does"
-            )
+    def misfit(self, part: str, why: str) -> AdapterMisfit:
+        return _misfit(self.names.get(part) or next(iter(self.names.values())), why)
 
 
 def fit_adapter(path: Path, models_path: Path, family: Family) -> AdapterFit:
-    """Match every tensor of an adapter's file with the layers of the model in ``models_path``.
+    """Match the tensors of an adapter's file with the layers of the model in ``models_path``, and check their numbers.
 
-    Raises AdapterMisfit, whose message is a clause about the first tensor that does not fit, without the alias and
-    the path: the caller adds these. A file of another kind raises its subclass NotSafetensors.
+    Layers that the model does not have are left out and counted, as are text encoders that the runtime cannot change;
+    at least 90 % of the denoiser's layers must fit. Raises AdapterMisfit, whose message is a clause about the first
+    tensor that does not fit, without the alias and the path: the caller adds these. A file of another kind raises its
+    subclass NotSafetensors.
     """
     try:
         header = read_header(path)
+        modules, missing = _modules(header.tensors, AdapterTargets(models_path, family))
+        coverage = _coverage(modules, missing, family)
+        scales = Scales(path, header.metadata)
+        with path.open("rb") as file:
+            updates = tuple(update for module in modules for update in _updates(module, scales, file))
     except OSError as error:
         raise AdapterMisfit(f"it cannot be read ({error.strerror})") from error
-    targets = AdapterTargets(models_path, family)
+    return AdapterFit(path, family, updates, coverage, next(iter(missing.values()), None))
+
+
+_Missing = dict[tuple[str, str], str]  # component and module, and a clause about the first tensor
+
+
+def _modules(tensors: Mapping[str, StoredTensor], targets: AdapterTargets) -> tuple[list[_Module], _Missing]:
     modules: dict[str, _Module] = {}
-    for key, tensor in header.tensors.items():
-        _add(modules, key, tensor, targets)
-    alphas = _alphas(header.metadata)
-    updates = [update for module in modules.values() for update in _updates(module, alphas.get(module.component))]
-    return AdapterFit(path, family, tuple(updates))
+    missing: _Missing = {}
+    for name, tensor in tensors.items():
+        key = read_key(name)
+        if key is None:
+            raise AdapterMisfit(
+                refused_kind(name)
+                or f"the tensor {name!r} is of no kind that can be applied; a LoRA has pairs of lora_down.weight and "
+                "lora_up.weight (or lora_A and lora_B), and alpha"
+            )
+        found = targets.find(key)
+        if not found:
+            missing.setdefault((key.component, key.module), f"the tensor {name!r} does not fit: {targets.missing(key)}")
+            continue
+        module = modules.setdefault(found[0].name, _Module(key, found))
+        if key.part in module.parts or module.targets != found:
+            raise _misfit(name, f"another tensor of the file is for the layer {found[0].layer.path!r} as well")
+        module.parts[key.part] = tensor
+        module.names[key.part] = name
+    return list(modules.values()), missing
 
 
-def _add(modules: dict[str, _Module], key: str, tensor: StoredTensor, targets: AdapterTargets) -> None:
-    read = read_key(key)
-    if read is None:
+def _coverage(modules: list[_Module], missing: _Missing, family: Family) -> dict[str, Coverage]:
+    """Return how much of the file fits, by component. Raises AdapterMisfit where that is too little."""
+    matched = Counter(module.key.component for module in modules)
+    total = matched + Counter(component for component, _ in missing)
+    if not modules:
+        raise AdapterMisfit(next(iter(missing.values()), "it holds no layer"))
+    if matched["denoiser"] < _LEAST_SHARE * total["denoiser"]:
+        first = next(clause for (component, _), clause in missing.items() if component == "denoiser")
         raise AdapterMisfit(
-            f"the tensor {key!r} is of no kind that can be applied; a LoRA has pairs of lora_down.weight and "
-            "lora_up.weight (or lora_A and lora_B), and alpha"
+            f"only {matched['denoiser']} of its {total['denoiser']} layers are in this {family} model; {first}"
         )
-    if tensor.dtype not in _DTYPES:
-        raise _misfit(key, f"its type is {tensor.dtype}, not one of {', '.join(_DTYPES)}")
+    return {component: Coverage(matched[component], count) for component, count in sorted(total.items())}
+
+
+def _updates(module: _Module, scales: Scales, file: BinaryIO) -> Iterator[LayerUpdate]:
+    """Yield one update for each layer of a module, with its own rows."""
+    for part, tensor in module.parts.items():
+        if part != "alpha" and tensor.dtype not in FLOATS:
+            raise module.misfit(part, f"its type is {tensor.dtype}, not one of {', '.join(FLOATS)}")
     try:
-        found = targets.find(read)
-    except AdapterMisfit as error:
-        raise _misfit(key, error.message) from error
-    module = modules.setdefault(found[0].name, _Module(read.component, found))
-    if read.part in module.parts or module.targets != found:
-        raise _misfit(key, f"another tensor of the file is for the layer {found[0].layer.path!r} as well")
-    module.parts[read.part] = tensor
-    module.keys[read.part] = key
-
-
-def _updates(module: _Module, alpha: float | None) -> list[LayerUpdate]:
-    """Return one update for each layer, with its own rows of ``up``. ``alpha`` is used where no tensor gives one."""
-    down = module.parts.get("down")
-    up = module.parts.get("up")
-    if down is None or up is None:
-        missing = "lora_down (lora_A)" if down is None else "lora_up (lora_B)"
-        raise _misfit(next(iter(module.keys.values())), f"its layer has no {missing} in the file")
-    _check_shapes(module, down, up)
-    scale = module.parts.get("alpha", alpha)
+        weights = weights_of(module.parts)
+    except UnusableWeights as error:
+        raise module.misfit(error.part, error.reason) from error
+    _check_shape(module, weights)
+    _check_numbers(module, file)
+    scale = _scale(module, weights, scales, file)
     starts = [0]
     for target in module.targets:
         starts.append(starts[-1] + target.layer.outputs)
-    return [
-        LayerUpdate(module.keys["down"], target, down, _rows(up, first, last), scale)
-        for target, (first, last) in zip(module.targets, pairwise(starts), strict=True)
-    ]
+    name = module.names.get("down") or next(iter(module.names.values()))
+    for target, (first, _) in zip(module.targets, pairwise(starts), strict=False):
+        yield LayerUpdate(name, target, weights, first, scale)
 
 
-def _check_shapes(module: _Module, down: StoredTensor, up: StoredTensor) -> None:
+def _check_shape(module: _Module, weights: Weights) -> None:
     layers = [target.layer for target in module.targets]
-    rank = down.shape[0] if down.shape else 0
-    kernel = max((layers[0].kernel, *down.shape[2:], *up.shape[2:]))
-    if kernel > 1:
-        raise _misfit(module.keys["down"], "the runtime applies adapters to convolutions of 1x1 pixels only")
-    if rank < 1 or down.shape[:2] != (rank, layers[0].inputs) or len(down.shape) not in (2, 4):
-        raise _misfit(
-            module.keys["down"], f"lora_down is {list(down.shape)}, its layer takes [rank, {layers[0].inputs}]"
-        )
     outputs = sum(layer.outputs for layer in layers)
-    if up.shape[:2] != (outputs, rank) or len(up.shape) not in (2, 4):
-        raise _misfit(module.keys["up"], f"lora_up is {list(up.shape)}, its layer takes [{outputs}, {rank}]")
-    if down.dtype != up.dtype:
-        raise _misfit(
-            module.keys["down"], f"lora_down is {down.dtype} and lora_up {up.dtype}; both must be of one type"
-        )
+    if weights.columns != layers[0].columns:
+        part, text = _described(module, "down", weights.columns)
+        kernel = "" if layers[0].kernel == 1 else f" with a kernel of {layers[0].kernel} weights"
+        raise module.misfit(part, f"{text}, its layer takes [rank, {layers[0].inputs}]{kernel}{_trained_for(module)}")
+    if weights.outputs != outputs:
+        part, text = _described(module, "up", weights.outputs)
+        raise module.misfit(part, f"{text}, its layer takes [{outputs}, {weights.trained_rank or 'inputs'}]")
+
+
+def _described(module: _Module, part: str, count: int) -> tuple[str, str]:
+    if part in module.parts:
+        return part, f"lora_{part} is {list(module.parts[part].shape)}"
+    return next(iter(module.parts)), f"its update has {count} {'columns' if part == 'down' else 'rows'}"
+
+
+def _trained_for(module: _Module) -> str:
+    down = module.parts.get("down")
+    model = _CROSS_ATTENTION.get(down.shape[1]) if down else None
+    is_cross_attention = module.key.module.endswith(("attn2_to_k", "attn2_to_v"))
+    return f"; the adapter was trained for {model}" if model and is_cross_attention else ""
+
+
+def _check_numbers(module: _Module, file: BinaryIO) -> None:
+    for part, tensor in module.parts.items():
+        if part != "alpha" and not np.isfinite(read_numbers(file, tensor)).all():
+            raise module.misfit(
+                part, "it contains numbers that are infinite or not a number (NaN); the file is damaged"
+            )
+
+
+def _scale(module: _Module, weights: Weights, scales: Scales, file: BinaryIO) -> float:
+    rank = weights.trained_rank
     alpha = module.parts.get("alpha")
-    if alpha is not None and math.prod(alpha.shape) != 1:
-        raise _misfit(module.keys["alpha"], f"alpha is {list(alpha.shape)}, and must be one number")
-
-
-def _rows(tensor: StoredTensor, first: int, last: int) -> StoredTensor:
-    row = (tensor.end - tensor.start) // tensor.shape[0]
-    shape = (last - first, *tensor.shape[1:])
-    return StoredTensor(tensor.dtype, shape, tensor.start + first * row, tensor.start + last * row)
-
-
-def _alphas(metadata: dict[str, str]) -> dict[str, float]:
-    """Return the alpha of each component where diffusers wrote it into the file's metadata."""
-    try:
-        entries = json.loads(metadata.get(_METADATA, "{}")).items()
-    except (ValueError, AttributeError, RecursionError):
-        return {}
-    found: dict[str, float] = {}
-    for name, value in entries:
-        component, _, option = name.rpartition(".")
-        if option == "lora_alpha" and isinstance(value, int | float) and math.isfinite(value):
-            found["denoiser" if component in ("unet", "transformer", "") else component] = float(value)
-    return found
+    if rank is None:
+        return 1.0
+    if alpha is None:
+        scale = scales.scale(module.key, rank)
+    elif math.prod(alpha.shape) != 1:
+        raise module.misfit("alpha", f"alpha is {list(alpha.shape)}, and must be one number")
+    else:
+        scale = float(read_numbers(file, alpha).reshape(())) / rank
+    if not abs(scale) <= _MAX_SCALE:
+        raise module.misfit("alpha", f"its scale, alpha by rank, is {scale:g}, and may be {_MAX_SCALE:g} at most")
+    return scale
 
 
 def _misfit(key: str, why: str) -> AdapterMisfit:

@@ -4,6 +4,7 @@ They are the MatMul and Convolution operations with a weight. OpenVINO GenAI fin
 ``__module.<path of the torch module>/...``.
 """
 
+import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ _FLOATS = ("f32", "f16", "bf16")
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: ``kernel`` is the larger side of a convolution's kernel, and 1 for a linear layer.
+    """One layer: ``kernel`` is the number of weights in a convolution's kernel, 9 for 3x3, and 1 for a linear layer.
 
     ``takes_branch``: GenAI can add the adapter as a branch beside the layer (DYNAMIC, STATIC);
     ``takes_merge``: GenAI can merge it into the layer's weight (FUSE).
@@ -31,6 +32,11 @@ class Layer:
     kernel: int
     takes_branch: bool
     takes_merge: bool
+
+    @property
+    def columns(self) -> int:
+        """The number of weights of one output: inputs times kernel."""
+        return self.inputs * self.kernel
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def _layer(path: str, operation: _Operation, takes_branch: bool, takes_merge: bo
     # [out, in] for a linear layer, whose MatMul transposes it; [out, in, ...] for a convolution.
     transposed = operation.kind == "Convolution" or operation.data.get("transpose_b") == "true"
     outputs, inputs = operation.weight[:2] if transposed else reversed(operation.weight[:2])
-    kernel = max((*operation.weight[2:], 1))
+    kernel = math.prod(operation.weight[2:])
     return Layer(path, inputs, outputs, kernel, takes_branch, takes_merge)
 
 

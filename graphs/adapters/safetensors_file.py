@@ -13,7 +13,10 @@ from graphs.errors import NotSafetensors
 
 _LARGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 _MOST_DIMENSIONS = 8
-ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+ITEM_BYTES = {
+    **{"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1},
+    **{"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1},
+}
 
 
 @dataclass(frozen=True)

@@ -49,21 +49,28 @@ class AdapterTargets:
         self._layers_per_block = _layers_per_block(models_path / "unet" / "config.json")
 
     def find(self, key: AdapterKey) -> tuple[Target, ...]:
-        """Return the layers that a tensor belongs to, in the order of their rows in it.
+        """Return the layers that a tensor belongs to, in the order of their rows in it; none where there is no such.
 
-        Raises AdapterMisfit, whose message ends a sentence about the tensor, when the model has no such layer.
+        Raises AdapterMisfit, whose message is a clause, for a layer that the runtime cannot tell from another.
         """
         component = self._components.get(key.component)
         if component is None:
-            raise AdapterMisfit(f"the runtime applies no adapter to the {key.component} of {self._family} models")
+            return ()
         originals = self._family.original_names(key.module, self._layers_per_block)
         for names in (*diffusers_names(key.module), *originals):
             layers = [component.by_name.get(name) for name in names]
             if all(layers):
                 return tuple(_target(layer, component) for layer in layers if layer is not None)
+        return ()
+
+    def missing(self, key: AdapterKey) -> str:
+        """Return why ``find`` found nothing, as the end of a sentence about the tensor."""
+        component = self._components.get(key.component)
+        if component is None:
+            return f"the runtime applies no adapter to the {key.component} of {self._family} models"
         near = difflib.get_close_matches(key.module, component.by_name, 1, cutoff=0)
         example = f"; the nearest is {component.by_name[near[0]].path!r}" if near else ""
-        raise AdapterMisfit(
+        return (
             f"this {self._family} model has no layer {key.module!r} in its {component.folder} that an adapter can "
             f"change{example}"
         )
@@ -78,12 +85,14 @@ def _target(layer: Layer, component: _Component) -> Target:
 
 
 def _by_name(layers: Mapping[str, Layer]) -> dict[str, Layer]:
-    """Return the layers by their path with underscores for dots, with and without a prefix that the export added."""
+    """Return the layers by their path with underscores for dots, with and without the prefixes of the export."""
     found: dict[str, Layer] = {}
     for path, layer in layers.items():
-        for wrapper in ("", *_WRAPPERS):
-            if path.startswith(wrapper):
-                found.setdefault(path.removeprefix(wrapper).replace(".", "_"), layer)
+        bare = path
+        found.setdefault(bare.replace(".", "_"), layer)
+        for wrapper in _WRAPPERS:
+            bare = bare.removeprefix(wrapper)
+            found.setdefault(bare.replace(".", "_"), layer)
     return found
 
 

@@ -6,6 +6,17 @@ from graphs.families.family import AdapterComponent, Family, Operation
 from graphs.families.strength import leaves_part_of_a_step
 
 _BLOCK = re.compile(r"(double|single)_blocks_(\d+)_(.+)")
+_OUTSIDE_BLOCKS = {
+    "img_in": "x_embedder",
+    "txt_in": "context_embedder",
+    "time_in_in_layer": "time_text_embed_timestep_embedder_linear_1",
+    "time_in_out_layer": "time_text_embed_timestep_embedder_linear_2",
+    "vector_in_in_layer": "time_text_embed_text_embedder_linear_1",
+    "vector_in_out_layer": "time_text_embed_text_embedder_linear_2",
+    "guidance_in_in_layer": "time_text_embed_guidance_embedder_linear_1",
+    "guidance_in_out_layer": "time_text_embed_guidance_embedder_linear_2",
+    "final_layer_linear": "proj_out",
+}
 _LEAVES = {
     "img_attn_qkv": ("attn_to_q", "attn_to_k", "attn_to_v"),
     "txt_attn_qkv": ("attn_add_q_proj", "attn_add_k_proj", "attn_add_v_proj"),
@@ -20,14 +31,23 @@ _LEAVES = {
     "linear1": ("attn_to_q", "attn_to_k", "attn_to_v", "proj_mlp"),
     "linear2": ("proj_out",),
     "modulation_lin": ("norm_linear",),
+    # XLabs numbers the image's and the text's stream of a double block; a single block has one.
+    "qkv_1": ("attn_to_q", "attn_to_k", "attn_to_v"),
+    "qkv_2": ("attn_add_q_proj", "attn_add_k_proj", "attn_add_v_proj"),
+    "proj_1": ("attn_to_out_0",),
+    "proj_2": ("attn_to_add_out",),
+    "qkv": ("attn_to_q", "attn_to_k", "attn_to_v"),
+    "proj": ("proj_out",),
 }
 
 
 def original_names(module: str, layers_per_block: int) -> tuple[tuple[str, ...], ...]:
-    """Return the diffusers names of a layer of Black Forest Labs' checkpoints, nothing for another name.
+    """Return the diffusers names of a layer of Black Forest Labs' checkpoints or XLabs' adapters, else nothing.
 
     One layer of theirs may be several in diffusers; these come in the order of its output rows.
     """
+    if module in _OUTSIDE_BLOCKS:
+        return ((_OUTSIDE_BLOCKS[module],),)
     block = _BLOCK.fullmatch(module)
     leaves = _LEAVES.get(block[3]) if block else None
     if block is None or leaves is None:

@@ -1,7 +1,48 @@
 """Stable Diffusion 3 and 3.5."""
 
+import re
+
 from graphs.families.family import AdapterComponent, Family, Operation, for_every_operation
 from graphs.families.strength import leaves_part_of_a_step
+
+_BLOCK = re.compile(r"joint_blocks_(\d+)_(.+)")
+_OUTSIDE_BLOCKS = {
+    "t_embedder_mlp_0": "time_text_embed_timestep_embedder_linear_1",
+    "t_embedder_mlp_2": "time_text_embed_timestep_embedder_linear_2",
+    "y_embedder_mlp_0": "time_text_embed_text_embedder_linear_1",
+    "y_embedder_mlp_2": "time_text_embed_text_embedder_linear_2",
+    "final_layer_linear": "proj_out",
+}
+# Not here: context_block_adaLN_modulation_1 and final_layer_adaLN_modulation_1, whose rows diffusers puts in another
+# order in the last block.
+_LEAVES = {
+    "x_block_attn_qkv": ("attn_to_q", "attn_to_k", "attn_to_v"),
+    "x_block_attn_proj": ("attn_to_out_0",),
+    "x_block_attn2_qkv": ("attn2_to_q", "attn2_to_k", "attn2_to_v"),
+    "x_block_attn2_proj": ("attn2_to_out_0",),
+    "x_block_mlp_fc1": ("ff_net_0_proj",),
+    "x_block_mlp_fc2": ("ff_net_2",),
+    "x_block_adaLN_modulation_1": ("norm1_linear",),
+    "context_block_attn_qkv": ("attn_add_q_proj", "attn_add_k_proj", "attn_add_v_proj"),
+    "context_block_attn_proj": ("attn_to_add_out",),
+    "context_block_mlp_fc1": ("ff_context_net_0_proj",),
+    "context_block_mlp_fc2": ("ff_context_net_2",),
+}
+
+
+def original_names(module: str, layers_per_block: int) -> tuple[tuple[str, ...], ...]:
+    """Return the diffusers names of a layer of Stability AI's checkpoints, nothing for another name.
+
+    One layer of theirs may be several in diffusers; these come in the order of its output rows.
+    """
+    if module in _OUTSIDE_BLOCKS:
+        return ((_OUTSIDE_BLOCKS[module],),)
+    block = _BLOCK.fullmatch(module)
+    leaves = _LEAVES.get(block[2]) if block else None
+    if block is None or leaves is None:
+        return ()
+    return (tuple(f"transformer_blocks_{block[1]}_{leaf}" for leaf in leaves),)
+
 
 SD3 = Family(
     name="Stable Diffusion 3",
@@ -16,6 +57,7 @@ SD3 = Family(
     keeps_prompt_batch=True,
     # Measured: its text encoders take no adapter.
     adapter_components={"denoiser": AdapterComponent(folder="transformer", prefix="transformer.")},
+    original_names=original_names,
     # Measured: with adapters compiled in, its pipelines refuse to generate ("Cannot change adapters").
     compiles_adapters=False,
 )

@@ -12,6 +12,7 @@ _LEAVES = {
     "skip_connection": "conv_shortcut",
 }
 _OUTSIDE_BLOCKS = {
+    "input_blocks_0_0": "conv_in",
     "time_embed_0": "time_embedding_linear_1",
     "time_embed_2": "time_embedding_linear_2",
     "label_emb_0_0": "add_embedding_linear_1",
@@ -44,8 +45,6 @@ def _unet_name(module: str, layers_per_block: int) -> str | None:
     per_block = layers_per_block + 1
     leaf = _LEAVES.get(leaf, leaf)
     if block[1] == "input_blocks":
-        if number == 0:
-            return "conv_in"
         if leaf == "op":
             return f"down_blocks_{(number - 1) // per_block}_downsamplers_0_conv"
         return f"down_blocks_{(number - 1) // per_block}_{_KINDS[min(kind, 2)]}_{(number - 1) % per_block}_{leaf}"

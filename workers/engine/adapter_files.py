@@ -9,16 +9,15 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from graphs.adapters.fit import AdapterFit, LayerUpdate
-from graphs.adapters.safetensors_file import StoredTensor
+from graphs.adapters.tensors import read_content
+from graphs.adapters.updates import AdapterFit, LayerUpdate
 
 _ALIGNMENT = 8  # bytes; as the safetensors library pads its headers
-_TYPES = {"F32": "<f4", "F16": "<f2"}
 _SIZES = {"F32": 4, "F16": 2, "BF16": 2}  # bytes
 _Tensor = tuple[str, str, tuple[int, ...], bytes]  # name, type, shape, content
 
@@ -36,15 +35,10 @@ def convert(fit: AdapterFit) -> Converted:
 
     Raises OSError when the adapter's file can no longer be read.
     """
+    # With scale 0 in the first layer, the strength is 1 and each layer is multiplied by its own scale.
+    strength = fit.updates[0].scale or 1.0
     with fit.path.open("rb") as file:
-        ratios = [_ratio(file, update) for update in fit.updates]
-        # With alpha 0 in the first layer, the strength is 1 and each layer is scaled by its own ratio.
-        strength = ratios[0] or 1.0
-        tensors = (
-            tensor
-            for update, ratio in zip(fit.updates, ratios, strict=True)
-            for tensor in _tensors(file, update, ratio / strength)
-        )
+        tensors = (tensor for update in fit.updates for tensor in _tensors(file, update, update.scale / strength))
         return Converted(_written(tensors), strength)
 
 
@@ -66,38 +60,28 @@ def _written(tensors: Iterable[_Tensor]) -> npt.NDArray[np.uint8]:
 
 
 def _zeros(update: LayerUpdate, rank: int) -> Iterator[_Tensor]:
-    dtype = update.down.dtype
-    down = update.down.shape
-    up = update.up.shape
-    for part, shape in (("A", (rank, *down[1:])), ("B", (up[0], rank, *up[2:]))):
-        yield f"{update.target.name}.lora_{part}.weight", dtype, shape, bytes(_SIZES[dtype] * math.prod(shape))
+    dtype = update.dtype
+    layer = update.target.layer
+    for part, shape in (("A", (rank, layer.inputs)), ("B", (layer.outputs, rank))):
+        yield _name(update, part), dtype, shape, bytes(_SIZES[dtype] * math.prod(shape))
 
 
 def _tensors(file: BinaryIO, update: LayerUpdate, factor: float) -> Iterator[_Tensor]:
-    for part, tensor, scale in (("A", update.down, 1.0), ("B", update.up, factor)):
-        name = f"{update.target.name}.lora_{part}.weight"
-        if factor == 1.0:
-            yield name, tensor.dtype, tensor.shape, _content(file, tensor)
-        else:  # as f32: f16 could lose small numbers, and GenAI requires one type for both
-            yield name, "F32", tensor.shape, (_numbers(file, tensor) * np.float32(scale)).tobytes()
+    plain = update.plain
+    if plain is not None and factor == 1.0:  # the numbers as they stand in the file
+        dtype = plain.down.dtype
+        rank, inputs = plain.down.shape[:2]
+        row_bytes = rank * _SIZES[dtype]
+        rows = update.rows
+        up = read_content(file, plain.up)[rows.start * row_bytes : rows.stop * row_bytes]
+        yield _name(update, "A"), dtype, (rank, inputs), read_content(file, plain.down)
+        yield _name(update, "B"), dtype, (rows.stop - rows.start, rank), up
+    else:  # as f32: f16 could lose small numbers, and GenAI requires one type for both
+        down, up_numbers = update.matrices(file)
+        yield _name(update, "A"), "F32", down.shape, down.tobytes()
+        scaled = up_numbers * np.float32(factor)
+        yield _name(update, "B"), "F32", scaled.shape, scaled.tobytes()
 
 
-def _ratio(file: BinaryIO, update: LayerUpdate) -> float:
-    """Return the factor of an update before any strength: ``alpha / rank``, or 1 without alpha."""
-    if update.alpha is None:
-        return 1.0
-    alpha = update.alpha if isinstance(update.alpha, float) else float(_numbers(file, update.alpha)[0])
-    return alpha / update.down.shape[0]
-
-
-def _numbers(file: BinaryIO, tensor: StoredTensor) -> npt.NDArray[np.float32]:
-    content = _content(file, tensor)
-    if tensor.dtype == "BF16":  # the upper half of an f32
-        return (np.frombuffer(content, dtype="<u2").astype(np.uint32) << 16).view(np.float32)
-    numbers: npt.NDArray[Any] = np.frombuffer(content, dtype=_TYPES[tensor.dtype])
-    return numbers.astype(np.float32)
-
-
-def _content(file: BinaryIO, tensor: StoredTensor) -> bytes:
-    file.seek(tensor.start)
-    return file.read(tensor.end - tensor.start)
+def _name(update: LayerUpdate, part: str) -> str:
+    return f"{update.target.name}.lora_{part}.weight"

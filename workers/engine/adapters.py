@@ -6,23 +6,27 @@ GenAI has one mode for all adapters of a pipeline, so the modes of a graph's ada
 - with a STATIC adapter: static, and FUSE and STATIC adapters are compiled in together;
 - with FUSE adapters only: merged into the weights, or static where the weights have 8 or 4 bits, which GenAI cannot
   merge;
+- FUSE adapters that GenAI cannot apply in any mode are merged before the model is loaded (model_copy.py);
 - on families that cannot compile adapters in (SD3): always dynamic, and every request carries the FUSE and STATIC ones.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import openvino
 import openvino_genai
 
-from graphs.adapters.fit import AdapterFit, fit_adapter
-from graphs.definition.graph import Graph, LoraMode
+from graphs.adapters.fit import fit_adapter
+from graphs.adapters.updates import AdapterFit
+from graphs.definition.graph import Graph, LoraAdapter, LoraMode
 from graphs.errors import AdapterMisfit, EngineError
 from graphs.families.family import Family
 from graphs.requests.request import AdapterSelection
 from workers.engine.adapter_files import convert
+from workers.engine.model_copy import MergedAdapter, ModelChanges
 from workers.engine.pipelines import RUNTIME_ERRORS, reason
 from workers.engine.zero_adapters import ZeroAdapters
 
@@ -65,14 +69,27 @@ class AdapterSet:
         self._graph = graph
         self._family = family
         self._at_construction = at_construction
-        self._fixed = graph.compiled_alphas
+        self._fixed: dict[str, float] = {}
         self._loaded: dict[str, _Loaded] = {}
         self._zeros = ZeroAdapters({}, ranks_change=ranks_change)
         self._compiled: tuple[LoraMode | None, frozenset[str], frozenset[str]] = (None, frozenset(), frozenset())
         self._configs: OrderedDict[tuple[_Blend, int | None], openvino_genai.AdapterConfig] = OrderedDict()
+        self._merged: list[MergedAdapter] = []
         for adapter in graph.lora_adapters:
-            self._loaded[adapter.alias] = self._load(adapter.alias, adapter.path)
+            self._add(adapter)
+        self._fixed = {alias: alpha for alias, alpha in graph.compiled_alphas.items() if alias in self._loaded}
         self._check_places()
+
+    @property
+    def changes(self) -> ModelChanges:
+        """Return what has to be changed in the model before it is loaded."""
+        split: dict[str, set[str]] = {}
+        if self.mode is not LoraMode.FUSE:
+            for update in (update for one in self._loaded.values() for update in one.fit.updates):
+                if not update.target.layer.takes_branch:
+                    folder = self._family.adapter_components[update.target.component].folder
+                    split.setdefault(folder, set()).add(update.target.layer.path)
+        return ModelChanges(self._merged, {folder: frozenset(paths) for folder, paths in split.items()})
 
     @property
     def mode(self) -> LoraMode | None:
@@ -95,7 +112,7 @@ class AdapterSet:
         self._compiled = (
             mode,
             frozenset(layer for one in loaded for layer in one.fit.layers),
-            frozenset(update.down.dtype for one in loaded for update in one.fit.updates),
+            frozenset(update.dtype for one in loaded for update in one.fit.updates),
         )
         self._zeros = ZeroAdapters(
             {alias: one.fit for alias, one in self._loaded.items()}, ranks_change=self._ranks_change
@@ -136,7 +153,7 @@ class AdapterSet:
             raise EngineError(f"The adapters of {self._graph.name!r} are compiled in (STATIC); none can be added.")
         if alias in self._loaded:
             raise EngineError(f"There is an adapter {alias!r} already.")
-        self._loaded[alias] = self._load(alias, path)
+        self._loaded[alias] = self._converted(alias, self._fit(alias, path))
         try:
             self._check_places()
         except EngineError:
@@ -169,35 +186,53 @@ class AdapterSet:
         """Return whether the compiled models can apply an adapter: all of its layers, with its precision."""
         mode, layers, dtypes = self._compiled
         # GenAI keeps adapters of several types as f32.
-        precise = len(dtypes) > 1 or "F32" in dtypes or dtypes.issuperset(u.down.dtype for u in fit.updates)
+        precise = len(dtypes) > 1 or "F32" in dtypes or dtypes.issuperset(u.dtype for u in fit.updates)
         return mode is LoraMode.DYNAMIC and fit.layers <= layers and precise
 
-    def _load(self, alias: str, path: Path) -> _Loaded:
-        try:
-            fit = fit_adapter(path, self._graph.models_path, self._family)
+    def _add(self, adapter: LoraAdapter) -> None:
+        """Load an adapter of the graph, in the way that its mode and its kind ask for."""
+        fit = self._fit(adapter.alias, adapter.path)
+        if adapter.mode is LoraMode.FUSE and fit.needs_merge:
+            with _named(adapter.alias, adapter.path):
+                fit.check_mergeable()
+            self._merged.append(MergedAdapter(fit, adapter.alpha))
+        else:
+            self._loaded[adapter.alias] = self._converted(adapter.alias, fit)
+
+    def _fit(self, alias: str, path: Path) -> AdapterFit:
+        with _named(alias, path):
+            return fit_adapter(path, self._graph.models_path, self._family)
+
+    def _converted(self, alias: str, fit: AdapterFit) -> _Loaded:
+        with _named(alias, fit.path):
+            fit.check_low_rank()
             converted = convert(fit)
             tensor = openvino.Tensor(converted.content)
             openvino_genai.Adapter(tensor)
-        except AdapterMisfit as error:
-            raise _unusable(alias, path, error.message, error.code) from error
-        except OSError as error:
-            raise _unusable(alias, path, f"it cannot be read ({error.strerror})") from error
-        except RUNTIME_ERRORS as error:
-            raise _unusable(alias, path, reason(error)) from error
         return _Loaded(fit, tensor, converted.strength)
 
     def _check_places(self) -> None:
-        merged = self.mode is LoraMode.FUSE
         for alias, loaded in self._loaded.items():
-            try:
-                loaded.fit.check_loadable(merged=merged, at_construction=self._at_construction)
-            except AdapterMisfit as error:
-                raise _unusable(alias, loaded.fit.path, error.message) from error
+            with _named(alias, loaded.fit.path):
+                loaded.fit.check_loadable(at_construction=self._at_construction)
 
     def _check_known(self, selections: Sequence[AdapterSelection]) -> None:
         for selection in selections:
             if selection.alias not in self._loaded:
                 raise EngineError(f"The adapter {selection.alias!r} is not loaded.")
+
+
+@contextmanager
+def _named(alias: str, path: Path) -> Iterator[None]:
+    """Raise what an adapter's file is refused for as an EngineError that names the adapter and the file."""
+    try:
+        yield
+    except AdapterMisfit as error:
+        raise _unusable(alias, path, error.message, error.code) from error
+    except OSError as error:
+        raise _unusable(alias, path, f"it cannot be read ({error.strerror})") from error
+    except RUNTIME_ERRORS as error:
+        raise _unusable(alias, path, reason(error)) from error
 
 
 def _unusable(alias: str, path: Path, why: str, code: str | None = None) -> EngineError:

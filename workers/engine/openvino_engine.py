@@ -26,6 +26,7 @@ from graphs.families.schedules import makes_other_step_count
 from graphs.requests.request import ResolvedRequest
 from workers.engine.adapters import AdapterSet
 from workers.engine.devices import keeps_input_addresses
+from workers.engine.model_copy import adapted_model
 from workers.engine.pipelines import RUNTIME_ERRORS, LoadOptions, load_pipelines, reason, static_batch
 from workers.engine.prompt_batch import PromptBatch
 from workers.engine.protocol import Generated, InputImages, OnStep, Pixels
@@ -150,7 +151,9 @@ class OpenVinoEngine:
         # The old pipelines are freed first: two sets might not fit into memory.
         self.unload()
         properties = self._properties(adapters)
-        self._pipelines = load_pipelines(LoadOptions(self._graph, self._device, properties, self._batch))
+        with adapted_model(self._graph.models_path, adapters.changes, self._cache_dir) as models_path:
+            options = LoadOptions(self._graph, self._device, properties, self._batch, models_path)
+            self._pipelines = load_pipelines(options)
         self._adapters = adapters
         keeps = self._facts.family.keeps_prompt_batch and not self._graph.is_static
         self._prompt_batch = PromptBatch(is_kept=keeps)

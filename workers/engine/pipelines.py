@@ -35,12 +35,16 @@ _NOISE = ("Exception from ", "Check '")
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How pipelines are compiled: one device or three, and the properties given to ``compile()``."""
+    """How pipelines are compiled: one device or three, and the properties given to ``compile()``.
+
+    ``models_path`` is the directory to load, which may be a copy of the graph's.
+    """
 
     graph: Graph
     device: tuple[str, ...]
     properties: Mapping[str, Any]
     batch: int
+    models_path: Path
 
     @property
     def is_compiled_at_construction(self) -> bool:
@@ -94,7 +98,7 @@ def reason(error: Exception) -> str:
 def _load(kind: type[Any], found: dict[Operation, Any], options: LoadOptions) -> Any:
     for source in reversed(found.values()):
         try:
-            return _derived(kind, source, options.graph.models_path)
+            return _derived(kind, source, options.models_path)
         except RUNTIME_ERRORS as error:
             logger.info("%s is loaded from disk: %s", kind.__name__, reason(error))
     return _from_disk(kind, options)
@@ -111,8 +115,8 @@ def _derived(kind: type[Any], source: Any, models_path: Path) -> Any:
 def _from_disk(kind: type[Any], options: LoadOptions) -> Any:
     graph = options.graph
     if "adapters" in options.properties and options.is_compiled_at_construction:
-        return kind(str(graph.models_path), *options.device, **options.properties)
-    pipeline = kind(str(graph.models_path))
+        return kind(str(options.models_path), *options.device, **options.properties)
+    pipeline = kind(str(options.models_path))
     if graph.is_static:
         size = graph.resolution[0]
         guidance_scale = graph.guidance_scale

@@ -13,7 +13,7 @@ from typing import Any
 
 import openvino
 
-from graphs.adapters.fit import AdapterFit, LayerUpdate
+from graphs.adapters.updates import AdapterFit, LayerUpdate
 from workers.engine.adapter_files import zero_adapter
 
 # With two remainders, the call after one that failed could have those of the last image again.
@@ -56,7 +56,7 @@ class ZeroAdapters:
         """Return the adapter of zeros that gives every layer, together with ``blend``, this remainder of its rank."""
         ranks = Counter[str]()
         for fit in blend:
-            ranks.update({update.target.name: update.down.shape[0] for update in fit.updates})
+            ranks.update({update.target.name: update.rank or 0 for update in fit.updates})
         wanted = tuple(
             1 if remainder is None else (remainder - ranks[name] - 1) % _REMAINDERS + 1 for name in self._updates
         )
