@@ -117,10 +117,10 @@ def merge_by_hand(family: str, folder: Path, added: Mapping[str, npt.NDArray[np.
     left = dict(added)
     for node in network.get_ordered_ops():
         name = node.get_friendly_name().removeprefix("__module.").removeprefix("model.").partition("/")[0]
-        if node.get_type_name() == "MatMul" and name in left:
+        if node.get_type_name() in ("MatMul", "Convolution") and name in left:
             weight = node.input(1).get_source_output().get_node()
             constant = weight.input(0).get_source_output().get_node()
-            merged = constant.data.astype(np.float32) + left.pop(name)
+            merged = constant.data.astype(np.float32) + left.pop(name).reshape(constant.data.shape)
             node.input(1).replace_source_output(openvino.opset13.constant(merged).output(0))
     assert not left, left
     openvino.save_model(network, folder / "openvino_model.xml", compress_to_fp16=False)
