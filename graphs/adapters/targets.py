@@ -17,11 +17,15 @@ _USUAL_LAYERS_PER_BLOCK = 2
 
 @dataclass(frozen=True)
 class Target:
-    """A layer, its component (as in ``AdapterKey``), and the name under which GenAI finds this layer only."""
+    """A layer, its component (as in ``AdapterKey``), and the name under which GenAI finds this layer only.
+
+    ``mistaken_for``: the path of a layer that GenAI would find under this name instead, None if there is none.
+    """
 
     name: str
     component: str
     layer: Layer
+    mistaken_for: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,7 @@ class AdapterTargets:
         self._layers_per_block = _layers_per_block(models_path / "unet" / "config.json")
 
     def find(self, key: AdapterKey) -> tuple[Target, ...]:
-        """Return the layers that a tensor belongs to, in the order of their rows in it; none where there is no such.
-
-        Raises AdapterMisfit, whose message is a clause, for a layer that the runtime cannot tell from another.
-        """
+        """Return the layers that a tensor belongs to, in the order of their rows in it; none where there is no such."""
         component = self._components.get(key.component)
         if component is None:
             return ()
@@ -78,10 +79,8 @@ class AdapterTargets:
 
 def _target(layer: Layer, component: _Component) -> Target:
     # GenAI searches for the name inside the names of all layers: a short path may be the end of a longer one.
-    for other in component.layers:
-        if other.endswith(f".{layer.path}"):
-            raise AdapterMisfit(f"the runtime cannot tell the layer {layer.path!r} from {other!r}")
-    return Target(f"{component.prefix}{layer.path}/", component.name, layer)
+    other = next((path for path in component.layers if path.endswith(f".{layer.path}")), None)
+    return Target(f"{component.prefix}{layer.path}/", component.name, layer, other)
 
 
 def _by_name(layers: Mapping[str, Layer]) -> dict[str, Layer]:

@@ -32,7 +32,8 @@ class LayerUpdate:
     @property
     def rank(self) -> int | None:
         """The rank of ``matrices``; None where the layer takes the update only merged into its weight."""
-        return self.weights.rank if self.target.layer.kernel == 1 else None
+        takes_branch = self.target.layer.kernel == 1 and self.target.mistaken_for is None
+        return self.weights.rank if takes_branch else None
 
     @property
     def dtype(self) -> str:
@@ -118,9 +119,8 @@ class AdapterFit:
         """Check that the runtime can apply every update. Raises AdapterMisfit, whose message is a clause."""
         whole = next((update for update in self.updates if update.rank is None), None)
         if whole is not None:
-            what = "a convolution with a kernel" if whole.target.layer.kernel > 1 else "an update without a low rank"
             raise AdapterMisfit(
-                f"the tensor {whole.key!r} is {what}, which the runtime cannot apply; "
+                f"the runtime cannot apply the tensor {whole.key!r}, as {_obstacle(whole)}; "
                 "mode: FUSE in graph.pbtxt takes it"
             )
 
@@ -138,3 +138,11 @@ class AdapterFit:
                 "its part for the text encoders needs one device for the whole model and no static resolution "
                 f"(the tensor {encoder.key!r})"
             )
+
+
+def _obstacle(update: LayerUpdate) -> str:
+    if update.target.layer.kernel > 1:
+        return f"its layer {update.target.layer.path!r} is a convolution with a kernel"
+    if update.target.mistaken_for is not None:
+        return f"it cannot tell the layer {update.target.layer.path!r} from {update.target.mistaken_for!r}"
+    return "its update has no low rank"

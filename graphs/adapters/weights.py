@@ -64,7 +64,7 @@ def weights_of(parts: Parts) -> Weights:
         return _kronecker(parts)
     if kinds <= {"down", "up", "mid"}:
         return _low_rank(parts)
-    raise UnusableWeights(next(iter(parts)), f"its layer has tensors of several kinds ({', '.join(sorted(kinds))})")
+    raise UnusableWeights(list(parts)[-1], "its layer has parts of another kind in the file as well")
 
 
 @dataclass(frozen=True, kw_only=True)

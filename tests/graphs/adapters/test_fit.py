@@ -12,6 +12,7 @@ from safetensors.numpy import load, load_file, save_file
 
 from graphs.adapters.fit import fit_adapter
 from graphs.adapters.layers import read_layers
+from graphs.adapters.updates import AdapterFit, Coverage
 from graphs.definition.graph import LoraAdapter
 from graphs.errors import AdapterMisfit, EngineError
 from graphs.families.model_facts import read_model_facts
@@ -38,8 +39,12 @@ def fit(path: Path, family: str = "sd") -> dict[str, Any]:
     return load(converted(path, family).content.tobytes())
 
 
+def fitted(path: Path, family: str = "sd") -> AdapterFit:
+    return fit_adapter(path, MODELS / family, read_model_facts(MODELS / family).family)
+
+
 def converted(path: Path, family: str = "sd") -> Converted:
-    return convert(fit_adapter(path, MODELS / family, read_model_facts(MODELS / family).family))
+    return convert(fitted(path, family))
 
 
 def misfit(path: Path, family: str = "sd") -> str:
@@ -109,10 +114,12 @@ def test_all_naming_forms_give_the_same_tensors(tmp_path: Path) -> None:
 def test_names_of_the_original_stable_diffusion(family: str, original: str, module: str | None, tmp_path: Path) -> None:
     layers = read_layers(MODELS / family / "unet" / "openvino_model.xml")
     layer = layers[module] if module else layers["down_blocks.1.resnets.0.conv1"]
-    path = written(tmp_path, pair((RANK, layer.inputs), (layer.outputs, RANK), original))
+    kernel = (3, 3) if module is None else ()
+    path = written(tmp_path, pair((RANK, layer.inputs, *kernel), (layer.outputs, RANK), original))
 
     if module is None:
-        assert "convolutions of 1x1 pixels only" in misfit(path, family)
+        (update,) = fitted(path, family).updates
+        assert (update.target.layer.path, update.rank) == ("down_blocks.1.resnets.0.conv1", None)
     else:
         assert set(fit(path, family)) == {f"{module}/.lora_A.weight", f"{module}/.lora_B.weight"}
 
@@ -177,11 +184,12 @@ def test_an_adapter_of_another_architecture_is_refused_with_its_first_tensor(fam
     [
         ((RANK, 48), (32, RANK), r"lora_down is [4, 48], its layer takes [rank, 32]"),
         ((RANK, 32), (48, RANK), r"lora_up is [48, 4], its layer takes [32, 4]"),
-        ((RANK, 32), (32, 8), r"lora_up is [32, 8], its layer takes [32, 4]"),
+        ((RANK, 32), (32, 8), r"lora_up is [32, 8], and lora_down has the rank 4"),
         ((32, RANK), (RANK, 32), r"lora_down is [32, 4]"),
         ((0, 32), (32, 0), r"lora_down is [0, 32]"),
         ((32,), (32,), r"lora_down is [32]"),
-        ((RANK, 32, 3, 3), (32, RANK, 1, 1), "convolutions of 1x1 pixels only"),
+        ((RANK, 32, 3, 3), (32, RANK, 1, 1), "lora_down is [4, 32, 3, 3], its layer takes [rank, 32]"),
+        ((RANK, 32), (32, RANK, 3, 3), "lora_up has a kernel of its own"),
     ],
 )
 def test_shapes_that_do_not_fit(down: tuple[int, ...], up: tuple[int, ...], says: str, tmp_path: Path) -> None:
@@ -194,12 +202,16 @@ def test_shapes_that_do_not_fit(down: tuple[int, ...], up: tuple[int, ...], says
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"lora_unet_nowhere_to_q.lora_up.weight": (4, 4)}, "has no layer 'nowhere_to_q' in its unet"),
-        ({f"{QUERY}.hada_w1_a": (4, 4)}, "is of no kind that can be applied"),
-        ({f"{QUERY}.dora_scale": (4, 4)}, "is of no kind that can be applied"),
+        (
+            {"lora_unet_nowhere_to_q.lora_up.weight": (4, 4)},
+            "only 1 of its 2 layers are in this Stable Diffusion model; the tensor "
+            "'lora_unet_nowhere_to_q.lora_up.weight' does not fit: this Stable Diffusion model has no layer "
+            "'nowhere_to_q' in its unet",
+        ),
+        ({f"unet.{QUERY}.hada_w1_a": (4, 4)}, "its layer has parts of another kind in the file as well"),
+        ({f"{QUERY}.dora_scale": (4, 4)}, "its kind, DoRA, a LoRA with trained magnitudes, cannot be applied here"),
         ({"": (1,)}, "is of no kind"),
         ({f"unet.{QUERY}.lora_A.weight": (4, 32)}, "another tensor of the file is for the layer"),
-        ({"lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_up.weight": (4, 4)}, "no adapter to the text_encoder_2"),
         ({"lora_unet_mid_block_attentions_0_proj_in.lora_up.weight": (4, 4)}, "no lora_down (lora_A) in the file"),
         ({f"lora_unet_{QUERY.replace('.', '_')}.alpha": (2,)}, "alpha is [2], and must be one number"),
     ],
@@ -215,20 +227,54 @@ def test_a_tensor_that_does_not_belong_in_the_file(
 
 
 def test_tensor_types(tmp_path: Path) -> None:
-    assert "its type is I32, not one of F32, F16, BF16" in misfit(
+    assert "its type is I32, not one of F64, F32, F16, BF16, F8_E4M3, F8_E5M2" in misfit(
         written(tmp_path, pair((RANK, 32), (32, RANK), dtype=np.int32))
     )
-    tensors = pair((RANK, 32), (32, RANK))
-    name = next(iter(tensors))
-    tensors[name] = tensors[name].astype(np.float16)
-    assert "lora_down is F16 and lora_up F32" in misfit(written(tmp_path, tensors))
     fit(written(tmp_path, pair((RANK, 32, 1, 1), (32, RANK, 1, 1), dtype=np.float16)))
 
 
-def test_a_layer_that_the_runtime_cannot_distinguish_from_another(tmp_path: Path) -> None:
-    path = written(tmp_path, pair((RANK, 32), (4, RANK), "proj_out"))
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+def test_numbers_that_draw_black_images_are_refused(bad: float, tmp_path: Path) -> None:
+    tensors = pair((RANK, 32), (32, RANK), dtype=np.float64)
+    last = list(tensors)[-1]
+    tensors[last][-1, -1] = bad
 
-    assert "cannot tell the layer 'proj_out' from 'single_transformer_blocks.0.proj_out'" in misfit(path, "flux")
+    why = misfit(written(tmp_path, tensors))
+
+    assert repr(last) in why and "infinite or not a number (NaN)" in why
+
+
+def test_what_the_model_lacks_is_left_out_and_counted(tmp_path: Path) -> None:
+    layers = read_layers(MODELS / "sd" / "unet" / "openvino_model.xml")
+    tensors: TENSORS = {}
+    for layer in [layer for layer in layers.values() if layer.kernel == 1][:18]:
+        tensors.update(pair((RANK, layer.inputs), (layer.outputs, RANK), layer.path))
+    tensors.update(pair((RANK, 8), (8, RANK), "nowhere_to_q"))
+    tensors["lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_up.weight"] = np.ones((4, 4), np.float32)
+    tensors["lora_te_text_model_encoder_layers_99_mlp_fc1.lora_up.weight"] = np.ones((4, 4), np.float32)
+
+    found = fitted(written(tmp_path, tensors))
+
+    assert found.coverage == {
+        "denoiser": Coverage(18, 19),
+        "text_encoder": Coverage(0, 1),
+        "text_encoder_2": Coverage(0, 1),
+    }
+    assert found.left_out is not None and "text_encoder_2" in found.left_out
+    assert (len(found.updates), found.ranks) == (18, (RANK, RANK))
+
+
+def test_an_adapter_for_another_text_encoder_alone_is_refused(tmp_path: Path) -> None:
+    name = "lora_te2_text_model_encoder_layers_0_mlp_fc1"
+    tensors = {f"{name}.lora_down.weight": np.ones((2, 32), np.float32)}
+
+    assert "applies no adapter to the text_encoder_2 of Stable Diffusion models" in misfit(written(tmp_path, tensors))
+
+
+def test_cross_attention_tells_the_model_that_an_adapter_was_trained_for(tmp_path: Path) -> None:
+    tensors = pair((RANK, 768), (32, RANK), QUERY.replace("attn1.to_q", "attn2.to_k"))
+
+    assert "the adapter was trained for Stable Diffusion 1" in misfit(written(tmp_path, tensors), "sdxl")
 
 
 def header_of(text: bytes, data: bytes = b"") -> bytes:
@@ -297,9 +343,9 @@ def test_an_adapter_of_a_text_encoder_needs_pipelines_compiled_at_construction_o
         path = written(tmp_path, {key: np.ones(shape, np.float32) for key, shape in tensors.items()})
         matched = fit_adapter(path, MODELS / family, read_model_facts(MODELS / family).family)
 
-        matched.check_loadable(merged=False, at_construction=True)
+        matched.check_loadable(at_construction=True)
         with pytest.raises(AdapterMisfit, match="needs one device") if refused else nullcontext():
-            matched.check_loadable(merged=False, at_construction=False)
+            matched.check_loadable(at_construction=False)
 
 
 def test_a_bad_adapter_refuses_the_whole_set_and_is_named(tmp_path: Path) -> None:

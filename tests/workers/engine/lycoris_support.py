@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from graphs.adapters.layers import Layer, read_layers
 from tests.workers.engine.engine_support import MODELS
 
-Numbers = npt.NDArray[np.float32]
+Numbers = npt.NDArray[Any]
 Tensors = dict[str, Any]
 RANK = 2
 ALPHA = 1.0

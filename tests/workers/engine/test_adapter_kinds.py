@@ -6,6 +6,7 @@ import pytest
 
 from graphs.definition.graph import LoraAdapter, LoraMode
 from graphs.errors import EngineError
+from graphs.families.family import Operation
 from tests.workers.engine.adapter_support import (
     distance,
     draw_image,
@@ -47,7 +48,7 @@ def test_low_rank_kinds_are_applied_by_request(family: str, tmp_path: Path) -> N
     for alias, (_, layer, change) in written.items():
         (tmp_path / alias).mkdir()
         expected = raw_image(merge_by_hand(family, tmp_path / alias, {layer: change}))
-        drawn = draw_image(engine, family, **{alias: STRENGTH})
+        drawn = draw_image(engine, family, Operation.GENERATION, **{alias: STRENGTH})
         assert distance(drawn, expected) < MERGED, alias
         assert distance(drawn, base) > 5 * MERGED, alias
 

@@ -246,15 +246,30 @@ def test_transformers_take_adapters_in_every_operation(family: str, mode: LoraMo
         assert changed > 0
 
 
-def test_a_layer_that_the_runtime_can_only_merge(tmp_path: Path) -> None:
-    """GenAI refuses to compile such a layer in FLUX's joint blocks, unless it is merged."""
-    layers = {"transformer_blocks.0.attn.to_out.0": (32, 32)}
+@pytest.mark.parametrize("leaf", ["to_out.0", "to_add_out"])
+def test_layers_that_the_runtime_alone_adds_no_branch_to(leaf: str, tmp_path: Path) -> None:
+    """GenAI refuses to compile these layers of FLUX's joint blocks with an adapter, unless it is merged."""
+    layers = {f"transformer_blocks.0.attn.{leaf}": (32, 32)}
     path = write_diffusers(tmp_path / "out.safetensors", layers, 1)
-
     merged = raw_image(merge_by_hand("flux", tmp_path, products(layers, 1, 1.0)))
-    drawn = draw_image(engine_with("flux", ("out", path, LoraMode.FUSE, 1.0)), "flux")
-    assert distance(drawn, merged) < FUSED * distance(merged, raw_image("flux"))
-    with pytest.raises(EngineError, match=r"'out' .*can only merge the tensor .*to_out\.0\.lora_A.*mode: FUSE"):
+    change = distance(merged, raw_image("flux"))
+
+    engine = engine_with("flux", ("out", path, LoraMode.DYNAMIC, 1.0))
+
+    assert distance(draw_image(engine, "flux", out=1.0), merged) < MERGED < 0.05 * change
+    np.testing.assert_array_equal(draw_image(engine, "flux"), raw_image("flux"))
+    static = engine_with("flux", ("out", path, LoraMode.STATIC, 1.0))
+    assert distance(draw_image(static, "flux"), merged) < MERGED
+    fused = engine_with("flux", ("out", path, LoraMode.FUSE, 1.0))
+    assert distance(draw_image(fused, "flux"), merged) < FUSED * change
+
+
+def test_a_layer_that_the_runtime_takes_for_another_is_merged(tmp_path: Path) -> None:
+    path = write_diffusers(tmp_path / "out.safetensors", {"proj_out": (16, 32)}, 1)
+    merged = raw_image(merge_by_hand("flux", tmp_path, products({"proj_out": (16, 32)}, 1, 1.0)))
+
+    assert distance(draw_image(engine_with("flux", ("out", path, LoraMode.FUSE, 1.0)), "flux"), merged) < MERGED
+    with pytest.raises(EngineError, match=r"cannot tell the layer 'proj_out' from .*mode: FUSE"):
         engine_with("flux", ("out", path, LoraMode.DYNAMIC, 1.0))
 
 
