@@ -159,7 +159,8 @@ def _low_rank(parts: Parts) -> LowRank:
 
 def _hadamard(parts: Parts) -> Hadamard:
     left, right = (_product(parts, f"hada_w{n}_b", f"hada_w{n}_a", f"hada_t{n}") for n in (1, 2))
-    outputs, columns = left.outputs, left.columns
+    outputs = left.outputs
+    columns = left.columns
     if (outputs, columns) != (right.outputs, right.columns):
         raise UnusableWeights("hada_w2_a", "its product has another shape than that of hada_w1_a")
     rank = _lower(left.rank * right.rank, outputs, columns)
@@ -167,7 +168,8 @@ def _hadamard(parts: Parts) -> Hadamard:
 
 
 def _kronecker(parts: Parts) -> Kronecker:
-    left, right = _factor(parts, 1), _factor(parts, 2)
+    left = _factor(parts, 1)
+    right = _factor(parts, 2)
     outputs = left.outputs * right.outputs
     columns = left.columns * right.columns
     rank = _lower(_factor_rank(left) * _factor_rank(right), outputs, columns)
@@ -193,7 +195,9 @@ def _product(
             raise UnusableWeights(
                 part, f"{_shown(part)} is {list(parts[part].shape)}, and must be a matrix of some rank"
             )
-    first, last, middle = parts[down], parts[up], parts.get(mid)
+    first = parts[down]
+    last = parts[up]
+    middle = parts.get(mid)
     # LyCORIS stores [rank, outputs] beside a middle part of LoHa and LoKr, but not of LoCon.
     transposed = middle is not None and mid != "mid"
     rank, outputs = last.shape[:2] if transposed else last.shape[1::-1]

@@ -35,8 +35,9 @@ from tests.stack.adapter_service import (
 )
 from tests.support.polling import wait_until
 from tests.support.service import Service, serving, write_graph
-from tests.workers.engine.adapter_support import UNET, write_diffusers, write_kohya, write_native
+from tests.workers.engine.adapter_support import UNET, write_kohya, write_native
 from tests.workers.engine.engine_support import MODELS, OPERATIONS_BY_TIER, make_graph, make_request
+from tests.workers.engine.lycoris_support import KINDS, write_kind
 from tests.workers.engine.test_runtime_adapters import OTHER
 from workers.engine.simulated import SimulatedEngine
 from workers.jobs.adapter_registry import AdapterRegistry, AddedAdapter, AddedAdapterReader
@@ -339,20 +340,21 @@ def test_it_is_kept_over_a_restart(tmp_path: Path) -> None:
         assert_raw(served_image(service, "fox"))
 
 
-@pytest.mark.parametrize("fused", [False, True])
-def test_what_no_worker_could_load_is_refused(redis_settings: RedisSettings, tmp_path: Path, fused: bool) -> None:
-    """In FLUX's joint blocks the runtime can only merge ``to_out.0``: with FUSE, and no DYNAMIC one beside it."""
-    out = write_diffusers(tmp_path / "out.safetensors", {"transformer_blocks.0.attn.to_out.0": (32, 32)}, 1)
-    good = write_native(tmp_path / "good.safetensors", "flux", 1)
-    model = write_graph(tmp_path / "flux", MODELS / "flux", more=adapter_entry("out", out, "FUSE") if fused else "")
-    repository = RepositorySettings(model_path=model)
+def test_what_no_worker_could_load_is_refused(redis_settings: RedisSettings, tmp_path: Path) -> None:
+    """Only mode FUSE takes convolutions with a kernel, and adapters are added as DYNAMIC."""
+    path = tmp_path / "locon.safetensors"
+    write_kind(path, "sd", KINDS["LoCon, 3x3"])
+    repository = RepositorySettings(model_path=write_graph(tmp_path / "sd", MODELS / "sd"))
     settings = Settings(redis=redis_settings, repository=repository, http=HttpSettings(api_key=ADMINISTRATOR))
     with api_serving(settings) as api:
         headers = {"Authorization": f"Bearer {ADMINISTRATOR}"}
-        body = {"alias": "new", "source": str(good if fused else out)}
+        body = {"alias": "new", "source": str(path)}
         error = refused(api.http.post("/v3/lora_adapters", json=body, headers=headers))
     assert error["code"] == "invalid_adapter"
-    assert "to_out.0.lora_A" in error["message"]
+    assert (
+        "'mid_block.resnets.0.conv1' is a convolution with a kernel; mode: FUSE in graph.pbtxt takes it"
+        in error["message"]
+    )
 
 
 def prepared(redis_settings: RedisSettings, *added: AddedAdapter) -> AdapterSync:
