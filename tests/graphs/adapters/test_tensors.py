@@ -30,7 +30,8 @@ def numbers(folder: Path, dtype: str, content: bytes, *shape: int) -> Numbers:
 def test_the_same_numbers_in_every_type(dtype: str, content: bytes, tmp_path: Path) -> None:
     found = numbers(tmp_path, dtype, content, 2, 1)
 
-    assert (found.dtype, found.shape) == (np.float32, (2, 1))
+    assert found.dtype == np.dtype("float32")
+    assert found.shape == (2, 1)
     assert found.ravel().tolist() == [1.5, -2.0]
 
 
