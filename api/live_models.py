@@ -1,18 +1,17 @@
 """The models that are served now: those of the repository on disk, and the adapters added while the service runs."""
 
 import asyncio
-import hashlib
 import logging
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from api.adapter_folder import AdapterFolder, FolderChanges
+from api.added_adapters import check_free, checked_digest, with_added
 from config.settings import Settings
-from graphs.adapters.fit import fit_adapter
 from graphs.adapters.lora_source import LoraSource
-from graphs.adapters.sources import mode_for, parse_source_loras
-from graphs.definition.graph import Graph, LoraAdapter, LoraMode
+from graphs.adapters.sources import parse_source_loras
+from graphs.definition.graph import Graph
 from graphs.errors import (
     AdapterMisfit,
     ConfigurationError,
@@ -22,8 +21,8 @@ from graphs.errors import (
     RepositoryError,
     ServiceUnavailable,
 )
-from graphs.families.family import Family
 from graphs.families.model_facts import ModelFacts
+from graphs.repository.adapter_folder import graph_of_folder, takes_adapters
 from graphs.repository.bundled import bundled_model_path
 from graphs.repository.repository import Repository
 from workers.jobs.adapter_registry import AdapterRegistry, AddedAdapter
@@ -45,16 +44,29 @@ class LiveModels:
         self._repository = on_disk
         self._adding = asyncio.Lock()
         self._fetching = ThreadPoolExecutor(1, thread_name_prefix="fetch")
+        self._folder = self._folder_of_settings()
+        self._looked_at_folder = False
+
+    async def start(self) -> None:
+        """Serve what the folder of adapters contains; while Redis is away, this is put off."""
+        await self.repository()
 
     async def repository(self) -> Repository:
         """Return what is served now, or what was served last while Redis is away."""
+        if not self._looked_at_folder and not self._adding.locked():
+            async with self._adding:
+                if not await self._look_at_folder_once():
+                    return self._repository
+        return await self._registered()
+
+    async def _registered(self) -> Repository:
         try:
             version = await self._registry.version()
         except ServiceUnavailable:
             return self._repository
         if version != self._version:
             added = {name: await self._registry.added_to(name) for name in self._on_disk.graphs}
-            self._repository = _with_added(self._on_disk, added)
+            self._repository = with_added(self._on_disk, added)
             self._version = version
         return self._repository
 
@@ -66,90 +78,96 @@ class LiveModels:
         """
         parsed = _parse(alias, source, alpha)
         async with self._adding:  # of two requests with one alias, the second is refused
-            repository = await self.repository()
+            repository = await self._registered()
             graph = self._graph(repository, graph_name)
-            _check_free(repository, graph, alias)
+            check_free(repository, graph, alias)
             loop = asyncio.get_running_loop()
             adapter = await loop.run_in_executor(self._fetching, self._fetched, graph, parsed)
             await self._registry.add(graph.name, adapter)
 
     async def remove(self, alias: str) -> None:
-        """Stop serving an added adapter. Raises ModelNotFound, or InvalidRequest for an adapter of a graph.pbtxt."""
+        """Stop serving an added adapter.
+
+        Raises ModelNotFound, or InvalidRequest for an adapter of a graph.pbtxt or of the folder.
+        """
         for name in self._on_disk.graphs:
+            if alias in await self._registry.folder_of(name):
+                reason = "comes from the folder of adapters; take its file out of there and refresh"
+                raise InvalidRequest(f"{alias!r} {reason}.", param="alias")
             if await self._registry.remove(name, alias):
                 return
         if any(alias == adapter.alias for graph in self._on_disk.graphs.values() for adapter in graph.lora_adapters):
             raise InvalidRequest(f"{alias!r} stands in graph.pbtxt; take it out there and start again.", param="alias")
         raise ModelNotFound(f"No adapter {alias[:100]!r} was added.", param="alias")
 
+    async def refresh(self) -> FolderChanges:
+        """Look at the folder of adapters again, and serve what it contains now.
+
+        Raises InvalidRequest if there is no folder or it cannot be read; nothing has changed then.
+        """
+        if self._folder is None:
+            raise InvalidRequest("There is no folder of adapters; start the server with --lora_folder FOLDER.")
+        async with self._adding:
+            try:
+                return await self._folder.look()
+            except RepositoryError as error:
+                raise InvalidRequest(error.message) from error
+
     async def close(self) -> None:
         """Close connections and stop threads."""
         await self._registry.close()
         self._fetching.shutdown(wait=False)
 
+    def _folder_of_settings(self) -> AdapterFolder | None:
+        folder = self._settings.lora_folder
+        if folder is None:
+            return None
+        graph = graph_of_folder(folder, self._on_disk)
+        return AdapterFolder(folder, graph, self._facts[graph.name].family, self._registry, self._fetching)
+
+    async def _look_at_folder_once(self) -> bool:
+        """Bring the registry in line with the folder, or with there being none since this start.
+
+        Returns False where Redis is away: the next call tries again.
+        """
+        try:
+            if self._folder is not None:
+                await self._folder.look()
+            else:
+                for name in self._on_disk.graphs:
+                    await self._registry.update_folder(name, {}, (await self._registry.folder_of(name)).keys())
+        except ServiceUnavailable:
+            return False
+        except RepositoryError as error:
+            log.error("%s The adapters that came from it before are served.", error.message)
+        self._looked_at_folder = True
+        return True
+
     def _graph(self, repository: Repository, name: str | None) -> Graph:
         graph = repository.graphs.get(name) if name else repository.base_graph
         if graph is None:
             raise InvalidRequest(f"model must name a graph: one of {', '.join(repository.graphs)}.", param="model")
-        if not _allows_adding(graph):
+        if not takes_adapters(graph):
             raise InvalidRequest(f"The adapters of {graph.name!r} are compiled in; none can be added.", param="model")
         return graph
 
     def _fetched(self, graph: Graph, parsed: LoraSource) -> AddedAdapter:
         try:
-            path = fetch(parsed, self._folder(graph), self._settings.downloads, lambda _done, _total: None)
+            path = fetch(parsed, self._download_folder(graph), self._settings.downloads, lambda _done, _total: None)
         except ConfigurationError as error:
             raise InvalidRequest(error.message, param="source", code="invalid_adapter") from error
         try:
-            _check_fit(path, graph, self._facts[graph.name].family)
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = checked_digest(path, graph, self._facts[graph.name].family)
         except (AdapterMisfit, OSError) as error:
             raise InvalidRequest(f"{path} does not fit: {error}.", param="source", code="invalid_adapter") from error
         alpha = 1.0 if parsed.alpha is None else parsed.alpha
         return AddedAdapter(parsed.alias, _absolute_source(parsed), alpha, str(path), digest)
 
-    def _folder(self, graph: Graph) -> Path:
+    def _download_folder(self, graph: Graph) -> Path:
         """Return the folder of downloads. The folder of the bundled model is part of the installation, so not that."""
         if graph.models_path.is_relative_to(bundled_model_path()):
             return self._settings.data_dir / "graphs" / graph.name
         return graph.models_path
-
-
-def _with_added(on_disk: Repository, added: Mapping[str, list[AddedAdapter]]) -> Repository:
-    """Return the repository with the added adapters. One that a changed graph.pbtxt does not allow is left out."""
-    repository = on_disk
-    for name, adapters in added.items():
-        for adapter in adapters:
-            if not _allows_adding(on_disk.graphs[name]):
-                log.warning("the added adapter %r is left out: those of %r are compiled in", adapter.alias, name)
-                continue
-            try:
-                repository = repository.with_adapters({name: [adapter.as_lora_adapter()]})
-            except RepositoryError as error:
-                log.warning("the added adapter %r is left out: %s", adapter.alias, error.message)
-    return repository
-
-
-def _check_free(repository: Repository, graph: Graph, alias: str) -> None:
-    if alias == graph.name:
-        raise InvalidRequest(f"The name {alias!r} is already taken by the model itself.", param="alias")
-    taken = LoraAdapter(alias=alias, path=Path("/"), mode=LoraMode.DYNAMIC)
-    try:
-        repository.with_adapters({graph.name: [taken]})
-    except RepositoryError as error:
-        raise InvalidRequest(error.message, param="alias") from error
-
-
-def _allows_adding(graph: Graph) -> bool:
-    static = any(adapter.mode is LoraMode.STATIC for adapter in graph.lora_adapters)
-    return not static and mode_for(graph.device) is LoraMode.DYNAMIC
-
-
-def _check_fit(path: Path, graph: Graph, family: Family) -> None:
-    """Check that a worker can load the file. Raises AdapterMisfit."""
-    at_construction = graph.is_compiled_at_construction(graph.device)
-    fit_adapter(path, graph.models_path, family).check_loadable(at_construction=at_construction)
 
 
 def _absolute_source(parsed: LoraSource) -> str:

@@ -55,7 +55,8 @@ class ImageService:
         drain.on_end(self._waiter.end_waiting)
 
     async def start(self) -> None:
-        """Begin to follow the events of jobs."""
+        """Begin to follow the events of jobs, and serve what the folder of adapters contains."""
+        await self.models.start()
         await self._waiter.start()
 
     async def stop(self) -> None:

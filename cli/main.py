@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from cli.commands.adapters import adapters
 from cli.commands.api import api
 from cli.commands.configure import configure
 from cli.commands.doctor import doctor
@@ -26,6 +27,7 @@ app = typer.Typer(
 for _command in (serve, api, worker, configure, validate, doctor, generate):
     app.command()(_command)
 app.add_typer(jobs)
+app.add_typer(adapters)
 # Made once; calling the app itself would make every command of it anew each time.
 _imagegen = typer.main.get_command(app)
 

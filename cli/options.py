@@ -35,6 +35,7 @@ SETTING_OPTIONS = {
     "model_path": ("repository.model_path", "serve api worker doctor"),
     "model_name": ("repository.model_name", "serve api worker doctor"),
     "target_device": ("repository.target_device", "serve api worker doctor"),
+    "lora_folder": ("lora_folder", "serve api"),
     "device": ("worker.device", "worker doctor"),
     "cache_dir": ("worker.cache_dir", "serve api worker"),
     "data_dir": ("data_dir", "serve doctor"),

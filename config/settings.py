@@ -252,6 +252,11 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings = WebhookSettings()
     downloads: DownloadSettings = DownloadSettings()
     log: LogSettings = LogSettings()
+    lora_folder: Path | None = Field(
+        None,
+        description="Folder of LoRA adapters (.safetensors files) of the only model; each file is an alias. Workers on "
+        "other machines need it under the same path.",
+    )
     data_dir: Path = Field(
         default_factory=lambda: default_data_dir(),
         description="Folder for the data of the Redis that `imagegen serve` starts; if not set, "

@@ -143,3 +143,21 @@ class AdapterRemoved(BaseModel):
     id: str
     object: str = "model.deleted"
     deleted: bool = True
+
+
+class AdapterLeftOut(BaseModel):
+    """A file of the folder of adapters that is not served, and the reason."""
+
+    file: str
+    reason: str
+
+
+class AdaptersRefreshed(BaseModel):
+    """The answer to a look at the folder of adapters: the aliases that changed, and the files that are left out."""
+
+    object: str = "lora_adapters.refreshed"
+    served: int
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+    left_out: list[AdapterLeftOut]

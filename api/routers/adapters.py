@@ -1,9 +1,9 @@
-"""``lora_adapters``: administrators add and remove adapters while the service runs."""
+"""``lora_adapters``: administrators add, refresh and remove adapters while the service runs."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from api.answer.schemas import AdapterRemoved, ModelBody
+from api.answer.schemas import AdapterLeftOut, AdapterRemoved, AdaptersRefreshed, ModelBody
 from api.http.dependencies import Administrator, Models
 from api.http.errors import documented
 from api.http.openapi import body_docs, json_schema
@@ -30,6 +30,19 @@ async def add(request: Request, _: Administrator, models: Models) -> Response:
     await models.add(body.model, body.alias, body.source, body.alpha)
     route = (await models.repository()).route(body.alias)
     return JSONResponse(model_body(route, request).model_dump(), 201)
+
+
+@router.post("/lora_adapters/refresh", responses=_REFUSALS)
+async def refresh(_: Administrator, models: Models) -> AdaptersRefreshed:
+    """Look at the folder of adapters again: serve new and changed files, and no longer those that are gone."""
+    changes = await models.refresh()
+    return AdaptersRefreshed(
+        served=changes.served,
+        added=changes.added,
+        changed=changes.changed,
+        removed=changes.removed,
+        left_out=[AdapterLeftOut(file=file, reason=reason) for file, reason in changes.left_out],
+    )
 
 
 @router.delete("/lora_adapters/{alias}", responses={**_REFUSALS, **documented(errors.ModelNotFound)})

@@ -99,6 +99,15 @@ class ServerClient:
         """Cancel the job and return it as it is afterwards."""
         return self._json("POST", f"{_path(job_id)}/cancel")
 
+    def models(self) -> list[dict[str, Any]]:
+        """Return the models that are served: bases, adapters and composites."""
+        found: list[dict[str, Any]] = self._json("GET", f"{self._url}/v3/models")["data"]
+        return found
+
+    def refresh_adapters(self) -> dict[str, Any]:
+        """Make the server look at its folder of adapters again, and return what has changed."""
+        return self._json("POST", f"{self._url}/v3/lora_adapters/refresh")
+
     def events(self, job_id: str) -> Iterator[JobJson]:
         """Yield the job's events up to its final one, also while the server restarts."""
         after = 0

@@ -7,6 +7,7 @@ from cli.local.stop_signals import StopSignals
 from cli.options import SourceLoras, repository_from, with_setting_options
 from config.log_setup import configure_logging
 from config.settings import Settings
+from graphs.repository.adapter_folder import graph_of_folder
 
 
 @with_setting_options
@@ -17,7 +18,9 @@ def serve(settings: Settings, source_loras: SourceLoras = None) -> None:
     with locked_data_folder(settings.data_dir) as lock:
         if source_loras is not None:  # before StopSignals, so that Ctrl-C ends a long download at once
             settings = serve_adapters(settings, repository, source_loras)
-            repository_from(settings)
+            repository = repository_from(settings)
+        if settings.lora_folder is not None:
+            graph_of_folder(settings.lora_folder, repository)
         with StopSignals() as signals:
             # Imported here: it imports clients for Redis and HTTP, which the commands that it starts do not need.
             from cli.local.local_service import LocalService

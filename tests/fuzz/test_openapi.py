@@ -48,6 +48,7 @@ ROUTES = [
     ("GET", "/v3/models"),
     ("GET", "/v3/models/{name}"),
     ("POST", "/v3/lora_adapters"),
+    ("POST", "/v3/lora_adapters/refresh"),
     ("DELETE", "/v3/lora_adapters/{alias}"),
     ("GET", "/v2/health/live"),
     ("GET", "/v2/health/ready"),

@@ -4,7 +4,7 @@ The adapters that a graph defines itself (graph.pbtxt) are not stored here.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,6 +27,21 @@ class AddedAdapter:
     def as_lora_adapter(self) -> LoraAdapter:
         """Return the adapter in the form of a graph's own adapters."""
         return LoraAdapter(alias=self.alias, path=Path(self.path), alpha=self.alpha, mode=LoraMode.DYNAMIC)
+
+
+@dataclass(frozen=True)
+class FolderFile:
+    """What a file of the folder of adapters looked like when its content was read: another look means other content."""
+
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> "FolderFile":
+        """Return how a file looks now. Raises OSError."""
+        status = path.stat()
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 class AdapterRegistry:
@@ -64,6 +79,30 @@ class AdapterRegistry:
             transaction.incr(keys.ADAPTERS_VERSION)
             removed, _ = await transaction.execute()
         return bool(removed)
+
+    async def folder_of(self, graph: str) -> dict[str, FolderFile]:
+        """Return which of a graph's added adapters come from its folder, by alias, with their files."""
+        with redis_errors():
+            stored = await self._redis.hgetall(keys.folder_adapters(graph))
+        return {alias.decode(): FolderFile(**json.loads(value)) for alias, value in stored.items()}
+
+    async def update_folder(
+        self, graph: str, found: Mapping[str, tuple[AddedAdapter, FolderFile]], gone: Collection[str]
+    ) -> None:
+        """Store new and changed adapters of a graph's folder by alias, and remove others, in one transaction."""
+        if not found and not gone:
+            return
+        adapters, files = keys.added_adapters(graph), keys.folder_adapters(graph)
+        with redis_errors():
+            transaction = self._redis.pipeline(transaction=True)
+            for alias, (adapter, file) in found.items():
+                transaction.hset(adapters, alias, json.dumps(asdict(adapter)))
+                transaction.hset(files, alias, json.dumps(asdict(file)))
+            if gone:
+                transaction.hdel(adapters, *gone)
+                transaction.hdel(files, *gone)
+            transaction.incr(keys.ADAPTERS_VERSION)
+            await transaction.execute()
 
     async def close(self) -> None:
         """Close the connections."""

@@ -99,6 +99,11 @@ def added_adapters(graph: str) -> str:
     return f"{_PREFIX}:adapters:{graph}"
 
 
+def folder_adapters(graph: str) -> str:
+    """Hash: which of a graph's added adapters come from its folder, by alias, with what their files looked like."""
+    return f"{_PREFIX}:adapters:{graph}:folder"
+
+
 def owner_jobs(owner: str) -> str:
     """Sorted set: an owner's jobs by submission number."""
     return f"{_PREFIX}:owner:{owner}:jobs"

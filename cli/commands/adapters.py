@@ -1,0 +1,61 @@
+"""``imagegen adapters``: lists the adapters of a running server, and makes it look at its folder again."""
+
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cli.options import DEFAULT_SERVER_URL, ServerApiKey, ServerUrl
+
+adapters = typer.Typer(
+    name="adapters", help="List the LoRA adapters of a running server, and refresh its folder.", no_args_is_help=True
+)
+
+_TIMEOUT_S = 30.0
+_REFRESH_TIMEOUT_S = 600.0  # the server reads every new file as a whole
+_UNLIMITED_WIDTH = 1_000_000
+
+
+@adapters.command("list")
+def list_adapters(url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = None) -> None:
+    """List the adapters and blends that requests can choose with their model."""
+    from cli.client.http_client import ServerClient  # imports httpx, which the other commands do not need
+
+    with ServerClient(url, api_key, _TIMEOUT_S) as client:
+        models = client.models()
+    # A line in a pipe or a file is as long as its content.
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(highlight=False, width=_UNLIMITED_WIDTH)
+    console.print(_table([model for model in models if model["kind"] != "base"]))
+
+
+@adapters.command()
+def refresh(url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = None) -> None:
+    """Look at the folder of --lora_folder again: serve new and changed files, and no longer those that are gone."""
+    from cli.client.http_client import ServerClient
+
+    with ServerClient(url, api_key, _REFRESH_TIMEOUT_S) as client:
+        answer = client.refresh_adapters()
+    for change in ("added", "changed", "removed"):
+        for alias in answer[change]:
+            typer.echo(f"{change:<9}{alias}")
+    for file in answer["left_out"]:
+        typer.echo(_plain(f"left out {file['file']}: {file['reason']}"))
+    typer.echo(f"{answer['served']} adapters of the folder are served")
+
+
+def _table(found: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "kind", "base", "strengths"):
+        table.add_column(column, no_wrap=True)
+    for model in found:
+        strengths = ", ".join(f"{alias} {alpha:g}" for alias, alpha in model["adapters"].items())
+        table.add_row(*(Text(_plain(cell)) for cell in (model["id"], model["kind"], model["base"], strengths)))
+    return table
+
+
+def _plain(text: str) -> str:
+    """Return the text without control characters: names of files must not control the terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)
