@@ -85,7 +85,7 @@ class AdapterFolder:
             (changes.unchanged if is_same else changes.changed if before else changes.added).append(alias)
             if now != before:
                 found[alias] = now
-        changes.left_out.sort()
+        changes.left_out = sorted((_printable(file), _printable(reason)) for file, reason in changes.left_out)
         return changes, found
 
     def _read(self, alias: str, path: Path, before: _Seen | None) -> _Seen:
@@ -99,3 +99,8 @@ class AdapterFolder:
 
     def _name(self, path: Path) -> str:
         return str(path.relative_to(self._folder))
+
+
+def _printable(text: str) -> str:
+    """Return a text for logs and answers: a file's name may contain line breaks, and bytes that are not UTF-8."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -18,7 +18,7 @@ def fetch_version(url: str, version: str, place: Path, settings: DownloadSetting
     The token is sent to Civitai's own servers only, and not to the storage that they redirect to.
     Raises ConfigurationError with one sentence.
     """
-    present = sorted(place.glob(f"*{SUFFIX}"))
+    present = [path for path in place.glob("*") if path.suffix.lower() == SUFFIX]
     if len(present) == 1:
         return present[0]
     file = PartialFile(place / f"{version}{SUFFIX}")
