@@ -71,16 +71,17 @@ def test_files_that_come_and_change_and_go_reach_every_worker(stage: Stage, fold
 
         new = write_kohya(folder / "new.safetensors", OTHER, 5)  # of other layers, so the model is compiled again
         write_native(wash, "sd", 6)
+        changed = write_native(stage.folder / "as-changed.safetensors", "sd", 6)  # raw_image remembers paths
         assert "new" not in listed(stage.service)
         out = refresh(stage).splitlines()
         assert out[:2] == ["added    new", "changed  wash"] and out[-1] == "3 adapters of the folder are served"
         assert_drawn_by_both(stage, second_log, "new", [(new, 1.0)])
-        assert_drawn_by_both(stage, second_log, "wash", [(wash, 1.0)])
+        assert_drawn_by_both(stage, second_log, "wash", [(changed, 1.0)])
 
         ink.unlink()
         assert "removed  Ink-e" in refresh(stage).splitlines()
         assert refused(ask(stage.service, "Ink-e"), 404)["code"] == "model_not_found"
-        assert_drawn_by_both(stage, second_log, "wash", [(wash, 1.0)])
+        assert_drawn_by_both(stage, second_log, "wash", [(changed, 1.0)])
         assert_drawn_by_both(stage, second_log, "fox", ())
 
 
