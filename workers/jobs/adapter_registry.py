@@ -92,7 +92,8 @@ class AdapterRegistry:
         """Store new and changed adapters of a graph's folder by alias, and remove others, in one transaction."""
         if not found and not gone:
             return
-        adapters, files = keys.added_adapters(graph), keys.folder_adapters(graph)
+        adapters = keys.added_adapters(graph)
+        files = keys.folder_adapters(graph)
         with redis_errors():
             transaction = self._redis.pipeline(transaction=True)
             for alias, (adapter, file) in found.items():
