@@ -40,6 +40,7 @@ def doctor(
 def examine(settings: Settings) -> list[Finding]:
     """Run all checks and return their findings."""
     # Imported here: they import clients for Redis and HTTP, which slow down the start of the other commands.
+    from cli.checks.adapters_check import check_adapters
     from cli.checks.machine_check import check_devices, check_disk, check_models, check_port
     from cli.checks.redis_check import check_redis
     from cli.checks.settings_check import check_settings
@@ -52,6 +53,7 @@ def examine(settings: Settings) -> list[Finding]:
     return [
         *check_settings(settings),
         models.finding,
+        *check_adapters(models.graphs),
         *check_devices(settings, models.graphs, served),
         *redis.findings,
         *(check_workers(redis.diagnostics, graphs) if redis.diagnostics else ()),

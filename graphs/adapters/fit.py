@@ -24,7 +24,7 @@ from graphs.adapters.safetensors_file import StoredTensor, read_header
 from graphs.adapters.scales import Scales
 from graphs.adapters.targets import AdapterTargets, Target
 from graphs.adapters.tensors import FLOATS, read_numbers
-from graphs.adapters.updates import AdapterFit, Coverage, LayerUpdate
+from graphs.adapters.updates import AdapterCoverage, AdapterFit, Coverage, LayerUpdate
 from graphs.adapters.weights import UnusableWeights, Weights, weights_of
 from graphs.errors import AdapterMisfit
 from graphs.families.family import Family
@@ -43,6 +43,16 @@ class _Module:
     targets: tuple[Target, ...]
     parts: dict[str, StoredTensor] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+
+    def weights(self) -> Weights:
+        """Return the change that the tensors make. Raises AdapterMisfit where they make none."""
+        for part, tensor in self.parts.items():
+            if part != "alpha" and tensor.dtype not in FLOATS:
+                raise self.misfit(part, f"its type is {tensor.dtype}, not one of {', '.join(FLOATS)}")
+        try:
+            return weights_of(self.parts)
+        except UnusableWeights as error:
+            raise self.misfit(error.part, error.reason) from error
 
     def misfit(self, part: str, why: str) -> AdapterMisfit:
         return _misfit(self.names.get(part) or next(iter(self.names.values())), why)
@@ -65,7 +75,19 @@ def fit_adapter(path: Path, models_path: Path, family: Family) -> AdapterFit:
             updates = tuple(update for module in modules for update in _updates(module, scales, file))
     except OSError as error:
         raise AdapterMisfit(f"it cannot be read ({error.strerror})") from error
-    return AdapterFit(path, family, updates, coverage, next(iter(missing.values()), None))
+    return AdapterFit(path, family, updates, coverage)
+
+
+def read_coverage(path: Path, models_path: Path, family: Family) -> AdapterCoverage:
+    """Return how much of an adapter's file fits a model, from the file's header alone.
+
+    Raises AdapterMisfit as ``fit_adapter`` does, but for numbers.
+    """
+    try:
+        modules, missing = _modules(read_header(path).tensors, AdapterTargets(models_path, family))
+    except OSError as error:
+        raise AdapterMisfit(f"it cannot be read ({error.strerror})") from error
+    return _coverage(modules, missing, family)
 
 
 _Missing = dict[tuple[str, str], str]  # component and module, and a clause about the first tensor
@@ -94,29 +116,26 @@ def _modules(tensors: Mapping[str, StoredTensor], targets: AdapterTargets) -> tu
     return list(modules.values()), missing
 
 
-def _coverage(modules: list[_Module], missing: _Missing, family: Family) -> dict[str, Coverage]:
+def _coverage(modules: list[_Module], missing: _Missing, family: Family) -> AdapterCoverage:
     """Return how much of the file fits, by component. Raises AdapterMisfit where that is too little."""
     matched = Counter(module.key.component for module in modules)
     total = matched + Counter(component for component, _ in missing)
-    if not modules:
-        raise AdapterMisfit(next(iter(missing.values()), "it holds no layer"))
     if matched["denoiser"] < _LEAST_SHARE * total["denoiser"]:
         first = next(clause for (component, _), clause in missing.items() if component == "denoiser")
         raise AdapterMisfit(
             f"only {matched['denoiser']} of its {total['denoiser']} layers are in this {family} model; {first}"
         )
-    return {component: Coverage(matched[component], count) for component, count in sorted(total.items())}
+    if not modules:
+        raise AdapterMisfit(next(iter(missing.values()), "it holds no layer"))
+    components = {component: Coverage(matched[component], count) for component, count in sorted(total.items())}
+    ranks = {rank for module in modules if (rank := module.weights().trained_rank) is not None}
+    left_out = next(iter(missing.values()), None)
+    return AdapterCoverage(components, (min(ranks), max(ranks)) if ranks else None, left_out)
 
 
 def _updates(module: _Module, scales: Scales, file: BinaryIO) -> Iterator[LayerUpdate]:
     """Yield one update for each layer of a module, with its own rows."""
-    for part, tensor in module.parts.items():
-        if part != "alpha" and tensor.dtype not in FLOATS:
-            raise module.misfit(part, f"its type is {tensor.dtype}, not one of {', '.join(FLOATS)}")
-    try:
-        weights = weights_of(module.parts)
-    except UnusableWeights as error:
-        raise module.misfit(error.part, error.reason) from error
+    weights = module.weights()
     _check_shape(module, weights)
     _check_numbers(module, file)
     scale = _scale(module, weights, scales, file)

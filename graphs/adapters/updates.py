@@ -73,28 +73,38 @@ class Coverage:
 
 
 @dataclass(frozen=True)
-class AdapterFit:
-    """A file that fits a model of the family: what it adds to which layer, and how it can be applied.
+class AdapterCoverage:
+    """How much of an adapter's file is applied.
 
-    ``coverage``: by component, as the file names it; ``left_out``: a clause about the first layer left out, or None.
+    ``components``: by component, as the file names it; ``ranks``: the lowest and the highest, None where the file
+    stores no low-rank update; ``left_out``: a clause about the first layer that is left out, None if there is none.
     """
+
+    components: Mapping[str, Coverage]
+    ranks: tuple[int, int] | None
+    left_out: str | None
+
+    def __str__(self) -> str:
+        parts = [f"{name} {one.matched} of {one.total} layers" for name, one in self.components.items()]
+        if self.ranks:
+            low, high = self.ranks
+            parts.append(f"rank {low}" if low == high else f"ranks {low} to {high}")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class AdapterFit:
+    """A file that fits a model of the family: what it adds to which layer, and how it can be applied."""
 
     path: Path
     family: Family
     updates: tuple[LayerUpdate, ...]
-    coverage: Mapping[str, Coverage]
-    left_out: str | None = None
+    coverage: AdapterCoverage
 
     @property
     def layers(self) -> frozenset[str]:
         """The names of the layers that it changes, as GenAI takes them."""
         return frozenset(update.target.name for update in self.updates)
-
-    @property
-    def ranks(self) -> tuple[int, int] | None:
-        """The lowest and the highest rank of its layers; None where the file stores no low-rank update."""
-        ranks = [update.weights.trained_rank for update in self.updates if update.weights.trained_rank]
-        return (min(ranks), max(ranks)) if ranks else None
 
     @property
     def takes_merge(self) -> bool:

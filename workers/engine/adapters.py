@@ -10,6 +10,7 @@ GenAI has one mode for all adapters of a pipeline, so the modes of a graph's ada
 - on families that cannot compile adapters in (SD3): always dynamic, and every request carries the FUSE and STATIC ones.
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ from workers.engine.adapter_files import convert
 from workers.engine.model_copy import MergedAdapter, ModelChanges
 from workers.engine.pipelines import RUNTIME_ERRORS, reason
 from workers.engine.zero_adapters import ZeroAdapters
+
+logger = logging.getLogger(__name__)
 
 _Mode = openvino_genai.AdapterConfig.Mode
 _MODES = {LoraMode.DYNAMIC: _Mode.MODE_DYNAMIC, LoraMode.STATIC: _Mode.MODE_STATIC, LoraMode.FUSE: _Mode.MODE_FUSE}
@@ -201,7 +204,10 @@ class AdapterSet:
 
     def _fit(self, alias: str, path: Path) -> AdapterFit:
         with _named(alias, path):
-            return fit_adapter(path, self._graph.models_path, self._family)
+            fit = fit_adapter(path, self._graph.models_path, self._family)
+        if fit.coverage.left_out is not None:
+            logger.warning("A part of the adapter %r is left out (%s): %s", alias, fit.coverage, fit.coverage.left_out)
+        return fit
 
     def _converted(self, alias: str, fit: AdapterFit) -> _Loaded:
         with _named(alias, fit.path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, load_file, save_file
 
-from graphs.adapters.fit import fit_adapter
+from graphs.adapters.fit import fit_adapter, read_coverage
 from graphs.adapters.layers import read_layers
 from graphs.adapters.updates import AdapterFit, Coverage
 from graphs.definition.graph import LoraAdapter
@@ -255,13 +255,14 @@ def test_what_the_model_lacks_is_left_out_and_counted(tmp_path: Path) -> None:
 
     found = fitted(written(tmp_path, tensors))
 
-    assert found.coverage == {
-        "denoiser": Coverage(18, 19),
-        "text_encoder": Coverage(0, 1),
-        "text_encoder_2": Coverage(0, 1),
-    }
-    assert found.left_out is not None and "text_encoder_2" in found.left_out
-    assert (len(found.updates), found.ranks) == (18, (RANK, RANK))
+    coverage = read_coverage(found.path, MODELS / "sd", found.family)
+    assert coverage == found.coverage
+    assert coverage.components["denoiser"] == Coverage(18, 19)
+    assert str(coverage) == (
+        "denoiser 18 of 19 layers, text_encoder 0 of 1 layers, text_encoder_2 0 of 1 layers, rank 4"
+    )
+    assert coverage.left_out is not None and "text_encoder_2" in coverage.left_out
+    assert len(found.updates) == 18
 
 
 def test_an_adapter_for_another_text_encoder_alone_is_refused(tmp_path: Path) -> None:
