@@ -6,11 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from api.adapter_coverages import read_coverages
 from api.adapter_folder import AdapterFolder, FolderChanges
 from api.added_adapters import check_free, checked_digest, with_added
 from config.settings import Settings
 from graphs.adapters.lora_source import LoraSource
 from graphs.adapters.sources import parse_source_loras
+from graphs.adapters.updates import AdapterCoverage
 from graphs.definition.graph import Graph
 from graphs.errors import (
     AdapterMisfit,
@@ -46,9 +48,11 @@ class LiveModels:
         self._fetching = ThreadPoolExecutor(1, thread_name_prefix="fetch")
         self._folder = self._folder_of_settings()
         self._looked_at_folder = False
+        self._coverages: dict[str, AdapterCoverage] = {}
 
     async def start(self) -> None:
         """Serve what the folder of adapters contains; while Redis is away, this is put off."""
+        await self._read_coverages()
         await self.repository()
 
     async def repository(self) -> Repository:
@@ -68,7 +72,15 @@ class LiveModels:
             added = {name: await self._registry.added_to(name) for name in self._on_disk.graphs}
             self._repository = with_added(self._on_disk, added)
             self._version = version
+            await self._read_coverages()
         return self._repository
+
+    def coverage(self, alias: str) -> AdapterCoverage | None:
+        """Return how much of an adapter's file its model takes; None where that is not known."""
+        return self._coverages.get(alias)
+
+    async def _read_coverages(self) -> None:
+        self._coverages = await asyncio.to_thread(read_coverages, self._repository, self._facts)
 
     async def add(self, graph_name: str | None, alias: str, source: str, alpha: float | None) -> None:
         """Fetch an adapter, check that it fits its graph, and serve it from now on.

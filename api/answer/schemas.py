@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 
 class ImageData(BaseModel):
@@ -118,6 +118,21 @@ class JobDeleted(BaseModel):
     deleted: Literal[True] = True
 
 
+class CoverageBody(BaseModel):
+    """How many of the layers in an adapter's file the model has and the runtime can change."""
+
+    matched: int
+    total: int
+
+
+class AdapterFileBody(BaseModel):
+    """How much of an adapter's file is applied: layers by component, the lowest and the highest rank."""
+
+    layers: dict[str, CoverageBody]
+    ranks: tuple[int, int] | None
+    left_out: str | None = Field(description="The first layer that is left out, and why.")
+
+
 class ModelBody(BaseModel):
     """A model: a name that requests can be routed to."""
 
@@ -128,6 +143,7 @@ class ModelBody(BaseModel):
     kind: Literal["base", "adapter", "composite"]
     base: str
     adapters: dict[str, float]
+    adapter_files: dict[str, AdapterFileBody] = Field(description="What the files of the adapters contain, by alias.")
 
 
 class ModelList(BaseModel):

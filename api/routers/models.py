@@ -2,9 +2,11 @@
 
 from fastapi import APIRouter, Request
 
-from api.answer.schemas import ModelBody, ModelList
+from api.answer.schemas import AdapterFileBody, CoverageBody, ModelBody, ModelList
 from api.http.dependencies import KeyOwner, Models
 from api.http.errors import documented
+from api.live_models import LiveModels
+from graphs.adapters.updates import AdapterCoverage
 from graphs.errors import AuthenticationFailed, ModelNotFound
 from graphs.repository.repository import Route
 
@@ -15,18 +17,29 @@ router = APIRouter(tags=["models"])
 async def models(request: Request, _: KeyOwner, models: Models) -> ModelList:
     """List base models, adapters and composites."""
     routes = (await models.repository()).routes()
-    return ModelList(data=[model_body(route, request) for route in routes])
+    return ModelList(data=[model_body(route, request, models) for route in routes])
 
 
 @router.get("/models/{name:path}", responses=documented(AuthenticationFailed, ModelNotFound))
 async def model(name: str, request: Request, _: KeyOwner, models: Models) -> ModelBody:
     """Describe one name."""
-    return model_body((await models.repository()).route(name), request)
+    return model_body((await models.repository()).route(name), request, models)
 
 
-def model_body(route: Route, request: Request) -> ModelBody:
+def model_body(route: Route, request: Request, models: LiveModels) -> ModelBody:
     """Return the model object. Its time of creation is the start of this process."""
     created: int = request.app.state.started_at
+    files = {alias: coverage for alias, _ in route.adapters if (coverage := models.coverage(alias)) is not None}
     return ModelBody(
-        id=route.model, created=created, kind=route.kind, base=route.graph.name, adapters=dict(route.adapters)
+        id=route.model,
+        created=created,
+        kind=route.kind,
+        base=route.graph.name,
+        adapters=dict(route.adapters),
+        adapter_files={alias: _adapter_body(coverage) for alias, coverage in files.items()},
     )
+
+
+def _adapter_body(coverage: AdapterCoverage) -> AdapterFileBody:
+    layers = {name: CoverageBody(matched=one.matched, total=one.total) for name, one in coverage.components.items()}
+    return AdapterFileBody(layers=layers, ranks=coverage.ranks, left_out=coverage.left_out)

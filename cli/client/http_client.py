@@ -104,6 +104,10 @@ class ServerClient:
         found: list[dict[str, Any]] = self._json("GET", f"{self._url}/v3/models")["data"]
         return found
 
+    def model(self, name: str) -> dict[str, Any]:
+        """Return one model that is served."""
+        return self._json("GET", f"{self._url}/v3/models/{quote(name)}")
+
     def refresh_adapters(self) -> dict[str, Any]:
         """Make the server look at its folder of adapters again, and return what has changed."""
         return self._json("POST", f"{self._url}/v3/lora_adapters/refresh")

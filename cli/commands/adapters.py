@@ -1,6 +1,6 @@
-"""``imagegen adapters``: lists the adapters of a running server, and makes it look at its folder again."""
+"""``imagegen adapters``: lists and shows the adapters of a running server, and makes it look at its folder again."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -10,7 +10,9 @@ from rich.text import Text
 from cli.options import DEFAULT_SERVER_URL, ServerApiKey, ServerUrl
 
 adapters = typer.Typer(
-    name="adapters", help="List the LoRA adapters of a running server, and refresh its folder.", no_args_is_help=True
+    name="adapters",
+    help="List and show the LoRA adapters of a running server, and refresh its folder.",
+    no_args_is_help=True,
 )
 
 _TIMEOUT_S = 30.0
@@ -29,6 +31,27 @@ def list_adapters(url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = N
     console = Console(highlight=False)
     console = console if console.is_terminal else Console(highlight=False, width=_UNLIMITED_WIDTH)
     console.print(_table([model for model in models if model["kind"] != "base"]))
+
+
+@adapters.command()
+def show(
+    name: Annotated[str, typer.Argument(help="An adapter or a blend of `imagegen adapters list`.")],
+    url: ServerUrl = DEFAULT_SERVER_URL,
+    api_key: ServerApiKey = None,
+) -> None:
+    """Show how much of an adapter's file the model takes: matched of all layers by component, and the rank."""
+    from cli.client.http_client import ServerClient
+
+    with ServerClient(url, api_key, _TIMEOUT_S) as client:
+        model = client.model(name)
+    for alias, file in model["adapter_files"].items():
+        for component, layers in file["layers"].items():
+            typer.echo(_plain(f"{alias}: {component} {layers['matched']} of {layers['total']} layers"))
+        if file["ranks"]:
+            low, high = file["ranks"]
+            typer.echo(_plain(f"{alias}: rank {low}" if low == high else f"{alias}: ranks {low} to {high}"))
+        if file["left_out"]:
+            typer.echo(_plain(f"{alias}: left out: {file['left_out']}"))
 
 
 @adapters.command()

@@ -11,7 +11,10 @@ def test_the_models_are_listed(api: Api, prefix: str) -> None:
     found = {model["id"]: model for model in listed["data"]}
     assert (listed["object"], set(found)) == ("list", {"demo", "outline", "stripes", "mix"})
     assert found["mix"]["adapters"] == {"outline": 0.5, "stripes": 0.5}
+    file = {"layers": {"denoiser": {"matched": 84, "total": 84}}, "ranks": [24, 24], "left_out": None}
+    assert found["mix"]["adapter_files"] == {"outline": file, "stripes": file}
     model = found["demo"]
+    assert model["adapter_files"] == {}
     assert (model["id"], model["object"], model["kind"], model["base"]) == ("demo", "model", "base", "demo")
     assert type(model["created"]) is int
     assert api.http.get(f"{prefix}/models/demo").json() == model

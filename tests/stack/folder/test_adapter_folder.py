@@ -69,6 +69,9 @@ def test_files_that_come_and_change_and_go_reach_every_worker(stage: Stage, fold
         assert_drawn_by_both(stage, second_log, "wash", [(wash, 1.0)])
         assert_raw(served_image(stage.service, "wash", lora_alphas={"wash": 0.3}), [(wash, 0.3)])
 
+        shown = imagegen("adapters", "show", "wash", "--url", stage.service.url, "--api_key", ADMINISTRATOR)
+        assert shown.stdout.splitlines() == ["wash: denoiser 3 of 3 layers", "wash: rank 4"]
+
         new = write_kohya(folder / "new.safetensors", OTHER, 5)  # of other layers, so the model is compiled again
         write_native(wash, "sd", 6)
         changed = write_native(stage.folder / "as-changed.safetensors", "sd", 6)  # raw_image remembers paths
