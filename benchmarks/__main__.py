@@ -4,18 +4,15 @@ Prints a table in Markdown. Absolute times belong to the machine they were measu
 """
 
 import argparse
-import os
-import platform
 import tempfile
-import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.adapters import switching
 from benchmarks.cancelling import cancel_latency
 from benchmarks.latency import added_latency
 from benchmarks.listening import progress_overhead
+from benchmarks.machine import machine
 from benchmarks.startup import time_to_ready
 from benchmarks.waiting import many_waiting
 
@@ -37,19 +34,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.measures) - set(MEASURES):
         parser.error(f"unknown measure: {', '.join(sorted(unknown))}")
-    print(_machine())
+    print(machine())
     for name in arguments.measures or MEASURES:
         with tempfile.TemporaryDirectory() as folder:
             print(f"\n### {name}\n", flush=True)
             print("\n".join(MEASURES[name](Path(folder), arguments.requests)), flush=True)
-
-
-def _machine() -> str:
-    packages = ("openvino-genai", "celery", "redis", "fastapi", "uvicorn")
-    versions = ", ".join(f"{package} {version(package)}" for package in packages)
-    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
-    day = time.strftime("%Y-%m-%d")
-    return f"{day}, {os.cpu_count()} cores, load {load}, Python {platform.python_version()}, {versions}"
 
 
 if __name__ == "__main__":

@@ -147,6 +147,19 @@ class AdapterSet:
         """Record that the call with the last ``request_config`` drew its images."""
         self._zeros.call_drew()
 
+    def covering(self) -> tuple[AdapterSelection, ...]:
+        """Return few adapters that can be selected and together change every layer that any of these changes.
+
+        The sum of their strengths is 1, as that of a usual blend.
+        """
+        left = {layer for alias, one in self._loaded.items() if alias not in self._fixed for layer in one.fit.layers}
+        chosen: list[str] = []
+        for alias, one in self._loaded.items():
+            if alias not in self._fixed and left & one.fit.layers:
+                chosen.append(alias)
+                left -= one.fit.layers
+        return tuple(AdapterSelection(alias=alias, alpha=1 / len(chosen)) for alias in chosen)
+
     def add(self, alias: str, path: Path) -> bool:
         """Load one more DYNAMIC adapter and return whether the pipelines must be compiled again to apply it.
 

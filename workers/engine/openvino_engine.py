@@ -18,13 +18,14 @@ import openvino
 import openvino_genai
 
 from graphs.definition.devices import uses_npu
-from graphs.definition.graph import Graph
+from graphs.definition.graph import Graph, LoraMode
 from graphs.errors import EngineError
 from graphs.families.family import Operation
 from graphs.families.model_facts import ModelFacts
 from graphs.families.schedules import makes_other_step_count
-from graphs.requests.request import ResolvedRequest
+from graphs.requests.request import AdapterSelection, ResolvedRequest
 from workers.engine.adapters import AdapterSet
+from workers.engine.checks.known_request import KnownRequest, check_equal_images, known_request
 from workers.engine.devices import keeps_input_addresses
 from workers.engine.model_copy import adapted_model
 from workers.engine.pipelines import RUNTIME_ERRORS, LoadOptions, load_pipelines, reason, static_batch
@@ -48,15 +49,30 @@ _OPTIONAL = (
 class OpenVinoEngine:
     """Draws with the pipelines of one graph. Only one thread may use it at a time."""
 
-    def __init__(self, graph: Graph, facts: ModelFacts, *, device: tuple[str, ...], cache_dir: Path | None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        facts: ModelFacts,
+        *,
+        device: tuple[str, ...],
+        cache_dir: Path | None,
+        ranks_change: bool | None = None,
+        checks_images: bool = True,
+    ) -> None:
         """``device`` has one entry, or three: text encoders, denoising, VAE.
 
-        ``cache_dir`` is the folder of compiled models; None keeps none.
+        ``cache_dir`` is the folder of compiled models; None keeps none. ``ranks_change``: whether the ranks of adapted
+        layers change from call to call; None: where the device draws wrong images without that (zero_adapters.py).
+        ``checks_images``: whether a graph with adapters has to draw the known request equally (known_request.py).
         """
         self._graph = graph
         self._facts = facts
         self._device = device
         self._cache_dir = cache_dir
+        self._ranks_change = (
+            keeps_input_addresses(device, graph.plugin_config) if ranks_change is None else ranks_change
+        )
+        self._checks_images = checks_images
         self._batch = static_batch(graph, facts)
         self._pipelines: dict[Operation, Any] = {}
         self._adapters: AdapterSet | None = None
@@ -65,13 +81,20 @@ class OpenVinoEngine:
     def load(self) -> frozenset[Operation]:
         """Load and compile the model, and return the operations that it supports.
 
-        Raises EngineError with a sentence for a file or device that does not exist or cannot be used.
+        Raises EngineError with a sentence for a file or device that does not exist or cannot be used, and where the
+        same request does not draw the same image with the graph's adapters.
         """
         at_construction = self._graph.is_compiled_at_construction(self._device)
-        ranks_change = keeps_input_addresses(self._device, self._graph.plugin_config)
         self._compile(
-            AdapterSet(self._graph, self._facts.family, at_construction=at_construction, ranks_change=ranks_change)
+            AdapterSet(
+                self._graph, self._facts.family, at_construction=at_construction, ranks_change=self._ranks_change
+            )
         )
+        try:
+            self._check_equal_images()
+        except EngineError:
+            self.unload()
+            raise
         return frozenset(self._pipelines)
 
     def generate(self, request: ResolvedRequest, inputs: InputImages | None, on_step: OnStep) -> Generated:
@@ -109,19 +132,22 @@ class OpenVinoEngine:
     def add_adapter(self, alias: str, path: Path) -> None:
         """Make a LoRA adapter selectable until the next ``load``; to be called between two generations.
 
-        The model is compiled again when the adapter changes layers that no other adapter changes. Raises EngineError.
+        The model is compiled again when the adapter changes layers that no other adapter changes. Raises EngineError,
+        and changes nothing, also where the same request does not draw the same image with the adapter.
         """
         adapters = self._loaded_adapters()
         if uses_npu(self._device):
             raise EngineError("The NPU cannot switch adapters; none can be added.")
-        if not adapters.add(alias, path):
-            return
+        must_compile = adapters.add(alias, path)
         try:
-            self._compile(adapters)
-        except EngineError:
+            if must_compile:
+                self._compile(adapters)
+            self._check_equal_images(alias)
+        except EngineError as error:
             adapters.remove(alias)
-            self._compile(adapters)
-            raise
+            if must_compile:
+                self._compile(adapters)
+            raise EngineError(f"The adapter {alias!r} ({path}) cannot be added. {error.message}") from error
 
     def remove_adapter(self, alias: str) -> None:
         """Remove a selectable adapter, between two generations only. Raises EngineError for an unknown alias."""
@@ -132,6 +158,11 @@ class OpenVinoEngine:
         self._pipelines = {}
         self._adapters = None
         gc.collect()
+
+    @property
+    def switches_adapters(self) -> bool:
+        """Whether each request carries its adapters (dynamic mode), not the compiled models; False before ``load``."""
+        return self._adapters is not None and self._adapters.mode is LoraMode.DYNAMIC
 
     def _pipeline(self, request: ResolvedRequest) -> Any:
         if self._prompt_batch.must_reload(request):
@@ -157,6 +188,18 @@ class OpenVinoEngine:
         self._adapters = adapters
         keeps = self._facts.family.keeps_prompt_batch and not self._graph.is_static
         self._prompt_batch = PromptBatch(is_kept=keeps)
+
+    def _check_equal_images(self, added: str | None = None) -> None:
+        """Check the graph with all of its adapters, or with the ``added`` one alone. Raises EngineError."""
+        adapters = self._loaded_adapters()
+        if adapters.mode is None or not self._checks_images:
+            return
+        selections = adapters.covering() if added is None else (AdapterSelection(alias=added, alpha=1.0),)
+        known = known_request(self._graph, self._facts, self._pipelines, selections)
+        check_equal_images(self._draw_known, known, " ".join(self._device))
+
+    def _draw_known(self, known: KnownRequest) -> list[Pixels]:
+        return self.generate(known.request, known.inputs, lambda _step: False).images
 
     def _properties(self, adapters: AdapterSet) -> dict[str, Any]:
         properties: dict[str, Any] = {}

@@ -44,13 +44,18 @@ def numbers(layers: Layers, seed: int, strength: float = 1.0) -> dict[str, npt.N
 
 
 def write_kohya(path: Path, layers: Layers, seed: int, *, alpha: float = RANK, start: str = "lora_unet_") -> Path:
+    save_file(kohya_tensors(layers, seed, start, alpha=alpha), path)
+    return path
+
+
+def kohya_tensors(layers: Layers, seed: int, start: str, *, alpha: float = RANK) -> dict[str, Any]:
+    """Return the tensors of an adapter under kohya's names, which begin with ``start``."""
     tensors: dict[str, Any] = {}
     for name, values in numbers(layers, seed).items():
         module, _, part = name.rpartition(".")
         tensors[f"{start}{module.replace('.', '_')}.lora_{part}.weight"] = values
         tensors[f"{start}{module.replace('.', '_')}.alpha"] = np.array(alpha, dtype=np.float32)
-    save_file(tensors, path)
-    return path
+    return tensors
 
 
 def write_diffusers(path: Path, layers: Layers, seed: int, *, start: str = "transformer.") -> Path:
