@@ -1,5 +1,6 @@
 """The application of an API process: the same routers at /v3 and /v1, middleware, and what they share."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,10 +11,15 @@ from fastapi_offline import FastAPIOffline
 
 from api.drain import ApiDrain
 from api.http.access_log import PREFIXES, AccessLogMiddleware
+from api.http.answer_headers import PagePolicyMiddleware
+from api.http.body_limits import BodyLimitMiddleware
+from api.http.connections import Connections
 from api.http.errors import install_error_handlers
+from api.http.loop_lag import watch_lag
 from api.http.metrics import HttpMetrics
-from api.http.middleware import BodyLimitMiddleware, DrainMiddleware, RequestIdMiddleware, UnexpectedErrorMiddleware
+from api.http.middleware import DrainMiddleware, RequestIdMiddleware, UnexpectedErrorMiddleware
 from api.http.openapi import describe
+from api.http.web_origins import WebMiddleware, add_cors
 from api.routers import adapters, files, health, images, jobs, metrics, models
 from api.service import ImageService
 from config.environment import prometheus_folder
@@ -32,7 +38,13 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.start()
+        watching = [
+            asyncio.create_task(app.state.connections.watch(), name="connections"),
+            asyncio.create_task(watch_lag(app.state.http_metrics.loop_lag.observe), name="loop lag"),
+        ]
         yield
+        for task in watching:
+            task.cancel()
         await service.stop()
 
     # /docs with its own scripts: many of these servers have no access to a CDN.
@@ -44,6 +56,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.started_at = int(time.time())
     app.state.http_metrics = HttpMetrics(prometheus_folder())
     app.state.keys = read_keys(settings.http.api_key_file, settings.http.api_key)
+    refused = app.state.http_metrics.connections_refused
+    app.state.connections = Connections(settings.connections, lambda why: refused.labels(why).inc())
     for prefix in PREFIXES:
         for part in (images, jobs, files, models, adapters):
             app.include_router(part.router, prefix=prefix)
@@ -52,10 +66,12 @@ def create_app(settings: Settings) -> FastAPI:
     describe(app)
     install_error_handlers(app)
     # The last one added is the first to get a request.
-    http = settings.http
-    app.add_middleware(BodyLimitMiddleware, max_bytes=http.max_body_bytes, timeout_s=http.body_timeout_s)
+    app.add_middleware(BodyLimitMiddleware, http=settings.http, connections=settings.connections)
+    app.add_middleware(PagePolicyMiddleware)
+    app.add_middleware(WebMiddleware, settings=settings, is_open=app.state.keys.is_open)
     app.add_middleware(UnexpectedErrorMiddleware)
     app.add_middleware(AccessLogMiddleware, metrics=app.state.http_metrics)
+    add_cors(app, settings)
     app.add_middleware(RequestIdMiddleware)
     app.add_middleware(DrainMiddleware, drain=drain)
     return app

@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
-from config.settings import HttpSettings
+from config.http_settings import HttpSettings
 from graphs.errors import ShuttingDown
 
 # The OpenAI SDKs ignore a longer Retry-After.

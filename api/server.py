@@ -1,17 +1,50 @@
 """The HTTP server: uvicorn, with a drain before its shutdown."""
 
 import logging
+import resource
 import socket
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from api.drain import ApiDrain
+from api.http.bounded_protocol import protocol_of
+from config.settings import Settings
 
 log = logging.getLogger(__name__)
 
 # How long uvicorn may take to send the last answers after a second signal.
 _HURRIED_CLOSE_S = 1
+# Longer than clients and proxies keep an idle connection, so that they close it and no request meets a closed one.
+_KEEP_ALIVE_S = 75
+# How long sending the last answers may take, after requests have waited as long as they may.
+_CLOSE_S = 5
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files, and so connections, as its hard limit allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """Return how uvicorn serves the application: with its bounds of connections."""
+    return uvicorn.Config(
+        app,
+        host=settings.http.rest_bind_address,
+        port=settings.http.rest_port,
+        http=protocol_of(app.state.connections),
+        ws="none",
+        h11_max_incomplete_event_size=settings.connections.max_header_bytes,
+        forwarded_allow_ips=settings.connections.trusted_proxies,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_CLOSE_S,
+    )
 
 
 class DrainingServer(uvicorn.Server):

@@ -16,6 +16,7 @@ OTHER_VARIABLES = {
     "HF_HUB_OFFLINE": ("downloads", "offline"),
     "CIVITAI_TOKEN": ("downloads", "civitai_token"),
     "API_KEY": ("http", "api_key"),  # Model Server's name for it
+    "FORWARDED_ALLOW_IPS": ("connections", "trusted_proxies"),  # uvicorn's
 }
 
 

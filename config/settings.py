@@ -10,19 +10,19 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from config.http_settings import ConnectionSettings, WebSettings
+from config.http_settings import HttpSettings as HttpSettings  # where most modules look for it
+from config.settings_group import SettingsGroup
 
 PREFIX = "IMAGEGEN_"
 DELIMITER = "__"
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})", re.ASCII)
 
 
-class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class RedisSettings(_Group):
+class RedisSettings(SettingsGroup):
     """The Redis that holds all jobs and images. Without a URL, ``imagegen serve`` starts a server of its own."""
 
     # A URL may hold a password; secrets are left out of what repr() shows, as that ends in logs.
@@ -47,63 +47,7 @@ class RedisSettings(_Group):
     )
 
 
-# 15 fields, more than a class should have. A second group would rename environment variables that users have set, and
-# one class built from several mixins would have as many.
-class HttpSettings(_Group):
-    """The HTTP API."""
-
-    rest_bind_address: str = Field("127.0.0.1", description="Address the HTTP API listens on.")
-    rest_port: int = Field(8000, ge=1, le=65535, description="Port of the HTTP API.")
-    public_url: str | None = Field(
-        None,
-        description="URL under which clients reach the API, such as `https://images.example.com`; links in answers "
-        "begin with it. If not set, links begin with the scheme and host of the request.",
-    )
-    max_body_bytes: int = Field(64 * 2**20, gt=0, description="Largest request body; a larger one gets status 413.")
-    body_timeout_s: float = Field(
-        120.0,
-        gt=0,
-        description="How long receiving a whole request body may take; after that the client gets status 408.",
-    )
-    max_image_pixels: int = Field(40_000_000, gt=0, description="Largest input image, as width times height.")
-    url_ttl_s: int = Field(3600, gt=0, description="How long the URL of an image (`response_format=url`) is valid.")
-    shutdown_timeout_s: int = Field(
-        30, gt=0, description="How long an API that was asked to stop goes on answering requests that already wait."
-    )
-    restart_s: int = Field(
-        5,
-        ge=0,
-        le=60,
-        description="About how long it takes from the end of one API process until the next one listens; added to the "
-        "Retry-After of a stopping API. Set 0 where other API processes answer meanwhile (behind a load balancer).",
-    )
-    reuse_port: bool = Field(
-        False,
-        description="Let several API processes listen on one port (SO_REUSEPORT): a new one can replace an old one.",
-    )
-    heartbeat_s: float = Field(
-        15.0, gt=0, description="Pause between the comments that keep an idle event stream open."
-    )
-    cancel_on_disconnect: bool = Field(
-        True,
-        description="Whether a client that closes its connection cancels the job it waits for. Jobs submitted with "
-        "`Prefer: respond-async` go on in any case.",
-    )
-    requests_per_minute: int | None = Field(
-        None,
-        ge=1,
-        description="Image requests that an API key may send in a minute; if not set, there is no limit. A line of the "
-        "key file may set another limit for its key. Without keys, all clients share the limit.",
-    )
-    api_key_file: Path | None = Field(
-        None,
-        description="File with one API key a line; the first key is an administrator's. Without it `API_KEY` is the "
-        "only key, and without either the API is open to everyone.",
-    )
-    api_key: str | None = Field(None, repr=False, description="The only API key, where there is no key file.")
-
-
-class RepositorySettings(_Group):
+class RepositorySettings(SettingsGroup):
     """Which graphs are served; without any of the paths, the bundled demo model."""
 
     model_repository_path: Path | None = Field(
@@ -115,7 +59,7 @@ class RepositorySettings(_Group):
     target_device: str = Field("CPU", description="Device of graphs that name none: CPU, GPU, GPU.1, NPU, ...")
 
 
-class WorkerSettings(_Group):
+class WorkerSettings(SettingsGroup):
     """A worker process: one graph on one device."""
 
     graph: str | None = Field(None, description="Graph to serve; not needed where only one is defined.")
@@ -136,7 +80,7 @@ class WorkerSettings(_Group):
     )
 
 
-class JobSettings(_Group):
+class JobSettings(SettingsGroup):
     """The life of a job."""
 
     result_ttl_s: int = Field(3600, gt=0, description="How long the images and events of a job are kept after its end.")
@@ -167,7 +111,7 @@ class JobSettings(_Group):
     )
 
 
-class WebhookSettings(_Group):
+class WebhookSettings(SettingsGroup):
     """Webhooks: HTTP requests about a job's events to a URL that its client gave."""
 
     secret: str | None = Field(
@@ -200,7 +144,7 @@ class WebhookSettings(_Group):
         return secret
 
 
-class DownloadSettings(_Group):
+class DownloadSettings(SettingsGroup):
     """Downloads of LoRA adapters."""
 
     hf_token: str | None = Field(None, repr=False, description="Access token for Hugging Face.")
@@ -226,7 +170,7 @@ class DownloadSettings(_Group):
     timeout_s: float = Field(30.0, gt=0, description="How long a download waits for the next bytes.")
 
 
-class LogSettings(_Group):
+class LogSettings(SettingsGroup):
     """What is logged, to standard error."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -246,6 +190,8 @@ class Settings(BaseSettings):
 
     redis: RedisSettings = RedisSettings()
     http: HttpSettings = HttpSettings()
+    connections: ConnectionSettings = ConnectionSettings()
+    web: WebSettings = WebSettings()
     repository: RepositorySettings = RepositorySettings()
     worker: WorkerSettings = WorkerSettings()
     jobs: JobSettings = JobSettings()

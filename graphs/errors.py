@@ -10,6 +10,7 @@
     |   |-- InvalidImage            an input image cannot be read
     |   |-- RequestTooLarge         a body or an input image exceeds its limit
     |   |-- RequestTooSlow          the body did not arrive in time
+    |   |-- MediaTypeNotAccepted    a web page sent another content type than JSON
     |   |-- OperationNotAvailable   the model has no pipeline for the operation
     |   |-- ModelNotFound           no graph, adapter or composite has this name
     |   |-- JobNotCompleted         the job has no images yet, or never will
@@ -123,6 +124,12 @@ class RequestTooSlow(InvalidRequest):
     """The request did not come in the time this server waits for one."""
 
     code = "request_timeout"
+
+
+class MediaTypeNotAccepted(InvalidRequest):
+    """Web pages must send this body with Content-Type: application/json."""
+
+    code = "unsupported_media_type"
 
 
 class OperationNotAvailable(InvalidRequest):

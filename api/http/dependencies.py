@@ -9,7 +9,7 @@ from api.answer.signed_urls import UrlSigner
 from api.drain import ApiDrain
 from api.live_models import LiveModels
 from api.service import ImageService
-from config.settings import HttpSettings
+from config.http_settings import HttpSettings
 from graphs.api_keys import ANYONE, ApiKeys, Owner
 from graphs.errors import AuthenticationFailed, NotAllowed
 from workers.jobs.job import Job

@@ -35,6 +35,42 @@ class MethodNotAllowed(errors.ImagegenError):
     code = "method_not_allowed"
 
 
+class HeadersTooLarge(errors.ImagegenError):
+    """The request line and headers are larger, or more, than this server accepts."""
+
+    code = "headers_too_large"
+
+
+class HeadersTooSlow(errors.ImagegenError):
+    """The headers did not come in the time this server waits for them."""
+
+    code = "headers_too_slow"
+
+
+class HostNotAllowed(errors.ImagegenError):
+    """This server has no keys and does not answer under this Host; name it with --allowed_hosts, or set keys."""
+
+    code = "host_not_allowed"
+
+
+class OriginNotAllowed(errors.ImagegenError):
+    """Pages of this origin may not change anything here; allow the origin with --allowed_origins."""
+
+    code = "origin_not_allowed"
+
+
+class TooManyConnections(errors.ServiceUnavailable):
+    """Too many connections are open; try again."""
+
+    code = "too_many_connections"
+
+
+class TooManyBodies(errors.ServiceUnavailable):
+    """Too many bodies are being received; try again."""
+
+    code = "too_many_bodies"
+
+
 class HttpRefusal(errors.ImagegenError):
     """Starlette refused the request, such as a form that it cannot parse. It brings its own status, and no code."""
 
@@ -51,6 +87,8 @@ STATUS: dict[type[errors.ImagegenError], int] = {
     errors.InvalidRequest: 400,
     errors.AuthenticationFailed: 401,
     errors.NotAllowed: 403,
+    HostNotAllowed: 403,
+    OriginNotAllowed: 403,
     RouteNotFound: 404,
     errors.ModelNotFound: 404,
     MethodNotAllowed: 405,
@@ -58,6 +96,9 @@ STATUS: dict[type[errors.ImagegenError], int] = {
     errors.ArtifactExpired: 410,
     errors.RequestTooLarge: 413,
     errors.RequestTooSlow: 408,
+    HeadersTooSlow: 408,
+    HeadersTooLarge: 431,
+    errors.MediaTypeNotAccepted: 415,
     errors.IdempotencyConflict: 422,
     errors.QueueFull: 429,
     errors.RateLimited: 429,
@@ -103,7 +144,7 @@ def _headers(error: errors.ImagegenError, status: int) -> dict[str, str]:
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
-    if isinstance(error, errors.RequestTooSlow):
+    if isinstance(error, errors.RequestTooSlow | HeadersTooLarge):
         headers["Connection"] = "close"  # else the client may go on sending the rest of its body
     elif isinstance(error, errors.JobFailed):
         # The job has used up its attempts; the same request would only fail again.

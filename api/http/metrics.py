@@ -27,6 +27,18 @@ from workers.jobs.observe.metrics import (
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _REQUEST_BUCKETS = (0.005, 0.025, *DURATION_BOUNDS_S)
+_LAG_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+# Reported from the start, as those below.
+_REFUSALS = (
+    "answer_not_taken",
+    "body_after_answer",
+    "connection_displaced",
+    "headers_too_large",
+    "headers_too_slow",
+    "invalid_http",
+    "silent",
+    "too_many_connections",
+)
 # The counters that the Lua scripts keep for each graph: field -> (name, help).
 _COUNTERS = {
     "submitted": ("imagegen_jobs_submitted", "Jobs that were accepted into the queue."),
@@ -69,6 +81,20 @@ class HttpMetrics:
             "imagegen_http_requests",
             "Answers by route and status.",
             ("method", "route", "status"),
+            registry=self._registry,
+        )
+        self.connections_refused = Counter(
+            "imagegen_connections_refused",
+            "Connections that were refused or closed before their request was known, by reason.",
+            ("reason",),
+            registry=self._registry,
+        )
+        for reason in _REFUSALS:
+            self.connections_refused.labels(reason)
+        self.loop_lag = Histogram(
+            "imagegen_event_loop_lag_seconds",
+            "By how much the event loop was late, twice a second.",
+            buckets=_LAG_BUCKETS,
             registry=self._registry,
         )
         self.seconds = Histogram(

@@ -1,9 +1,8 @@
-"""The middleware of every request: its id, unexpected errors, limits of the body, and the drain of the process.
+"""The middleware of every request: its id, unexpected errors, and the drain of the process.
 
 Plain ASGI, so that nothing is buffered.
 """
 
-import asyncio
 import logging
 import re
 import secrets
@@ -13,9 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.drain import ApiDrain
 from api.http.access_log import route_of
+from api.http.answer_headers import with_safe_headers
 from api.http.errors import UnexpectedError, error_response
 from config.log_context import logged_with
-from graphs.errors import RequestTooLarge, RequestTooSlow
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ class RequestIdMiddleware:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+                message["headers"] = [*with_safe_headers(message["headers"]), (b"x-request-id", request_id)]
             await send(message)
 
         with logged_with(request_id=request_id.decode()):
@@ -71,45 +70,6 @@ class UnexpectedErrorMiddleware:
                 raise
             log.exception("%s %s failed", scope["method"], route_of(scope))
             await error_response(UnexpectedError(), scope)(scope, receive, send)
-
-
-class BodyLimitMiddleware:
-    """Refuses bodies over ``max_bytes``, by their stated length at once and by their real length while they are read,
-    and bodies that are not complete after ``timeout_s``."""
-
-    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-        self._timeout_s = timeout_s
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        message = f"The body is larger than {self._max_bytes} bytes."
-        stated = dict(scope["headers"]).get(b"content-length", b"")
-        if stated.isdigit() and int(stated) > self._max_bytes:
-            await error_response(RequestTooLarge(message), scope)(scope, receive, send)
-            return
-        received = 0
-        until = asyncio.get_running_loop().time() + self._timeout_s
-        complete = False
-
-        async def receive_bounded() -> Message:
-            nonlocal received, complete
-            try:
-                async with asyncio.timeout_at(None if complete else until):
-                    part = await receive()
-            except TimeoutError:
-                raise RequestTooSlow(f"The body was not complete after {self._timeout_s:g} s.") from None
-            received += len(part.get("body", b""))
-            complete = not part.get("more_body", False)
-            if received > self._max_bytes:
-                raise RequestTooLarge(message)
-            return part
-
-        await self._app(scope, receive_bounded, send)
 
 
 class DrainMiddleware:

@@ -1,62 +1,53 @@
 """Reads the bodies of requests: JSON, and multipart forms in the spellings of the clients."""
 
+import asyncio
 import base64
-import json
 import re
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import from_json
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from api.job_submitter import UploadedImages
+from api.request.json_bodies import JsonBody, check_entries, read_json_with_images
 from api.request.schemas import EditBody, ImageBody, ImageReference, JobObjects
 from api.request.validation import invalid_request
 from graphs.errors import InvalidImage, InvalidRequest
 
-Body = TypeVar("Body", bound=BaseModel)
+Image = TypeVar("Image")
 
 _MAX_FIELDS = 100
 _MAX_FILES = 20
 _MAX_FIELD_BYTES = 256 * 1024
-_DATA_URL = re.compile(r"data:[\w.+/-]*(;[\w.+=-]+)*;base64,", re.ASCII)
+# What stands before the base64 of a data URL is short; no pattern is tried on more.
+_MAX_HEAD_BYTES = 256
+_DATA_URL = re.compile(rb"data:[\w.+/-]*(;[\w.+=-]+)*;base64,", re.ASCII)
+_BASE64_PART = 2**20  # a multiple of 4
 _PART = re.compile(r"(?P<name>lora_alphas|metadata|webhook)\[(?P<key>[^\]]+)\]")
 _LIST = "webhook[events]"
 _OBJECTS = ("lora_alphas", "metadata", "webhook")
-
-
-async def read_json(request: Request, model: type[Body]) -> Body:
-    """Read a JSON body, strictly. Raises InvalidRequest naming the parameter."""
-    content = await request.body()
-    try:
-        return model.model_validate_json(content)
-    except ValidationError as error:
-        raise invalid_request(error, list(model.model_fields)) from error
 
 
 async def read_edit_body(request: Request) -> tuple[ImageBody, UploadedImages]:
     """Read an edit, multipart or JSON: its fields and its images. Raises InvalidRequest naming the parameter."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        edit = await read_json(request, EditBody)
-        image = _only([_from_data_url(reference, "images") for reference in edit.images], "images")
-        mask = None if edit.mask is None else _from_data_url(edit.mask, "mask")
-        return edit.image_body(), UploadedImages(image, mask)
+        return await edit_of(await read_json_with_images(request))
     if kind != "multipart/form-data":
         raise InvalidRequest("Send the image as multipart/form-data (field image), or JSON with images.", param="image")
     return await _read_multipart(request)
 
 
-def has_images(content: bytes) -> bool:
-    """Return whether a JSON body is an edit's. False for invalid JSON, which either way of reading reports."""
-    if b'"images"' not in content:
-        return False
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and "images" in found
+async def edit_of(body: JsonBody) -> tuple[ImageBody, UploadedImages]:
+    """Return the fields and the images of an edit that came as JSON. Raises InvalidRequest naming the parameter."""
+    edit = body.validated(EditBody)
+    reference = _only(edit.images, "images")
+    image = await _from_data_url(reference, body.images, "images")
+    mask = None if edit.mask is None else await _from_data_url(edit.mask, body.images, "mask")
+    return edit.image_body(), UploadedImages(image, mask)
 
 
 async def _read_multipart(request: Request) -> tuple[ImageBody, UploadedImages]:
@@ -120,6 +111,7 @@ def _object_from_json(name: str, text: str) -> dict[str, Any]:
         raise InvalidRequest(f"{name} must be a JSON object.", param=name) from error
     if not isinstance(found, dict):
         raise InvalidRequest(f"{name} must be a JSON object.", param=name)
+    check_entries({name: found}, [])
     return _alphas_as_text(name, found) if name == "lora_alphas" else found
 
 
@@ -131,7 +123,7 @@ def _alphas_as_text(name: str, alphas: dict[str, Any]) -> dict[str, str]:
     return {alias: repr(alpha) for alias, alpha in alphas.items()}
 
 
-def _only(images: list[bytes], param: str) -> bytes:
+def _only(images: Sequence[Image], param: str) -> Image:
     if not images:
         raise InvalidRequest(f"{param} is required, as a file.", param=param)
     if len(images) > 1:
@@ -139,10 +131,12 @@ def _only(images: list[bytes], param: str) -> bytes:
     return images[0]
 
 
-def _from_data_url(reference: ImageReference, param: str) -> bytes:
-    url = reference.image_url or ""
-    head = _DATA_URL.match(url)
-    if head is None:
+async def _from_data_url(reference: ImageReference, images: dict[str, bytes], param: str) -> bytes:
+    """Return the bytes of a data URL: one of the ``images`` taken out of the body, or one that was left in it."""
+    given = reference.image_url or ""
+    url = images.get(given) or given.encode(errors="surrogatepass")
+    comma = url.find(b",", 0, _MAX_HEAD_BYTES)
+    if comma < 0 or _DATA_URL.fullmatch(url, 0, comma + 1) is None:
         raise InvalidRequest(
             f"{param}: give the image as a data URL (image_url: data:image/png;base64,...); "
             "other addresses are not fetched.",
@@ -150,8 +144,16 @@ def _from_data_url(reference: ImageReference, param: str) -> bytes:
             code="invalid_image_url",
         )
     try:
-        return base64.b64decode(url[head.end() :], validate=True)
-    except ValueError as error:  # binascii.Error, or its base class for characters beyond ASCII
+        return await asyncio.to_thread(_from_base64, url, comma + 1)
+    except ValueError as error:
         raise InvalidImage(
             f"{param}: the data URL's base64 is broken.", param=param, code="invalid_base64_image"
         ) from error
+
+
+def _from_base64(text: bytes, start: int) -> bytes:
+    """Decode what follows ``start``, in parts: other threads run between them. Raises ValueError."""
+    if 0 <= text.find(b"=", start) < len(text) - 2:
+        raise ValueError("there is a = before the end")
+    parts = (text[at : at + _BASE64_PART] for at in range(start, len(text), _BASE64_PART))
+    return b"".join(base64.b64decode(part, validate=True) for part in parts)

@@ -6,8 +6,9 @@ import time
 from starlette.requests import Request
 
 from api.job_submitter import UploadedImages
-from api.request.bodies import has_images, read_edit_body, read_json
+from api.request.bodies import edit_of, read_edit_body
 from api.request.headers import RETRY_PAUSE_S, read_headers
+from api.request.json_bodies import read_json, read_json_with_images
 from api.request.schemas import ImageBody
 from api.service import ImageService
 from graphs.api_keys import Owner, Priority
@@ -36,7 +37,7 @@ class ImageRequest:
         """
         timeout_s = None if detached else self.headers.timeout_s
         try:
-            return await service.submit(
+            job = await service.submit(
                 self.body.parameters(),
                 self._images,
                 self._options(),
@@ -47,6 +48,10 @@ class ImageRequest:
         except InvalidRequest as error:
             error.param = self.body.name_sent(error.param)
             raise
+        # The job has its images now, and the request may wait for it for a long time.
+        self._images = None
+        self._http.state.body.release()
+        return job
 
     async def disconnected(self) -> None:
         """Return once the client has disconnected. The body must have been read."""
@@ -100,7 +105,9 @@ async def read_variation(http: Request, owner: Owner) -> ImageRequest:
 
 async def read_generation_or_edit(http: Request, owner: Owner) -> ImageRequest:
     """Read the request of a job: an edit where the body holds an image, else a generation. Raises InvalidRequest."""
-    is_form = http.headers.get("content-type", "").lower().startswith("multipart/")
-    if is_form or has_images(await http.body()):
+    if http.headers.get("content-type", "").lower().startswith("multipart/"):
         return await read_edit(http, owner)
-    return await read_generation(http, owner)
+    body = await read_json_with_images(http)
+    if "images" in body.fields:
+        return ImageRequest(http, owner, *await edit_of(body))
+    return ImageRequest(http, owner, body.validated(ImageBody))

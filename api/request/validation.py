@@ -16,12 +16,18 @@ def invalid_request(error: ValidationError, known: list[str] | None = None) -> I
     problem = error.errors(include_url=False)[0]
     param = ".".join(str(part)[:_LONGEST_NAME] for part in problem["loc"]) or None
     if problem["type"] == "extra_forbidden":
-        return InvalidRequest(_unknown(param or "", known or []), param=param, code="unknown_parameter")
+        return unknown_parameter(param or "", known or [])
     if problem["type"] == "missing":
         return InvalidRequest(f"{param} is required.", param=param, code="missing_required_parameter")
     if problem["type"] == "json_invalid":
         return InvalidRequest(f"The body is not JSON: {problem['msg']}.", code="invalid_json")
     return InvalidRequest(_sentence(param, problem), param=param)
+
+
+def unknown_parameter(name: str, known: list[str]) -> InvalidRequest:
+    """Return the error for a field that no body of this route has; the ``known`` ones give a hint."""
+    name = name[:_LONGEST_NAME]
+    return InvalidRequest(_unknown(name, known), param=name, code="unknown_parameter")
 
 
 def _unknown(name: str, known: list[str]) -> str:

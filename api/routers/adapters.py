@@ -7,7 +7,7 @@ from api.answer.schemas import AdapterLeftOut, AdapterRemoved, AdaptersRefreshed
 from api.http.dependencies import Administrator, Models
 from api.http.errors import documented
 from api.http.openapi import body_docs, json_schema
-from api.request.bodies import read_json
+from api.request.json_bodies import read_json
 from api.request.schemas import AdapterBody
 from api.routers.models import model_body
 from graphs import errors

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from api.answer.responses import CONTENT_TYPES
+from api.http.answer_headers import IMAGE_POLICY
 from api.http.dependencies import Service, Signer
 from api.http.errors import documented
 from api.http.openapi import IMAGES, OPEN
@@ -37,6 +38,6 @@ def artifact_response(job: Job, artifact: bytes) -> Response:
     headers = {
         "Cache-Control": "private, immutable",
         "Content-Disposition": "inline",
-        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": IMAGE_POLICY,
     }
     return Response(artifact, media_type=CONTENT_TYPES[job.request.output_format], headers=headers)

@@ -16,7 +16,8 @@ from cli.errors import UserError
 from cli.local.api_address import base_url, listen
 from cli.local.child_environment import child_environment
 from cli.options import repository_from
-from config.settings import HttpSettings, Settings
+from config.http_settings import HttpSettings
+from config.settings import Settings
 from graphs.definition.graph import Graph
 from graphs.errors import ConfigurationError
 from graphs.families.model_facts import read_model_facts

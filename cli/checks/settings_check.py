@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from cli.checks.finding import Finding, note, ok, wrong
-from config.settings import HttpSettings, Settings
+from config.http_settings import HttpSettings
+from config.settings import Settings
 from graphs.api_keys import read_keys
 from graphs.errors import ConfigurationError
 

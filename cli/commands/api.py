@@ -13,11 +13,6 @@ from workers.jobs.redis.layout import check_layout_at_start
 
 _logger = logging.getLogger(__name__)
 
-# Longer than clients and proxies keep an idle connection, so that they close it and no request meets a closed one.
-_KEEP_ALIVE_S = 75
-# How long sending the last answers may take, after requests have waited as long as they may.
-_CLOSE_S = 5
-
 Descriptor = Annotated[
     int | None,
     typer.Option("--fd", help="Listen on the inherited socket with this file descriptor, as systemd passes it."),
@@ -37,27 +32,13 @@ def api(settings: Settings, fd: Descriptor = None) -> None:
         settings = settings.model_copy(update={"http": settings.http.model_copy(update={"restart_s": 0})})
 
     # Imported here: the worker image has neither, and they would slow down the start of the other commands.
-    import uvicorn
-
     from api.app import create_app
-    from api.server import DrainingServer
+    from api.server import DrainingServer, raise_file_limit, server_config
 
     configure_logging(settings.log, quiet=("uvicorn.error",))
+    raise_file_limit()
     app = create_app(settings)
-    server = DrainingServer(
-        uvicorn.Config(
-            app,
-            host=settings.http.rest_bind_address,
-            port=settings.http.rest_port,
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=_CLOSE_S,
-        ),
-        app.state.drain,
-        address_stays=address_stays,
-    )
+    server = DrainingServer(server_config(app, settings), app.state.drain, address_stays=address_stays)
     _logger.info("listening on http://%s:%d", *listening.getsockname()[:2])
     server.run(sockets=[listening])
     if not server.started:

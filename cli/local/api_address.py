@@ -6,7 +6,7 @@ import os
 import socket
 
 from cli.errors import UserError
-from config.settings import HttpSettings
+from config.http_settings import HttpSettings
 
 _BACKLOG = 2048
 

@@ -18,7 +18,8 @@ from cli.local.readiness_probe import ReadinessProbe
 from cli.local.redis_url_check import check_url
 from cli.local.stop_signals import StopSignals
 from cli.local.supervisor import ChildSpec, Supervisor
-from config.settings import HttpSettings, Settings
+from config.http_settings import HttpSettings
+from config.settings import Settings
 from workers.jobs.redis.layout import check_layout_at_start
 
 _TICK_S = 0.1

@@ -13,7 +13,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
-from config.settings import HttpSettings, JobSettings, RedisSettings, Settings
+from api.server import server_config
+from config.http_settings import HttpSettings
+from config.settings import JobSettings, RedisSettings, Settings
 from tests.support.images import image_bytes, red_image
 from tests.support.polling import wait_until
 from tests.workers.jobs.jobs_support import GRAPH, waiting
@@ -100,7 +102,8 @@ def serving(settings: Settings, extend: Callable[[FastAPI], object] = lambda _: 
     with closing(socket.socket()) as listening:
         listening.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        config = uvicorn.Config(app, access_log=False, log_config=None, timeout_graceful_shutdown=1)
+        config = server_config(app, settings)
+        config.timeout_graceful_shutdown = 1
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

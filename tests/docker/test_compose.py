@@ -11,7 +11,8 @@ import typer.main
 import yaml
 
 from cli.main import app
-from config.settings import HttpSettings, Settings, WorkerSettings
+from config.http_settings import HttpSettings
+from config.settings import Settings, WorkerSettings
 from tests.cli.cli_support import ROOT
 
 DOCKERFILES = [ROOT / "docker" / "api.Dockerfile", ROOT / "docker" / "worker.Dockerfile"]

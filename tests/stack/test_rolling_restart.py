@@ -17,7 +17,8 @@ import pytest
 import redis
 
 from cli.local.api_address import listen
-from config.settings import HttpSettings, RedisSettings
+from config.http_settings import HttpSettings
+from config.settings import RedisSettings
 from tests.stack.worker_support import a_worker, an_api
 from tests.support.polling import wait_until
 from tests.support.ports import free_port

@@ -17,7 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
-from config.settings import DownloadSettings, HttpSettings, RedisSettings, RepositorySettings, Settings
+from config.http_settings import HttpSettings
+from config.settings import DownloadSettings, RedisSettings, RepositorySettings, Settings
 from graphs.errors import EngineError
 from graphs.families.family import Operation
 from graphs.families.model_facts import read_model_facts

@@ -21,6 +21,7 @@ WITHOUT_FAST_TESTS = (
     "demo",
     "fuzz/test_hostile_images.py",
     "fuzz/test_openapi.py",
+    "security",
     "stack",
 )
 _TESTS = Path(__file__).parents[1]

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from config.settings import HttpSettings, RedisSettings, RepositorySettings, Settings
+from config.http_settings import HttpSettings
+from config.settings import RedisSettings, RepositorySettings, Settings
 from graphs.errors import RepositoryError
 from tests.api.api_support import Api, error_of, serving
 from tests.cli.cli_support import imagegen_here

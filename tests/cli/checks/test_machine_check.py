@@ -6,7 +6,8 @@ import pytest
 
 from cli.checks.finding import Verdict
 from cli.checks.machine_check import check_devices, check_disk, check_models, check_port
-from config.settings import HttpSettings, RepositorySettings, Settings, WorkerSettings
+from config.http_settings import HttpSettings
+from config.settings import RepositorySettings, Settings, WorkerSettings
 from tests.cli.checks.check_support import only
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from cli.checks.finding import Verdict
 from cli.checks.settings_check import check_settings, is_loopback
-from config.settings import HttpSettings, Settings
+from config.http_settings import HttpSettings
+from config.settings import Settings
 from tests.cli.checks.check_support import only, settings_for
 
 

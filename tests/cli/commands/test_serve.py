@@ -10,7 +10,7 @@ import pytest
 
 from cli.local.api_address import base_url
 from cli.local.local_service import announcement, curl_line
-from config.settings import HttpSettings
+from config.http_settings import HttpSettings
 from tests.cli.cli_support import clean_environment, imagegen, is_gone
 from tests.support.images import pixels
 from tests.support.polling import wait_until

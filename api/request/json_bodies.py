@@ -1,0 +1,198 @@
+"""Reads JSON bodies: bounded, in a thread where they are large, and with the strings of images taken out first.
+
+An image's string is found with searches for single characters and never parsed as JSON, so that what is parsed and
+validated is small. Validation stops before it would collect an error for each of a million fields.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect, Request
+
+from api.request.validation import invalid_request, unknown_parameter
+from graphs.errors import InvalidRequest, MediaTypeNotAccepted, RequestTooLarge
+
+Body = TypeVar("Body", bound=BaseModel)
+Parsed = TypeVar("Parsed")
+
+MAX_TEXT_BYTES = 2**20
+# Six prompts of 32,000 characters, all of them written as two \u escapes, with room for the other fields.
+MAX_ESCAPED_BYTES = 5 * 2**19
+_MAX_ENTRIES = 256
+_NESTED = (list, dict)
+# Those in prompts count as well.
+_MAX_BRACKETS = 10_000
+# Smaller bodies are parsed at once: a thread would take longer than the parser.
+_INLINE_BYTES = 64 * 1024
+# How many of these keys are looked at. What a hostile body has beyond them counts as text.
+_MAX_IMAGES = 32
+_IMAGE_KEY = b'"image_url"'
+_IMAGE_START = b"data:"
+_SPACE = b" \t\r\n"
+# What browsers add to requests and other clients do not.
+_BROWSER_HEADERS = ("origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "sec-fetch-user")
+_parsers = ThreadPoolExecutor(2, thread_name_prefix="parse")
+
+
+@dataclass(frozen=True)
+class JsonBody:
+    """A JSON body without the strings of its images.
+
+    ``fields`` are those of the object; empty where the body is no object. ``images`` are the data URLs that were taken
+    out, each by the short text that stands in its place.
+    """
+
+    content: bytes
+    fields: dict[str, Any] = field(default_factory=dict)
+    images: dict[str, bytes] = field(default_factory=dict)
+
+    def validated(self, model: type[Body]) -> Body:
+        """Return the body as a model, strictly. Raises InvalidRequest naming the parameter."""
+        check_entries(self.fields, list(model.model_fields))
+        try:
+            return model.model_validate_json(self.content)
+        except ValidationError as error:
+            raise invalid_request(error, list(model.model_fields)) from error
+
+
+async def read_json(request: Request, model: type[Body]) -> Body:
+    """Read a JSON body that holds no image. Raises InvalidRequest naming the parameter, and its subclasses."""
+    content = await _read(request, MAX_ESCAPED_BYTES)
+    _check_text(content)
+    return await _parsed(content, lambda: _document(content, {}).validated(model))
+
+
+async def read_json_with_images(request: Request) -> JsonBody:
+    """Read a JSON body that may hold images. Raises RequestTooLarge, MediaTypeNotAccepted."""
+    content = await _read(request, None)
+    return await _parsed(content, lambda: _without_images(content))
+
+
+def check_entries(fields: dict[str, Any], known: list[str]) -> None:
+    """Raise InvalidRequest where an object or a list of a body has so many entries that validating them takes long."""
+    if len(fields) > _MAX_ENTRIES:
+        raise unknown_parameter(next(name for name in fields if name not in known), known)
+    for name, value in fields.items():
+        if isinstance(value, _NESTED) and _entries(value) > _MAX_ENTRIES:
+            raise InvalidRequest(f"{name}: more than {_MAX_ENTRIES} entries.", param=name)
+
+
+def _entries(value: list[Any] | dict[str, Any]) -> int:
+    """Return how many entries a list or an object has, with those of its inner ones; counting ends above the limit."""
+    count = 0
+    left: list[Any] = [value]
+    while left and count <= _MAX_ENTRIES:
+        inner = left.pop()
+        count += len(inner)
+        if count <= _MAX_ENTRIES:
+            left += [
+                part for part in (inner.values() if isinstance(inner, dict) else inner) if isinstance(part, _NESTED)
+            ]
+    return count
+
+
+async def _read(request: Request, limit: int | None) -> bytes:
+    """Return the body. Starlette's own method would keep it for as long as the request waits for its job."""
+    _check_media_type(request)
+    stated = request.headers.get("content-length", "")
+    if limit is not None and stated.isdigit() and int(stated) > limit:
+        raise _too_large()
+    parts: list[bytes] = []
+    received = 0
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part: bytes = message.get("body", b"")
+        received += len(part)
+        if limit is not None and received > limit:
+            raise _too_large()
+        parts.append(part)
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _check_media_type(request: Request) -> None:
+    """Refuse what a page of another origin can send without asking first (a CORS "simple request").
+
+    Command-line clients often leave the type out, or send that of a form (``curl -d``).
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+        return
+    if any(name in request.headers for name in _BROWSER_HEADERS):
+        raise MediaTypeNotAccepted
+
+
+async def _parsed(content: bytes, parse: Callable[[], Parsed]) -> Parsed:
+    if len(content) <= _INLINE_BYTES:
+        return parse()
+    return await asyncio.get_running_loop().run_in_executor(_parsers, parse)
+
+
+def _document(content: bytes, images: dict[str, bytes]) -> JsonBody:
+    # Each list and object that is made is visited by the garbage collector again and again.
+    if content.count(b"[") + content.count(b"{") > _MAX_BRACKETS:
+        raise InvalidRequest(f"The body has more than {_MAX_BRACKETS} brackets.", code="invalid_json")
+    try:
+        found = from_json(content)
+    except ValueError:  # the model's own error says where
+        found = {}
+    return JsonBody(content, found if isinstance(found, dict) else {}, images)
+
+
+def _without_images(content: bytes) -> JsonBody:
+    pieces: list[bytes] = []
+    images: dict[str, bytes] = {}
+    copied = 0
+    end = 0
+    for _ in range(_MAX_IMAGES):
+        key = content.find(_IMAGE_KEY, end)
+        if key < 0:
+            break
+        end = key + len(_IMAGE_KEY)
+        start = _string_after(content, end)
+        if start < 0:
+            continue
+        end = content.find(b'"', start)
+        if end < 0:
+            break
+        url = content[start:end]
+        if b"\\" in url:  # PHP writes / as \/
+            url = url.replace(b"\\/", b"/")
+        if not url.startswith(_IMAGE_START) or b"\\" in url:
+            continue
+        place = f"data:,{len(images)}"
+        images[place] = url
+        pieces += [content[copied:start], place.encode()]
+        copied = end
+    pieces.append(content[copied:])
+    text = b"".join(pieces)
+    _check_text(text)
+    return _document(text, images)
+
+
+def _string_after(content: bytes, at: int) -> int:
+    """Return where the text of the string begins that follows a key which ends at ``at``; -1 if none does."""
+    for wanted in (b":", b'"'):
+        # A key and its value are a few spaces apart; what is further apart is left to the parser.
+        rest = content[at : at + 64].lstrip(_SPACE)
+        if not rest.startswith(wanted):
+            return -1
+        at += len(content[at : at + 64]) - len(rest) + 1
+    return at
+
+
+def _check_text(text: bytes) -> None:
+    """Raise RequestTooLarge for too much text. A ``\\u`` escape counts as the two bytes that it stands for."""
+    if len(text) > MAX_ESCAPED_BYTES or len(text) - 4 * text.count(b"\\u") > MAX_TEXT_BYTES:
+        raise _too_large()
+
+
+def _too_large() -> RequestTooLarge:
+    return RequestTooLarge(f"The body, not counting images, is larger than {MAX_TEXT_BYTES} bytes.")

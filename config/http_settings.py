@@ -1,0 +1,123 @@
+"""The settings of the HTTP API, in three groups: the API, its connections, and web pages."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from config.settings_group import SettingsGroup
+
+
+# 15 fields, more than a class should have. A second group would rename environment variables that users have set, and
+# one class built from several mixins would have as many.
+class HttpSettings(SettingsGroup):
+    """The HTTP API."""
+
+    rest_bind_address: str = Field("127.0.0.1", description="Address the HTTP API listens on.")
+    rest_port: int = Field(8000, ge=1, le=65535, description="Port of the HTTP API.")
+    public_url: str | None = Field(
+        None,
+        description="URL under which clients reach the API, such as `https://images.example.com`; links in answers "
+        "begin with it. If not set, links begin with the scheme and host of the request.",
+    )
+    max_body_bytes: int = Field(64 * 2**20, gt=0, description="Largest request body; a larger one gets status 413.")
+    body_timeout_s: float = Field(
+        120.0,
+        gt=0,
+        description="How long receiving a whole request body may take; after that the client gets status 408.",
+    )
+    max_image_pixels: int = Field(40_000_000, gt=0, description="Largest input image, as width times height.")
+    url_ttl_s: int = Field(3600, gt=0, description="How long the URL of an image (`response_format=url`) is valid.")
+    shutdown_timeout_s: int = Field(
+        30, gt=0, description="How long an API that was asked to stop goes on answering requests that already wait."
+    )
+    restart_s: int = Field(
+        5,
+        ge=0,
+        le=60,
+        description="About how long it takes from the end of one API process until the next one listens; added to the "
+        "Retry-After of a stopping API. Set 0 where other API processes answer meanwhile (behind a load balancer).",
+    )
+    reuse_port: bool = Field(
+        False,
+        description="Let several API processes listen on one port (SO_REUSEPORT): a new one can replace an old one.",
+    )
+    heartbeat_s: float = Field(
+        15.0, gt=0, description="Pause between the comments that keep an idle event stream open."
+    )
+    cancel_on_disconnect: bool = Field(
+        True,
+        description="Whether a client that closes its connection cancels the job it waits for. Jobs submitted with "
+        "`Prefer: respond-async` go on in any case.",
+    )
+    requests_per_minute: int | None = Field(
+        None,
+        ge=1,
+        description="Image requests that an API key may send in a minute; if not set, there is no limit. A line of the "
+        "key file may set another limit for its key. Without keys, all clients share the limit.",
+    )
+    api_key_file: Path | None = Field(
+        None,
+        description="File with one API key a line; the first key is an administrator's. Without it `API_KEY` is the "
+        "only key, and without either the API is open to everyone.",
+    )
+    api_key: str | None = Field(None, repr=False, description="The only API key, where there is no key file.")
+
+
+class ConnectionSettings(SettingsGroup):
+    """What connections may take before a request, and its key, are known."""
+
+    max_open: int = Field(
+        2048,
+        ge=8,
+        description="Open connections of an API process. At this number, the one that has waited longest without a "
+        "request is closed for a new one. The process lowers it where its limit of open files is lower.",
+    )
+    max_open_per_address: int = Field(
+        512,
+        ge=1,
+        description="Open connections of one address. This machine's own addresses and trusted proxies have no such "
+        "limit.",
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.1,::1",
+        description="Addresses and networks, separated by commas, whose `X-Forwarded-*` headers are believed; `*` for "
+        "all (also `FORWARDED_ALLOW_IPS`).",
+    )
+    max_header_bytes: int = Field(
+        64 * 1024, ge=1024, description="Largest request line with headers; a larger one gets status 431."
+    )
+    max_headers: int = Field(128, ge=16, description="Most headers of a request; more get status 431.")
+    header_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        description="How long receiving the headers of a request may take; after that the client gets status 408.",
+    )
+    answer_timeout_s: float = Field(
+        60.0, gt=0, description="How long a client may take no byte of its answer; then its connection is closed."
+    )
+    max_bodies_bytes: int = Field(
+        256 * 2**20,
+        gt=0,
+        description="Size of all bodies that are being received or read; more get status 503. At least twice "
+        "`http.max_body_bytes`.",
+    )
+
+
+class WebSettings(SettingsGroup):
+    """Web pages that use the API. Other clients are not affected."""
+
+    allowed_origins: str | None = Field(
+        None,
+        description="Origins whose pages may use the API (CORS), separated by commas, such as "
+        "`https://app.example.com`; `*` for all. If not set, only pages of this server may.",
+    )
+    allowed_methods: str = Field("*", description="Methods that pages of these origins may use, separated by commas.")
+    allowed_headers: str = Field("*", description="Headers that pages of these origins may send, separated by commas.")
+    allow_credentials: bool = Field(
+        False, description="Whether pages of these origins may send cookies and HTTP logins of a proxy."
+    )
+    allowed_hosts: str | None = Field(
+        None,
+        description="Host names, separated by commas, under which a server without keys may be reached, beside its "
+        "addresses, local names and the host of `http.public_url`; `*.example.com` for all below a name, `*` for all.",
+    )
