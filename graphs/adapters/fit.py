@@ -20,7 +20,7 @@ import numpy as np
 
 from graphs.adapters.keys import AdapterKey, read_key
 from graphs.adapters.kinds import refused_kind
-from graphs.adapters.safetensors_file import StoredTensor, read_header
+from graphs.adapters.safetensors_file import ITEM_BYTES, StoredTensor, read_header
 from graphs.adapters.scales import Scales
 from graphs.adapters.targets import AdapterTargets, Target
 from graphs.adapters.tensors import FLOATS, read_numbers
@@ -47,8 +47,9 @@ class _Module:
     def weights(self) -> Weights:
         """Return the change that the tensors make. Raises AdapterMisfit where they make none."""
         for part, tensor in self.parts.items():
-            if part != "alpha" and tensor.dtype not in FLOATS:
-                raise self.misfit(part, f"its type is {tensor.dtype}, not one of {', '.join(FLOATS)}")
+            types = ITEM_BYTES if part == "alpha" else FLOATS
+            if tensor.dtype not in types:
+                raise self.misfit(part, f"its type is {tensor.dtype}, not one of {', '.join(types)}")
         try:
             return weights_of(self.parts)
         except UnusableWeights as error:
