@@ -116,7 +116,7 @@ class Bench:
 
     def differing(self, asked: Iterable[Asked]) -> list[Asked]:
         """Draw these in turn and return those whose images are not the ones of a new engine."""
-        return [one for one in asked if not np.array_equal(self.images(self.engine, one), self._expected(one))]
+        return [one for one in asked if not np.array_equal(self.images(self.engine, one), self.expected(one))]
 
     def images(self, engine: OpenVinoEngine, asked: Asked) -> Pixels:
         """Return the images, ``uint8 [count, height, width, 3]``."""
@@ -139,7 +139,8 @@ class Bench:
             **changes,
         )
 
-    def _expected(self, asked: Asked) -> Pixels:
+    def expected(self, asked: Asked) -> Pixels:
+        """Return the images that a new engine draws."""
         # The first images of a request are those of a request for fewer: each is drawn by a call of its own.
         if self.graph.is_static:
             return self.alone(asked)
