@@ -91,12 +91,13 @@ def read_coverage(path: Path, models_path: Path, family: Family) -> AdapterCover
     return _coverage(modules, missing, family)
 
 
-_Missing = dict[tuple[str, str], str]  # component and module, and a clause about the first tensor
+_Missing = dict[tuple[str, str], str]  # component and module, and a clause for the first of each component
 
 
 def _modules(tensors: Mapping[str, StoredTensor], targets: AdapterTargets) -> tuple[list[_Module], _Missing]:
     modules: dict[str, _Module] = {}
     missing: _Missing = {}
+    described: set[str] = set()
     for name, tensor in tensors.items():
         key = read_key(name)
         if key is None:
@@ -107,7 +108,11 @@ def _modules(tensors: Mapping[str, StoredTensor], targets: AdapterTargets) -> tu
             )
         found = targets.find(key)
         if not found:
-            missing.setdefault((key.component, key.module), f"the tensor {name!r} does not fit: {targets.missing(key)}")
+            # The search for the nearest layer takes milliseconds, and a file may have thousands of tensors.
+            is_first = key.component not in described
+            described.add(key.component)
+            clause = f"the tensor {name!r} does not fit: {targets.missing(key)}" if is_first else ""
+            missing.setdefault((key.component, key.module), clause)
             continue
         module = modules.setdefault(found[0].name, _Module(key, found))
         if key.part in module.parts or module.targets != found:

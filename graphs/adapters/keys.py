@@ -14,7 +14,7 @@ T5 = "T5 text encoder"
 # What stands behind the module's name, and the part that it names; {side} is "down" or "up".
 _LOW_RANK = re.compile(
     r"(?P<module>.+?)[._]lora(?:_linear_layer)?(?P<stream>[12]?)[._](?P<side>A|B|down|up|mid)"
-    r"(?:\.default(?:_\d+)?)?(?:\.weight)?",
+    r"(?:\.(?!weight\b|bias\b)[\w-]+(?=\.weight))?(?:\.weight)?",  # PEFT may write the adapter's name there
     re.DOTALL,
 )
 _NAMED_PART = re.compile(
@@ -27,11 +27,13 @@ _COMPONENTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), component)
     for pattern, component in (
         (r"lora_te2_(clip_g_)?|text_encoder_2\.|(text_encoders\.)?clip_g\.", "text_encoder_2"),
-        (r"lora_te1?_(clip_l_)?|text_encoder\.|(text_encoders\.)?clip_l\.", "text_encoder"),
+        (r"lora_te1?_(clip_l_)?|text_encoder\.|(text_encoders\.)?clip_[lh]\.", "text_encoder"),
         (r"lora_te3_(t5xxl_)?|text_encoder_3\.|(text_encoders\.)?t5(xxl)?\.", T5),
         (r"lora_unet_|lora_transformer_|lycoris_|unet\.|transformer\.|(model\.)?diffusion_model\.", "denoiser"),
     )
 )
+# What PEFT writes when an encoder is saved by itself: CLIP with and without its wrapper, and T5.
+_BARE = (("text_model.", "text_encoder"), ("encoder.layers.", "text_encoder"), ("encoder.block.", T5))
 # Wrappers of the module, which name no layer: PEFT's model and ComfyUI's transformer inside of a text encoder.
 _PEFT = "base_model.model."
 _ENCODER_WRAPPER = "transformer."
@@ -78,7 +80,7 @@ def _component(name: str) -> tuple[str, str]:
     for pattern, component in _COMPONENTS:
         if match := pattern.match(name):
             return component, name[match.end() :]
-    return ("text_encoder" if name.startswith("text_model.") else "denoiser"), name
+    return next((component for start, component in _BARE if name.startswith(start)), "denoiser"), name
 
 
 def _module(component: str, path: str) -> str:

@@ -1,7 +1,7 @@
 """Finds the layer of a model that an adapter's tensor belongs to, and the name that GenAI knows the layer by."""
 
 import difflib
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +12,15 @@ from graphs.errors import AdapterMisfit
 from graphs.families.family import Family
 
 _WRAPPERS = ("model.", "text_model.")  # exports put these in front of a module's path; adapters leave them out
-_USUAL_LAYERS_PER_BLOCK = 2
 
 
 @dataclass(frozen=True)
 class Target:
-    """A layer, its component (as in ``AdapterKey``), and the name under which GenAI finds this layer only.
-
-    ``mistaken_for``: the path of a layer that GenAI would find under this name instead, None if there is none.
-    """
+    """A layer, its component (as in ``AdapterKey``), and the name under which GenAI finds this layer only."""
 
     name: str
     component: str
     layer: Layer
-    mistaken_for: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,8 +28,8 @@ class _Component:
     name: str
     folder: str
     prefix: str
-    layers: Mapping[str, Layer]
     by_name: Mapping[str, Layer]
+    ends: frozenset[str]  # of the layers' paths, each after one of the dots
 
 
 class AdapterTargets:
@@ -49,15 +44,15 @@ class AdapterTargets:
                 layers = read_layers(models_path / part.folder / "openvino_model.xml")
             except (OSError, SyntaxError) as error:
                 raise AdapterMisfit(f"the model's {part.folder}/openvino_model.xml cannot be read ({error})") from error
-            self._components[name] = _Component(name, part.folder, part.prefix, layers, _by_name(layers))
-        self._layers_per_block = _layers_per_block(models_path / "unet" / "config.json")
+            ends = frozenset(path[dot.end() :] for path in layers for dot in re.finditer(r"\.", path))
+            self._components[name] = _Component(name, part.folder, part.prefix, _by_name(layers), ends)
 
     def find(self, key: AdapterKey) -> tuple[Target, ...]:
         """Return the layers that a tensor belongs to, in the order of their rows in it; none where there is no such."""
         component = self._components.get(key.component)
         if component is None:
             return ()
-        originals = self._family.original_names(key.module, self._layers_per_block)
+        originals = self._family.original_names(key.module, component.by_name)
         for names in (*diffusers_names(key.module), *originals):
             layers = [component.by_name.get(name) for name in names]
             if all(layers):
@@ -78,9 +73,11 @@ class AdapterTargets:
 
 
 def _target(layer: Layer, component: _Component) -> Target:
-    # GenAI searches for the name inside the names of all layers: a short path may be the end of a longer one.
-    other = next((path for path in component.layers if path.endswith(f".{layer.path}")), None)
-    return Target(f"{component.prefix}{layer.path}/", component.name, layer, other)
+    """Return the layer with a name that no other layer's name contains, as GenAI searches for it inside of them."""
+    if layer.path in component.ends:
+        # The path alone is the end of a longer one; what stands before it in the IR is the beginning of the name.
+        return Target(f"{component.prefix.removesuffix('.')}module.{layer.path}/", component.name, layer)
+    return Target(f"{component.prefix}{layer.path}/", component.name, layer)
 
 
 def _by_name(layers: Mapping[str, Layer]) -> dict[str, Layer]:
@@ -93,12 +90,3 @@ def _by_name(layers: Mapping[str, Layer]) -> dict[str, Layer]:
             bare = bare.removeprefix(wrapper)
             found.setdefault(bare.replace(".", "_"), layer)
     return found
-
-
-def _layers_per_block(config: Path) -> int:
-    """Return how many layers a UNet has in each block; original names number them consecutively."""
-    try:
-        value = json.loads(config.read_text(encoding="utf-8")).get("layers_per_block")
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return _USUAL_LAYERS_PER_BLOCK
-    return value if isinstance(value, int) and value > 0 else _USUAL_LAYERS_PER_BLOCK

@@ -32,8 +32,7 @@ class LayerUpdate:
     @property
     def rank(self) -> int | None:
         """The rank of ``matrices``; None where the layer takes the update only merged into its weight."""
-        takes_branch = self.target.layer.kernel == 1 and self.target.mistaken_for is None
-        return self.weights.rank if takes_branch else None
+        return self.weights.rank if self.target.layer.kernel == 1 else None
 
     @property
     def dtype(self) -> str:
@@ -153,6 +152,4 @@ class AdapterFit:
 def _obstacle(update: LayerUpdate) -> str:
     if update.target.layer.kernel > 1:
         return f"its layer {update.target.layer.path!r} is a convolution with a kernel"
-    if update.target.mistaken_for is not None:
-        return f"it cannot tell the layer {update.target.layer.path!r} from {update.target.mistaken_for!r}"
     return "its update has no low rank"

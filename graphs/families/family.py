@@ -4,7 +4,7 @@ The rules are what OpenVINO GenAI 2026.4 was measured to accept; ``tests/workers
 the runtime itself.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -28,7 +28,7 @@ class AdapterComponent:
     prefix: str
 
 
-def no_original_names(module: str, layers_per_block: int) -> tuple[tuple[str, ...], ...]:
+def no_original_names(module: str, layers: Collection[str]) -> tuple[tuple[str, ...], ...]:
     """Return no names: the original checkpoints of the family call their layers as diffusers does."""
     return ()
 
@@ -52,7 +52,7 @@ class Family:
 
     Of LoRA adapters:
     ``adapter_components``: the parts that take them, by the name that adapter files use (see ``adapters/keys.py``);
-    ``original_names``: takes a module's name (underscores for dots) and the UNet's layers per block, and returns
+    ``original_names``: takes a module's name and the names of the model's layers (underscores for dots), and returns
     the names of the same layer in the diffusers model where the name is that of the original checkpoint;
     ``compiles_adapters``: whether adapters can be compiled in (STATIC or FUSE);
     ``encoder_adapters_need_construction``: whether adapters reach the text encoders only in pipelines that are
@@ -71,7 +71,7 @@ class Family:
     draws_static_batches: bool = True
     keeps_prompt_batch: bool = False
     adapter_components: Mapping[str, AdapterComponent]
-    original_names: Callable[[str, int], tuple[tuple[str, ...], ...]] = no_original_names
+    original_names: Callable[[str, Collection[str]], tuple[tuple[str, ...], ...]] = no_original_names
     compiles_adapters: bool = True
     encoder_adapters_need_construction: bool = False
 

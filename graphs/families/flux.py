@@ -1,13 +1,16 @@
 """FLUX.1."""
 
 import re
+from collections.abc import Collection
 
 from graphs.families.family import AdapterComponent, Family, Operation
 from graphs.families.strength import leaves_part_of_a_step
 
 _BLOCK = re.compile(r"(double|single)_blocks_(\d+)_(.+)")
+# Not here: final_layer_adaLN_modulation_1, whose halves (shift and scale) diffusers puts in the other order.
 _OUTSIDE_BLOCKS = {
     "img_in": "x_embedder",
+    "img_in_proj": "x_embedder",  # as OneTrainer calls it
     "txt_in": "context_embedder",
     "time_in_in_layer": "time_text_embed_timestep_embedder_linear_1",
     "time_in_out_layer": "time_text_embed_timestep_embedder_linear_2",
@@ -31,6 +34,11 @@ _LEAVES = {
     "linear1": ("attn_to_q", "attn_to_k", "attn_to_v", "proj_mlp"),
     "linear2": ("proj_out",),
     "modulation_lin": ("norm_linear",),
+    # OneTrainer keeps the names, and numbers the parts that are one layer there.
+    **{f"img_attn_qkv_{number}": (f"attn_to_{leaf}",) for number, leaf in enumerate("qkv")},
+    **{f"txt_attn_qkv_{number}": (f"attn_add_{leaf}_proj",) for number, leaf in enumerate("qkv")},
+    **{f"linear1_{number}": (f"attn_to_{leaf}",) for number, leaf in enumerate("qkv")},
+    "linear1_3": ("proj_mlp",),
     # XLabs numbers the image's and the text's stream of a double block; a single block has one.
     "qkv_1": ("attn_to_q", "attn_to_k", "attn_to_v"),
     "qkv_2": ("attn_add_q_proj", "attn_add_k_proj", "attn_add_v_proj"),
@@ -41,8 +49,8 @@ _LEAVES = {
 }
 
 
-def original_names(module: str, layers_per_block: int) -> tuple[tuple[str, ...], ...]:
-    """Return the diffusers names of a layer of Black Forest Labs' checkpoints or XLabs' adapters, else nothing.
+def original_names(module: str, layers: Collection[str]) -> tuple[tuple[str, ...], ...]:
+    """Return the diffusers names of a layer that has the name of Black Forest Labs, OneTrainer or XLabs, else nothing.
 
     One layer of theirs may be several in diffusers; these come in the order of its output rows.
     """

@@ -1,20 +1,21 @@
 """Stable Diffusion 3 and 3.5."""
 
 import re
+from collections.abc import Collection
 
 from graphs.families.family import AdapterComponent, Family, Operation, for_every_operation
 from graphs.families.strength import leaves_part_of_a_step
 
 _BLOCK = re.compile(r"joint_blocks_(\d+)_(.+)")
+# Not here: final_layer_adaLN_modulation_1, whose halves (shift and scale) diffusers puts in the other order.
 _OUTSIDE_BLOCKS = {
+    "x_embedder_proj": "pos_embed_proj",
     "t_embedder_mlp_0": "time_text_embed_timestep_embedder_linear_1",
     "t_embedder_mlp_2": "time_text_embed_timestep_embedder_linear_2",
     "y_embedder_mlp_0": "time_text_embed_text_embedder_linear_1",
     "y_embedder_mlp_2": "time_text_embed_text_embedder_linear_2",
     "final_layer_linear": "proj_out",
 }
-# Not here: context_block_adaLN_modulation_1 and final_layer_adaLN_modulation_1, whose rows diffusers puts in another
-# order in the last block.
 _LEAVES = {
     "x_block_attn_qkv": ("attn_to_q", "attn_to_k", "attn_to_v"),
     "x_block_attn_proj": ("attn_to_out_0",),
@@ -25,15 +26,21 @@ _LEAVES = {
     "x_block_adaLN_modulation_1": ("norm1_linear",),
     "context_block_attn_qkv": ("attn_add_q_proj", "attn_add_k_proj", "attn_add_v_proj"),
     "context_block_attn_proj": ("attn_to_add_out",),
+    # OneTrainer keeps the names, and numbers the parts that are one layer there.
+    **{f"x_block_attn_qkv_{number}": (f"attn_to_{leaf}",) for number, leaf in enumerate("qkv")},
+    **{f"x_block_attn2_qkv_{number}": (f"attn2_to_{leaf}",) for number, leaf in enumerate("qkv")},
+    **{f"context_block_attn_qkv_{number}": (f"attn_add_{leaf}_proj",) for number, leaf in enumerate("qkv")},
     "context_block_mlp_fc1": ("ff_context_net_0_proj",),
     "context_block_mlp_fc2": ("ff_context_net_2",),
+    "context_block_adaLN_modulation_1": ("norm1_context_linear",),
 }
 
 
-def original_names(module: str, layers_per_block: int) -> tuple[tuple[str, ...], ...]:
-    """Return the diffusers names of a layer of Stability AI's checkpoints, nothing for another name.
+def original_names(module: str, layers: Collection[str]) -> tuple[tuple[str, ...], ...]:
+    """Return the diffusers names of a layer that has the name of Stability AI or OneTrainer, else nothing.
 
-    One layer of theirs may be several in diffusers; these come in the order of its output rows.
+    One layer of theirs may be several in diffusers; these come in the order of its output rows. ``layers``: the names
+    of the model's layers.
     """
     if module in _OUTSIDE_BLOCKS:
         return ((_OUTSIDE_BLOCKS[module],),)
@@ -41,7 +48,10 @@ def original_names(module: str, layers_per_block: int) -> tuple[tuple[str, ...],
     leaves = _LEAVES.get(block[2]) if block else None
     if block is None or leaves is None:
         return ()
-    return (tuple(f"transformer_blocks_{block[1]}_{leaf}" for leaf in leaves),)
+    start = f"transformer_blocks_{block[1]}"
+    if leaves == ("norm1_context_linear",) and f"{start}_ff_context_net_2" not in layers:
+        return ()  # the last block, where diffusers puts scale before shift
+    return (tuple(f"{start}_{leaf}" for leaf in leaves),)
 
 
 SD3 = Family(

@@ -1,6 +1,8 @@
 """The layer names of the original Stable Diffusion checkpoints (CompVis, Stability AI), as their adapters use them."""
 
 import re
+from collections.abc import Collection
+from itertools import count
 
 _BLOCK = re.compile(r"(input_blocks|output_blocks)_(\d+)_(\d+)_(.+)")
 _MIDDLE = re.compile(r"middle_block_([012])_(.+)")
@@ -21,16 +23,17 @@ _OUTSIDE_BLOCKS = {
 }
 
 
-def unet_names(module: str, layers_per_block: int) -> tuple[tuple[str, ...], ...]:
+def unet_names(module: str, layers: Collection[str]) -> tuple[tuple[str, ...], ...]:
     """Return the diffusers name of an original UNet layer, nothing for a name of another form.
 
-    The original numbers all blocks of one direction consecutively; ``layers_per_block`` splits them into blocks.
+    The original numbers all blocks of one direction consecutively; ``layers``, the names of the model's layers, tell
+    how many of them are one block in diffusers.
     """
-    name = _unet_name(module, layers_per_block)
+    name = _unet_name(module, layers)
     return ((name,),) if name else ()
 
 
-def _unet_name(module: str, layers_per_block: int) -> str | None:
+def _unet_name(module: str, layers: Collection[str]) -> str | None:
     if module in _OUTSIDE_BLOCKS:
         return _OUTSIDE_BLOCKS[module]
     if middle := _MIDDLE.fullmatch(module):
@@ -42,7 +45,7 @@ def _unet_name(module: str, layers_per_block: int) -> str | None:
     number = int(block[2])
     kind = int(block[3])
     leaf = block[4]
-    per_block = layers_per_block + 1
+    per_block = next(number for number in count() if f"down_blocks_0_resnets_{number}_conv1" not in layers) + 1
     leaf = _LEAVES.get(leaf, leaf)
     if block[1] == "input_blocks":
         if leaf == "op":
