@@ -6,7 +6,9 @@ with the .xml file of a model, which is written here without weights.
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
@@ -23,75 +25,84 @@ def convolution(path: str, outputs: int, inputs: int, side: int = 3) -> LayerSha
     return path, (max(1, outputs // _SCALE), max(1, inputs // _SCALE), side, side)
 
 
-def unet(
-    channels: tuple[int, ...],
-    depths: tuple[int, ...],
-    context: int,
-    *,
-    linear_projections: bool = False,
-    conditions: int = 0,
-    prefix: str = "",
-) -> Iterator[LayerShape]:
-    """Yield the layers of diffusers' UNet2DConditionModel with two resnets a block.
+@dataclass(frozen=True, kw_only=True)
+class Unet:
+    """The configuration of diffusers' UNet2DConditionModel with two resnets a block.
 
     ``channels`` and ``depths``: the width of each block and the number of its transformer layers, none for a block
-    without attention; ``conditions``: the inputs of SDXL's added embedding.
+    without attention; ``context``: the width of the prompt; ``conditions``: the inputs of SDXL's added embedding;
+    ``prefix``: what the export puts in front of every path.
     """
-    time = 4 * channels[0]
 
-    def resnet(path: str, outputs: int, inputs: int) -> Iterator[LayerShape]:
+    channels: tuple[int, ...]
+    depths: tuple[int, ...]
+    context: int
+    linear_projections: bool = False
+    conditions: int = 0
+    prefix: str = ""
+
+    def layers(self) -> Iterator[LayerShape]:
+        parts = (self._outside(), self._down(), self._middle(), self._up())
+        return ((f"{self.prefix}{path}", shape) for path, shape in chain.from_iterable(parts))
+
+    @property
+    def _time(self) -> int:
+        return 4 * self.channels[0]
+
+    def _outside(self) -> Iterator[LayerShape]:
+        yield convolution("conv_in", self.channels[0], 4)
+        yield linear("time_embedding.linear_1", self._time, self.channels[0])
+        yield linear("time_embedding.linear_2", self._time, self._time)
+        if self.conditions:
+            yield linear("add_embedding.linear_1", self._time, self.conditions)
+            yield linear("add_embedding.linear_2", self._time, self._time)
+        yield convolution("conv_out", 4, self.channels[0])
+
+    def _down(self) -> Iterator[LayerShape]:
+        before = self.channels[0]
+        for block, (width, depth) in enumerate(zip(self.channels, self.depths, strict=True)):
+            for number in range(2):
+                yield from self._resnet(f"down_blocks.{block}.resnets.{number}", width, before)
+                before = width
+                yield from self._attention(f"down_blocks.{block}.attentions.{number}", width, depth)
+            if block < len(self.channels) - 1:
+                yield convolution(f"down_blocks.{block}.downsamplers.0.conv", width, width)
+
+    def _middle(self) -> Iterator[LayerShape]:
+        width = self.channels[-1]
+        yield from self._resnet("mid_block.resnets.0", width, width)
+        yield from self._attention("mid_block.attentions.0", width, max(self.depths[-1], 1))
+        yield from self._resnet("mid_block.resnets.1", width, width)
+
+    def _up(self) -> Iterator[LayerShape]:
+        first = self.channels[0]
+        skips = [first, *(width for width in self.channels for _ in range(3))][:-1]
+        before = self.channels[-1]
+        for block, (width, depth) in enumerate(zip(reversed(self.channels), reversed(self.depths), strict=True)):
+            for number in range(3):
+                yield from self._resnet(f"up_blocks.{block}.resnets.{number}", width, before + skips.pop())
+                before = width
+                yield from self._attention(f"up_blocks.{block}.attentions.{number}", width, depth)
+            if block < len(self.channels) - 1:
+                yield convolution(f"up_blocks.{block}.upsamplers.0.conv", width, width)
+
+    def _resnet(self, path: str, outputs: int, inputs: int) -> Iterator[LayerShape]:
         yield convolution(f"{path}.conv1", outputs, inputs)
-        yield linear(f"{path}.time_emb_proj", outputs, time)
+        yield linear(f"{path}.time_emb_proj", outputs, self._time)
         yield convolution(f"{path}.conv2", outputs, outputs)
         if inputs != outputs:
             yield convolution(f"{path}.conv_shortcut", outputs, inputs, 1)
 
-    def attention(path: str, width: int, depth: int) -> Iterator[LayerShape]:
-        projection = linear if linear_projections else partial(convolution, side=1)
-        yield projection(f"{path}.proj_in", width, width)
+    def _attention(self, path: str, width: int, depth: int) -> Iterator[LayerShape]:
+        projection = linear if self.linear_projections else partial(convolution, side=1)
+        for leaf in ("proj_in", "proj_out")[: 2 if depth else 0]:
+            yield projection(f"{path}.{leaf}", width, width)
         for block in (f"{path}.transformer_blocks.{number}" for number in range(depth)):
-            for name, inputs in (("attn1", width), ("attn2", context)):
-                yield linear(f"{block}.{name}.to_q", width, width)
+            for name, inputs in (("attn1", width), ("attn2", self.context)):
+                yield from (linear(f"{block}.{name}.{leaf}", width, width) for leaf in ("to_q", "to_out.0"))
                 yield from (linear(f"{block}.{name}.{leaf}", width, inputs) for leaf in ("to_k", "to_v"))
-                yield linear(f"{block}.{name}.to_out.0", width, width)
             yield linear(f"{block}.ff.net.0.proj", 8 * width, width)
             yield linear(f"{block}.ff.net.2", width, 4 * width)
-        yield projection(f"{path}.proj_out", width, width)
-
-    def layers() -> Iterator[LayerShape]:
-        yield convolution("conv_in", channels[0], 4)
-        yield linear("time_embedding.linear_1", time, channels[0])
-        yield linear("time_embedding.linear_2", time, time)
-        if conditions:
-            yield linear("add_embedding.linear_1", time, conditions)
-            yield linear("add_embedding.linear_2", time, time)
-        skips = [channels[0]]
-        last = len(channels) - 1
-        for block, (width, depth) in enumerate(zip(channels, depths, strict=True)):
-            for number in range(2):
-                yield from resnet(f"down_blocks.{block}.resnets.{number}", width, skips[-1])
-                if depth:
-                    yield from attention(f"down_blocks.{block}.attentions.{number}", width, depth)
-                skips.append(width)
-            if block < last:
-                yield convolution(f"down_blocks.{block}.downsamplers.0.conv", width, width)
-                skips.append(width)
-        width = channels[-1]
-        yield from resnet("mid_block.resnets.0", width, width)
-        yield from attention("mid_block.attentions.0", width, max(depths[-1], 1))
-        yield from resnet("mid_block.resnets.1", width, width)
-        before = width
-        for block, (width, depth) in enumerate(zip(reversed(channels), reversed(depths), strict=True)):
-            for number in range(3):
-                yield from resnet(f"up_blocks.{block}.resnets.{number}", width, before + skips.pop())
-                before = width
-                if depth:
-                    yield from attention(f"up_blocks.{block}.attentions.{number}", width, depth)
-            if block < last:
-                yield convolution(f"up_blocks.{block}.upsamplers.0.conv", width, width)
-        yield convolution("conv_out", 4, channels[0])
-
-    return ((f"{prefix}{path}", shape) for path, shape in layers())
 
 
 def clip(width: int, layers: int, *, projection: bool = False, wrapper: str = "text_model.") -> Iterator[LayerShape]:
@@ -188,28 +199,28 @@ def architectures(wrapper: str = "text_model.") -> Mapping[str, tuple[str, _Part
         "SD 1.5": (
             "StableDiffusionPipeline",
             {
-                "unet": lambda: unet(sd_channels, (1, 1, 1, 0), 768),
+                "unet": Unet(channels=sd_channels, depths=(1, 1, 1, 0), context=768).layers,
                 "text_encoder": lambda: clip(768, 12, wrapper=wrapper),
             },
         ),
         "SD 2.1": (
             "StableDiffusionPipeline",
             {
-                "unet": lambda: unet(sd_channels, (1, 1, 1, 0), 1024, linear_projections=True),
+                "unet": Unet(channels=sd_channels, depths=(1, 1, 1, 0), context=1024, linear_projections=True).layers,
                 "text_encoder": lambda: clip(1024, 23, wrapper=wrapper),
             },
         ),
         "SDXL": (
             "StableDiffusionXLPipeline",
             {
-                "unet": lambda: unet(
-                    (320, 640, 1280),
-                    (0, 2, 10),
-                    2048,
+                "unet": Unet(
+                    channels=(320, 640, 1280),
+                    depths=(0, 2, 10),
+                    context=2048,
                     linear_projections=True,
                     conditions=2816,
                     prefix="model.",
-                ),
+                ).layers,
                 "text_encoder": lambda: clip(768, 12, wrapper=wrapper),
                 "text_encoder_2": lambda: clip(1280, 32, projection=True, wrapper=wrapper),
             },

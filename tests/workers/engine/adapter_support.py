@@ -106,17 +106,19 @@ def _raw_image(model: Path, blend: tuple[tuple[Path, float], ...], mode: Any, op
 
 
 def draw_image(
-    engine: OpenVinoEngine, family: str, operation: Operation = Operation.GENERATION, **alphas: float
+    engine: OpenVinoEngine, family: str | Path, operation: Operation = Operation.GENERATION, **alphas: float
 ) -> Pixels:
     """Return the image that our engine draws with the adapters of these aliases."""
     selections = tuple(AdapterSelection(alias=alias, alpha=alpha) for alias, alpha in alphas.items())
     return draw(engine, make_request(read_model_facts(MODELS / family), operation, adapters=selections)).images[0]
 
 
-def merge_by_hand(family: str, folder: Path, added: Mapping[str, npt.NDArray[np.float32]]) -> Path:
-    """Return a copy of a tiny model whose denoiser has the weights ``W + added``, without any adapter."""
+def merge_by_hand(
+    family: str | Path, folder: Path, added: Mapping[str, npt.NDArray[np.float32]], *, encoder: str | None = None
+) -> Path:
+    """Return a copy of a model whose denoiser, or text encoder, has the weights ``W + added``, without any adapter."""
     model = copy_model(family, folder)
-    part = model / ("unet" if (model / "unet").is_dir() else "transformer")
+    part = model / (encoder or ("unet" if (model / "unet").is_dir() else "transformer"))
     core = openvino.Core()
     network = core.read_model(part / "openvino_model.xml")
     left = dict(added)

@@ -135,9 +135,9 @@ def draw_raw(pipeline: Any, request: ResolvedRequest, **more: Any) -> list[Pixel
     return list(np.array(tensor.data))
 
 
-def copy_model(name: str, folder: Path) -> Path:
-    """Copy a tiny model, whose files are read-only, into ``folder`` and return the writable copy."""
-    target = folder / name
+def copy_model(name: str | Path, folder: Path) -> Path:
+    """Copy a tiny model or that of a path, whose files are read-only, into ``folder``, and return the writable copy."""
+    target = folder / Path(name).name
     shutil.copytree(MODELS / name, target)
     for path in (target, *target.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
