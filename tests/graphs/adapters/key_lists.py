@@ -224,7 +224,7 @@ KEY_LISTS: tuple[KeyList, ...] = (
         refused="this FLUX model has no layer",
     ),
     KeyList(
-        source="huggingface/diffusers 019c4962 src/diffusers/loaders/lora_conversion_utils.py (Qwen Image)",
+        source=f"{_INVOKE}/qwen_image_lora_kohya_format.py, the attention of all 60 blocks",
         count=1440,
         rules=kohya(
             "lora_unet",

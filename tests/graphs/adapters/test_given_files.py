@@ -65,4 +65,4 @@ def test_what_becomes_of_a_given_file(name: str, model: str) -> None:
             fit_adapter(path, folder, read_model_facts(folder).family)
         assert expected in caught.value.message
     else:
-        assert fit_adapter(path, folder, read_model_facts(folder).family).coverage == expected
+        assert fit_adapter(path, folder, read_model_facts(folder).family).coverage.components == expected

@@ -217,8 +217,11 @@ def test_t5_is_left_out(name: str, models: Models, tmp_path: Path) -> None:
         keys = [key for key in keys if "SD3" not in model.name or "x_embedder" not in key]
         found = fit(write_adapter(tmp_path / "a.safetensors", [*keys, f"{name}.lora_down.weight"], model), model)
 
-        assert found.coverage[T5] == Coverage(0, 1)
-        assert found.left_out is not None and "applies no adapter to the T5 text encoder" in found.left_out
+        assert found.coverage.components[T5] == Coverage(0, 1)
+        assert (
+            found.coverage.left_out is not None
+            and "applies no adapter to the T5 text encoder" in found.coverage.left_out
+        )
 
 
 @pytest.mark.parametrize(
