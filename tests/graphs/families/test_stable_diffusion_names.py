@@ -4,6 +4,8 @@ import pytest
 
 from graphs.families.stable_diffusion_names import unet_names
 
+LAYERS = ("down_blocks_0_resnets_0_conv1", "down_blocks_0_resnets_1_conv1")
+
 
 @pytest.mark.parametrize(
     ("original", "diffusers"),
@@ -20,8 +22,8 @@ from graphs.families.stable_diffusion_names import unet_names
     ],
 )
 def test_unet_names(original: str, diffusers: str) -> None:
-    assert unet_names(original, 2) == ((diffusers,),)
+    assert unet_names(original, LAYERS) == ((diffusers,),)
 
 
 def test_a_name_of_another_form() -> None:
-    assert unet_names("down_blocks_0_resnets_0_conv1", 2) == ()
+    assert unet_names("down_blocks_0_resnets_0_conv1", LAYERS) == ()
