@@ -69,8 +69,8 @@ class ConnectionSettings(SettingsGroup):
     max_open: int = Field(
         2048,
         ge=8,
-        description="Open connections of an API process. At this number, the one that has waited longest without a "
-        "request is closed for a new one. The process lowers it where its limit of open files is lower.",
+        description="Open connections of an API process. At this number, the oldest one without a whole request, or "
+        "else without a request, is closed for a new one. A lower limit of open files lowers it.",
     )
     max_open_per_address: int = Field(
         512,

@@ -1,11 +1,12 @@
 """The open connections of this process, and how many there may be.
 
-At the bound, the connection that has waited longest without a request is closed for a new one, or else the oldest one
-whose body is still coming, so that neither silent nor slow clients can keep others out. What is refused is counted, and
-logged at most once a minute.
+At the bound, one is closed for a new one: the oldest whose headers or body have not come completely, or else the one
+that was answered longest ago. So neither silent nor slow clients keep others out, and clients that come back are kept.
+What is refused is counted, and logged at most once a minute.
 """
 
 import asyncio
+import itertools
 import logging
 import resource
 import sys
@@ -50,10 +51,11 @@ class Connections:
         self._count = count
         self._open: set[Connection] = set()
         self._by_address: Counter[str] = Counter()
-        # Those without a request, oldest first.
-        self._waiting: dict[Connection, None] = {}
-        # Those with a request, oldest first.
-        self._asked: dict[Connection, None] = {}
+        # By what happened last, oldest first, with the number of that: they were opened, got a request, were answered.
+        self._new: dict[Connection, int] = {}
+        self._asked: dict[Connection, int] = {}
+        self._kept: dict[Connection, int] = {}
+        self._numbers = itertools.count()
         self._refused: Counter[str] = Counter()
         self._logged_at = float("-inf")
 
@@ -78,7 +80,7 @@ class Connections:
         if self._is_counted(address) and self._by_address[address] >= self.settings.max_open_per_address:
             return False
         if len(self._open) >= self._max_open:
-            oldest = next(iter(self._waiting), None) or next(filter(_is_sending, self._asked), None)
+            oldest = self._to_displace()
             if oldest is None:
                 return False
             self.refused("connection_displaced")
@@ -86,13 +88,12 @@ class Connections:
             self.closed(oldest)
         self._open.add(connection)
         self._by_address[address] += 1
-        self._waiting[connection] = None
+        self._new[connection] = next(self._numbers)
         return True
 
     def closed(self, connection: Connection) -> None:
         """Note that a connection has ended; again: no effect."""
-        self._waiting.pop(connection, None)
-        self._asked.pop(connection, None)
+        self._forget(connection)
         if connection in self._open:
             self._open.remove(connection)
             self._by_address[connection.address] -= 1
@@ -100,28 +101,36 @@ class Connections:
                 del self._by_address[connection.address]
 
     def waits(self, connection: Connection) -> None:
-        """Note that a connection has no request now."""
-        self._asked.pop(connection, None)
+        """Note that a connection's request was answered."""
+        self._forget(connection)
         if connection in self._open:
-            self._waiting[connection] = None
+            self._kept[connection] = next(self._numbers)
 
     def is_asked(self, connection: Connection) -> None:
         """Note that a connection has a request."""
-        self._waiting.pop(connection, None)
+        self._forget(connection)
         if connection in self._open:
-            self._asked[connection] = None
+            self._asked[connection] = next(self._numbers)
 
     def refused(self, reason: str) -> None:
         """Count something that was refused, by its reason."""
         self._refused[reason] += 1
         self._count(reason)
 
+    def _to_displace(self) -> Connection | None:
+        """Return the connection to close for a new one: one without a whole request, or else one that is kept."""
+        silent = next(iter(self._new), None)
+        sending = next((connection for connection in self._asked if connection.is_sending()), None)
+        if silent is not None and sending is not None:
+            return silent if self._new[silent] < self._asked[sending] else sending
+        return silent or sending or next(iter(self._kept), None)
+
+    def _forget(self, connection: Connection) -> None:
+        for found in (self._new, self._asked, self._kept):
+            found.pop(connection, None)
+
     def _is_counted(self, address: str) -> bool:
         return address not in self.proxies and not any(parsed.is_loopback for parsed in parsed_address(address))
-
-
-def _is_sending(connection: Connection) -> bool:
-    return connection.is_sending()
 
 
 def _open_at_most() -> int:

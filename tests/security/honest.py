@@ -57,6 +57,7 @@ def honest_clients(service: Service, key: str = "unused", memory_bytes: int = ME
     for thread in threads:
         thread.start()
     try:
+        wait_until(lambda: record.failures or (record.images and record.health_s), "the honest clients are there")
         yield record
         drawn, probed = record.images, len(record.health_s)
         wait_until(
@@ -70,7 +71,7 @@ def honest_clients(service: Service, key: str = "unused", memory_bytes: int = ME
     record.memory_at_most = _memory(pid, "VmHWM")
     record.memory_after = _memory(pid, "VmRSS")
     print(record)
-    assert record.failures == []
+    assert record.failures == [], record
     assert record.images > 0
     assert record.memory_at_most < record.memory_before + memory_bytes, record
     assert api_pid(service) == pid, "the API was started again"

@@ -46,17 +46,23 @@ def test_this_machine_and_trusted_proxies_have_none(address: str) -> None:
     assert all(connections.opened(_Opened(address)) for _ in range(8))
 
 
-def test_at_the_bound_the_connection_that_waits_longest_makes_room() -> None:
+def test_at_the_bound_silent_connections_make_room_before_kept_ones() -> None:
     refused: list[str] = []
     connections = Connections(LIMITS, refused.append)
     opened = [_Opened("127.0.0.1") for _ in range(8)]
     assert all(connections.opened(connection) for connection in opened)
     connections.is_asked(opened[0])
     connections.is_asked(opened[1])
-    connections.waits(opened[0])  # its request has been answered
-    assert connections.opened(_Opened("127.0.0.1"))
-    assert [number for number, connection in enumerate(opened) if connection.is_aborted] == [2]
-    assert refused == ["connection_displaced"]
+    connections.waits(opened[1])  # its request has been answered
+    connections.waits(opened[0])
+    displaced: list[int] = []
+    for _ in range(8):
+        latest = _Opened("127.0.0.1")
+        assert connections.opened(latest)
+        connections.is_asked(latest)
+        displaced += [n for n, connection in enumerate(opened) if connection.is_aborted and n not in displaced]
+    assert displaced == [2, 3, 4, 5, 6, 7, 1, 0]
+    assert refused == ["connection_displaced"] * 8
 
 
 def test_where_none_waits_the_oldest_that_still_sends_its_body_makes_room() -> None:
