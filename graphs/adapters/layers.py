@@ -8,7 +8,7 @@ import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,7 +23,8 @@ class Layer:
     """One layer: ``kernel`` is the number of weights in a convolution's kernel, 9 for 3x3, and 1 for a linear layer.
 
     ``takes_branch``: GenAI can add the adapter as a branch beside the layer (DYNAMIC, STATIC);
-    ``takes_merge``: GenAI can merge it into the layer's weight (FUSE).
+    ``takes_merge``: GenAI can merge it into the layer's weight (FUSE); ``reads_input``: its input is one of the
+    model's inputs.
     """
 
     path: str
@@ -32,6 +33,7 @@ class Layer:
     kernel: int
     takes_branch: bool
     takes_merge: bool
+    reads_input: bool = False
 
     @property
     def columns(self) -> int:
@@ -69,19 +71,22 @@ def _read(xml_path: Path, changed: int) -> Mapping[str, Layer]:
             continue
         above = operations.get(sources.get((number, "0"), ""))
         weight = sources.get((number, "1"), "")
-        layer = _layer(
-            name[1], operation, above is not None and above.outputs == 1, _is_plain(weight, operations, sources)
+        layer = replace(
+            _layer(name[1], operation),
+            takes_branch=above is not None and above.outputs == 1,
+            takes_merge=_is_plain(weight, operations, sources),
+            reads_input=above is not None and above.kind == "Parameter",
         )
         found.setdefault(layer.path, layer)
     return found
 
 
-def _layer(path: str, operation: _Operation, takes_branch: bool, takes_merge: bool) -> Layer:
+def _layer(path: str, operation: _Operation) -> Layer:
     # [out, in] for a linear layer, whose MatMul transposes it; [out, in, ...] for a convolution.
     transposed = operation.kind == "Convolution" or operation.data.get("transpose_b") == "true"
     outputs, inputs = operation.weight[:2] if transposed else reversed(operation.weight[:2])
     kernel = math.prod(operation.weight[2:])
-    return Layer(path, inputs, outputs, kernel, takes_branch, takes_merge)
+    return Layer(path, inputs, outputs, kernel, takes_branch=False, takes_merge=False)
 
 
 def _is_plain(number: str, operations: Mapping[str, _Operation], sources: Mapping[tuple[str, str], str]) -> bool:

@@ -89,9 +89,10 @@ class AdapterSet:
         split: dict[str, set[str]] = {}
         if self.mode is not LoraMode.FUSE:
             for update in (update for one in self._loaded.values() for update in one.fit.updates):
-                if not update.target.layer.takes_branch:
+                layer = update.target.layer
+                if not layer.takes_branch or (layer.reads_input and self._ranks_change):
                     folder = self._family.adapter_components[update.target.component].folder
-                    split.setdefault(folder, set()).add(update.target.layer.path)
+                    split.setdefault(folder, set()).add(layer.path)
         return ModelChanges(self._merged, {folder: frozenset(paths) for folder, paths in split.items()})
 
     @property

@@ -1,8 +1,14 @@
-"""Gives layers of a model's IR an input operation of their own, so that GenAI can add an adapter's branch to them.
+"""Gives layers of a model's IR an input operation of their own, for the sake of adapters.
 
 GenAI 2026.4.1 refuses a branch beside a layer whose input is one of several outputs of an operation ("Default output
 not supported"), as that of ``attn.to_out.0`` in FLUX's joint blocks. A conversion from f32 to f32 in between changes no
-number and is removed when the model is compiled. The IR is edited as XML: its weights stay where they are.
+number and is removed when the model is compiled.
+
+The CPU plugin of OpenVINO 2026.4.1 computes the adapter of a layer whose input is an input of the model from the memory
+of an earlier call (docs/upstream/cpu-lora-address.md). A limit to the range of f32 changes no number either, but stays
+in the compiled model: the layer then reads the limit's output, which always has the same address.
+
+The IR is edited as XML: its weights stay where they are.
 """
 
 import re
@@ -12,6 +18,7 @@ from copy import deepcopy
 from pathlib import Path
 
 _NAME = re.compile(r"__module\.([^/]+)/")
+_LARGEST_F32 = "3.4028235e+38"
 _WEIGHTED = ("MatMul", "Convolution")
 
 
@@ -26,13 +33,16 @@ def split_inputs(xml_path: Path, layer_paths: Iterable[str]) -> None:
     if layers is None or edges is None:
         raise RuntimeError(f"{xml_path} is not an IR")
     wanted = set(layer_paths)
+    inputs = {layer.get("id") for layer in layers if layer.get("type") == "Parameter"}
     next_id = 1 + max(int(layer.get("id", "0")) for layer in layers)
     for layer in list(layers):
         name = _NAME.match(layer.get("name", ""))
         if name is not None and name[1] in wanted and layer.get("type") in _WEIGHTED:
             wanted.remove(name[1])
-            layers.append(_conversion(layer, next_id))
-            _reroute(edges, layer.get("id", ""), str(next_id))
+            edge = _first_input(edges, layer.get("id", ""))
+            limits = edge.get("from-layer") in inputs
+            layers.append(_operation(layer, next_id, limits=limits))
+            _reroute(edges, edge, str(next_id))
             next_id += 1
     if wanted:
         raise RuntimeError(f"{xml_path} has no layer {min(wanted)}")
@@ -40,12 +50,19 @@ def split_inputs(xml_path: Path, layer_paths: Iterable[str]) -> None:
     tree.write(xml_path, encoding="utf-8", xml_declaration=True)
 
 
-def _conversion(layer: ET.Element, number: int) -> ET.Element:
-    """Return a conversion to f32 whose input and output are as the first input of the layer."""
-    conversion = ET.Element(
-        "layer", id=str(number), name=f"{layer.get('name')}/input", type="Convert", version="opset1"
-    )
-    ET.SubElement(conversion, "data", destination_type="f32")
+def _first_input(edges: ET.Element, layer_id: str) -> ET.Element:
+    return next(edge for edge in edges if edge.get("to-layer") == layer_id and edge.get("to-port") == "0")
+
+
+def _operation(layer: ET.Element, number: int, *, limits: bool) -> ET.Element:
+    """Return an operation whose input and output are as the first input of the layer, and equal.
+
+    It is a limit to all numbers of f32 with ``limits``, else a conversion to f32.
+    """
+    kind = "Clamp" if limits else "Convert"
+    operation = ET.Element("layer", id=str(number), name=f"{layer.get('name')}/input", type=kind, version="opset1")
+    data = {"min": f"-{_LARGEST_F32}", "max": _LARGEST_F32} if limits else {"destination_type": "f32"}
+    ET.SubElement(operation, "data", data)
     first = layer.find("input/port[@id='0']")
     if first is None:
         raise RuntimeError(f"the layer {layer.get('name')} has no input")
@@ -53,12 +70,12 @@ def _conversion(layer: ET.Element, number: int) -> ET.Element:
         port = deepcopy(first)
         port.set("id", port_id)
         port.set("precision", "FP32")
-        ET.SubElement(conversion, name).append(port)
-    return conversion
+        ET.SubElement(operation, name).append(port)
+    return operation
 
 
-def _reroute(edges: ET.Element, layer_id: str, conversion_id: str) -> None:
-    for edge in edges:
-        if edge.get("to-layer") == layer_id and edge.get("to-port") == "0":
-            edge.set("to-layer", conversion_id)
-    ET.SubElement(edges, "edge", {"from-layer": conversion_id, "from-port": "1", "to-layer": layer_id, "to-port": "0"})
+def _reroute(edges: ET.Element, edge: ET.Element, operation_id: str) -> None:
+    """Lead an edge to the operation, and a new one from there to where the edge led."""
+    ends = {name: edge.get(name, "") for name in ("to-layer", "to-port")}
+    edge.set("to-layer", operation_id)
+    ET.SubElement(edges, "edge", {"from-layer": operation_id, "from-port": "1", **ends})

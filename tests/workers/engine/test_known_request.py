@@ -13,7 +13,7 @@ from graphs.families.model_facts import read_model_facts
 from graphs.resolution import Resolution
 from tests.workers.engine.adapter_support import UNET, draw_image, write_kohya, write_native
 from tests.workers.engine.engine_support import MODELS, Engines, load_engine, make_graph, never_stop
-from tests.workers.engine.equality_support import POOLED, layers_of, write_adapter
+from tests.workers.engine.equality_support import POOLED, hide_pooled_prompts, layers_of, write_adapter
 from tests.workers.engine.flux_fill import make_flux_fill
 from workers.engine.checks.known_request import KnownRequest, difference, known_request
 from workers.engine.openvino_engine import OpenVinoEngine
@@ -65,18 +65,18 @@ def test_an_added_adapter_with_which_images_differ_is_refused(tmp_path: Path) ->
 
 
 @pytest.mark.thorough
-def test_the_layer_of_sd3_for_pooled_prompts_in_f32_and_bf16(tmp_path: Path) -> None:
-    """The runtime reads an old address there with any ranks, so only the check keeps it from being served."""
+def test_a_layer_that_is_computed_from_the_wrong_memory_is_refused_in_f32_only(tmp_path: Path) -> None:
+    model = hide_pooled_prompts(tmp_path)
     path = write_kohya(
         tmp_path / "p.safetensors", layers_of(MODELS / "sd3" / "transformer", (POOLED,)), 1, start="lora_transformer_"
     )
-    graph = make_graph(MODELS / "sd3", lora_adapters=(LoraAdapter(alias="p", path=path),))
+    graph = make_graph(model, lora_adapters=(LoraAdapter(alias="p", path=path),))
 
     with pytest.raises(EngineError, match=UNEQUAL):
         load_engine(graph)
     load_engine(graph.model_copy(update={"plugin_config": {"INFERENCE_PRECISION_HINT": "bf16"}}))
 
-    engine = load_engine(make_graph(MODELS / "sd3"))
+    engine = load_engine(make_graph(model))
     before = draw_image(engine, "sd3")
     with pytest.raises(EngineError, match=rf"'p' .* cannot be added\. .*{UNEQUAL}"):
         engine.add_adapter("p", path)
