@@ -24,7 +24,7 @@ from api.routers import adapters, files, health, images, jobs, metrics, models
 from api.service import ImageService
 from config.environment import prometheus_folder
 from config.settings import Settings
-from graphs.api_keys import read_keys
+from graphs.api_keys import ApiKeySource
 from workers.jobs.broker import make_celery, wake_worker
 
 _DESCRIPTION = "OpenAI-compatible image generation on OpenVINO GenAI, behind a durable job queue."
@@ -52,10 +52,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.service = service
     app.state.drain = drain
-    app.state.signer = None
     app.state.started_at = int(time.time())
     app.state.http_metrics = HttpMetrics(prometheus_folder())
-    app.state.keys = read_keys(settings.http.api_key_file, settings.http.api_key)
+    app.state.keys = ApiKeySource(settings.http.api_key_file, settings.http.api_key)
     refused = app.state.http_metrics.connections_refused
     app.state.connections = Connections(settings.connections, lambda why: refused.labels(why).inc())
     for prefix in PREFIXES:
@@ -68,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     # The last one added is the first to get a request.
     app.add_middleware(BodyLimitMiddleware, http=settings.http, connections=settings.connections)
     app.add_middleware(PagePolicyMiddleware)
-    app.add_middleware(WebMiddleware, settings=settings, is_open=app.state.keys.is_open)
+    app.add_middleware(WebMiddleware, settings=settings, is_open=app.state.keys.current().is_open)
     app.add_middleware(UnexpectedErrorMiddleware)
     app.add_middleware(AccessLogMiddleware, metrics=app.state.http_metrics)
     add_cors(app, settings)

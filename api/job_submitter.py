@@ -77,7 +77,7 @@ class JobSubmitter:
         options: JobOptions,
         *,
         idempotency: Idempotency,
-        job_id: str | None = None,
+        name: str | None = None,
         start_by: float | None = None,
     ) -> tuple[Job, bool]:
         """Resolve a request, submit it as a job and wake a worker. Returns the job, and whether it is new.
@@ -99,7 +99,7 @@ class JobSubmitter:
             options,
             image=b"" if inputs is None else inputs.image,
             mask=b"" if inputs is None else inputs.mask or b"",
-            job_id=job_id,
+            name=name,
             idempotency=idempotency,
             start_by=start_by,
         )

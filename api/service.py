@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 
+from api.answer.signed_urls import UrlSigner
 from api.drain import ApiDrain
 from api.job_submitter import JobSubmitter
 from api.live_models import LiveModels
@@ -69,15 +70,19 @@ class ImageService:
         await self.models.close()
         self._submitter.close()
 
-    async def job(self, job_id: str, owner_id: str | None) -> Job:
-        """Return a job; ``owner_id`` None: of any owner. Raises JobNotFound, also for another owner's job."""
-        return await self._store.get(job_id, owner_id)
+    async def find(self, name: str, owner_id: str) -> Job:
+        """Return the owner's job with this name or id. Raises JobNotFound, also for another owner's job."""
+        return await self._store.find(name, owner_id)
+
+    async def job(self, job_id: str) -> Job:
+        """Return the job with this id, of any owner. Raises JobNotFound."""
+        return await self._store.get(job_id, None)
 
     async def jobs(
         self, owner_id: str, *, after: str | None, limit: int, newest_first: bool, status: str | None
     ) -> Page:
         """Return the owner's jobs that follow the job with the id ``after``, at most ``limit``. Raises JobNotFound."""
-        edge = await self._store.get(after, owner_id) if after else None
+        edge = await self._store.find(after, owner_id) if after else None
         return await self._queue.page(owner_id, after=edge, limit=limit, newest_first=newest_first, status=status)
 
     async def cancel(self, job: Job) -> Job:
@@ -137,7 +142,7 @@ class ImageService:
     def refusal(self, job: Job) -> ShuttingDown:
         """Return the error for a client whose job has not ended when the process does."""
         return self._drain.refusal(
-            f"The server is shutting down; {job.id} goes on, and a retry of this request joins it"
+            f"The server is shutting down; {job.name} goes on, and a retry of this request joins it"
         )
 
     async def count_request(self, owner: Owner) -> None:
@@ -158,9 +163,9 @@ class ImageService:
         """Return the figures of the queue and of the workers, for the metrics. Raises ServiceUnavailable."""
         return await self._metrics.read(list(self.devices))
 
-    async def signing_key(self) -> str:
-        """Return the key with which all API processes sign URLs. Raises ServiceUnavailable."""
-        return await self._store.signing_key()
+    async def url_signer(self) -> UrlSigner:
+        """Return the signer of URLs, with the key that all API processes share now. Raises ServiceUnavailable."""
+        return UrlSigner(await self._store.signing_key(), self._settings.http.url_ttl_s)
 
     async def _wait(self, job: Job, timeout_s: float | None = None) -> Job:
         try:

@@ -10,6 +10,7 @@ from cli.commands.configure import configure
 from cli.commands.doctor import doctor
 from cli.commands.generate import generate
 from cli.commands.jobs import jobs
+from cli.commands.keys import keys
 from cli.commands.serve import serve
 from cli.commands.validate import validate
 from cli.commands.worker import worker
@@ -28,6 +29,7 @@ for _command in (serve, api, worker, configure, validate, doctor, generate):
     app.command()(_command)
 app.add_typer(jobs)
 app.add_typer(adapters)
+app.add_typer(keys)
 # Made once; calling the app itself would make every command of it anew each time.
 _imagegen = typer.main.get_command(app)
 

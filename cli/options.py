@@ -43,8 +43,8 @@ SETTING_OPTIONS = {
     "lora_folder": ("lora_folder", "serve api"),
     "device": ("worker.device", "worker doctor"),
     "cache_dir": ("worker.cache_dir", "serve api worker"),
-    "data_dir": ("data_dir", "serve doctor"),
-    "redis_url": ("redis.url", "serve api worker doctor"),
+    "data_dir": ("data_dir", "serve doctor rotate_signing"),
+    "redis_url": ("redis.url", "serve api worker doctor rotate_signing"),
     "log_level": ("log.level", "serve api worker"),
     "log_format": ("log.format", "serve api worker"),
 }

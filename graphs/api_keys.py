@@ -2,12 +2,15 @@
 
 import hashlib
 import hmac
+import logging
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from graphs.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
 
 _RATE = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -63,6 +66,10 @@ class ApiKeys:
         """Whether no key is needed."""
         return not self._entries
 
+    def has_owner(self, owner_id: str) -> bool:
+        """Return whether there is a key of this owner; without keys, whether it is the one owner of an open server."""
+        return owner_id in ({entry.owner.id for entry in self._entries} or {ANYONE.id})
+
     def owner_of(self, key: str) -> Owner | None:
         """Return the owner of a key, None for an unknown key.
 
@@ -74,6 +81,37 @@ class ApiKeys:
             if hmac.compare_digest(entry.digest, digest):
                 found = entry.owner
         return found
+
+
+class ApiKeySource:
+    """The API keys of the settings; those of a file are read again when the file has changed."""
+
+    def __init__(self, path: Path | None, single: str | None = None) -> None:
+        """As for ``read_keys``. Raises ConfigurationError."""
+        self._path = path
+        self._stamp = _stamp(path)
+        self._keys = read_keys(path, single)
+
+    def current(self) -> ApiKeys:
+        """Return the keys of now. While a changed file cannot be used, the keys before it stay, and the log says so."""
+        stamp = _stamp(self._path)
+        if self._path is not None and stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._keys = read_keys(self._path)
+                log.info("the API key file %s has changed and is read again", self._path)
+            except ConfigurationError as error:
+                log.error("the API keys stay as they are: %s", error)
+        return self._keys
+
+
+def _stamp(path: Path | None) -> tuple[int, ...] | None:
+    """Return what changes with a file's content, None for no file."""
+    try:
+        found = path.stat() if path else None
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns) if found else None
 
 
 def read_keys(path: Path | None, single: str | None = None) -> ApiKeys:

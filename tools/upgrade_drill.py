@@ -1,7 +1,8 @@
 """``make upgrade-drill FROM=COMMIT``: stop an older commit's service in the middle of its work, go on with this one.
 
 The older commit accepts 200 jobs. When half of them are drawn it is stopped, and this tree starts on the same data.
-All jobs must complete, and every artifact must decode to the size that was asked for. Exit code 0 if so, 1 if not.
+All jobs must complete, and every artifact must decode to the size that was asked for; half of the jobs have an id of
+the client's. An address that the older commit signed must open. Exit code 0 if so, 1 if not.
 """
 
 import argparse
@@ -50,12 +51,16 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         with serving(older, folder, environment=environment) as service:
+            address = _signed_address(service)
             ids = [_submit(service, number) for number in range(options.jobs)]
             # One client's jobs are drawn in the order in which they were submitted.
             _wait_for(service, ids[len(ids) // 2 - 1])
         stopped_at = time.time()
         with serving(newer, folder, environment=environment) as service:
+            opened = service.http.get(address)
             result = _finish(service, ids, stopped_at)
+    if opened.status_code != 200:
+        result.wrong_artifacts.append(f"the signed address: {opened.text}")
     _print_table(older.name, options.jobs, result)
     return 0 if result.is_good(options.jobs) else 1
 
@@ -67,9 +72,21 @@ def _submit(service: Service, number: int) -> str:
         "seed": number,
         "num_inference_steps": 4,
     }
-    answer = service.http.post("/v3/images/jobs", json=body)
+    if number % 2:
+        answer = service.http.put(f"/v3/images/jobs/drill-{number}", json=body)
+    else:
+        answer = service.http.post("/v3/images/jobs", json=body)
     answer.raise_for_status()
     return str(answer.json()["id"])
+
+
+def _signed_address(service: Service) -> str:
+    """Draw an image and return the path of its signed address."""
+    body = {"prompt": "a red circle", "size": SIZES[0], "response_format": "url", "num_inference_steps": 4}
+    answer = service.http.post("/v3/images/generations", json=body)
+    answer.raise_for_status()
+    url = str(answer.json()["data"][0]["url"])
+    return url[url.index("/v3/") :]
 
 
 def _wait_for(service: Service, job_id: str) -> dict[str, object]:

@@ -3,14 +3,13 @@
 from fastapi.responses import JSONResponse, Response
 
 from api.answer.responses import Links, embedded, job_body, linked, poll_headers, server_timing
-from api.answer.signed_urls import UrlSigner
 from api.answer.streaming import event_stream, stream_images
 from api.request.submission import ImageRequest
 from api.service import ImageService
 from workers.jobs.job import Job
 
 
-async def answer(request: ImageRequest, service: ImageService, links: Links, signer: UrlSigner) -> Response:
+async def answer(request: ImageRequest, service: ImageService, links: Links) -> Response:
     """Submit the request, wait for its job as its headers ask, and return the answer.
 
     Raises what ``ImageRequest.submit`` and ``ImageService.artifacts`` raise, and ShuttingDown.
@@ -26,17 +25,19 @@ async def answer(request: ImageRequest, service: ImageService, links: Links, sig
     if not job.status.is_final:
         return await accepted(job, service, links)
     artifacts = await service.artifacts(job)
-    as_links = request.body.response_format == "url"
-    body = linked(job, len(artifacts), signer, links) if as_links else embedded(job, artifacts)
+    if request.body.response_format == "url":
+        body = linked(job, len(artifacts), await service.url_signer(), links)
+    else:
+        body = embedded(job, artifacts)
     return Response(
         body.model_dump_json(exclude_none=True),
         media_type="application/json",
-        headers={"Server-Timing": server_timing(job), "x-imagegen-job-id": job.id},
+        headers={"Server-Timing": server_timing(job), "x-imagegen-job-id": job.name},
     )
 
 
 async def accepted(job: Job, service: ImageService, links: Links, status: int = 202) -> Response:
     """Return the answer with the job itself, its URL, and when to poll it."""
     estimate = await service.estimate(job)
-    headers = {"Location": links.job(job.id), **poll_headers(job, estimate)}
+    headers = {"Location": links.job(job.name), **poll_headers(job, estimate)}
     return JSONResponse(job_body(job, estimate, links).model_dump(), status, headers)

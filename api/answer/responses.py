@@ -40,18 +40,18 @@ def embedded(job: Job, artifacts: Sequence[bytes]) -> ImagesResponse:
 def linked(job: Job, count: int, signer: UrlSigner, links: Links) -> ImagesResponse:
     """Return an answer with URLs that serve the images until they expire."""
     suffix = job.request.output_format
-    urls = [links.file(signer.token(job.id, index), suffix) for index in range(count)]
+    urls = [links.file(signer.token(job, index), suffix) for index in range(count)]
     return _response(job, [ImageData(url=url) for url in urls])
 
 
 def job_body(job: Job, estimate: QueueEstimate, links: Links) -> JobBody:
     """Return the job object."""
     request = job.request
-    url = links.job(job.id)
+    url = links.job(job.name)
     status = status_shown(job, time.time())
     contents = [f"{url}/content?index={index}" for index in range(job.artifacts if status != EXPIRED else 0)]
     return JobBody(
-        id=job.id,
+        id=job.name,
         operation=request.operation.value,
         model=request.model,
         status=status,

@@ -1,8 +1,35 @@
-"""Signed URLs: each serves one artifact until it expires, without an API key."""
+"""Signed URLs: each serves one artifact of one submission until it expires, without an API key."""
+
+from dataclasses import dataclass
 
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
 from graphs.errors import ArtifactExpired, JobNotFound
+from workers.jobs.job import Job
+
+# A token holds its time in whole seconds.
+_CLOCK_S = 1.0
+
+
+@dataclass(frozen=True)
+class SignedAddress:
+    """What a token names: an artifact of a job, as the job was when the token was made.
+
+    ``owner`` and ``sequence`` (the number of the submission) are None in tokens of releases up to 0.1.0; ``signed_at``
+    is unix seconds.
+    """
+
+    job_id: str
+    index: int
+    owner: str | None
+    sequence: int | None
+    signed_at: float
+
+    def is_of(self, job: Job) -> bool:
+        """Return whether this is the submission that the address was made for, and no later one with the same id."""
+        if self.owner is None or self.sequence is None:
+            return job.created_at <= self.signed_at + _CLOCK_S
+        return (self.owner, self.sequence) == (job.options.owner, job.sequence)
 
 
 class UrlSigner:
@@ -14,17 +41,19 @@ class UrlSigner:
         self._serializer = URLSafeTimedSerializer(key, salt="picture")
         self._ttl_s = ttl_s
 
-    def token(self, job_id: str, index: int) -> str:
+    def token(self, job: Job, index: int) -> str:
         """Return a token for a job's artifact."""
-        token = self._serializer.dumps([job_id, index])
+        token = self._serializer.dumps([job.id, index, job.options.owner, job.sequence])
         return token if isinstance(token, str) else token.decode()
 
-    def read(self, token: str) -> tuple[str, int]:
-        """Return job id and index. Raises ArtifactExpired, or JobNotFound for a token with another signature."""
+    def read(self, token: str) -> SignedAddress:
+        """Return what a token names. Raises ArtifactExpired, or JobNotFound for a token with another signature."""
         try:
-            job_id, index = self._serializer.loads(token, max_age=self._ttl_s)
-            return str(job_id), int(index)
+            content, signed_at = self._serializer.loads(token, max_age=self._ttl_s, return_timestamp=True)
+            job_id, index, *more = content
+            owner, sequence = (str(more[0]), int(more[1])) if more else (None, None)
+            return SignedAddress(str(job_id), int(index), owner, sequence, signed_at.timestamp())
         except SignatureExpired as error:
             raise ArtifactExpired(f"This address was good for {self._ttl_s} s and has expired.") from error
-        except (BadSignature, ValueError, TypeError) as error:
+        except (BadSignature, ValueError, TypeError, IndexError) as error:
             raise JobNotFound("There is no image at this address.") from error

@@ -79,7 +79,7 @@ async def _end(service: ImageService, job: Job, family: str) -> AsyncIterator[by
     """Yield the last events of a stream. An absent Redis is waited for a while, as during the job."""
     for left in reversed(range(_END_READINGS)):
         try:
-            job = await service.job(job.id, None)
+            job = await service.job(job.id)
             artifacts = await service.artifacts(job)
         except ImagegenError as error:
             if left == 0 or not isinstance(error, ServiceUnavailable):
@@ -114,7 +114,7 @@ def _image(kind: str, job: Job, encoded: bytes, index: int, fields: dict[str, An
 
 
 async def _job_event(service: ImageService, job: Job, event: JobEvent, links: Links) -> bytes:
-    data: dict[str, Any] = {"type": event.kind, "sequence_number": event.number, "job_id": job.id, **event.values}
+    data: dict[str, Any] = {"type": event.kind, "sequence_number": event.number, "job_id": job.name, **event.values}
     if event.kind == "progress":
         data["progress"] = min(99, 100 * event.values["step"] // max(1, event.values["total_steps"]))
     if event.preview is not None:
@@ -126,7 +126,7 @@ async def _job_event(service: ImageService, job: Job, event: JobEvent, links: Li
 
 async def _final_job(service: ImageService, job: Job, links: Links) -> dict[str, Any] | None:
     try:
-        found = await service.job(job.id, None)
+        found = await service.job(job.id)
     except ImagegenError:
         return None
     return job_body(found, await service.estimate(found), links).model_dump()

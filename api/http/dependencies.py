@@ -5,12 +5,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.answer.responses import Links
-from api.answer.signed_urls import UrlSigner
 from api.drain import ApiDrain
 from api.live_models import LiveModels
 from api.service import ImageService
 from config.http_settings import HttpSettings
-from graphs.api_keys import ANYONE, ApiKeys, Owner
+from graphs.api_keys import ANYONE, ApiKeys, ApiKeySource, Owner
 from graphs.errors import AuthenticationFailed, NotAllowed
 from workers.jobs.job import Job
 
@@ -32,9 +31,15 @@ async def _models(service: Service) -> LiveModels:
     return service.models
 
 
+def current_keys(request: Request) -> ApiKeys:
+    """Return the API keys, as their file has them now."""
+    key_source: ApiKeySource = request.app.state.keys
+    return key_source.current()
+
+
 async def _owner(request: Request) -> Owner:
     """Return the owner of the API key, which OpenAI's and Azure's clients send in different headers."""
-    keys: ApiKeys = request.app.state.keys
+    keys = current_keys(request)
     if keys.is_open:
         return ANYONE
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
@@ -51,12 +56,16 @@ KeyOwner = Annotated[Owner, Depends(_owner)]
 
 
 async def _administrator(request: Request, owner: KeyOwner) -> Owner:
-    keys: ApiKeys = request.app.state.keys
+    keys = current_keys(request)
     if keys.is_open:
         raise NotAllowed("This route is for administrators: start the server with --api_key_file to have any.")
     if not owner.is_administrator:
         raise NotAllowed("This route is for administrators; this key is not one.")
     return owner
+
+
+async def _keys(request: Request) -> ApiKeys:
+    return current_keys(request)
 
 
 async def _counted_owner(owner: KeyOwner, service: Service) -> Owner:
@@ -66,7 +75,7 @@ async def _counted_owner(owner: KeyOwner, service: Service) -> Owner:
 
 
 async def _path_job(job_id: str, owner: KeyOwner, service: Service) -> Job:
-    return await service.job(job_id, owner.id)
+    return await service.find(job_id, owner.id)
 
 
 async def _links(request: Request) -> Links:
@@ -74,16 +83,8 @@ async def _links(request: Request) -> Links:
     return Links(http.public_url or str(request.base_url), request.url.path)
 
 
-async def _signer(request: Request, service: Service) -> UrlSigner:
-    """Return the signer with the key that all API processes share. The key is in Redis, and is read once."""
-    state = request.app.state
-    if state.signer is None:
-        state.signer = UrlSigner(await service.signing_key(), state.settings.http.url_ttl_s)
-    signer: UrlSigner = state.signer
-    return signer
-
-
 Drain = Annotated[ApiDrain, Depends(_drain)]
+Keys = Annotated[ApiKeys, Depends(_keys)]
 Models = Annotated[LiveModels, Depends(_models)]
 # The owner of a request for images, which counts against the rate of the key.
 CountedOwner = Annotated[Owner, Depends(_counted_owner)]
@@ -91,4 +92,3 @@ Administrator = Annotated[Owner, Depends(_administrator)]
 # The job of a path with ``{job_id}``, if it belongs to the owner of the key.
 PathJob = Annotated[Job, Depends(_path_job)]
 AnswerLinks = Annotated[Links, Depends(_links)]
-Signer = Annotated[UrlSigner, Depends(_signer)]

@@ -29,11 +29,12 @@ class ImageRequest:
         self._images = images
         self._began = time.monotonic()
 
-    async def submit(self, service: ImageService, *, detached: bool, job_id: str | None = None) -> tuple[Job, bool]:
+    async def submit(self, service: ImageService, *, detached: bool, name: str | None = None) -> tuple[Job, bool]:
         """Submit the request as a job. Returns the job, and whether it is new.
 
-        ``detached``: the client does not wait on its connection, so the job starts however late it is.
-        Raises what ``JobSubmitter.submit`` raises; an InvalidRequest names the parameter as the client sent it.
+        ``name`` is the id that the client chose, if any. ``detached``: the client does not wait on its connection, so
+        the job starts however late it is. Raises what ``JobSubmitter.submit`` raises; an InvalidRequest names the
+        parameter as the client sent it.
         """
         timeout_s = None if detached else self.headers.timeout_s
         try:
@@ -42,7 +43,7 @@ class ImageRequest:
                 self._images,
                 self._options(),
                 idempotency=self.headers.idempotency(self._digest()),
-                job_id=job_id,
+                name=name,
                 start_by=None if timeout_s is None else time.time() + timeout_s + RETRY_PAUSE_S,
             )
         except InvalidRequest as error:

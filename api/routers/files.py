@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from api.answer.responses import CONTENT_TYPES
 from api.http.answer_headers import IMAGE_POLICY
-from api.http.dependencies import Service, Signer
+from api.http.dependencies import Keys, Service
 from api.http.errors import documented
 from api.http.openapi import IMAGES, OPEN
 from graphs import errors
@@ -23,14 +23,18 @@ ARTIFACT_DOCS: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/images/files/{token}.{suffix}", response_class=Response, responses=ARTIFACT_DOCS, openapi_extra=OPEN)
-async def file(token: str, suffix: str, service: Service, signer: Signer) -> Response:
-    """Serve one image by its signed address, until that expires."""
-    job_id, index = signer.read(token)
-    job = await service.job(job_id, None)
-    artifacts = await service.artifacts(job)
-    if suffix != job.request.output_format or index >= len(artifacts):
+async def file(token: str, suffix: str, service: Service, keys: Keys) -> Response:
+    """Serve one image by its signed address, until that expires, its job is deleted or its key is revoked."""
+    address = (await service.url_signer()).read(token)
+    job = await service.job(address.job_id)
+    if not address.is_of(job):
         raise errors.JobNotFound("There is no image at this address.")
-    return artifact_response(job, artifacts[index])
+    if not keys.has_owner(job.options.owner):
+        raise errors.ArtifactExpired("This address ended with the API key that it was made for.")
+    artifacts = await service.artifacts(job)
+    if suffix != job.request.output_format or address.index >= len(artifacts):
+        raise errors.JobNotFound("There is no image at this address.")
+    return artifact_response(job, artifacts[address.index])
 
 
 def artifact_response(job: Job, artifact: bytes) -> Response:

@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from api.answer.answers import answer
 from api.answer.schemas import ImagesResponse, JobBody
-from api.http.dependencies import AnswerLinks, CountedOwner, Service, Signer
+from api.http.dependencies import AnswerLinks, CountedOwner, Service
 from api.http.errors import documented
 from api.http.openapi import EVENT_STREAM, body_docs, form_schema, json_schema
 from api.request.schemas import EditBody, ImageBody
@@ -43,24 +43,18 @@ _VARIATION_DOCS = {
 
 
 @router.post("/images/generations", responses=_ANSWERS, openapi_extra=body_docs(GENERATION_DOCS, headers=True))
-async def generations(
-    request: Request, owner: CountedOwner, service: Service, links: AnswerLinks, signer: Signer
-) -> Response:
+async def generations(request: Request, owner: CountedOwner, service: Service, links: AnswerLinks) -> Response:
     """Draw images from a prompt."""
-    return await answer(await read_generation(request, owner), service, links, signer)
+    return await answer(await read_generation(request, owner), service, links)
 
 
 @router.post("/images/edits", responses=_ANSWERS, openapi_extra=body_docs(EDIT_DOCS, headers=True))
-async def edits(
-    request: Request, owner: CountedOwner, service: Service, links: AnswerLinks, signer: Signer
-) -> Response:
+async def edits(request: Request, owner: CountedOwner, service: Service, links: AnswerLinks) -> Response:
     """Redraw an image, or with a mask a part of it."""
-    return await answer(await read_edit(request, owner), service, links, signer)
+    return await answer(await read_edit(request, owner), service, links)
 
 
 @router.post("/images/variations", responses=_ANSWERS, openapi_extra=body_docs(_VARIATION_DOCS, headers=True))
-async def variations(
-    request: Request, owner: CountedOwner, service: Service, links: AnswerLinks, signer: Signer
-) -> Response:
+async def variations(request: Request, owner: CountedOwner, service: Service, links: AnswerLinks) -> Response:
     """Redraw an image without a prompt."""
-    return await answer(await read_variation(request, owner), service, links, signer)
+    return await answer(await read_variation(request, owner), service, links)

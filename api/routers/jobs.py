@@ -1,6 +1,5 @@
 """Jobs: submit, look up, list, follow, fetch, cancel, delete. The bodies are those of the routes that wait."""
 
-import re
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -21,10 +20,10 @@ from graphs import errors
 from graphs.errors import InvalidRequest, JobNotFound
 from workers.jobs.job import Job
 from workers.jobs.status import ShownStatusName
+from workers.jobs.store import ID
 
 router = APIRouter(tags=["jobs"])
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _DOCS = body_docs(
     {
         **EDIT_DOCS,
@@ -52,11 +51,11 @@ async def submit(request: Request, owner: CountedOwner, service: Service, links:
 
 @router.put("/images/jobs/{job_id}", status_code=202, responses=_JOB_AGAIN, openapi_extra=_DOCS)
 async def put(job_id: str, request: Request, owner: CountedOwner, service: Service, links: AnswerLinks) -> Response:
-    """Submit a job under an id of your own; the same again returns the same job."""
-    if not _ID.fullmatch(job_id):
+    """Submit a job under an id of your own, a name among your jobs only; the same again returns the same job."""
+    if not ID.fullmatch(job_id):
         raise InvalidRequest("A job id has 1 to 64 letters, digits, - and _.", param="job_id")
     image_request = await read_generation_or_edit(request, owner)
-    job, is_new = await image_request.submit(service, detached=True, job_id=job_id)
+    job, is_new = await image_request.submit(service, detached=True, name=job_id)
     return await accepted(job, service, links, 202 if is_new else 200)
 
 
@@ -96,7 +95,7 @@ async def content(
     job_id: str, owner: KeyOwner, service: Service, index: Annotated[int, Query(ge=0, le=1000)] = 0
 ) -> Response:
     """Return one of a completed job's images as it is."""
-    job = await service.job(job_id, owner.id)
+    job = await service.find(job_id, owner.id)
     artifacts = await service.artifacts(job)
     if index >= len(artifacts):
         raise JobNotFound(f"The job has {len(artifacts)} images; the first is index 0.", param="index")
@@ -113,7 +112,7 @@ async def events(
     starting_after: Annotated[int, Query(ge=0, le=2**53)] = 0,
 ) -> StreamingResponse:
     """Follow a job as server-sent events, from its beginning or from where a former stream ended."""
-    job = await service.job(job_id, owner.id)
+    job = await service.find(job_id, owner.id)
     return event_stream(stream_job(service, drain, job, starting_after, links))
 
 
@@ -127,7 +126,7 @@ async def cancel(job: PathJob, service: Service, links: AnswerLinks) -> JobBody:
 async def delete(job: PathJob, service: Service) -> JobDeleted:
     """Cancel a job and erase it with its images."""
     await service.erase(job)
-    return JobDeleted(id=job.id)
+    return JobDeleted(id=job.name)
 
 
 async def _body(job: Job, service: ImageService, links: Links) -> JobBody:

@@ -13,7 +13,7 @@ from config.settings import RedisSettings, Settings
 from graphs.errors import ServiceUnavailable
 from workers.jobs.observe.diagnostics import Diagnostics, RedisFacts, read_diagnostics
 from workers.jobs.redis.connection import other_layout
-from workers.jobs.redis.keys import LAYOUT_VERSION
+from workers.jobs.redis.keys import LAYOUT_VERSION, OLDER_VERSIONS
 
 _REDIS = "redis"
 _NEARLY_FULL = 0.9
@@ -70,7 +70,7 @@ def _check(settings: RedisSettings, graphs: Sequence[str]) -> RedisReport:
 
 
 def _findings(facts: RedisFacts) -> Iterator[Finding]:
-    if facts.layout not in (None, str(LAYOUT_VERSION)):
+    if facts.layout not in (None, str(LAYOUT_VERSION), *OLDER_VERSIONS):
         sentence, _, remedy = other_layout(str(facts.layout)).partition("; nothing was changed. ")
         yield wrong(_REDIS, f"{sentence}.", remedy)
     if facts.is_replica:

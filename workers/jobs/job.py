@@ -1,6 +1,7 @@
 """A job: an accepted request with an id and a status."""
 
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 from graphs.requests.request import ResolvedRequest
 from workers.jobs.job_options import JobOptions
 from workers.jobs.status import EXPIRED, Status
+
+_NEW_ID = re.compile(r"imgjob_[0-9a-f]{24}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,10 @@ class JobError:
 
 @dataclass(frozen=True)
 class Job:
-    """The record of a job. Times are unix seconds; ``seconds`` is the worker's time by stage."""
+    """The record of a job. Times are unix seconds; ``seconds`` is the worker's time by stage.
+
+    ``id`` is never used twice. ``own_name`` is the id that the owner chose, if any: a name among the owner's jobs only.
+    """
 
     id: str
     request: ResolvedRequest
@@ -39,6 +45,12 @@ class Job:
     cost: float = 0.0
     events: int = 0
     sequence: int = 0
+    own_name: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The id that clients see: the owner's own, else that of the record."""
+        return self.own_name or self.id
 
     @property
     def progress(self) -> int:
@@ -73,6 +85,11 @@ def overdue_error(time_limit_s: int) -> JobError:
 def new_job_id() -> str:
     """Return a random id that cannot be guessed."""
     return f"imgjob_{secrets.token_hex(12)}"
+
+
+def is_new_id(text: str) -> bool:
+    """Return whether a text has the form of ``new_job_id``."""
+    return _NEW_ID.fullmatch(text) is not None
 
 
 def job_from_hash(job_id: str, stored: Mapping[bytes, bytes]) -> Job:
@@ -110,4 +127,5 @@ def job_from_hash(job_id: str, stored: Mapping[bytes, bytes]) -> Job:
         cost=number("cost") or 0.0,
         events=count("events") or 0,
         sequence=count("sequence") or 0,
+        own_name=text("name"),
     )

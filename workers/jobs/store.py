@@ -1,11 +1,14 @@
 """The job store as the API uses it: submit, look up, cancel, fetch. Asynchronous; the worker's side is claims.py.
 
-Look-ups take the owner of the request; for a job of another owner they raise JobNotFound.
+Look-ups take the owner of the request; for a job of another owner they raise JobNotFound. A client finds a job by its
+id, or by the name that it chose, a name among the jobs of its owner only. Every script compares the owner itself.
 """
 
 import json
+import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,7 +24,7 @@ from graphs.errors import (
     StoreFull,
 )
 from graphs.requests.request import ResolvedRequest
-from workers.jobs.job import Job, cost_of, job_from_hash, new_job_id
+from workers.jobs.job import Job, cost_of, is_new_id, job_from_hash, new_job_id
 from workers.jobs.job_options import JobOptions
 from workers.jobs.observe.presence import WorkerPresence, live_workers
 from workers.jobs.queue_bounds import Bound, QueueBounds, queue_bounds
@@ -33,6 +36,8 @@ from workers.jobs.redis.scripts import CANCEL, ERASE, SUBMIT, WAITERS
 from workers.jobs.status import Status
 
 _LONGEST_WAIT_S = 60
+# What an id may be; no other text becomes a part of a key.
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 # Enough jobs for an average cost.
 _COSTS_READ = 20
 
@@ -56,14 +61,14 @@ class Idempotency:
 class Submission:
     """A resolved request with its input images (PNG, empty for none) and options, as the store takes it.
 
-    ``job_id`` is the client's own choice, if any. After ``start_by`` (unix seconds) no client waits for the job.
+    ``name`` is the client's own choice of an id, if any. After ``start_by`` (unix seconds) no client waits for the job.
     """
 
     request: ResolvedRequest
     options: JobOptions = field(default_factory=JobOptions)
     image: bytes = b""
     mask: bytes = b""
-    job_id: str | None = None
+    name: str | None = None
     idempotency: Idempotency = field(default_factory=Idempotency)
     start_by: float | None = None
 
@@ -83,9 +88,9 @@ class JobStore:
         """Store a new job as queued. Returns it, and whether it is new: an equal request joins its earlier job.
 
         Raises QueueFull, StoreFull, RequestTooLarge for a request that fits no queue, or IdempotencyConflict when the
-        key or the id belongs to another request.
+        key or the name belongs to another request of the owner.
         """
-        job_id = submission.job_id or new_job_id()
+        job_id = new_job_id()
         call = self._submit_call(job_id, submission)
         with redis_errors():
             outcome, found = (part.decode() for part in await self._submit(**call))
@@ -94,17 +99,28 @@ class JobStore:
         if outcome == "conflict":
             raise IdempotencyConflict("This idempotency key or job id came with another request before; use a new one.")
         # A fresh id that is already known: redis-py sent the command twice, because the first reply was lost.
-        is_new = outcome == "queued" or (submission.job_id is None and found == job_id)
+        is_new = outcome == "queued" or found == job_id
         return await self.get(found, submission.options.owner), is_new
 
     async def get(self, job_id: str, owner: str | None) -> Job:
-        """Return a job; ``owner`` None finds a job of any owner. Raises JobNotFound."""
+        """Return the job with this id; ``owner`` None finds a job of any owner. Raises JobNotFound."""
         with redis_errors():
-            stored = await self._redis.hgetall(keys.job(job_id))
+            stored = await self._redis.hgetall(keys.job(job_id)) if ID.fullmatch(job_id) else {}
         job = job_from_hash(job_id, stored) if b"request" in stored else None
         if job is None or owner not in (None, job.options.owner):
-            raise JobNotFound(f"There is no job {job_id!r}; records are kept for {self._jobs.record_ttl_s} s.")
+            raise self._not_found(job_id)
         return job
+
+    async def find(self, name: str, owner: str) -> Job:
+        """Return the owner's job with this name or id. Raises JobNotFound."""
+        try:
+            if is_new_id(name):  # few clients choose a name of the form of our own ids
+                with suppress(JobNotFound):
+                    return await self.get(name, owner)
+            # A name is the id itself where the job is from before names were kept (keys.LAYOUT_VERSION).
+            return await self.get(await self._id_of(name, owner) or name, owner)
+        except JobNotFound as error:
+            raise self._not_found(name) from error
 
     async def status(self, job_id: str) -> Status:
         """Return the status of a job and read nothing else of it. Raises JobNotFound."""
@@ -120,13 +136,13 @@ class JobStore:
             found = await self._redis.mget([keys.artifact(job.id, index) for index in range(job.artifacts)])
         artifacts = [artifact for artifact in found if artifact is not None]
         if not artifacts or len(artifacts) < len(found):
-            raise ArtifactExpired(f"The images of {job.id} were kept for {self._jobs.result_ttl_s} s and are gone.")
+            raise ArtifactExpired(f"The images of {job.name} were kept for {self._jobs.result_ttl_s} s and are gone.")
         return artifacts
 
     async def cancel(self, job: Job) -> Job:
         """Cancel a job: at once while it waits, at its next step while it runs; no effect once it has ended."""
         with redis_errors():
-            await self._cancel(**CANCEL.of(job.request.graph, self._jobs, job_id=job.id))
+            await self._cancel(**CANCEL.of(job.request.graph, self._jobs, job_id=job.id, owner=job.options.owner))
         return await self.get(job.id, None)
 
     async def erase(self, job: Job) -> None:
@@ -136,6 +152,7 @@ class JobStore:
             self._jobs,
             owner_jobs_key=keys.owner_jobs(job.options.owner),
             job_id=job.id,
+            owner=job.options.owner,
             artifact_count=job.request.num_images_per_prompt,
         )
         with redis_errors():
@@ -146,8 +163,9 @@ class JobStore:
 
         ``change`` is -1 for a client that left, 0 to read the number. Returns the new number.
         """
+        about = {"job_id": job.id, "owner": job.options.owner, "change": change}
         with redis_errors():
-            return int(await self._waiters(**WAITERS.of(job.request.graph, self._jobs, job_id=job.id, change=change)))
+            return int(await self._waiters(**WAITERS.of(job.request.graph, self._jobs, **about)))
 
     async def workers(self) -> list[WorkerPresence]:
         """Return the workers whose last heartbeat is recent."""
@@ -164,11 +182,18 @@ class JobStore:
     async def signing_key(self) -> str:
         """Return the key with which all API processes on this Redis sign URLs; the first call creates it."""
         with redis_errors():
-            await self._redis.set(keys.SIGNING_KEY, secrets.token_hex(32), nx=True)
             key = await self._redis.get(keys.SIGNING_KEY)
+            if key is None:
+                await self._redis.set(keys.SIGNING_KEY, _new_signing_key(), nx=True)
+                key = await self._redis.get(keys.SIGNING_KEY)
         if key is None:
             raise ServiceUnavailable("The job store (Redis) lost the key that signs URLs just now.")
         return key.decode()
+
+    async def rotate_signing_key(self) -> None:
+        """Replace the key with which URLs are signed: those signed before are not valid any more."""
+        with redis_errors():
+            await self._redis.set(keys.SIGNING_KEY, _new_signing_key())
 
     async def close(self) -> None:
         """Close the connections."""
@@ -187,6 +212,7 @@ class JobStore:
             owner_jobs_key=keys.owner_jobs(options.owner),
             idempotency_key=keys.idempotency(options.owner, idempotency.key),
             job_id=job_id,
+            name=submission.name or "",
             owner=options.owner,
             image=submission.image,
             mask=submission.mask,
@@ -204,6 +230,16 @@ class JobStore:
             fields=flat(fields),
         )
 
+    async def _id_of(self, name: str, owner: str) -> str | None:
+        if not ID.fullmatch(name):
+            return None
+        with redis_errors():
+            job_id = await self._redis.get(keys.job_name(owner, name))
+        return None if job_id is None else job_id.decode()
+
+    def _not_found(self, name: str) -> JobNotFound:
+        return JobNotFound(f"There is no job {name!r}; records are kept for {self._jobs.record_ttl_s} s.")
+
     async def _refusal(self, submission: Submission, reason: str) -> QueueFull | StoreFull:
         """Return the refusal. Its ``Retry-After`` is about the time of an eighth of the queue, at most a minute."""
         if reason == "memory":
@@ -219,6 +255,10 @@ class JobStore:
         seconds = pace * sum(costs) / max(1, len(costs)) * len(ahead)
         sentence = queue_bounds(self._jobs, submission.options.owner).sentence(Bound(reason), graph)
         return QueueFull(sentence, retry_after_s=int(min(_LONGEST_WAIT_S, max(1, seconds))))
+
+
+def _new_signing_key() -> str:
+    return secrets.token_hex(32)
 
 
 def _record_fields(submission: Submission) -> dict[str, str]:

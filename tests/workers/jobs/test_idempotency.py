@@ -112,18 +112,17 @@ def test_another_owners_key_is_another_key(redis_settings: RedisSettings) -> Non
 
 
 def test_a_job_has_the_id_that_its_client_chose(redis_settings: RedisSettings) -> None:
-    job, is_new = put_in(redis_settings, a_submission(idempotency=Idempotency(digest="d"), job_id="my-job"))
-    assert (job.id, is_new) == ("my-job", True)
-    again, is_new = put_in(redis_settings, a_submission(idempotency=Idempotency(digest="d"), job_id="my-job"))
-    assert (again.id, is_new) == ("my-job", False)
-    assert waiting(redis_settings) == ["my-job"]
+    job, is_new = put_in(redis_settings, a_submission(idempotency=Idempotency(digest="d"), name="my-job"))
+    assert (job.name, is_new) == ("my-job", True)
+    again, is_new = put_in(redis_settings, a_submission(idempotency=Idempotency(digest="d"), name="my-job"))
+    assert (again.id, is_new) == (job.id, False)
+    assert waiting(redis_settings) == [job.id]
 
 
-@pytest.mark.parametrize(("digest", "owner"), [("other", "anyone"), ("d", "other")])
-def test_an_id_belongs_to_its_request_and_owner(redis_settings: RedisSettings, digest: str, owner: str) -> None:
-    put_in(redis_settings, a_submission(idempotency=Idempotency(digest="d"), job_id="my-job"))
+def test_a_name_belongs_to_its_request(redis_settings: RedisSettings) -> None:
+    put_in(redis_settings, a_submission(idempotency=Idempotency(digest="d"), name="my-job"))
     with pytest.raises(IdempotencyConflict):
-        put_in(redis_settings, a_submission(owner, idempotency=Idempotency(digest=digest), job_id="my-job"))
+        put_in(redis_settings, a_submission(idempotency=Idempotency(digest="other"), name="my-job"))
 
 
 def test_another_owners_job_is_not_found(redis_settings: RedisSettings) -> None:

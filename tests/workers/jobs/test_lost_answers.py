@@ -106,8 +106,9 @@ def test_a_submission_whose_reply_is_lost_is_accepted_once(redis_settings: Redis
 def test_a_submission_with_its_own_id_whose_reply_is_lost_is_accepted_once(redis_settings: RedisSettings) -> None:
     first = submit(redis_settings)
     proxy = LossyProxy(redis_settings)
-    job, _ = asyncio.run(proxy.run(_submitting(Submission(a_request(), job_id="mine"))))
-    assert (proxy.lost, job.id, waiting(redis_settings)) == (1, "mine", [first.id, "mine"])
+    job, is_new = asyncio.run(proxy.run(_submitting(Submission(a_request(), name="mine"))))
+    assert (proxy.lost, job.name, is_new) == (1, "mine", True)
+    assert waiting(redis_settings) == [first.id, job.id]
 
 
 async def _claim(settings: RedisSettings) -> Claim | None:

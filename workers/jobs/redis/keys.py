@@ -12,8 +12,10 @@ from urllib.parse import quote
 _PREFIX = "imagegen"
 
 # Raise it with every change of keys or fields that an older release cannot work with; lua/layout.lua then has to carry
-# older data over. Version 0 is the same layout, from before releases recorded a version.
-LAYOUT_VERSION = 1
+# older data over. Version 0 is that of releases that recorded no version. Version 2 has ids of clients as names inside
+# an owner; in versions 0 and 1 they are the ids of the jobs themselves, as which store.py finds them still.
+LAYOUT_VERSION = 2
+OLDER_VERSIONS = ("1",)
 
 ADAPTERS_VERSION = f"{_PREFIX}:adapters-version"
 DELIVERIES = f"{_PREFIX}:deliveries"
@@ -23,6 +25,8 @@ EVENTS = f"{_PREFIX}:events"
 # String: the version of the layout, which is all of these keys and the fields behind them (redis/layout.py).
 LAYOUT = f"{_PREFIX}:layout"
 SEQUENCE = f"{_PREFIX}:sequence"
+# Prefix: an owner's name for a job, as OWNER:NAME; string: the id of that job.
+NAME_PREFIX = f"{_PREFIX}:name:"
 SIGNING_KEY = f"{_PREFIX}:signing-key"
 WORKERS = f"{_PREFIX}:workers"
 # List: the Celery queue of webhooks. The queue of a graph never begins with this colon (queue_name).
@@ -112,6 +116,11 @@ def owner_jobs(owner: str) -> str:
 def idempotency(owner: str, digest: str) -> str:
     """String: the job that a request made, under the digest that identifies the request."""
     return f"{_PREFIX}:owner:{owner}:once:{digest}"
+
+
+def job_name(owner: str, name: str) -> str:
+    """String: the id of the job to which the owner gave this name."""
+    return f"{NAME_PREFIX}{owner}:{name}"
 
 
 def delivery(event_id: str) -> str:

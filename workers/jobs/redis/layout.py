@@ -56,6 +56,7 @@ def _call() -> ScriptCall:
     return LAYOUT.call(
         layout_key=keys.LAYOUT,
         version=str(keys.LAYOUT_VERSION),
+        older_versions=list(keys.OLDER_VERSIONS),
         known_keys=list(_KNOWN_KEYS),
         known_types=list(_KNOWN_KEYS.values()),
     )
@@ -69,4 +70,4 @@ def _judge(outcome: str, found: str) -> None:
             f"Redis holds a key {found!r} that imagegen-server did not write; use another Redis database (REDIS_URL)."
         )
     if outcome == "carried over":
-        log.info("Redis holds jobs of a release that recorded no layout version; they are carried over")
+        log.info("Redis holds jobs of a release with an older layout; they are carried over")

@@ -134,6 +134,7 @@ def _constants() -> str:
     """Return the Lua constants. Redis raises an error where a script uses a name that does not exist."""
     texts: Mapping[str, str] = {
         "JOB_PREFIX": keys.job(""),
+        "NAME_PREFIX": keys.NAME_PREFIX,
         "EVENTS_KEY": keys.EVENTS,
         "SEQUENCE_KEY": keys.SEQUENCE,
         "WORKERS_KEY": keys.WORKERS,

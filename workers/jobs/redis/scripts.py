@@ -16,6 +16,7 @@ SUBMIT = GraphScript(
     keys=["fairness_key", "owner_jobs_key", "idempotency_key"],
     arguments={
         "job_id": _TEXT,
+        "name": _TEXT,
         "owner": _TEXT,
         "image": _TEXT,
         "mask": _TEXT,
@@ -33,9 +34,11 @@ SUBMIT = GraphScript(
         "fields": _LIST,
     },
 )
-CANCEL = GraphScript("cancel", arguments={"job_id": _TEXT})
-ERASE = GraphScript("erase", keys=["owner_jobs_key"], arguments={"job_id": _TEXT, "artifact_count": _NUMBER})
-WAITERS = GraphScript("waiters", arguments={"job_id": _TEXT, "change": _NUMBER})
+CANCEL = GraphScript("cancel", arguments={"job_id": _TEXT, "owner": _TEXT})
+ERASE = GraphScript(
+    "erase", keys=["owner_jobs_key"], arguments={"job_id": _TEXT, "owner": _TEXT, "artifact_count": _NUMBER}
+)
+WAITERS = GraphScript("waiters", arguments={"job_id": _TEXT, "owner": _TEXT, "change": _NUMBER})
 
 # The worker's side (claims.py).
 CLAIM = GraphScript(
@@ -88,5 +91,5 @@ LAYOUT = Script(
     "layout",
     keys=["layout_key"],
     checks_layout=False,
-    arguments={"version": _TEXT, "known_keys": _LIST, "known_types": _LIST},
+    arguments={"version": _TEXT, "older_versions": _LIST, "known_keys": _LIST, "known_types": _LIST},
 )

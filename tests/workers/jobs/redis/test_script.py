@@ -79,9 +79,9 @@ def test_a_name_that_lua_does_not_know_fails_loudly(redis_settings: RedisSetting
 
 
 def test_a_graphs_script_has_the_keys_of_the_graph() -> None:
-    call = scripts.CANCEL.of(GRAPH, JOBS, job_id="imgjob_1")
+    call = scripts.CANCEL.of(GRAPH, JOBS, job_id="imgjob_1", owner="anyone")
     assert keys.queued(GRAPH) in call["keys"]
-    assert call["args"] == [JOBS.record_ttl_s, JOBS.result_ttl_s, "imgjob_1"]
+    assert call["args"] == [JOBS.record_ttl_s, JOBS.result_ttl_s, "imgjob_1", "anyone"]
     with pytest.raises(TypeError, match="cancel: missing"):
         scripts.CANCEL.of(GRAPH, JOBS)
 

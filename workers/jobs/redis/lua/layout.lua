@@ -1,11 +1,14 @@
 -- Compares the version of the layout, and writes it where there is none.
+-- The data of older_versions can be used as it is.
 -- known_keys: keys that every version has had; known_types: their Redis types.
 -- Returns {outcome, what was found}: 'same', 'other' (another version), 'foreign' (a key of another program),
--- 'carried over' (data without a version) or 'new' (no data).
+-- 'carried over' (data of an older version, or without one) or 'new' (no data).
 local found = redis.call('GET', layout_key)
-if found then return {found == version and 'same' or 'other', found} end
+local is_older = false
+for _, older in ipairs(older_versions) do is_older = is_older or older == found end
+if found and not is_older then return {found == version and 'same' or 'other', found} end
 
-local outcome = 'new'
+local outcome = is_older and 'carried over' or 'new'
 for i, key in ipairs(known_keys) do
   local kind = redis.call('TYPE', key).ok
   if kind ~= 'none' then

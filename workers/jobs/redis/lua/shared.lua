@@ -18,6 +18,11 @@ local function job_keys(job_id)
   }
 end
 
+-- Returns whether a job exists and belongs to the owner. Every script that acts on an id for a client asks this itself.
+local function is_owned(job, owner)
+  return redis.call('HGET', job.hash, 'owner') == owner
+end
+
 -- Lets the following writes of a script pass in a full Redis (maxmemory). Redis refuses a script only at its first write,
 -- and only if that may take memory ("Scripting with Lua", scripts under low memory). Scripts that claim, renew, requeue
 -- or end a job call this, so that jobs go on; a script that stores artifacts does not.
@@ -59,10 +64,10 @@ end
 local function write_delivery(job, kind, number)
   local wanted = redis.call('HGET', job.hash, 'webhook_events')
   if not wanted or not string.find(' ' .. wanted .. ' ', ' ' .. kind .. ' ', 1, true) then return end
-  local record, now = redis.call('HMGET', job.hash, 'webhook_url', 'webhook_data', 'sequence'), now_ms()
+  local record, now = redis.call('HMGET', job.hash, 'webhook_url', 'webhook_data', 'sequence', 'name'), now_ms()
   local id = 'evt_' .. string.sub(redis.sha1hex(job.id .. ' ' .. record[3] .. ' ' .. number), 1, 32)
-  redis.call('HSET', DELIVERY_PREFIX .. id, 'job_id', job.id, 'type', kind, 'created_at', seconds(now), 'url', record[1],
-    'data', record[2], 'attempts', 0)
+  redis.call('HSET', DELIVERY_PREFIX .. id, 'job_id', record[4] or job.id, 'type', kind, 'created_at', seconds(now),
+    'url', record[1], 'data', record[2], 'attempts', 0)
   redis.call('EXPIRE', DELIVERY_PREFIX .. id, DELIVERY_TTL_S)
   redis.call('ZADD', DELIVERIES_KEY, now, id)
   -- Where no webhook worker runs, old deliveries are removed here.
@@ -94,6 +99,8 @@ local function finish(job, status, fields)
   leave_queue(job)
   announce(job, status)
   redis.call('EXPIRE', job.hash, record_ttl_s)
+  local named = redis.call('HMGET', job.hash, 'owner', 'name')
+  if named[2] then redis.call('EXPIRE', NAME_PREFIX .. named[1] .. ':' .. named[2], record_ttl_s) end
   redis.call('EXPIRE', job.events, math.min(result_ttl_s, record_ttl_s))
 end
 

@@ -1,8 +1,9 @@
 -- Stores a job as queued. fields: further fields of its record with their values.
--- priority_rank: 0 is the highest priority; start_by: unix seconds, or '' for a job that may start at any time;
+-- name: the owner's own name for the job, or ''. priority_rank: 0 is the highest priority; start_by: unix seconds, or ''
+-- for a job that may start at any time;
 -- join: 'always', 'live' or 'never' (store.py, Idempotency).
--- Returns {outcome, job id}: 'queued', 'joined' (this request made that job before) or 'conflict' (another request has
--- the idempotency key or the job id); or {'full', which bound}.
+-- Returns {outcome, job id}: 'queued', 'joined' (this request made that job before) or 'conflict' (another request of the
+-- owner has the idempotency key or the name); or {'full', which bound}.
 local job = job_keys(job_id)
 
 -- Every submission counts as a client that waits, until that client leaves (waiters.lua). A client that never gives up,
@@ -23,14 +24,19 @@ end
 local known = join ~= 'never' and redis.call('GET', idempotency_key)
 if known then
   local known_digest, known_id = string.match(known, '^(%S+) (%S+)$')
-  local status = redis.call('HGET', job_keys(known_id).hash, 'status')
+  local status = is_owned(job_keys(known_id), owner) and redis.call('HGET', job_keys(known_id).hash, 'status')
   if known_digest ~= digest then return {'conflict', known_id} end
   local lives = status and (not IS_FINAL[status] or status == STATUS_COMPLETED)
   if status and (join == 'always' or lives) then return join_job(known_id) end
 end
-if redis.call('EXISTS', job.hash) == 1 then
-  local is_same = redis.call('HGET', job.hash, 'digest') == digest and redis.call('HGET', job.hash, 'owner') == owner
-  return is_same and join_job(job.id) or {'conflict', job.id}
+-- The id of this call is found where the call came twice; the name itself is an id of jobs from before names were kept.
+local name_key = NAME_PREFIX .. owner .. ':' .. name
+for _, earlier_id in ipairs({job.id, name ~= '' and redis.call('GET', name_key) or '', name}) do
+  local earlier = job_keys(earlier_id)
+  if earlier_id ~= '' and is_owned(earlier, owner) then
+    local is_same = redis.call('HGET', earlier.hash, 'digest') == digest
+    return is_same and join_job(earlier_id) or {'conflict', earlier_id}
+  end
 end
 
 local backlog = redis.call('HMGET', backlog_key, 'bytes', 'jobs:' .. owner, 'bytes:' .. owner)
@@ -72,6 +78,10 @@ enter_queue(job, place)
 redis.call('ZADD', owner_jobs_key, sequence, job.id)
 -- This is longer than any record lasts: no job waits for a week.
 redis.call('EXPIRE', owner_jobs_key, record_ttl_s + 7 * 86400)
+if name ~= '' then
+  redis.call('HSET', job.hash, 'name', name)
+  redis.call('SET', name_key, job.id, 'EX', record_ttl_s + 7 * 86400)
+end
 -- Records expire by themselves; each submission removes up to two expired ids from the owner's list.
 for _, old_id in ipairs(redis.call('ZRANGE', owner_jobs_key, 0, 1)) do
   if redis.call('EXISTS', job_keys(old_id).hash) == 0 then redis.call('ZREM', owner_jobs_key, old_id) end

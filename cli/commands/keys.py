@@ -1,0 +1,54 @@
+"""``imagegen keys``: replaces the key that signs the addresses of images."""
+
+import asyncio
+
+import typer
+
+from cli.errors import UserError
+from cli.local.data_folder import is_in_use
+from cli.local.embedded_redis import prepared_url
+from cli.options import with_setting_options
+from config.settings import RedisSettings, Settings
+from graphs.errors import ServiceUnavailable
+
+keys = typer.Typer(name="keys", help="Replace the key that signs the addresses of images.", no_args_is_help=True)
+
+
+@keys.callback()
+def _group() -> None:
+    """Without a callback, typer makes a group's only command the group itself."""
+
+
+@keys.command("rotate-signing")
+@with_setting_options
+def rotate_signing(settings: Settings) -> None:
+    """Sign addresses of images with a new key from now on; all addresses given out before end at once.
+
+    Nothing is restarted. Jobs and their images stay, and are fetched with the API key as before.
+    """
+    try:
+        asyncio.run(_rotate(settings, _redis(settings)))
+    except ServiceUnavailable as error:
+        raise UserError(error.message) from error
+    typer.echo("addresses of images are signed with a new key; those given out before have ended")
+
+
+def _redis(settings: Settings) -> RedisSettings:
+    """Return how to reach the Redis of these settings, else that of an `imagegen serve` with their data folder."""
+    url = settings.redis.url or (prepared_url(settings.data_dir) if is_in_use(settings.data_dir) else None)
+    if url is None:
+        raise UserError(
+            f"no Redis is set, and no imagegen serve runs on {settings.data_dir}; give --redis_url or --data_dir."
+        )
+    return settings.redis.model_copy(update={"url": url})
+
+
+async def _rotate(settings: Settings, redis: RedisSettings) -> None:
+    from workers.jobs.store import JobStore  # imports the client of Redis, which other commands do not need
+
+    store = JobStore(redis, settings.jobs)
+    try:
+        await store.check_layout()
+        await store.rotate_signing_key()
+    finally:
+        await store.close()
