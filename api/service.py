@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable
 
-from api.answer.signed_urls import UrlSigner
 from api.drain import ApiDrain
 from api.job_submitter import JobSubmitter
 from api.live_models import LiveModels
@@ -163,9 +162,14 @@ class ImageService:
         """Return the figures of the queue and of the workers, for the metrics. Raises ServiceUnavailable."""
         return await self._metrics.read(list(self.devices))
 
-    async def url_signer(self) -> UrlSigner:
-        """Return the signer of URLs, with the key that all API processes share now. Raises ServiceUnavailable."""
-        return UrlSigner(await self._store.signing_key(), self._settings.http.url_ttl_s)
+    async def signing_key(self) -> str:
+        """Return the key with which all API processes sign URLs now. Raises ServiceUnavailable."""
+        return await self._store.signing_key()
+
+    @property
+    def url_ttl_s(self) -> int:
+        """For how many seconds a signed URL is valid."""
+        return self._settings.http.url_ttl_s
 
     async def _wait(self, job: Job, timeout_s: float | None = None) -> Job:
         try:

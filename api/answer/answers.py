@@ -3,6 +3,7 @@
 from fastapi.responses import JSONResponse, Response
 
 from api.answer.responses import Links, embedded, job_body, linked, poll_headers, server_timing
+from api.answer.signed_urls import url_signer
 from api.answer.streaming import event_stream, stream_images
 from api.request.submission import ImageRequest
 from api.service import ImageService
@@ -26,7 +27,7 @@ async def answer(request: ImageRequest, service: ImageService, links: Links) -> 
         return await accepted(job, service, links)
     artifacts = await service.artifacts(job)
     if request.body.response_format == "url":
-        body = linked(job, len(artifacts), await service.url_signer(), links)
+        body = linked(job, len(artifacts), await url_signer(service), links)
     else:
         body = embedded(job, artifacts)
     return Response(

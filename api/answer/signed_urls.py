@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
+from api.service import ImageService
 from graphs.errors import ArtifactExpired, JobNotFound
 from workers.jobs.job import Job
 
@@ -57,3 +58,8 @@ class UrlSigner:
             raise ArtifactExpired(f"This address was good for {self._ttl_s} s and has expired.") from error
         except (BadSignature, ValueError, TypeError, IndexError) as error:
             raise JobNotFound("There is no image at this address.") from error
+
+
+async def url_signer(service: ImageService) -> UrlSigner:
+    """Return the signer with the key of now, which may have been rotated. Raises ServiceUnavailable."""
+    return UrlSigner(await service.signing_key(), service.url_ttl_s)

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from api.answer.responses import CONTENT_TYPES
+from api.answer.signed_urls import url_signer
 from api.http.answer_headers import IMAGE_POLICY
 from api.http.dependencies import Keys, Service
 from api.http.errors import documented
@@ -25,7 +26,7 @@ ARTIFACT_DOCS: dict[int | str, dict[str, Any]] = {
 @router.get("/images/files/{token}.{suffix}", response_class=Response, responses=ARTIFACT_DOCS, openapi_extra=OPEN)
 async def file(token: str, suffix: str, service: Service, keys: Keys) -> Response:
     """Serve one image by its signed address, until that expires, its job is deleted or its key is revoked."""
-    address = (await service.url_signer()).read(token)
+    address = (await url_signer(service)).read(token)
     job = await service.job(address.job_id)
     if not address.is_of(job):
         raise errors.JobNotFound("There is no image at this address.")
