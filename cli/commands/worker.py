@@ -20,7 +20,7 @@ Webhooks = Annotated[
     bool, typer.Option("--webhooks", help="Deliver webhooks, in place of serving a graph (IMAGEGEN_WEBHOOKS__SECRET).")
 ]
 # Deliveries spend most of their time waiting for other servers.
-_WEBHOOK_THREADS = 8
+_WEBHOOK_THREADS = 32
 
 
 @with_setting_options

@@ -17,6 +17,9 @@ from workers.jobs.redis.scripts import BEGIN, DUE, SETTLE
 
 # Longer than an attempt takes together with the wait for a free worker.
 _HOLD_S = 60.0
+# Claims at a time, over all processes. Slow receivers hold no more than these of a worker's threads.
+MOST_OF_OWNER = 16
+MOST_TO_RECEIVER = 8
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,13 @@ class Deliveries:
         check_layout(self._redis)
 
     def claim_due(self, limit: int) -> list[tuple[str, str]]:
-        """Claim due deliveries until ``limit`` messages wait for a worker. Returns ids and tokens."""
+        """Claim due deliveries until ``limit`` messages wait for a worker, owner by owner. Returns ids and tokens."""
         with redis_errors():
             room = limit - self._redis.llen(keys.WEBHOOK_QUEUE)
             if room <= 0:
                 return []
-            found = [part.decode() for part in self._due(**DUE.call(hold_ms=self._hold_ms, limit=room))]
+            bounds = {"limit": room, "per_owner": MOST_OF_OWNER, "per_receiver": MOST_TO_RECEIVER}
+            found = [part.decode() for part in self._due(**DUE.call(hold_ms=self._hold_ms, **bounds))]
         return list(zip(found[::2], found[1::2], strict=True))
 
     def begin(self, event_id: str, token: str) -> Delivery | None:

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from graphs.api_keys import ANYONE, Priority
-from workers.jobs.status import FINAL_STATUSES, StatusName
+from workers.jobs.status import FINAL_STATUSES, Status, StatusName
 
 # OpenAI's rule for metadata: 16 pairs, keys of 64 and values of 512 characters.
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -19,7 +19,9 @@ class Webhook(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(min_length=1, max_length=2048)
-    events: tuple[StatusName, ...] = Field(tuple(status.value for status in FINAL_STATUSES), min_length=1)
+    events: tuple[StatusName, ...] = Field(
+        tuple(status.value for status in FINAL_STATUSES), min_length=1, max_length=len(Status)
+    )
 
 
 class JobOptions(BaseModel):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
+from urllib.parse import urlsplit
 
 from config.settings import JobSettings, RedisSettings
 from graphs.errors import (
@@ -273,6 +274,7 @@ def _record_fields(submission: Submission) -> dict[str, str]:
         fields["deadline"] = str(options.deadline)
     if options.webhook is not None:
         fields["webhook_url"] = options.webhook.url
+        fields["webhook_receiver"] = urlsplit(options.webhook.url).netloc.rpartition("@")[2].lower()
         fields["webhook_events"] = " ".join(options.webhook.events)
         fields["webhook_data"] = json.dumps({"model": request.model, "metadata": options.metadata})
     return fields

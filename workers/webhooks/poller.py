@@ -5,7 +5,7 @@ from collections.abc import Callable
 from workers.jobs.deliveries import Deliveries
 from workers.periodic_thread import PeriodicThread
 
-_CYCLE_S = 0.5
+_CYCLE_S = 0.25
 _MOST_WAITING = 100
 
 

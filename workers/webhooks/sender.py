@@ -3,6 +3,7 @@
 import asyncio
 import email.utils
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -15,6 +16,8 @@ from workers.net.public_address import Resolver
 from workers.webhooks.url_check import UrlRefused, check_url, resolve_url
 
 _MOST_BODY_BYTES = 64 * 1024
+# More than attempts at a time: the system's resolver gives a silent name server up later than an attempt ends.
+_MOST_RESOLUTIONS = 128
 _TRY_AGAIN = frozenset({408, 429})  # besides every 5xx
 _CONTENT = {"Content-Type": "application/json", "User-Agent": "imagegen-server", "Accept": "*/*"}
 
@@ -51,6 +54,8 @@ class WebhookSender:
         self._settings = settings
         self._resolver = resolver
         self._transport = transport
+        # A pool of its own: asyncio.run waits for the threads of its loop, also for one whose name server is silent.
+        self._resolvers = ThreadPoolExecutor(_MOST_RESOLUTIONS, thread_name_prefix="resolve")
         self._ssl_context = ssl_context or httpx.create_ssl_context()
 
     def send(self, url: str, body: str, headers: dict[str, str]) -> Answer:
@@ -63,9 +68,7 @@ class WebhookSender:
             # One time limit for the whole POST: a server that sends a byte now and then never exceeds httpx's timeouts.
             async with asyncio.timeout(self._settings.timeout_s):
                 url = check_url(text, allow_private=self._settings.allow_private)
-                addresses = await asyncio.to_thread(
-                    resolve_url, url, allow_private=self._settings.allow_private, resolver=self._resolver
-                )
+                addresses = await asyncio.get_running_loop().run_in_executor(self._resolvers, self._resolve, url)
                 async with self._client(len(addresses)) as client:
                     response = await _post(client, url, addresses, body.encode(), headers)
                     answer = _answer(response)
@@ -77,6 +80,9 @@ class WebhookSender:
         except (httpx.TransportError, OSError) as error:
             return answer or Answer(Verdict.TRY_AGAIN, str(error) or type(error).__name__)
         return answer
+
+    def _resolve(self, url: httpx.URL) -> list[str]:
+        return resolve_url(url, allow_private=self._settings.allow_private, resolver=self._resolver)
 
     def _client(self, addresses: int) -> httpx.AsyncClient:
         # Without the environment's proxies: a proxy would resolve the name again, after it was checked.

@@ -18,16 +18,18 @@ def check_url(text: str, *, allow_private: bool) -> httpx.URL:
     """
     try:
         url = httpx.URL(text)
-    except httpx.InvalidURL as error:
+        url.raw_host.decode().encode("idna")  # as the system's resolver encodes it
+        host = url.host  # decodes the labels that begin with xn--
+    except (httpx.InvalidURL, UnicodeError) as error:
         raise UrlRefused(f"A webhook's address must be a URL: {error}.") from error
-    if url.scheme not in ("http", "https") or not url.host or not 0 < _port(url) < 65536:
+    if url.scheme not in ("http", "https") or not host or not 0 < _port(url) < 65536:
         raise UrlRefused("A webhook's address must be an https:// URL with a host.")
     if url.scheme == "http" and not allow_private:
         raise UrlRefused(f"A webhook's address must be https://; plain http:// needs {_ALLOW} on the server.")
-    address = literal_address(url.host)
-    is_local = url.host.rstrip(".") == "localhost" or (address is not None and not is_public(address))
+    address = literal_address(host)
+    is_local = host.rstrip(".") == "localhost" or (address is not None and not is_public(address))
     if is_local and not allow_private:
-        raise UrlRefused(f"A webhook may not lead to {url.host}, which is no public address, without {_ALLOW}.")
+        raise UrlRefused(f"A webhook may not lead to {host}, which is no public address, without {_ALLOW}.")
     return url
 
 

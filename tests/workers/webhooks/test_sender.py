@@ -54,6 +54,20 @@ def test_a_server_that_drips_bytes_does_not_hold_a_worker() -> None:
         thread.join(10)
 
 
+def test_a_silent_name_server_holds_an_attempt_no_longer_than_its_time_limit() -> None:
+    answered = threading.Event()
+
+    def silent(host: str, port: int) -> list[str]:
+        answered.wait(60)
+        return ["127.0.0.1"]
+
+    settings = LOCAL.model_copy(update={"timeout_s": 0.2})
+    answer = WebhookSender(settings, resolver=silent).send("https://hooks.example/", "{}", {})
+    assert not answered.is_set()
+    assert (answer.verdict, answer.reason) == (Verdict.TRY_AGAIN, "no answer within 0.2 s")
+    answered.set()
+
+
 def test_a_very_long_answer_is_cut_off() -> None:
     with receiving() as receiver:
         receiver.body = b"x" * 100_000_000

@@ -19,6 +19,8 @@ OLDER_VERSIONS = ("1",)
 
 ADAPTERS_VERSION = f"{_PREFIX}:adapters-version"
 DELIVERIES = f"{_PREFIX}:deliveries"
+# Sorted set: the deliveries that a process has claimed, by the end of the claim in milliseconds.
+HELD_DELIVERIES = f"{_PREFIX}:held-deliveries"
 # Prefix: the library that counts requests appends an owner's id and the window.
 REQUEST_RATES = f"{_PREFIX}:rates"
 EVENTS = f"{_PREFIX}:events"

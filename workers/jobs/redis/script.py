@@ -139,6 +139,7 @@ def _constants() -> str:
         "SEQUENCE_KEY": keys.SEQUENCE,
         "WORKERS_KEY": keys.WORKERS,
         "DELIVERIES_KEY": keys.DELIVERIES,
+        "HELD_DELIVERIES_KEY": keys.HELD_DELIVERIES,
         "DELIVERY_PREFIX": keys.delivery(""),
         **{f"STATUS_{status.name}": status.value for status in Status},
         **{f"CLAIM_{state.name}": state.value for state in ClaimState},

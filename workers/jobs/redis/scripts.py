@@ -82,7 +82,7 @@ REAP = GraphScript(
 HEARTBEAT = Script("heartbeat", arguments={"worker": _TEXT, "presence": _TEXT})
 
 # Webhooks (deliveries.py).
-DUE = Script("due", arguments={"hold_ms": _NUMBER, "limit": _NUMBER})
+DUE = Script("due", arguments={"hold_ms": _NUMBER, "limit": _NUMBER, "per_owner": _NUMBER, "per_receiver": _NUMBER})
 BEGIN = Script("begin", arguments={"event_id": _TEXT, "token": _TEXT, "hold_ms": _NUMBER})
 SETTLE = Script("settle", arguments={"event_id": _TEXT, "token": _TEXT, "delay_ms": _NUMBER})
 

@@ -64,10 +64,11 @@ end
 local function write_delivery(job, kind, number)
   local wanted = redis.call('HGET', job.hash, 'webhook_events')
   if not wanted or not string.find(' ' .. wanted .. ' ', ' ' .. kind .. ' ', 1, true) then return end
-  local record, now = redis.call('HMGET', job.hash, 'webhook_url', 'webhook_data', 'sequence', 'name'), now_ms()
+  local record, now = redis.call('HMGET', job.hash, 'webhook_url', 'webhook_data', 'sequence', 'name', 'owner',
+    'webhook_receiver'), now_ms()
   local id = 'evt_' .. string.sub(redis.sha1hex(job.id .. ' ' .. record[3] .. ' ' .. number), 1, 32)
   redis.call('HSET', DELIVERY_PREFIX .. id, 'job_id', record[4] or job.id, 'type', kind, 'created_at', seconds(now),
-    'url', record[1], 'data', record[2], 'attempts', 0)
+    'url', record[1], 'data', record[2], 'attempts', 0, 'owner', record[5] or '', 'receiver', record[6] or record[1])
   redis.call('EXPIRE', DELIVERY_PREFIX .. id, DELIVERY_TTL_S)
   redis.call('ZADD', DELIVERIES_KEY, now, id)
   -- Where no webhook worker runs, old deliveries are removed here.
