@@ -106,11 +106,21 @@ class LiveModels:
             if alias in await self._registry.folder_of(name):
                 reason = "comes from the folder of adapters; take its file out of there and refresh"
                 raise InvalidRequest(f"{alias!r} {reason}.", param="alias")
+            removed = next((one for one in await self._registry.added_to(name) if one.alias == alias), None)
             if await self._registry.remove(name, alias):
+                if removed is not None:
+                    await self._delete_download(removed)
                 return
         if any(alias == adapter.alias for graph in self._on_disk.graphs.values() for adapter in graph.lora_adapters):
             raise InvalidRequest(f"{alias!r} stands in graph.pbtxt; take it out there and start again.", param="alias")
         raise ModelNotFound(f"No adapter {alias[:100]!r} was added.", param="alias")
+
+    async def _delete_download(self, removed: AddedAdapter) -> None:
+        """Delete the file of a removed adapter if it was downloaded for its alias alone."""
+        path = Path(removed.path)
+        for graph in self._on_disk.graphs.values():
+            if path.is_relative_to(self._download_folder(graph).absolute() / "loras" / removed.alias):
+                await asyncio.to_thread(path.unlink, missing_ok=True)
 
     async def refresh(self) -> FolderChanges:
         """Look at the folder of adapters again, and serve what it contains now.

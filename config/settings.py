@@ -168,6 +168,7 @@ class DownloadSettings(SettingsGroup):
     )
     max_bytes: int = Field(4 * 2**30, gt=0, description="Largest file to download.")
     timeout_s: float = Field(30.0, gt=0, description="How long a download waits for the next bytes.")
+    total_timeout_s: float = Field(3600.0, gt=0, description="How long a download may take.")
 
 
 class LogSettings(SettingsGroup):

@@ -1,6 +1,7 @@
 """Loads the adapters that administrators add into a worker's engine, and removes them again."""
 
 import hashlib
+import logging
 from pathlib import Path
 
 from config.settings import DownloadSettings
@@ -11,6 +12,8 @@ from graphs.requests.request import ResolvedRequest
 from workers.engine.protocol import Engine
 from workers.jobs.adapter_registry import AddedAdapter, AddedAdapterReader
 from workers.sources.fetch import fetch
+
+log = logging.getLogger(__name__)
 
 
 class AdapterSync:
@@ -44,8 +47,17 @@ class AdapterSync:
     def _load(self, alias: str, adapter: AddedAdapter | None) -> None:
         if adapter is None:
             raise EngineError(f"The adapter {alias!r} was removed.", code="adapter_removed")
-        self._engine.add_adapter(alias, self._file(adapter))
+        try:
+            self._engine.add_adapter(alias, self._file(adapter))
+        except EngineError as error:
+            # Paths of the server are for its log; the client of the job reads the sentence without them.
+            log.error("adapter %r (%s): %s", alias, adapter.path, error)
+            raise EngineError(self._without_paths(error.message, adapter), code=error.code) from error
         self._loaded[alias] = adapter
+
+    def _without_paths(self, message: str, adapter: AddedAdapter) -> str:
+        message = message.replace(adapter.path, Path(adapter.path).name)
+        return message.replace(str(self._graph.models_path.absolute()), "the model's folder")
 
     def _file(self, adapter: AddedAdapter) -> Path:
         """Return the path of the file that the API registered; on a machine without it, download it.
@@ -63,7 +75,7 @@ class AdapterSync:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise EngineError(f"The file {path} of adapter {adapter.alias!r} cannot be read.") from error
+            raise EngineError(f"The file of adapter {adapter.alias!r} cannot be read.") from error
         if digest != adapter.sha256:
-            raise EngineError(f"The file {path} of adapter {adapter.alias!r} has changed since it was added.")
+            raise EngineError(f"The file of adapter {adapter.alias!r} has changed since it was added.")
         return path

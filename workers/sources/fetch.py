@@ -56,13 +56,42 @@ def _from_url(url: str, folder: Path, settings: DownloadSettings, on_progress: O
     query = urlsplit(url).query
     digest = hashlib.sha256(query.encode()).hexdigest()[:8] if query else None
     if version := version_of(url):
-        return fetch_version(url, version, folder / "-".join(filter(None, (version, digest))), settings, on_progress)
+        place = folder / "-".join(filter(None, (version, digest)))
+        if not _is_of(_record(folder, place), url):
+            place = folder / _digest(url)[:16]
+        path = fetch_version(url, version, place, settings, on_progress)
+        _write(_record(folder, place), url)
+        return path
     target = (folder / digest if digest else folder) / url_file_name(url)
+    if target.is_file() and not _is_of(_record(folder, target), url):
+        # The same alias and name, but another address: each has a file of its own.
+        target = folder / _digest(url)[:16] / url_file_name(url)
     if target.is_file():
         return target
     file = PartialFile(target)
     download(Remote(url), file, settings, on_progress)
+    _write(_record(folder, target), url)
     return file.complete()
+
+
+def _record(folder: Path, target: Path) -> Path:
+    """Return the path of the record that says from which address a file, or a version's folder, came."""
+    return folder.with_name(f".{folder.name}.addresses") / target.relative_to(folder)
+
+
+def _is_of(record: Path, url: str) -> bool:
+    """Return whether a file came from this address; one without a record was put there by hand, or by 0.1.0."""
+    return not record.is_file() or record.read_text(encoding="ascii") == _digest(url)
+
+
+def _write(record: Path, url: str) -> None:
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(_digest(url), encoding="ascii")
+
+
+def _digest(url: str) -> str:
+    """Return what a record holds of an address; the address itself may hold a secret."""
+    return hashlib.sha256(url.encode()).hexdigest()
 
 
 def _local(location: str) -> Path:

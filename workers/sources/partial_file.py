@@ -9,10 +9,10 @@ from typing import BinaryIO
 
 import httpx
 
+from graphs.adapters.safetensors_file import LARGEST_HEADER
 from graphs.errors import ConfigurationError
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)", re.ASCII)
-_LONGEST_HEADER = 100_000_000  # the format's own limit
 
 
 class PartialFile:
@@ -83,8 +83,10 @@ def _problem(path: Path, sha256: str | None) -> str | None:
     with closing(path.open("rb")) as file:
         start = file.read(9)
         length = int.from_bytes(start[:8], "little")
-        if len(start) < 9 or start[8:] != b"{" or length > min(_LONGEST_HEADER, path.stat().st_size - 8):
+        if len(start) < 9 or start[8:] != b"{" or length > path.stat().st_size - 8:
             return "it does not begin as a safetensors file does"
+        if length > LARGEST_HEADER:
+            return f"its header has {length} bytes, and an adapter's may have {LARGEST_HEADER}"
         file.seek(0)
         if sha256 and hashlib.file_digest(file, "sha256").hexdigest() != sha256:
             return "its SHA-256 is not the one that the server gives"

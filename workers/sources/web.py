@@ -9,6 +9,7 @@ import httpx
 from config.settings import DownloadSettings
 from graphs.errors import ConfigurationError
 from workers.net.public_address import PrivateAddress, public_addresses
+from workers.sources.deadline import Deadline
 from workers.sources.given_name import given_name
 from workers.sources.partial_file import PartialFile
 
@@ -47,27 +48,41 @@ def download(remote: Remote, file: PartialFile, settings: DownloadSettings, on_p
     server gives the file, None if it gives none. Raises ConfigurationError with one sentence; the bytes that have
     arrived are kept for the next attempt.
     """
+    with Deadline(settings.total_timeout_s) as deadline:
+        return _download(remote, file, settings, on_progress, deadline)
+
+
+def _download(
+    remote: Remote, file: PartialFile, settings: DownloadSettings, on_progress: OnProgress, deadline: Deadline
+) -> str | None:
     for attempt in range(1, _MOST_ATTEMPTS + 1):
         before = file.size
         try:
-            return _transfer(remote, file, settings, on_progress)
+            return _transfer(remote, file, settings, on_progress, deadline)
         except (httpx.TransportError, httpx.InvalidURL) as error:
+            if deadline.is_over:
+                raise ConfigurationError(
+                    f"the download from {httpx.URL(remote.url).host} took longer than {settings.total_timeout_s:g} s "
+                    "(IMAGEGEN_DOWNLOADS__TOTAL_TIMEOUT_S)."
+                ) from error
             if file.size <= before or attempt == _MOST_ATTEMPTS:
                 raise ConfigurationError(_broken(httpx.URL(remote.url).host, file, error)) from error
     raise AssertionError("the last attempt returns or raises")
 
 
-def _transfer(remote: Remote, file: PartialFile, settings: DownloadSettings, on_progress: OnProgress) -> str | None:
+def _transfer(
+    remote: Remote, file: PartialFile, settings: DownloadSettings, on_progress: OnProgress, deadline: Deadline
+) -> str | None:
     # Without the environment's proxies: a proxy would resolve the name again, after it was checked.
     with httpx.Client(verify=httpx.create_ssl_context(), trust_env=False, timeout=settings.timeout_s) as client:
-        with _answer(client, remote, settings, file.resume_headers()) as response:
+        with _answer(client, remote, settings, file.resume_headers(), deadline) as response:
             was_complete = response.headers.get("content-range") == f"bytes */{file.size}"
             if response.status_code != 416:
                 _receive(response, remote, file, settings.max_bytes, on_progress)
             if response.status_code != 416 or was_complete:
                 return _given_name(response)
         file.discard()
-        with _answer(client, remote, settings, {}) as response:
+        with _answer(client, remote, settings, {}, deadline) as response:
             _receive(response, remote, file, settings.max_bytes, on_progress)
             return _given_name(response)
 
@@ -78,12 +93,12 @@ def _given_name(response: httpx.Response) -> str | None:
 
 @contextmanager
 def _answer(
-    client: httpx.Client, remote: Remote, settings: DownloadSettings, headers: Mapping[str, str]
+    client: httpx.Client, remote: Remote, settings: DownloadSettings, headers: Mapping[str, str], deadline: Deadline
 ) -> Iterator[httpx.Response]:
     """Follow redirects, each checked like the first URL, and yield the final response with its body unread."""
     url = httpx.URL(remote.url)
     for _ in range(_MOST_REDIRECTS + 1):
-        response = _send(client, url, remote, settings, headers)
+        response = _send(client, url, remote, settings, headers, deadline)
         try:
             if not response.has_redirect_location:
                 yield response
@@ -95,7 +110,12 @@ def _answer(
 
 
 def _send(
-    client: httpx.Client, url: httpx.URL, remote: Remote, settings: DownloadSettings, headers: Mapping[str, str]
+    client: httpx.Client,
+    url: httpx.URL,
+    remote: Remote,
+    settings: DownloadSettings,
+    headers: Mapping[str, str],
+    deadline: Deadline,
 ) -> httpx.Response:
     is_trusted = remote.trusted is not None and origin_of(url) == origin_of(httpx.URL(remote.trusted))
     if url.scheme not in ("http", "https") or not url.host:
@@ -114,7 +134,7 @@ def _send(
             "GET",
             url.copy_with(host=address),
             headers=sent,
-            extensions={"sni_hostname": url.raw_host.decode()},
+            extensions={"sni_hostname": url.raw_host.decode(), "trace": deadline.watch},
         )
         try:
             return client.send(request, stream=True)

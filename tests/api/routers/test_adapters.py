@@ -73,3 +73,21 @@ def test_another_server_of_this_network_is_refused_as_before(api: Api) -> None:
         for path in (PATH, "/x.safetensors"):
             assert "is plain HTTP" in error_of(add(api, f"{other.url}{path}"))["message"]
         assert other.requests == []
+
+
+def test_a_removed_adapter_takes_its_file_with_it(api: Api, tmp_path: Path) -> None:
+    path = f"{PATH}?type=Model&format=SafeTensor"
+    civitai_url = api.settings.downloads.civitai_endpoint
+    assert add(api, f"{civitai_url}{path}").status_code == 201
+    folder = tmp_path / "sd" / "loras" / "ink"
+    assert len(list(folder.rglob("*.safetensors"))) == 1
+    assert api.http.delete("/v3/lora_adapters/ink").status_code == 200
+    assert list(folder.rglob("*.safetensors")) == []
+    assert add(api, f"{civitai_url}{path}").status_code == 201
+
+
+def test_a_removed_local_adapter_keeps_its_file(api: Api, tmp_path: Path) -> None:
+    file = write_native(tmp_path / "mine.safetensors", "sd", 1)
+    assert add(api, str(file)).status_code == 201
+    assert api.http.delete("/v3/lora_adapters/ink").status_code == 200
+    assert file.is_file()

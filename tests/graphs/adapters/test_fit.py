@@ -296,6 +296,7 @@ def entry(**changes: Any) -> bytes:
         (b"# Just a text file, renamed.\n" * 50, "it is not a safetensors file"),
         (b"\xff" * 40, "it is not a safetensors file"),
         (struct.pack("<Q", 99_999_999) + b"{}", "or is cut off"),
+        (header_of(b" " * (8 * 2**20 + 1)), "its header has 8388609 bytes, and an adapter's may have 8388608"),
         (header_of(b"{}"), "it holds no tensor"),
         (header_of(b"[1]"), "it is not a safetensors file"),
         (header_of(b"[" * 200_000), "it is not a safetensors file"),

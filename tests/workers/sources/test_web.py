@@ -3,7 +3,9 @@
 import os
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -51,6 +53,39 @@ def refusal(url: str, folder: Path, settings: DownloadSettings = HERE) -> str:
     assert sentence.endswith((".", ").")) and "\n" not in sentence
     assert not (folder / "loras" / "style" / "a.safetensors").exists()
     return sentence
+
+
+def test_another_address_with_the_same_alias_and_name_is_another_file(server: FileServer, tmp_path: Path) -> None:
+    server.pages["/other/a.safetensors"] = Page(adapter_bytes(fill=b"y"))
+    first, second = get(f"{server.url}/a.safetensors", tmp_path), get(f"{server.url}/other/a.safetensors", tmp_path)
+    assert first != second
+    assert (first.read_bytes(), second.read_bytes()) == (BODY, adapter_bytes(fill=b"y"))
+    assert get(f"{server.url}/a.safetensors", tmp_path) == first
+    assert get(f"{server.url}/other/a.safetensors", tmp_path) == second
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "start", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"], ids=["headers", "body"]
+)
+def test_a_download_that_drips_is_given_up(tmp_path: Path, start: bytes) -> None:
+    over = threading.Event()
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with closing(connection), suppress(OSError):
+                connection.sendall(start)
+                while not over.wait(0.05):
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/a.safetensors"
+        sentence = refusal(url, tmp_path, HERE.model_copy(update={"total_timeout_s": 0.3}))
+        over.set()
+        thread.join(10)
+    assert "took longer than 0.3 s (IMAGEGEN_DOWNLOADS__TOTAL_TIMEOUT_S)" in sentence
 
 
 def test_a_file_is_downloaded_once_with_progress(server: FileServer, tmp_path: Path) -> None:
