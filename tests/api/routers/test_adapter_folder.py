@@ -99,7 +99,7 @@ def test_a_file_that_cannot_be_served_is_left_out_with_its_sentence(serve: Any, 
         assert list(left_out) == [f"{name}.safetensors" for name in expected]
         assert left_out["Ink-e.safetensors"] == "its alias 'Ink-e' is that of Ink é.safetensors; rename one of them."
         assert left_out["own.safetensors"] == "its alias 'own' is taken by a model or by another adapter; rename it."
-        assert left_out["flux.safetensors"].startswith("it does not fit: the tensor 'transformer.transformer_blocks.0.")
+        assert left_out["flux.safetensors"].startswith("it does not fit: only 0 of its 3 layers are in this ")
         assert left_out["cut.safetensors"].startswith("it does not fit: ")
         # A file that becomes a bad one loses its alias, and one that becomes a good one gets it.
         (folder / "sub" / "wash.safetensors").write_bytes(b"garbage")
