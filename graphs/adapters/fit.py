@@ -35,7 +35,7 @@ _LEAST_SHARE = 0.9
 _CROSS_ATTENTION = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "Stable Diffusion XL"}
 
 
-@dataclass
+@dataclass(eq=False)
 class _Module:
     """The tensors of one module, and their names in the file."""
 
@@ -115,11 +115,13 @@ def _modules(tensors: Mapping[str, StoredTensor], targets: AdapterTargets) -> tu
             missing.setdefault((key.component, key.module), clause)
             continue
         module = modules.setdefault(found[0].name, _Module(key, found))
-        if key.part in module.parts or module.targets != found:
+        is_taken = any(modules.setdefault(target.name, module) is not module for target in found)
+        if is_taken or key.part in module.parts or module.targets != found:
             raise _misfit(name, f"another tensor of the file is for the layer {found[0].layer.path!r} as well")
         module.parts[key.part] = tensor
         module.names[key.part] = name
-    return list(modules.values()), missing
+    # A module of several layers stands under the name of each.
+    return list(dict.fromkeys(modules.values())), missing
 
 
 def _coverage(modules: list[_Module], missing: _Missing, family: Family) -> AdapterCoverage:

@@ -143,6 +143,16 @@ def test_the_fused_layers_of_the_original_flux_are_split(tmp_path: Path) -> None
     assert converted(path, "flux").strength == 2 / RANK
 
 
+def test_a_fused_layer_and_one_of_its_parts_clash(tmp_path: Path) -> None:
+    fused = pair((RANK, 32), (96, RANK), "double_blocks_0_img_attn_qkv")
+    part = pair((RANK, 32), (32, RANK), "transformer_blocks.0.attn.to_k")
+
+    for number, tensors in enumerate(({**fused, **part}, {**part, **fused})):
+        path = tmp_path / f"{number}.safetensors"
+        save_file(tensors, path)
+        assert "another tensor of the file is for the layer 'transformer_blocks.0.attn.to_" in misfit(path, "flux")
+
+
 def test_alpha_that_diffusers_wrote_into_the_metadata(tmp_path: Path) -> None:
     metadata = {"lora_adapter_metadata": json.dumps({"unet.r": RANK, "unet.lora_alpha": 8})}
 
