@@ -252,7 +252,7 @@ def _draw(
     except RUNTIME_ERRORS as error:
         watch.raise_if_stopped()
         raise EngineError(f"The runtime failed: {reason(error)}") from error
-    watch.end_call()
+    watch.end_call(len(pipeline.get_performance_metrics().raw_metrics.iteration_durations))
     # Checked first: after a stop at the last step, the runtime still returns images.
     watch.raise_if_stopped()
     images = np.array(tensor.data)

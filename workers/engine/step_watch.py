@@ -26,15 +26,14 @@ class StepWatch:
         self._step_limit = step_limit
         self._decode = decode
         self._number = 0
-        # Steps of the current call that have not been reported; 0 before its first.
-        self._left = 0
+        # The number of the last step before the current call.
+        self._before_call = 0
         self._total = 0
         self._cancelled = False
         self._error: BaseException | None = None
 
     def __call__(self, step: int, num_steps: int, latent: Any) -> bool:
         """Report one of the ``num_steps`` steps of this call; returning True stops the pipeline."""
-        self._left = (self._left or num_steps) - 1
         self._total = num_steps * self._calls
         try:
             self._check_count(num_steps)
@@ -43,14 +42,15 @@ class StepWatch:
             self._error = error
         return self._is_stopped
 
-    def end_call(self) -> None:
-        """Report the last steps of a call that has returned, where the runtime did not.
+    def end_call(self, steps: int) -> None:
+        """Report the last of the ``steps`` of a call that has returned, where the runtime did not.
 
-        When a call ends, GenAI 2026.4.1 drops the steps that still wait for a callback.
+        When a call ends, GenAI 2026.4.1 drops the steps that still wait for a callback, which may be all of them.
         """
-        while self._left and not self._is_stopped:
-            self._left -= 1
+        self._total = self._total or steps * self._calls
+        while self._number < self._before_call + steps and not self._is_stopped:
             self._report(None)
+        self._before_call = self._number
 
     def raise_if_stopped(self) -> None:
         """Raise GenerationCancelled, or the exception of ``on_step``, if one of them stopped the pipeline."""

@@ -23,16 +23,29 @@ def test_steps_that_a_call_dropped_are_reported_when_it_has_returned() -> None:
     for reported in (1, 3):
         for step in range(reported):
             assert not watch(step, 3, latent=None)
-        watch.end_call()
+        watch.end_call(3)
 
     watch.raise_if_stopped()
     assert steps == [Step(number, 6) for number in range(1, 7)]
 
 
+@pytest.mark.parametrize("reported", [(1, 0), (0, 1), (0, 0)])
+def test_a_call_may_drop_all_of_its_steps(reported: tuple[int, int]) -> None:
+    steps = Steps()
+    watch = StepWatch(steps.keep, calls=2, step_limit=None)
+
+    for count in reported:
+        for step in range(count):
+            watch(step, 1, latent=None)
+        watch.end_call(1)
+
+    assert steps == [Step(1, 2), Step(2, 2)]
+
+
 def test_a_dropped_step_may_cancel() -> None:
     watch = StepWatch(lambda step: step.number == 2, calls=1, step_limit=None)
     watch(0, 3, latent=None)
-    watch.end_call()
+    watch.end_call(3)
 
     with pytest.raises(GenerationCancelled):
         watch.raise_if_stopped()
@@ -42,7 +55,7 @@ def test_nothing_is_reported_after_a_stop() -> None:
     steps = Steps()
     watch = StepWatch(partial(steps.keep, answer=True), calls=1, step_limit=None)
     assert watch(0, 3, latent=None)
-    watch.end_call()
+    watch.end_call(3)
 
     assert steps == [Step(1, 3)]
 
@@ -57,4 +70,4 @@ def test_an_exception_of_a_dropped_step_passes() -> None:
     watch(0, 2, latent=None)
 
     with pytest.raises(LookupError):
-        watch.end_call()
+        watch.end_call(2)
