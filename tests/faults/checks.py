@@ -20,7 +20,9 @@ _FOR_EVER = re.compile(
     r"|metrics:\S+|crashes:\S+)"
     r"|_kombu\.binding\S+|unacked(_index)?"
 )
-_FOR_A_WHILE = re.compile(r"imagegen:(job:[^:]+(:events|:artifact:\d+)?|owner:[^:]+:once:\S+)|unacked_mutex")
+_FOR_A_WHILE = re.compile(
+    r"imagegen:(job:[^:]+(:events|:artifact:\d+)?|owner:[^:]+:once:\S+|name:[^:]+:\S+)|unacked_mutex"
+)
 
 
 def violations(evidence: Evidence) -> list[str]:
@@ -42,11 +44,12 @@ def _ended(evidence: Evidence) -> Iterator[str]:
 
 
 def _kept(evidence: Evidence) -> Iterator[str]:
-    for job_id, ask in evidence.seen.accepted.items():
-        if job_id not in evidence.stored.jobs:
-            yield f"{job_id} of ask {ask.number} was accepted and is gone"
-        elif _ask_of(evidence, evidence.stored.jobs[job_id]) != ask:
-            yield f"{job_id} was accepted for ask {ask.number} and is another's"
+    by_name = {found.job.name: found for found in evidence.stored.jobs.values()}
+    for name, ask in evidence.seen.accepted.items():
+        if name not in by_name:
+            yield f"{name} of ask {ask.number} was accepted and is gone"
+        elif _ask_of(evidence, by_name[name]) != ask:
+            yield f"{name} was accepted for ask {ask.number} and is another's"
 
 
 def _as_asked(evidence: Evidence) -> Iterator[str]:
