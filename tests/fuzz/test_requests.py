@@ -158,7 +158,10 @@ def test_any_header_is_taken_or_refused(service: Service, count: int) -> None:
 
     def check(headers: list[tuple[bytes, bytes]], path: str) -> None:
         keyed = [] if any(name == b"Authorization" for name, _ in headers) else [KEYED]
-        _check(ask(service, b"POST", f"/v3/images/{path}".encode(), [*keyed, *headers], body))
+        answer = ask(service, b"POST", f"/v3/images/{path}".encode(), [*keyed, *headers], body)
+        # A body that ends in the middle of its chunks is that of a client that has left.
+        if answer is not None or b"Transfer-Encoding" not in dict(headers):
+            _check(answer)
 
     explore(check, count, headers=ANY_HEADERS, path=st.sampled_from(["generations", "edits", "jobs"]))
 
