@@ -12,7 +12,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,10 +25,10 @@ from graphs.adapters.targets import AdapterTargets, Target
 from graphs.adapters.tensors import FLOATS, read_numbers
 from graphs.adapters.updates import AdapterCoverage, AdapterFit, Coverage, LayerUpdate
 from graphs.adapters.weights import UnusableWeights, Weights, weights_of
+from graphs.definition.graph import MAX_STRENGTH
 from graphs.errors import AdapterMisfit
 from graphs.families.family import Family
 
-_MAX_SCALE = 1000.0  # as of lora_alphas in a request
 _LEAST_SHARE = 0.9
 # The inputs of attn2.to_k tell the text encoder that a UNet's adapter was trained with.
 _CROSS_ATTENTION = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "Stable Diffusion XL"}
@@ -151,7 +150,7 @@ def _updates(module: _Module, scales: Scales, file: BinaryIO) -> Iterator[LayerU
     for target in module.targets:
         starts.append(starts[-1] + target.layer.outputs)
     name = module.names.get("down") or next(iter(module.names.values()))
-    for target, (first, _) in zip(module.targets, pairwise(starts), strict=False):
+    for target, first in zip(module.targets, starts, strict=False):
         yield LayerUpdate(name, target, weights, first, scale)
 
 
@@ -199,8 +198,8 @@ def _scale(module: _Module, weights: Weights, scales: Scales, file: BinaryIO) ->
         raise module.misfit("alpha", f"alpha is {list(alpha.shape)}, and must be one number")
     else:
         scale = float(read_numbers(file, alpha).reshape(())) / rank
-    if not abs(scale) <= _MAX_SCALE:
-        raise module.misfit("alpha", f"its scale, alpha by rank, is {scale:g}, and may be {_MAX_SCALE:g} at most")
+    if not abs(scale) <= MAX_STRENGTH:
+        raise module.misfit("alpha", f"its scale, alpha by rank, is {scale:g}, and may be {MAX_STRENGTH:g} at most")
     return scale
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from graphs.operator_files import is_file
 
 _NAME = re.compile(r"__module\.([^/]+)/")
+_WEIGHTED = ("MatMul", "Convolution")
 _FLOATS = ("f32", "f16", "bf16")
 
 
@@ -60,19 +61,28 @@ def read_layers(xml_path: Path) -> Mapping[str, Layer]:
     return _read(xml_path, xml_path.stat().st_mtime_ns)
 
 
+def layer_path(name: str, kind: str) -> str | None:
+    """Return the module path of the layer that an operation computes, None for an operation of another kind.
+
+    ``name`` and ``kind`` are as the IR has them, such as ``__module.proj_in/aten::linear/MatMul`` and ``MatMul``.
+    """
+    match = _NAME.match(name) if kind in _WEIGHTED else None
+    return match[1] if match else None
+
+
 @lru_cache(maxsize=8)
 def _read(xml_path: Path, changed: int) -> Mapping[str, Layer]:
     """``changed``, the time of the last change, is part of the cache's key: a replaced file is read again."""
     operations, sources = _parse(xml_path)
     found: dict[str, Layer] = {}
     for number, operation in operations.items():
-        name = _NAME.match(operation.name)
-        if name is None or operation.kind not in ("MatMul", "Convolution") or len(operation.weight) not in (2, 4):
+        path = layer_path(operation.name, operation.kind)
+        if path is None or len(operation.weight) not in (2, 4):
             continue
         above = operations.get(sources.get((number, "0"), ""))
         weight = sources.get((number, "1"), "")
         layer = replace(
-            _layer(name[1], operation),
+            _layer(path, operation),
             takes_branch=above is not None and above.outputs == 1,
             takes_merge=_is_plain(weight, operations, sources),
             reads_input=above is not None and above.kind == "Parameter",

@@ -7,7 +7,7 @@ and from the model's family (``graphs/families``).
 
 import secrets
 
-from graphs.definition.graph import Graph, LoraMode
+from graphs.definition.graph import MAX_STRENGTH, Graph, LoraMode
 from graphs.errors import InvalidRequest
 from graphs.families.family import Operation
 from graphs.families.model_facts import ModelFacts
@@ -24,7 +24,6 @@ from graphs.requests.sizes import resolve_size
 from graphs.resolution import Resolution
 
 _MAX_GUIDANCE_SCALE = 100.0
-_MAX_ALPHA = 1000.0
 
 
 def resolve(
@@ -206,9 +205,9 @@ def _adapters(parameters: GenerationParameters, route: Route) -> tuple[AdapterSe
                 param=f"lora_alphas.{alias}",
             )
     for alias, alpha in alphas.items():
-        if abs(alpha) > _MAX_ALPHA:
+        if abs(alpha) > MAX_STRENGTH:
             raise InvalidRequest(
-                f"The strength of {alias!r} must lie between -{_MAX_ALPHA:g} and {_MAX_ALPHA:g}.",
+                f"The strength of {alias!r} must lie between -{MAX_STRENGTH:g} and {MAX_STRENGTH:g}.",
                 param=f"lora_alphas.{alias}",
             )
     return tuple(AdapterSelection(alias=a, alpha=alphas.get(a, alpha)) for a, alpha in active.items())

@@ -14,7 +14,7 @@ from graphs.errors import AdapterMisfit
 from graphs.families.model_facts import read_model_facts
 from tests.fuzz.fuzz_support import examples, explore
 from tests.workers.engine.engine_support import MODELS
-from workers.engine.adapter_files import convert
+from workers.engine.adapters.adapter_files import convert
 
 STARTS = (
     "lora_unet_",

@@ -33,7 +33,7 @@ from tests.workers.engine.adapter_support import (
 )
 from tests.workers.engine.engine_support import OPERATIONS_BY_TIER
 
-MERGED = 0.01  # as in tests/workers/engine/test_adapter_modes.py
+MERGED = 0.01  # as in tests/workers/engine/adapters/test_adapter_modes.py
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,9 @@ from tests.stack.adapter_service import (
 from tests.support.polling import wait_until
 from tests.support.service import Service, serving, write_graph
 from tests.workers.engine.adapter_support import UNET, write_kohya, write_native
+from tests.workers.engine.adapters.test_runtime_adapters import OTHER
 from tests.workers.engine.engine_support import MODELS, OPERATIONS_BY_TIER, make_graph, make_request
 from tests.workers.engine.lycoris_support import KINDS, write_kind
-from tests.workers.engine.test_runtime_adapters import OTHER
 from workers.engine.simulated import SimulatedEngine
 from workers.jobs.adapter_registry import AdapterRegistry, AddedAdapter, AddedAdapterReader
 from workers.process.adapter_sync import AdapterSync

@@ -24,10 +24,10 @@ from graphs.families.family import Operation
 from graphs.families.model_facts import ModelFacts
 from graphs.families.schedules import makes_other_step_count
 from graphs.requests.request import AdapterSelection, ResolvedRequest
-from workers.engine.adapters import AdapterSet
+from workers.engine.adapters.adapter_set import AdapterSet
+from workers.engine.adapters.model_copy import adapted_model
 from workers.engine.checks.known_request import KnownRequest, check_equal_images, known_request
 from workers.engine.devices import keeps_input_addresses
-from workers.engine.model_copy import adapted_model
 from workers.engine.pipelines import RUNTIME_ERRORS, LoadOptions, load_pipelines, reason, static_batch
 from workers.engine.prompt_batch import PromptBatch
 from workers.engine.protocol import Generated, InputImages, OnStep, Pixels

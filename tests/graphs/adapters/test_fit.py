@@ -27,8 +27,8 @@ from tests.workers.engine.adapter_support import (
     write_native,
 )
 from tests.workers.engine.engine_support import MODELS, copy_model, make_graph
-from workers.engine.adapter_files import Converted, convert
-from workers.engine.adapters import AdapterSet
+from workers.engine.adapters.adapter_files import Converted, convert
+from workers.engine.adapters.adapter_set import AdapterSet
 
 QUERY = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 TENSORS = dict[str, Any]

@@ -11,7 +11,7 @@ from tests.stack.adapter_service import adapter_entry, ask, assert_raw, listed, 
 from tests.stack.test_runtime_adapters import ADMINISTRATOR, Stage, as_key, second_worker, start
 from tests.support.polling import wait_until
 from tests.workers.engine.adapter_support import Blend, write_kohya, write_native
-from tests.workers.engine.test_runtime_adapters import OTHER
+from tests.workers.engine.adapters.test_runtime_adapters import OTHER
 
 
 @pytest.fixture

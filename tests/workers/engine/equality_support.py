@@ -71,7 +71,7 @@ def hide_pooled_prompts(folder: Path) -> Path:
     """Return a copy of the tiny SD3 whose layer for pooled prompts reads them behind a conversion to their own type.
 
     The runtime removes it, so the layer reads the wrong memory as before; but the product does not see that, and so
-    does not cure it (workers/engine/split_inputs.py).
+    does not cure it (workers/engine/adapters/split_inputs.py).
     """
     model = copy_model("sd3", folder)
     xml_path = model / "transformer" / "openvino_model.xml"

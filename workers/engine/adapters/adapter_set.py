@@ -26,10 +26,10 @@ from graphs.definition.graph import Graph, LoraAdapter, LoraMode
 from graphs.errors import AdapterMisfit, EngineError
 from graphs.families.family import Family
 from graphs.requests.request import AdapterSelection
-from workers.engine.adapter_files import convert
-from workers.engine.model_copy import MergedAdapter, ModelChanges
+from workers.engine.adapters.adapter_files import convert
+from workers.engine.adapters.model_copy import MergedAdapter, ModelChanges
+from workers.engine.adapters.zero_adapters import ZeroAdapters
 from workers.engine.pipelines import RUNTIME_ERRORS, reason
-from workers.engine.zero_adapters import ZeroAdapters
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Any
 import openvino
 
 from graphs.adapters.updates import AdapterFit, LayerUpdate
-from workers.engine.adapter_files import zero_adapter
+from workers.engine.adapters.adapter_files import zero_adapter
 
 # With two remainders, the call after one that failed could have those of the last image again.
 _REMAINDERS = 3

@@ -6,7 +6,6 @@ branch to a layer whose input is one of several outputs of an operation (split_i
 anew before the model is loaded; everything else is a symbolic link to the original.
 """
 
-import re
 import shutil
 import tempfile
 import time
@@ -21,12 +20,12 @@ import numpy.typing as npt
 import openvino
 from openvino import opset13
 
+from graphs.adapters.layers import layer_path
 from graphs.adapters.updates import AdapterFit
 from graphs.errors import EngineError
-from workers.engine.split_inputs import split_inputs
+from workers.engine.adapters.split_inputs import split_inputs
 
-_NAME = re.compile(r"__module\.([^/]+)/")
-_PREFIX = "merged-model-"
+_PREFIX = "adapted-model-"
 _LONGEST_LOAD_S = 3600.0
 _XML = "openvino_model.xml"
 _Sums = dict[str, npt.NDArray[np.float32]]  # what is added to a layer's weight, by the layer's path
@@ -117,11 +116,11 @@ def _write_merged(source: Path, target: Path, sums: _Sums) -> None:
     model = openvino.Core().read_model(source)
     left = dict(sums)
     for node in model.get_ops():
-        match = _NAME.match(node.get_friendly_name())
-        if match is None or match[1] not in left or node.get_type_name() not in ("MatMul", "Convolution"):
+        path = layer_path(node.get_friendly_name(), node.get_type_name())
+        if path not in left:
             continue
         weight = node.input(1)
-        change = left.pop(match[1])
+        change = left.pop(path)
         merged = _merged(_numbers(weight.get_source_output().get_node()), change, node)
         weight.replace_source_output(opset13.constant(merged).output(0))
     if left:

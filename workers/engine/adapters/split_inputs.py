@@ -11,15 +11,14 @@ in the compiled model: the layer then reads the limit's output, which always has
 The IR is edited as XML: its weights stay where they are.
 """
 
-import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
 
-_NAME = re.compile(r"__module\.([^/]+)/")
+from graphs.adapters.layers import layer_path
+
 _LARGEST_F32 = "3.4028235e+38"
-_WEIGHTED = ("MatMul", "Convolution")
 
 
 def split_inputs(xml_path: Path, layer_paths: Iterable[str]) -> None:
@@ -36,9 +35,9 @@ def split_inputs(xml_path: Path, layer_paths: Iterable[str]) -> None:
     inputs = {layer.get("id") for layer in layers if layer.get("type") == "Parameter"}
     next_id = 1 + max(int(layer.get("id", "0")) for layer in layers)
     for layer in list(layers):
-        name = _NAME.match(layer.get("name", ""))
-        if name is not None and name[1] in wanted and layer.get("type") in _WEIGHTED:
-            wanted.remove(name[1])
+        path = layer_path(layer.get("name", ""), layer.get("type", ""))
+        if path in wanted:
+            wanted.remove(path)
             edge = _first_input(edges, layer.get("id", ""))
             limits = edge.get("from-layer") in inputs
             layers.append(_operation(layer, next_id, limits=limits))

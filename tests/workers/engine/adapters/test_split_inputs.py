@@ -9,7 +9,7 @@ from graphs.definition.graph import LoraAdapter
 from tests.workers.engine.adapter_support import draw_image, raw_image, write_diffusers
 from tests.workers.engine.engine_support import MODELS, copy_model, load_engine, make_graph
 from tests.workers.engine.equality_support import POOLED, layers_of
-from workers.engine.split_inputs import split_inputs
+from workers.engine.adapters.split_inputs import split_inputs
 
 pytestmark = pytest.mark.usefixtures("openvino_runtime")
 
