@@ -44,6 +44,10 @@ def show(
 
     with ServerClient(url, api_key, _TIMEOUT_S) as client:
         model = client.model(name)
+    if not model["adapters"]:
+        typer.echo(_plain(f"{name} is drawn without adapters; `imagegen adapters list` lists those that there are."))
+    for alias in model["adapters"].keys() - model["adapter_files"].keys():
+        typer.echo(_plain(f"{alias}: its file does not fit the model any more; `imagegen doctor` says why."))
     for alias, file in model["adapter_files"].items():
         for component, layers in file["layers"].items():
             typer.echo(_plain(f"{alias}: {component} {layers['matched']} of {layers['total']} layers"))

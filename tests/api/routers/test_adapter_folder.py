@@ -216,5 +216,9 @@ def test_the_commands_of_the_command_line(serve: Any, folder: Path, capsys: pyte
             ["new", "adapter", "fox", "new", "1"],
             ["wash", "adapter", "fox", "wash", "1"],
         ]
+        assert imagegen_here("adapters", "show", "fox", *server) == 0
+        assert capsys.readouterr().out.startswith("fox is drawn without adapters; ")
+        assert imagegen_here("adapters", "show", "wash", *server) == 0
+        assert capsys.readouterr().out.splitlines() == ["wash: denoiser 3 of 3 layers", "wash: rank 4"]
         assert imagegen_here("adapters", "refresh", *server[:2]) == 2
         assert "the server refuses: Give an API key" in capsys.readouterr().err
