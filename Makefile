@@ -64,8 +64,9 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder -m "not thorough" $(ARGS)
 
 ## make test-thorough  run what takes long: every adapter mode on every family, the fault harness, long fuzzing
+# Files with many tests are begun first, so that none of them is still under way when the others have ended.
 test-thorough: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder -m thorough $(ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile -m thorough $(ARGS)
 
 ## make coverage    run make test with the branches counted, child processes included (prints a table, worst first)
 coverage: $(VENV)/.installed-dev

@@ -166,7 +166,7 @@ class OpenVinoEngine:
 
     def _pipeline(self, request: ResolvedRequest) -> Any:
         if self._prompt_batch.must_reload(request):
-            logger.warning("%s is loaded anew, once: it draws its first image with guidance", self._graph.name)
+            logger.warning("%s is loaded anew, to draw with another number of prompts", self._graph.name)
             self._compile(self._loaded_adapters())
         pipeline = self._pipelines.get(request.operation)
         if pipeline is None:
@@ -186,8 +186,14 @@ class OpenVinoEngine:
             options = LoadOptions(self._graph, self._device, properties, self._batch, models_path)
             self._pipelines = load_pipelines(options)
         self._adapters = adapters
-        keeps = self._facts.family.keeps_prompt_batch and not self._graph.is_static
-        self._prompt_batch = PromptBatch(is_kept=keeps)
+        self._prompt_batch = self._new_prompt_batch()
+
+    def _new_prompt_batch(self) -> PromptBatch:
+        family = self._facts.family
+        scale = self._graph.guidance_scale
+        default = max(family.guidance_scale.values()) if scale is None else scale
+        keeps = family.keeps_prompt_batch and not self._graph.is_static
+        return PromptBatch(is_kept=keeps, graph_has_guidance=default > 1)
 
     def _check_equal_images(self, added: str | None = None) -> None:
         """Check the graph with all of its adapters, or with the ``added`` one alone. Raises EngineError."""
