@@ -78,7 +78,7 @@ def test_operations_sizes_and_guidance_in_any_order(family: str, tmp_path: Path)
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("scale", [1.0, 7.0])
-def test_guidance_in_any_order_whatever_the_graph_says(scale: float, tmp_path: Path) -> None:
+def test_guidance_and_adapters_in_any_order(scale: float, tmp_path: Path) -> None:
     """SD3 keeps a number of prompts; with an adapter, one and two do not add up in the same order."""
     bench = Bench("sd3", "DYNAMIC", "f32", tmp_path, guidance_scale=scale)
     asked = [Asked(blend=blend, guidance_scale=guided) for blend in ((("a", 1.0),), ()) for guided in (1.0, 5.0)]
