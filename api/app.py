@@ -20,6 +20,7 @@ from api.http.metrics import HttpMetrics
 from api.http.middleware import DrainMiddleware, RequestIdMiddleware, UnexpectedErrorMiddleware
 from api.http.openapi import describe
 from api.http.web_origins import WebMiddleware, add_cors
+from api.http.wrong_keys import WrongKeys
 from api.routers import adapters, files, health, images, jobs, metrics, models
 from api.service import ImageService
 from config.environment import prometheus_folder
@@ -57,6 +58,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.keys = ApiKeySource(settings.http.api_key_file, settings.http.api_key)
     refused = app.state.http_metrics.connections_refused
     app.state.connections = Connections(settings.connections, lambda why: refused.labels(why).inc())
+    wrong = app.state.http_metrics.wrong_keys
+    app.state.wrong_keys = WrongKeys(app.state.connections.max_open // 8, lambda how: wrong.labels(how).inc())
     for prefix in PREFIXES:
         for part in (images, jobs, files, models, adapters):
             app.include_router(part.router, prefix=prefix)

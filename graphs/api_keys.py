@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import logging
 import re
+import stat
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -91,6 +92,7 @@ class ApiKeySource:
         self._path = path
         self._stamp = _stamp(path)
         self._keys = read_keys(path, single)
+        _warn_of_other_readers(path)
 
     def current(self) -> ApiKeys:
         """Return the keys of now. While a changed file cannot be used, the keys before it stay, and the log says so."""
@@ -99,10 +101,27 @@ class ApiKeySource:
             self._stamp = stamp
             try:
                 self._keys = read_keys(self._path)
+                _warn_of_other_readers(self._path)
                 log.info("the API key file %s has changed and is read again", self._path)
             except ConfigurationError as error:
                 log.error("the API keys stay as they are: %s", error)
         return self._keys
+
+
+def other_readers(path: Path | None) -> str | None:
+    """Return the sentence for a key file that every user of this machine can read or change; None for any other."""
+    try:
+        mode = path.stat().st_mode if path else 0
+    except OSError:
+        return None
+    if not mode & (stat.S_IROTH | stat.S_IWOTH):
+        return None
+    return f"Every user of this machine can {'change' if mode & stat.S_IWOTH else 'read'} the keys in {path}."
+
+
+def _warn_of_other_readers(path: Path | None) -> None:
+    if sentence := other_readers(path):
+        log.warning("%s Run `chmod 600 %s`.", sentence, path)
 
 
 def _stamp(path: Path | None) -> tuple[int, ...] | None:

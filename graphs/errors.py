@@ -198,6 +198,21 @@ class ServiceUnavailable(ImagegenError):
     code = "service_unavailable"
     retry_after_s = 2
 
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        reason: str = "",
+        code: str | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        """``reason`` is for the operator only, as it may name addresses: logs and commands show it, answers do not."""
+        super().__init__(message, code=code, retry_after_s=retry_after_s)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.reason}" if self.reason else self.message
+
 
 class StoreFull(ServiceUnavailable):
     """The job store (Redis) is full: its maxmemory is reached; room comes as kept images expire."""

@@ -47,7 +47,7 @@ class Connections:
         """``count`` counts what is refused, by its reason."""
         self.settings = settings
         self.proxies = TrustedProxies(settings.trusted_proxies)
-        self._max_open = min(settings.max_open, _open_at_most())
+        self.max_open = min(settings.max_open, _open_at_most())
         self._count = count
         self._open: set[Connection] = set()
         self._by_address: Counter[str] = Counter()
@@ -79,7 +79,7 @@ class Connections:
         address = connection.address
         if self._is_counted(address) and self._by_address[address] >= self.settings.max_open_per_address:
             return False
-        if len(self._open) >= self._max_open:
+        if len(self._open) >= self.max_open:
             oldest = self._to_displace()
             if oldest is None:
                 return False

@@ -6,6 +6,7 @@ from fastapi import Depends, Request
 
 from api.answer.responses import Links
 from api.drain import ApiDrain
+from api.http.wrong_keys import WrongKeys
 from api.live_models import LiveModels
 from api.service import ImageService
 from config.http_settings import HttpSettings
@@ -48,6 +49,8 @@ async def _owner(request: Request) -> Owner:
         raise AuthenticationFailed
     owner = keys.owner_of(key)
     if owner is None:
+        wrong_keys: WrongKeys = request.app.state.wrong_keys
+        await wrong_keys.slow_down(request.client.host if request.client else "")
         raise AuthenticationFailed("This API key is not known here.")
     return owner
 

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from api.answer.schemas import ErrorBody
+from api.http.wrong_keys import TooManyWrongKeys
 from api.request.validation import invalid_request
 from api.service import NOT_READY
 from graphs import errors
@@ -86,6 +87,7 @@ class UnexpectedError(errors.ImagegenError):
 STATUS: dict[type[errors.ImagegenError], int] = {
     errors.InvalidRequest: 400,
     errors.AuthenticationFailed: 401,
+    TooManyWrongKeys: 429,
     errors.NotAllowed: 403,
     HostNotAllowed: 403,
     OriginNotAllowed: 403,
@@ -134,8 +136,9 @@ def error_response(error: errors.ImagegenError, scope: Scope) -> JSONResponse:
     """Return the answer of a request (``scope``: its ASGI scope) that ended with this error, and count it."""
     status = status_of(error)
     # Do not log failing readiness probes and refusals of a shutdown; the middleware logs an unexpected error itself.
-    if status >= 500 and error.code != NOT_READY and not isinstance(error, errors.ShuttingDown | UnexpectedError):
-        log.warning("answering %d: %s", status, error.message)
+    is_expected = error.code in (NOT_READY, errors.ShuttingDown.code) or isinstance(error, UnexpectedError)
+    if status >= 500 and not is_expected:
+        log.warning("answering %d: %s", status, error)
     scope["app"].state.http_metrics.errors.labels(error.code or "none").inc()
     return JSONResponse(error_body(error), status, _headers(error, status))
 
@@ -144,8 +147,9 @@ def _headers(error: errors.ImagegenError, status: int) -> dict[str, str]:
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
-    if isinstance(error, errors.RequestTooSlow | HeadersTooLarge):
-        headers["Connection"] = "close"  # else the client may go on sending the rest of its body
+    if isinstance(error, errors.RequestTooSlow | HeadersTooLarge | TooManyWrongKeys):
+        # Else the client may go on sending the rest of its body, or the next key.
+        headers["Connection"] = "close"
     elif isinstance(error, errors.JobFailed):
         # The job has used up its attempts; the same request would only fail again.
         headers["x-should-retry"] = "false"
@@ -160,7 +164,7 @@ def _shown(text: str, longest: int) -> str:
 def documented(*kinds: type[errors.ImagegenError]) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI documentation of the answers with these errors, by status."""
     by_status: dict[int | str, dict[str, Any]] = {}
-    for kind in kinds:
+    for kind in (*kinds, TooManyWrongKeys) if errors.AuthenticationFailed in kinds else kinds:
         sentence = (kind.__doc__ or "").splitlines()[0]
         found = by_status.setdefault(STATUS[kind], {"model": ErrorBody, "description": sentence})
         if sentence not in found["description"]:

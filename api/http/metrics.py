@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from api.http.wrong_keys import WrongKeyAnswer
 from workers.jobs.observe.metrics import (
     DURATION_BOUNDS_S,
     STAGE_BOUNDS_S,
@@ -91,6 +92,11 @@ class HttpMetrics:
         )
         for reason in _REFUSALS:
             self.connections_refused.labels(reason)
+        self.wrong_keys = Counter(
+            "imagegen_wrong_keys", "Wrong API keys, by how they were answered.", ("answer",), registry=self._registry
+        )
+        for answer in WrongKeyAnswer:
+            self.wrong_keys.labels(answer)
         self.loop_lag = Histogram(
             "imagegen_event_loop_lag_seconds",
             "By how much the event loop was late, twice a second.",

@@ -2,10 +2,18 @@
 
 from fastapi import APIRouter
 
-from api.http.dependencies import Service
+from api.http.dependencies import Keys, Service
 from api.http.errors import documented
 from api.http.openapi import OPEN
-from graphs.errors import ServiceUnavailable
+from api.service import NOT_READY
+from graphs.errors import ServiceUnavailable, ShuttingDown
+
+# With API keys, a probe has none, so it is not told the names of models or anything of Redis.
+_PUBLIC_REASONS = {
+    NOT_READY: "A model has no worker that has loaded it yet.",
+    ShuttingDown.code: "The server is shutting down.",
+}
+_OTHER_REASON = "The job store cannot be used now."
 
 router = APIRouter(tags=["health"])
 
@@ -17,10 +25,20 @@ async def live() -> dict[str, str]:
 
 
 @router.get("/v2/health/ready", openapi_extra=OPEN, responses=documented(ServiceUnavailable))
-async def ready(service: Service) -> dict[str, str]:
+async def ready(service: Service, keys: Keys) -> dict[str, str]:
     """Answer 200 when Redis answers and every graph has a worker that has loaded it, else 503 with the reason.
+
+    A server with API keys gives the kind of the reason only; its log has the rest.
 
     A server that is shutting down is not ready, so that load balancers send requests elsewhere.
     """
-    await service.check_ready()
+    try:
+        await service.check_ready()
+    except ServiceUnavailable as error:
+        if keys.is_open:
+            raise
+        public = _PUBLIC_REASONS.get(error.code, _OTHER_REASON)
+        raise ServiceUnavailable(
+            public, reason=str(error), code=error.code, retry_after_s=error.retry_after_s
+        ) from error
     return {"status": "ready"}

@@ -60,7 +60,7 @@ def _check(settings: RedisSettings, graphs: Sequence[str]) -> RedisReport:
         return RedisReport([wrong(_REDIS, _sentence(sentence), _sentence(remedy or "see its user and password"))])
     except ServiceUnavailable as error:
         remedy = "See that the user in REDIS_URL may use INFO, TIME and all keys that begin with imagegen."
-        return RedisReport([wrong(_REDIS, error.message, remedy)])
+        return RedisReport([wrong(_REDIS, str(error), remedy)])
     findings = list(_findings(diagnostics.redis))
     if not findings:
         findings = [

@@ -1,15 +1,16 @@
 """Checks of settings that let others use the service or reach private networks."""
 
-import ipaddress
-import stat
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from cli.checks.finding import Finding, note, ok, wrong
+from cli.local.api_address import is_loopback, open_to_others
 from config.http_settings import HttpSettings
 from config.settings import Settings
-from graphs.api_keys import read_keys
+from graphs.api_keys import other_readers, read_keys
 from graphs.errors import ConfigurationError
+
+_KEYS_OR_LOOPBACK = "Give it keys with --api_key_file, or let it listen on 127.0.0.1."
 
 
 def check_settings(settings: Settings) -> list[Finding]:
@@ -25,14 +26,9 @@ def _keys(http: HttpSettings) -> Iterator[Finding]:
         yield wrong("settings", error.message, "Write a key a line into that file, or leave --api_key_file out.")
         return
     if is_open and not is_loopback(http.rest_bind_address):
-        yield wrong(
-            "settings",
-            f"The API listens on {http.rest_bind_address} and needs no key: everyone who reaches it may use it.",
-            "Give it keys with --api_key_file, or let it listen on 127.0.0.1.",
-        )
-    path = http.api_key_file
-    if path is not None and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
-        yield wrong("settings", f"Every user of this machine can read the keys in {path}.", f"chmod 600 {path}")
+        yield wrong("settings", open_to_others(http.rest_bind_address), _KEYS_OR_LOOPBACK)
+    if sentence := other_readers(http.api_key_file):
+        yield wrong("settings", sentence, f"chmod 600 {http.api_key_file}")
 
 
 def _redis_password(settings: Settings) -> Iterator[Finding]:
@@ -52,11 +48,3 @@ def _private_networks(settings: Settings) -> Iterator[Finding]:
             name = f"IMAGEGEN_{group.upper()}__ALLOW_PRIVATE"
             message = f"{group.capitalize()} may reach this machine and its private networks ({name})."
             yield note("settings", message, "Leave it unset unless every client is trusted.")
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach an address; of names, only localhost counts as such."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

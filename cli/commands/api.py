@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.local.api_address import inherited_socket, listen
+from cli.local.api_address import inherited_socket, listen, warning_of_open_server
 from cli.options import repository_from, require_redis_url, with_setting_options
 from config.log_setup import configure_logging
 from config.settings import Settings
@@ -40,6 +40,8 @@ def api(settings: Settings, fd: Descriptor = None) -> None:
     app = create_app(settings)
     server = DrainingServer(server_config(app, settings), app.state.drain, address_stays=address_stays)
     _logger.info("listening on http://%s:%d", *listening.getsockname()[:2])
+    if app.state.keys.current().is_open and (warning := warning_of_open_server(listening)):
+        _logger.warning("%s Set --api_key_file, or let it listen on 127.0.0.1.", warning)
     server.run(sockets=[listening])
     if not server.started:
         raise typer.Exit(1)

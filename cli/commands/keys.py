@@ -29,7 +29,7 @@ def rotate_signing(settings: Settings) -> None:
     try:
         asyncio.run(_rotate(settings, _redis(settings)))
     except ServiceUnavailable as error:
-        raise UserError(error.message) from error
+        raise UserError(str(error)) from error
     typer.echo("addresses of images are signed with a new key; those given out before have ended")
 
 

@@ -61,3 +61,25 @@ def _cannot_listen(where: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"port {where.rpartition(':')[2]} is in use on {where}; give another with --rest_port."
     return f"cannot listen on {where}: {os.strerror(error.errno or 0)}."
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach an address; of names, only localhost counts as such."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def open_to_others(host: str) -> str:
+    """Return the sentence about an API without keys at an address that other machines reach."""
+    return f"The API listens on {host} and needs no key: everyone who reaches it may use it."
+
+
+def warning_of_open_server(listening: socket.socket) -> str | None:
+    """Return the sentence about an API without keys on this socket; None where only this machine reaches it."""
+    if listening.family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    host = str(listening.getsockname()[0])
+    return None if is_loopback(host) else open_to_others(host)

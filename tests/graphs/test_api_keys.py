@@ -4,7 +4,7 @@ from unittest.mock import patch
 
 import pytest
 
-from graphs.api_keys import ApiKeys, Owner, Priority, read_keys
+from graphs.api_keys import ApiKeys, ApiKeySource, Owner, Priority, read_keys
 from graphs.errors import ConfigurationError
 
 
@@ -97,3 +97,19 @@ def test_every_key_is_compared_in_every_lookup(tmp_path: Path, key: str) -> None
 @pytest.mark.parametrize("requested", list(Priority))
 def test_a_priority_is_capped(requested: Priority, highest: Priority) -> None:
     assert Owner("x", highest).capped(requested).rank == max(requested.rank, highest.rank)
+
+
+def test_a_key_file_that_all_can_read_is_warned_of_at_the_start_and_when_it_changes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "keys"
+    path.write_text("a-key\n")
+    path.chmod(0o600)
+    source = ApiKeySource(path)
+    assert caplog.text == ""
+    path.chmod(0o644)
+    assert source.current().owner_of("a-key")
+    assert f"Every user of this machine can read the keys in {path}. Run `chmod 600 {path}`." in caplog.text
+    source.current()
+    ApiKeySource(path)
+    assert caplog.text.count("Every user") == 2

@@ -72,7 +72,7 @@ def wake_worker(app: Celery, graph: str) -> None:
     try:
         app.send_task(RUN_JOB, queue=queue_name(graph))
     except Exception as error:  # kombu also raises AttributeError when a connection breaks meanwhile
-        raise ServiceUnavailable(f"No worker of {graph!r} could be woken: {error}") from error
+        raise ServiceUnavailable(f"No worker of {graph!r} could be woken.", reason=f"{error}.") from error
 
 
 def send_delivery(app: Celery, event_id: str, token: str) -> None:
@@ -80,4 +80,4 @@ def send_delivery(app: Celery, event_id: str, token: str) -> None:
     try:
         app.send_task(DELIVER_WEBHOOK, args=[event_id, token], queue=WEBHOOK_QUEUE)
     except OperationalError as error:
-        raise ServiceUnavailable(f"No worker could be woken to deliver {event_id}: {error}") from error
+        raise ServiceUnavailable(f"No worker could be woken to deliver {event_id}.", reason=f"{error}.") from error

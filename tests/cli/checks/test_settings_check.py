@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from cli.checks.finding import Verdict
-from cli.checks.settings_check import check_settings, is_loopback
+from cli.checks.settings_check import check_settings
+from cli.local.api_address import is_loopback
 from config.http_settings import HttpSettings
 from config.settings import Settings
 from tests.cli.checks.check_support import only, settings_for

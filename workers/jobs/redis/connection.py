@@ -47,7 +47,7 @@ def redis_errors() -> Iterator[None]:
             raise ServiceUnavailable(other_layout(found[1])) from error
         if _FULL in str(error):  # inside a script, Redis 6.2 has this text in the middle of its message
             raise StoreFull from error
-        raise ServiceUnavailable(f"The job store (Redis) cannot be reached: {error}") from error
+        raise ServiceUnavailable("The job store (Redis) cannot be reached.", reason=f"{error}.") from error
 
 
 def other_layout(found: str) -> str:
