@@ -8,7 +8,7 @@ from api.http.openapi import OPEN
 from api.service import NOT_READY
 from graphs.errors import ServiceUnavailable, ShuttingDown
 
-# With API keys, a probe has none, so it is not told the names of models or anything of Redis.
+# With API keys, a probe has none, so it gets neither names of models nor anything of Redis.
 _PUBLIC_REASONS = {
     NOT_READY: "A model has no worker that has loaded it yet.",
     ShuttingDown.code: "The server is shutting down.",

@@ -24,7 +24,7 @@ def without_redis(processes: None, tmp_path_factory: pytest.TempPathFactory) -> 
         yield running
 
 
-def told(text: str) -> list[str]:
+def internals_in(text: str) -> list[str]:
     """Return the internals that a text names."""
     return [name for name in INTERNALS if name.lower() in text.lower()]
 
@@ -36,7 +36,7 @@ def test_readiness_names_nothing_while_redis_is_away(
     with caplog.at_level(logging.WARNING):
         answer = without_redis.http.get(READY, headers=headers)
     assert error_of(answer, 503)["message"] == "The job store cannot be used now."
-    assert (answer.headers["retry-after"], told(answer.text)) == ("2", [])
+    assert (answer.headers["retry-after"], internals_in(answer.text)) == ("2", [])
     assert "connecting to 127.0.0.1:1" in caplog.text  # the operator's log says where
 
 
