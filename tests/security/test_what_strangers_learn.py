@@ -55,7 +55,7 @@ def test_readiness_names_no_model_without_a_worker(redis_server: RunningRedis, t
     [("GET", "/v3/images/files/abc.def.png"), ("GET", "/v3/images/jobs"), ("POST", "/v3/images/generations")],
 )
 def test_no_answer_says_where_redis_is(without_redis: Api, method: str, path: str) -> None:
-    body = {"json": {"prompt": "a red circle"}} if method == "POST" else {}
-    answer = without_redis.http.request(method, path, headers=ONE, **body)
+    body = {"prompt": "a red circle"} if method == "POST" else None
+    answer = without_redis.http.request(method, path, headers=ONE, json=body)
     assert error_of(answer, 503)["message"] == "The job store (Redis) cannot be reached."
     assert "127.0.0.1" not in answer.text
