@@ -28,7 +28,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV ?= $(BIN)/uv
 INSTALL_LOCK := sh tools/install_lock.sh $(UV)
 
-.PHONY: help install serve test-fast test-pythons test test-thorough coverage test-sdk fuzz faults sdk-venvs check format lock proto reference
+.PHONY: help install serve test-fast test-pythons test test-thorough coverage test-sdk fuzz faults attack sdk-venvs check format lock proto reference
 .PHONY: bench bench-compare demo-score demo-model big-model upgrade-drill docs clean
 
 help:
@@ -89,6 +89,10 @@ sdk-venvs: $(SDK_VENVS:%=%/.installed)
 ## make faults      kill, freeze and cut off the service's parts under load: make faults N=200 SEED=1 (prints a report)
 faults: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.faults --faults $(or $(N),50) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+## make attack      attack a running service under the load of three honest keys: make attack N=200 SEED=1 (ten minutes, a report)
+attack: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.attack $(if $(N),--attacks $(N)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 ## make check       lint, types, import floors
 check: $(VENV)/.installed-dev

@@ -1,11 +1,10 @@
-"""Bodies that are small to send and long to read: JSON of millions of parts, and what looks like an image."""
-
-from collections.abc import Callable
+"""Bodies that are small to send and long to read hold no one up."""
 
 import httpx
 import pytest
 
 from tests.api.api_support import DATA_URL
+from tests.security.bodies import FORM_BOUNDARY, MIB, hostile_forms, hostile_json
 from tests.security.conftest import KEY, MAX_BODY_BYTES, OTHER_KEY
 from tests.security.honest import honest_clients
 from tests.security.hostile import connected, head, status_of
@@ -13,44 +12,7 @@ from tests.support.polling import wait_until
 from tests.support.service import Service
 
 PATHS = ("generations", "edits", "jobs")
-MIB = 2**20
 REPEATS = 3
-
-
-def _filled(item: str, size_bytes: int) -> str:
-    """Return so many bytes of items with commas between them; ``{}`` in the item becomes its number."""
-    items: list[str] = []
-    length = 0
-    while length < size_bytes:
-        items.append(item.format(len(items)))
-        length += len(items[-1]) + 1
-    return ",".join(items)
-
-
-def _sized(size_bytes: int) -> dict[str, bytes]:
-    """Return hostile bodies of about this size."""
-    bodies = {
-        "fields": "{" + _filled('"{}":0', size_bytes) + "}",
-        "one field again and again": "{" + _filled('"prompt":{}', size_bytes) + "}",
-        "strengths": '{"prompt":"a","lora_alphas":{' + _filled('"{}":"x"', size_bytes) + "}}",
-        "metadata": '{"prompt":"a","metadata":{' + _filled('"{}":1', size_bytes) + "}}",
-        "webhook events": '{"prompt":"a","webhook":{"url":"https://a","events":[' + _filled("{}", size_bytes) + "]}}",
-        "lists of lists": '{"prompt":"a","webhook":{"url":"https://a","events":['
-        + _filled("[[],[]]", size_bytes)
-        + "]}}",
-        "fields of an image": '{"prompt":"a","images":[{' + _filled('"x{}":1', size_bytes) + "}]}",
-        "images": '{"prompt":"a","images":[' + _filled('{{"image_url":{}}}', size_bytes) + "]}",
-        "keys of images": '{"images":[{' + _filled('"image_url":"data:"', size_bytes) + "}]}",
-        "lists in lists": "[" * size_bytes,
-        "objects in objects": '{"a":' * (size_bytes // 5),
-        "a number": '{"prompt":"a","seed":' + "1" * size_bytes + "}",
-        "a fraction": '{"prompt":"a","guidance_scale":1e' + "1" * size_bytes + "}",
-        "a name": '{"' + "a" * size_bytes + '":1}',
-        "escapes": '{"prompt":"' + "\\u0041" * (size_bytes // 6) + '"}',
-        "quotes": '{"prompt":"' + '\\"' * (size_bytes // 2) + '"}',
-        "not JSON": '"image_url":' * (size_bytes // 12),
-    }
-    return {name: body.encode() for name, body in bodies.items()}
 
 
 def _post(service: Service, path: str, body: bytes, key: str = "unused") -> httpx.Response:
@@ -60,7 +22,7 @@ def _post(service: Service, path: str, body: bytes, key: str = "unused") -> http
 
 @pytest.mark.parametrize("size_bytes", [MIB * 9 // 10, 13_600_000], ids=["below the bound", "far above it"])
 def test_json_of_many_parts_holds_no_one_up(open_service: Service, size_bytes: int) -> None:
-    bodies = _sized(size_bytes)
+    bodies = hostile_json(size_bytes)
     with honest_clients(open_service) as record:
         for path in PATHS:
             for name, body in bodies.items():
@@ -88,38 +50,14 @@ def test_large_base64_holds_no_one_up(open_service: Service) -> None:
         assert answer.json()["error"]["code"].startswith("invalid_image")
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        pytest.param(lambda: _part(b"a" * (7 * MIB), b"name=prompt"), id="a part's header"),
-        pytest.param(lambda: b"--b\r\n" + b"a: b\r\n" * MIB, id="headers of a part"),
-        pytest.param(lambda: _part(b"", b"name=" + b'\\"' * MIB), id="a part's name"),
-        pytest.param(lambda: _part(b"", b"name=x;" + b"a=b;" * MIB), id="parameters"),
-        pytest.param(lambda: b"--b\r\n" * MIB, id="boundaries"),
-        pytest.param(lambda: b"-" * (7 * MIB), id="no boundary"),
-        pytest.param(lambda: b"".join(_part(b"", b"name=x%d" % n) for n in range(50_000)), id="parts"),
-        pytest.param(lambda: _objects(b'"%d":1'), id="an object"),
-    ],
-)
-def test_hostile_forms_hold_no_one_up(open_service: Service, body: Callable[[], bytes]) -> None:
-    content = body()
-    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+@pytest.mark.parametrize("name", hostile_forms())
+def test_hostile_forms_hold_no_one_up(open_service: Service, name: str) -> None:
+    content = hostile_forms()[name]
+    headers = {"Content-Type": f"multipart/form-data; boundary={FORM_BOUNDARY}"}
     with honest_clients(open_service):
         for _ in range(REPEATS):
             answer = httpx.post(f"{open_service.url}/v3/images/edits", content=content, headers=headers, timeout=60)
             assert answer.status_code in (400, 413), answer.text[:200]
-
-
-def _part(name: bytes, disposition: bytes) -> bytes:
-    return b"--b\r\nContent-Disposition: form-data; " + disposition + b"\r\n" + name + b"\r\n\r\na\r\n"
-
-
-def _objects(item: bytes) -> bytes:
-    inside = b",".join(item % number for number in range(25_000))
-    return b"".join(
-        b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n{%s}\r\n' % (name, inside)
-        for name in (b"lora_alphas", b"metadata", b"webhook")
-    )
 
 
 def test_six_full_prompts_are_no_attack(open_service: Service) -> None:

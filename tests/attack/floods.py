@@ -1,0 +1,70 @@
+"""Attacks by number: keys, jobs, lists and streams."""
+
+import random
+from collections import Counter
+from contextlib import ExitStack
+
+import httpx
+
+from tests.attack.target import ATTACKER
+from tests.security.hostile import head, many_connections, send_all
+from tests.support.polling import pause
+from tests.support.service import Service
+
+_TIMEOUT_S = 60.0
+_STREAMS_S = 8.0
+_JOBS = "/v3/images/jobs"
+
+
+def wrong_keys(service: Service, chosen: random.Random) -> Counter[int | None]:
+    with httpx.Client(base_url=service.url, timeout=_TIMEOUT_S) as http:
+        return Counter(
+            http.get(_JOBS, headers={"Authorization": f"Bearer {chosen.randbytes(8).hex()}"}).status_code
+            for _ in range(60)
+        )
+
+
+def jobs_submitted_and_cancelled(service: Service, chosen: random.Random) -> Counter[int | None]:
+    """Full prompts, so that each leaves as much as it may in Redis."""
+    found: Counter[int | None] = Counter()
+    with _client(service) as http:
+        for _ in range(150):
+            prompt = "".join(chosen.choices("abcdefghij \U0001f600\u4e2d", k=31_000))
+            answer = http.post(_JOBS, json={"prompt": prompt, "negative_prompt": prompt})
+            found[answer.status_code] += 1
+            if answer.status_code == 202:
+                job = answer.json()["id"]
+                found[http.post(f"{_JOBS}/{job}/cancel").status_code] += 1
+    return found
+
+
+def lists_of_jobs(service: Service, chosen: random.Random) -> Counter[int | None]:
+    found: Counter[int | None] = Counter()
+    with _client(service) as http:
+        after = ""
+        for _ in range(20):
+            query = {"limit": chosen.choice("19"), "status": chosen.choice(["queued", "completed", "failed"])}
+            page = http.get(_JOBS, params=query | ({"after": after} if after else {}))
+            found[page.status_code] += 1
+            jobs = page.json().get("data") or [{}]
+            after = jobs[-1].get("id", "")
+    return found
+
+
+def event_streams_not_read(service: Service, chosen: random.Random) -> Counter[int | None]:
+    found: Counter[int | None] = Counter()
+    with _client(service) as http, ExitStack() as stack:
+        answer = http.post(_JOBS, json={"prompt": "a red circle", "num_inference_steps": 2})
+        found[answer.status_code] += 1
+        if answer.status_code == 202:
+            path = f"{_JOBS}/{answer.json()['id']}/events"
+            count = chosen.randint(20, 60)
+            for attacker in stack.enter_context(many_connections(service, count)):
+                send_all(attacker, [head("GET", path, f"Authorization: Bearer {ATTACKER}")])
+            pause(_STREAMS_S)
+    return found
+
+
+def _client(service: Service) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {ATTACKER}"}
+    return httpx.Client(base_url=service.url, headers=headers, timeout=_TIMEOUT_S)
