@@ -37,15 +37,16 @@ def report(evidence: Evidence) -> str:
         f"Each took {median(seen.seconds):.2f} s (median), {max(seen.seconds):.2f} s at most; "
         f"{len(seen.health_s)} health probes, the slowest {max(seen.health_s):.3f} s. "
         f"Answers, repeated ones too: {dict(sorted(seen.statuses.items()))}.",
-        _table(("attack", "answers by status"), sorted(_statuses(evidence))),
+        _table(("attack", "the longest (s)", "answers by status"), sorted(_statuses(evidence))),
         _table(("MiB of", "before", "at most", "third quarter", "last quarter"), _memory_rows(evidence)),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _statuses(evidence: Evidence) -> Iterable[tuple[str, str]]:
+def _statuses(evidence: Evidence) -> Iterable[tuple[str, str, str]]:
     for name, statuses in evidence.statuses.items():
-        yield name, ", ".join(f"{status or 'closed'}: {n}" for status, n in statuses.most_common()) or "-"
+        answers = ", ".join(f"{status or 'closed'}: {n}" for status, n in statuses.most_common())
+        yield name, f"{evidence.attacks_s[name]:.1f}", answers or "-"
 
 
 def _memory_rows(evidence: Evidence) -> Iterable[Sequence[object]]:

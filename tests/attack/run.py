@@ -29,6 +29,8 @@ class Evidence:
     planned: Sequence[Planned]
     seen: Seen = field(default_factory=Seen)
     statuses: dict[str, Statuses] = field(default_factory=dict)
+    # The longest attack of each kind.
+    attacks_s: dict[str, float] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     memory: list[tuple[float, dict[str, int]]] = field(default_factory=list)
     restarts: int = 0
@@ -66,7 +68,7 @@ def _attack(service: Service, evidence: Evidence) -> None:
         for attack in evidence.planned:
             pause(max(0.0, began + attack.at_s - time.monotonic()))
             chosen = random.Random(attack.seed)
-            running.append((attack, pool.submit(ATTACKS[attack.name], service, chosen)))
+            running.append((attack, pool.submit(_timed, evidence, attack.name, service, chosen)))
         for attack, future in running:
             try:
                 found = future.result()
@@ -74,6 +76,14 @@ def _attack(service: Service, evidence: Evidence) -> None:
                 evidence.errors.append(f"{attack.name}: {type(error).__name__}: {error}"[:300])
             else:
                 evidence.statuses.setdefault(attack.name, Counter()).update(found)
+
+
+def _timed(evidence: Evidence, name: str, service: Service, chosen: random.Random) -> Statuses:
+    began = time.monotonic()
+    try:
+        return ATTACKS[name](service, chosen)
+    finally:
+        evidence.attacks_s[name] = max(evidence.attacks_s.get(name, 0.0), time.monotonic() - began)
 
 
 def _sample(service: Service, evidence: Evidence, over: threading.Event, began: float) -> None:
