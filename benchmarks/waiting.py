@@ -5,6 +5,7 @@ The engine is simulated (100 ms a job), so that the cores are free for the API.
 
 import asyncio
 import http.client
+import json
 import os
 import re
 import statistics
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import redis
 
@@ -162,4 +163,6 @@ def _ready(client: "redis.Redis") -> int:
 def _redis_url(folder: Path) -> str:
     (path,) = folder.glob("data/**/redis.conf")
     config = dict(line.split(maxsplit=1) for line in path.read_text().splitlines() if len(line.split()) > 1)
-    return f"redis://:{config['requirepass']}@127.0.0.1:{config['port']}/0"
+    if "unixsocket" in config:
+        return f"unix://:{config['requirepass']}@{quote(json.loads(config['unixsocket']))}?db=0"
+    return f"redis://:{config['requirepass']}@127.0.0.1:{config['port']}/0"  # a release before 0.2

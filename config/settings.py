@@ -26,7 +26,11 @@ class RedisSettings(SettingsGroup):
     """The Redis that holds all jobs and images. Without a URL, ``imagegen serve`` starts a server of its own."""
 
     # A URL may hold a password; secrets are left out of what repr() shows, as that ends in logs.
-    url: str | None = Field(None, repr=False, description="Redis to use, as `redis://HOST:PORT/0` (also `REDIS_URL`).")
+    url: str | None = Field(
+        None,
+        repr=False,
+        description="Redis to use, as `redis://HOST:PORT/0` or `unix:///PATH?db=0` (also `REDIS_URL`).",
+    )
     connect_timeout_s: float = Field(2.0, gt=0, description="How long connecting to Redis may take.")
     timeout_s: float = Field(
         5.0,

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,34 @@ def is_in_use(folder: Path) -> bool:
     finally:
         os.close(lock)
     return False
+
+
+def make_private(folder: Path) -> None:
+    """Make the folder one that only this user can enter, creating it. Raises UserError where others own or move it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if is_private(folder):
+        return
+    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+        raise UserError(f"{folder} belongs to another user, or is a link; remove it or give --data_dir.")
+    if _lets_others_move(folder.parent):
+        raise UserError(f"every user of this machine can write to {folder.parent}; chmod it, or give --data_dir.")
+    folder.chmod(0o700)
+
+
+def is_private(folder: Path) -> bool:
+    """Return whether only this user can enter the folder, and no other user can put another one in its place."""
+    try:
+        found = folder.lstat()
+        is_closed = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+        return is_closed and not _lets_others_move(folder.parent)
+    except OSError:
+        return False
+
+
+def _lets_others_move(folder: Path) -> bool:
+    """Return whether every user can rename what others have put into the folder."""
+    mode = folder.stat().st_mode
+    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
 
 
 def _open(folder: Path) -> int:

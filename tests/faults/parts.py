@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 import httpx
 
@@ -90,9 +90,8 @@ class Parts:
         server = prepare(folder / "data")
         self.server, self.redis_url = server, server.url
         self.redis = Part("redis", server.command, dict(os.environ), folder)
-        self._redis_port = urlsplit(server.url).port or 0
         self._folder, self._lease_s = folder, lease_s
-        self.proxies = [Proxy(self._redis_port) for _ in range(WORKERS + APIS)]
+        self.proxies = [Proxy(Path(unquote(urlsplit(server.url).path))) for _ in range(WORKERS + APIS)]
         self._ports = [free_port() for _ in range(APIS)]
         self.front = Proxy(*self._ports)
         self.workers: list[Part] = []
@@ -149,9 +148,8 @@ class Parts:
 
     def _settings(self, proxy: Proxy, port: int = 8000) -> Settings:
         parts = urlsplit(self.redis_url)
-        netloc = f"{parts.netloc.rpartition(':')[0]}:{proxy.port}"
         return load_settings(
-            redis={"url": urlunsplit(parts._replace(netloc=netloc))},
+            redis={"url": f"redis://:{parts.password}@127.0.0.1:{proxy.port}/0"},
             http={"rest_port": port},
             worker={"engine": "simulated", "simulated_step_s": STEP_S, "simulated_fatal_words": FATAL_WORDS},
             jobs={"lease_s": self._lease_s},

@@ -5,8 +5,15 @@ import itertools
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 _CHUNK = 65536
+
+
+async def _connected_to(backend: int | Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if isinstance(backend, Path):
+        return await asyncio.open_unix_connection(backend)
+    return await asyncio.open_connection("127.0.0.1", backend)
 
 
 class _Link:
@@ -23,10 +30,10 @@ class _Link:
 
 
 class Proxy:
-    """Listens on ``port`` and passes everything on to the next backend that takes connections."""
+    """Listens on ``port`` and passes all on to the next backend (a port or a Unix socket) that takes connections."""
 
-    def __init__(self, *backends: int) -> None:
-        self._backends: Iterator[int] = itertools.cycle(backends)
+    def __init__(self, *backends: int | Path) -> None:
+        self._backends: Iterator[int | Path] = itertools.cycle(backends)
         self._tries = len(backends)
         self._links: set[_Link] = set()
         self._ends: set[asyncio.StreamWriter] = set()
@@ -121,7 +128,7 @@ class Proxy:
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         for _ in range(self._tries):
             try:
-                return await asyncio.open_connection("127.0.0.1", next(self._backends))
+                return await _connected_to(next(self._backends))
             except OSError:
                 continue
         return None

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cli.local.embedded_redis import prepared_url
 from config.http_settings import HttpSettings
 from config.settings import DownloadSettings, RedisSettings, RepositorySettings, Settings
 from graphs.errors import EngineError
@@ -289,10 +289,8 @@ def test_an_adapter_of_the_graph_stays(stage: Stage) -> None:
 @contextmanager
 def second_worker(stage: Stage) -> Iterator[Path]:
     """One more worker of ``fox`` on the service's own Redis; yields its log."""
-    conf = (stage.folder / "run" / "data" / "redis" / "redis.conf").read_text()
-    port, password = (re.search(rf"^{key} (\S+)$", conf, re.MULTILINE) for key in ("port", "requirepass"))
-    assert port and password
-    url = f"redis://:{password[1]}@127.0.0.1:{port[1]}/0"
+    url = prepared_url(stage.folder / "run" / "data")
+    assert url
     command = [sys.executable, "-m", "cli", "worker", "--graph", "fox", "--redis_url", url]
     log = stage.folder / "second.log"
     with log.open("wb") as output:

@@ -85,7 +85,7 @@ def test_a_replica_takes_no_jobs(own_redis: RunningRedis, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("password", [":wrong@", ""], ids=["wrong", "none"])
 def test_a_redis_that_does_not_let_us_in(own_redis: RunningRedis, tmp_path: Path, password: str) -> None:
-    url = f"redis://{password}{(own_redis.settings.url or '').rpartition('@')[2]}"
+    url = f"unix://{password}{(own_redis.settings.url or '').rpartition('@')[2]}"
     verdict, text = only(check_redis(settings_for(tmp_path, url), []).findings)
     assert verdict is Verdict.WRONG
     assert "user or password" in text

@@ -1,15 +1,24 @@
 """The Redis of `imagegen serve`, with the real server."""
 
 import os
+import shutil
 import signal
 import stat
 from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 import redis
 
 from cli.errors import UserError
-from cli.local.embedded_redis import choose_max_memory_bytes, find_binary, prepare, wait_until_answering
+from cli.local.data_folder import is_private
+from cli.local.embedded_redis import (
+    choose_max_memory_bytes,
+    find_binary,
+    prepare,
+    prepared_url,
+    wait_until_answering,
+)
 from cli.local.redis_url_check import answers, check_url
 from cli.local.supervisor import ChildSpec, Supervisor
 from config.settings import JobSettings, RedisSettings, Settings
@@ -22,7 +31,7 @@ def _client(url: str) -> "redis.Redis":
 
 
 def test_it_starts_durable_private_and_only_with_its_password(supervisor: Supervisor, tmp_path: Path) -> None:
-    server = start_redis(supervisor, tmp_path / 'a "folder" with ünusual names')
+    server = start_redis(supervisor, tmp_path / 'ü "f" %')
     with _client(server.url) as client:
         wanted = {
             "appendonly": "yes",
@@ -30,15 +39,17 @@ def test_it_starts_durable_private_and_only_with_its_password(supervisor: Superv
             "aof-use-rdb-preamble": "no",
             "save": "",
             "maxmemory-policy": "noeviction",
-            "bind": "127.0.0.1",
-            "tcp-keepalive": "60",
+            "port": "0",
+            "unixsocketperm": "600",
         }
         assert {name: client.config_get(name)[name] for name in wanted} == wanted
     config = Path(server.command[1])
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
     assert stat.S_IMODE(config.parent.stat().st_mode) == 0o700
-    port = server.url.rpartition(":")[2]
-    with _client(f"redis://127.0.0.1:{port}") as stranger, pytest.raises(redis.AuthenticationError):
+    path = config.parent / "redis.sock"
+    assert unquote(urlsplit(server.url).path) == str(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with _client(f"unix://{quote(str(path))}") as stranger, pytest.raises(redis.AuthenticationError):
         stranger.ping()
     check_url(RedisSettings(url=server.url))
 
@@ -79,23 +90,29 @@ def test_data_survive_a_kill_and_a_second_start(supervisor: Supervisor, tmp_path
         assert client.llen("queue") == 501
 
 
-def test_a_taken_port_is_not_used_again(supervisor: Supervisor, tmp_path: Path, port_in_use: int) -> None:
-    (tmp_path / "redis").mkdir()
-    (tmp_path / "redis" / "redis.conf").write_text(f"port {port_in_use}\nrequirepass abc123\n")
-    server = prepare(tmp_path)
-    assert str(port_in_use) not in server.url
-    assert server.url.startswith("redis://:abc123@127.0.0.1:")
-
-
-def test_a_failed_start_reports_the_logs_last_line(supervisor: Supervisor, tmp_path: Path, port_in_use: int) -> None:
+def test_a_failed_start_reports_the_logs_last_line(supervisor: Supervisor, tmp_path: Path) -> None:
     server = prepare(tmp_path)
     config = Path(server.command[1])
-    port = server.url.rpartition(":")[2].partition("/")[0]
-    config.write_text(config.read_text().replace(f"port {port}", f"port {port_in_use}"))
-    broken = type(server)(server.command, "redis://127.0.0.1:1/0", server.log, server.log_start)
-    supervisor.start(ChildSpec("redis", broken.command, clean_environment(), 0))
-    with pytest.raises(UserError, match=r"Redis did not start: .*listen"):
-        wait_until_answering(broken, lambda: supervisor.is_running("redis"), lambda: pause(0.02))
+    config.write_text(config.read_text().replace("redis.sock", "none/redis.sock"))
+    supervisor.start(ChildSpec("redis", server.command, clean_environment(), 0))
+    with pytest.raises(UserError, match=r"Redis did not start: .*[Ss]ocket"):
+        wait_until_answering(server, lambda: supervisor.is_running("redis"), lambda: pause(0.02))
+
+
+def test_a_folder_with_a_long_name_has_its_socket_elsewhere(supervisor: Supervisor, tmp_path: Path) -> None:
+    data_dir = tmp_path / ("a" * 100)
+    server = start_redis(supervisor, data_dir)
+    path = Path(unquote(urlsplit(server.url).path))
+    assert not path.is_relative_to(tmp_path)
+    assert is_private(path.parent)
+    assert prepared_url(data_dir) == server.url
+    supervisor.stop()
+    assert prepare(data_dir).url == server.url
+    path.parent.chmod(0o755)  # then another one is made
+    again = Path(unquote(urlsplit(prepare(data_dir).url).path))
+    assert (again == path, is_private(again.parent)) == (False, True)
+    for folder in (path.parent, again.parent):
+        shutil.rmtree(folder)
 
 
 def test_a_server_on_the_path_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

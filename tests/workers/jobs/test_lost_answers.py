@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -52,7 +52,7 @@ class LossyProxy:
         return done
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answers, requests = await asyncio.open_connection(self._url.hostname, self._url.port)
+        answers, requests = await asyncio.open_unix_connection(unquote(self._url.path))
         back = asyncio.create_task(_pass_on(answers, writer))
         hung_up = False
         while not hung_up and (data := await reader.read(65536)):

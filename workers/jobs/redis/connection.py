@@ -66,6 +66,15 @@ def redis_url(settings: RedisSettings) -> str:
     return settings.url
 
 
+def is_unix_socket(settings: RedisSettings) -> bool:
+    """Return whether Redis is reached through a Unix socket (``unix://:PASSWORD@/PATH?db=0``, as redis-py has it)."""
+    return redis_url(settings).startswith("unix://")
+
+
+def _keepalive(settings: RedisSettings) -> dict[str, Any]:
+    return {} if is_unix_socket(settings) else {"socket_keepalive": True}
+
+
 class _Watched:
     """A connection of the API that distinguishes a closed connection from a silent Redis, also under uvloop."""
 
@@ -118,7 +127,7 @@ def connect_async(settings: RedisSettings, *, block_s: float = 0) -> AsyncRedisC
         timeout=_CONNECTION_WAIT_S,
         socket_connect_timeout=settings.connect_timeout_s,
         socket_timeout=settings.api_timeout_s + block_s,
-        socket_keepalive=True,
+        **_keepalive(settings),
         # A closed connection is opened again; a retry of a time-out would only take as long once more.
         retry=AsyncRetry(_LOCAL_WAIT, 1, supported_errors=(redis.ConnectionError,)),
     )
@@ -134,7 +143,7 @@ def connect(settings: RedisSettings, *, retries: int = 1) -> RedisClient:
         redis_url(settings),
         socket_connect_timeout=settings.connect_timeout_s,
         socket_timeout=settings.timeout_s,
-        socket_keepalive=True,
+        **_keepalive(settings),
         retry=Retry(_LOCAL_WAIT, retries),
         retry_on_error=_RETRIED,
     )
