@@ -29,6 +29,6 @@ def test_the_error_about_a_bad_url_hides_its_password(url: str, sentence: str) -
 
 def test_a_wrong_password_is_reported(supervisor: Supervisor, tmp_path: Path) -> None:
     server = start_redis(supervisor, tmp_path)
-    wrong = "redis://:wrong@" + server.url.rpartition("@")[2]
+    wrong = "unix://:wrong@" + server.url.rpartition("@")[2]
     with pytest.raises(UserError, match="refuses the user or password"):
         check_url(RedisSettings(url=wrong))
