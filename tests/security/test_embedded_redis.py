@@ -21,7 +21,7 @@ from tests.cli.cli_support import start_redis
 from tests.cli.conftest import free_port, supervisor  # noqa: F401 - fixtures
 from tests.support.polling import wait_until
 
-NOBODY = 65534
+OTHER_USER = 65534
 _REFUSED = 3
 _FAILED = 4
 # Listens at an address (a port or a path), and writes into a file that it listens, and what anyone sends.
@@ -73,8 +73,8 @@ def as_another_user(act: Callable[[], object]) -> str:
     child = os.fork()
     if child == 0:
         os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
+        os.setgid(OTHER_USER)
+        os.setuid(OTHER_USER)
         try:
             act()
         except PermissionError:
@@ -134,6 +134,6 @@ def test_a_folder_that_others_can_replace_is_refused(tmp_path: Path, processes: 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_a_folder_of_another_user_is_refused(tmp_path: Path, processes: None) -> None:
     (tmp_path / "redis").mkdir(mode=0o700)
-    os.chown(tmp_path / "redis", NOBODY, NOBODY)
+    os.chown(tmp_path / "redis", OTHER_USER, OTHER_USER)
     with pytest.raises(UserError, match="belongs to another user"):
         prepare(tmp_path)
