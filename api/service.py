@@ -15,8 +15,8 @@ from graphs.errors import (
     ServiceUnavailable,
     ShuttingDown,
 )
-from graphs.families.model_facts import read_model_facts
 from graphs.repository.bundled import load_served
+from graphs.repository.served_facts import read_served_facts
 from workers.jobs.events import EventReader, JobEvent, JobEvents
 from workers.jobs.job import Job
 from workers.jobs.observe.metrics import MetricsSnapshot, MetricsView
@@ -40,7 +40,7 @@ class ImageService:
         self._settings = settings
         self._drain = drain
         on_disk = load_served(**settings.repository.model_dump())
-        facts = {name: read_model_facts(graph.models_path) for name, graph in on_disk.graphs.items()}
+        facts = {name: read_served_facts(graph) for name, graph in on_disk.graphs.items()}
         self.devices = {name: " ".join(graph.device) for name, graph in on_disk.graphs.items()}
         self.models = LiveModels(settings, on_disk, facts)
         self._store = JobStore(settings.redis, settings.jobs)

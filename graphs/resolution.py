@@ -42,6 +42,16 @@ class Resolution:
                 raise ValueError(f"{entry} is listed twice; write each resolution once.")
         return found
 
+    def nearest(self, multiple: int) -> "Resolution":
+        """Return the nearest size whose sides are multiples of this, above 0."""
+        # Integers only: a number from a client may be too large for a float.
+        return Resolution(
+            *(
+                max(multiple, (2 * side + multiple - 1) // (2 * multiple) * multiple)
+                for side in (self.width, self.height)
+            )
+        )
+
     def fits(self, limit: "Resolution") -> bool:
         """Return whether neither side is longer than that of the limit."""
         return self.width <= limit.width and self.height <= limit.height

@@ -19,8 +19,8 @@ from config.log_context import log_always_with
 from config.log_setup import configure_logging
 from graphs.definition.graph import Graph
 from graphs.errors import ConfigurationError, EngineError
-from graphs.families.model_facts import read_model_facts
 from graphs.repository.bundled import load_served
+from graphs.repository.served_facts import read_served_facts
 from workers.engine.factory import make_engine
 from workers.jobs.adapter_registry import AddedAdapterReader
 from workers.jobs.broker import make_celery, wake_worker
@@ -70,7 +70,7 @@ def runner() -> Runner:
     engine = make_engine(
         settings.worker.engine,
         graph,
-        read_model_facts(graph.models_path),
+        read_served_facts(graph),
         device=device(),
         cache_dir=settings.worker.cache_dir,
         simulated_step_s=settings.worker.simulated_step_s,

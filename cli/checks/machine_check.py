@@ -20,7 +20,7 @@ from config.http_settings import HttpSettings
 from config.settings import Settings
 from graphs.definition.graph import Graph
 from graphs.errors import ConfigurationError
-from graphs.families.model_facts import read_model_facts
+from graphs.repository.served_facts import read_served_facts
 
 LEAST_FREE_BYTES = 2**30
 _DEVICES_TIMEOUT_S = 60
@@ -40,7 +40,7 @@ def check_models(settings: Settings) -> ModelsReport:
     try:
         graphs = dict(repository_from(settings).graphs)
         for graph in graphs.values():
-            read_model_facts(graph.models_path)
+            read_served_facts(graph)
     except ConfigurationError as error:
         remedy = "Mend it; `imagegen validate PATH` says again what is wrong."
         return ModelsReport(wrong("models", error.message, remedy), {})

@@ -8,6 +8,7 @@ from typing import Any
 from graphs.errors import RepositoryError
 from graphs.families.family import Family
 from graphs.families.registry import BY_CLASS_NAME, FAMILIES
+from graphs.families.upsampling import constant_doublings
 from graphs.operator_files import read_text
 from graphs.resolution import Resolution
 
@@ -17,13 +18,17 @@ _MOST_LEVELS = 16
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What requests for a model must respect. ``native_resolution`` is in pixels."""
+    """What requests for a model must respect. ``native_resolution`` is in pixels.
+
+    ``size_multiple``: both sides of an image are multiples of it, in pixels.
+    """
 
     family: Family
     native_resolution: Resolution
     scheduler: str
     timestep_spacing: str
     num_train_timesteps: int
+    size_multiple: int
 
 
 def read_model_facts(models_path: Path) -> ModelFacts:
@@ -35,13 +40,22 @@ def read_model_facts(models_path: Path) -> ModelFacts:
     class_name = str(index.get("_class_name", ""))
     scheduler_path = models_path / "scheduler" / "scheduler_config.json"
     scheduler = _read_json(scheduler_path)
+    family = _family(class_name, models_path)
     return ModelFacts(
-        family=_family(class_name, models_path),
+        family=family,
         native_resolution=_native_resolution(models_path),
         scheduler=str(scheduler.get("_class_name", "")),
         timestep_spacing=str(scheduler.get("timestep_spacing", "leading")),
         num_train_timesteps=_count(scheduler_path, "num_train_timesteps", scheduler.get("num_train_timesteps"), 1000),
+        size_multiple=family.size_multiple * 2 ** _doublings(models_path),
     )
+
+
+def _doublings(models_path: Path) -> int:
+    try:
+        return constant_doublings(models_path)
+    except OSError as error:
+        raise RepositoryError(f"The UNet in {models_path} cannot be read: {error.strerror or error}.") from error
 
 
 def _family(class_name: str, models_path: Path) -> Family:

@@ -26,29 +26,21 @@ def resolve_size(
 
 
 def _default(graph: Graph, facts: ModelFacts, image_size: Resolution | None) -> Resolution:
-    multiple = facts.family.size_multiple
+    multiple = facts.size_multiple
     if graph.default_resolution is not None:
         return graph.default_resolution
-    preferred = facts.native_resolution if image_size is None else _rounded(image_size, multiple)
+    preferred = facts.native_resolution if image_size is None else image_size.nearest(multiple)
     if graph.resolution and preferred not in graph.resolution:
         return graph.resolution[0]
     return preferred
 
 
-def _rounded(size: Resolution, multiple: int) -> Resolution:
-    """Return the nearest size that the model can draw; without it, GenAI would crop the image."""
-    # Integers only: a number from a client may be too large for a float.
-    return Resolution(
-        *(max(multiple, (2 * side + multiple - 1) // (2 * multiple) * multiple) for side in (size.width, size.height))
-    )
-
-
 def _check_multiple(size: Resolution, facts: ModelFacts, parameters: GenerationParameters) -> None:
-    multiple = facts.family.size_multiple
+    multiple = facts.size_multiple
     if size.width % multiple or size.height % multiple:
         raise InvalidRequest(
-            f"The size is {size}, but both sides must be multiples of {multiple} for {facts.family} models; "
-            f"the nearest is {_rounded(size, multiple)}.",
+            f"The size is {size}, but both sides must be multiples of {multiple} for this {facts.family} model; "
+            f"the nearest is {size.nearest(multiple)}.",
             param=_name(parameters, width_is_wrong=bool(size.width % multiple)),
             code="invalid_size",
         )

@@ -31,6 +31,7 @@ def facts_of(family: Family, **more: Any) -> ModelFacts:
         "scheduler": _SCHEDULERS.get(family, "DDIMScheduler"),
         "timestep_spacing": "leading",
         "num_train_timesteps": 1000,
+        "size_multiple": family.size_multiple,
     }
     return ModelFacts(family=family, **{**values, **more})
 

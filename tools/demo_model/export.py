@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from tools.demo_model.networks import text_encoder, tokenizer, unet, vae
 from tools.demo_model.networks.diffusion import CONFIG
 from tools.demo_model.recipe import Folders, Recipe
+from tools.demo_model.skip_sizes import take_skip_sizes
 from tools.demo_model.training.loop import console
 
 _TOLERANCE = 0.03  # largest difference, relative to the largest value: weights are rounded to fp16
@@ -171,6 +172,8 @@ def _convert(
     for port, name in zip(converted.outputs, outputs, strict=True):
         port.get_tensor().set_names({name})
     converted.validate_nodes_and_infer_types()
+    if place.name == "unet":
+        take_skip_sizes(converted)
     openvino.save_model(converted, place / "openvino_model.xml", compress_to_fp16=True)
     compiled = openvino.compile_model(place / "openvino_model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     found = compiled({name: value.numpy() for name, value in inputs.items()})

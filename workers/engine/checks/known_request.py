@@ -95,7 +95,7 @@ def check_equal_images(draw: Draw, known: KnownRequest, device: str) -> None:
 def _smallest_size(graph: Graph, facts: ModelFacts) -> Resolution:
     if graph.resolution:
         return min(graph.resolution, key=lambda size: size.width * size.height)
-    multiple = facts.family.size_multiple
+    multiple = facts.size_multiple
     limit = graph.max_resolution
     return Resolution(*(max(min(_SIDE, side) // multiple, 1) * multiple for side in (limit.width, limit.height)))
 
