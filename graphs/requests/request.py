@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.families.family import Operation
+from graphs.requests.image_fit import ImageFit
 from graphs.requests.output_formats import OUTPUT_FORMATS, OutputFormat
 
 # OpenAI's own limit for a prompt, in characters. Text encoders cut at 77 (CLIP) or max_sequence_length (T5) tokens.
@@ -37,6 +38,9 @@ class GenerationParameters(BaseModel):
     num_inference_steps: int | None = Field(None, description="Denoising steps.")
     guidance_scale: FiniteFloat | None = Field(None, description="How strictly to follow the prompt.")
     strength: FiniteFloat | None = Field(None, description="How much an edit may change, 0 to 1.")
+    image_fit: ImageFit | None = Field(
+        None, description="How an edit's image gets the size that is drawn: stretch (unless given), crop or pad."
+    )
     rng_seed: int | None = Field(None, description="Seed of the noise; random unless given, always reported.")
     max_sequence_length: int | None = Field(None, description="Tokens of the T5 encoder (SD3, FLUX).")
     lora_alphas: dict[str, FiniteFloat] | None = Field(None, description="Strengths of the active adapters.")
@@ -80,6 +84,7 @@ class ResolvedRequest(BaseModel):
     num_inference_steps: int
     guidance_scale: float
     strength: float | None = None
+    image_fit: ImageFit = "stretch"
     rng_seed: int
     max_sequence_length: int | None = None
     adapters: tuple[AdapterSelection, ...] = ()

@@ -13,6 +13,7 @@ from graphs.families.family import Operation
 from graphs.families.model_facts import ModelFacts
 from graphs.families.schedules import draws_noise, nearest_good_steps
 from graphs.repository.repository import Route
+from graphs.requests.image_fit import ImageFit
 from graphs.requests.request import (
     DISTINCT_SEEDS,
     MAX_SEED,
@@ -53,6 +54,7 @@ def resolve(
         num_inference_steps=steps,
         guidance_scale=guidance_scale,
         strength=_strength(parameters, operation, facts, steps),
+        image_fit=_image_fit(parameters, operation),
         rng_seed=_seed(parameters),
         max_sequence_length=_max_sequence_length(parameters, facts),
         adapters=_adapters(parameters, route),
@@ -160,6 +162,12 @@ def _strength(parameters: GenerationParameters, operation: Operation, facts: Mod
             param="strength",
         )
     return value
+
+
+def _image_fit(parameters: GenerationParameters, operation: Operation) -> ImageFit:
+    if parameters.image_fit is not None and operation is Operation.GENERATION:
+        raise InvalidRequest("image_fit is for edits; leave it out here.", param="image_fit")
+    return parameters.image_fit or "stretch"
 
 
 def _seed(parameters: GenerationParameters) -> int:

@@ -1,5 +1,7 @@
 """Decides the size of an image, and refuses sizes that the model cannot draw."""
 
+import math
+
 from graphs.definition.graph import Graph
 from graphs.errors import InvalidRequest
 from graphs.families.model_facts import ModelFacts
@@ -10,7 +12,8 @@ from graphs.resolution import Resolution
 def resolve_size(
     parameters: GenerationParameters, graph: Graph, facts: ModelFacts, image_size: Resolution | None
 ) -> Resolution:
-    """Return the size in pixels: as requested, else the graph's default, else the input image's, else the model's.
+    """Return the size in pixels: as requested, else the graph's default, else one of the input image's shape, else the
+    model's.
 
     Raises InvalidRequest, which names ``size``, ``width`` or ``height``.
     """
@@ -26,13 +29,33 @@ def resolve_size(
 
 
 def _default(graph: Graph, facts: ModelFacts, image_size: Resolution | None) -> Resolution:
-    multiple = facts.size_multiple
     if graph.default_resolution is not None:
         return graph.default_resolution
-    preferred = facts.native_resolution if image_size is None else image_size.nearest(multiple)
-    if graph.resolution and preferred not in graph.resolution:
-        return graph.resolution[0]
-    return preferred
+    if graph.resolution:
+        preferred = facts.native_resolution if image_size is None else image_size.nearest(facts.size_multiple)
+        return preferred if preferred in graph.resolution else graph.resolution[0]
+    return facts.native_resolution if image_size is None else _of_image(image_size, graph, facts)
+
+
+def _of_image(image_size: Resolution, graph: Graph, facts: ModelFacts) -> Resolution:
+    """Return the size for an image's shape: its own, or a smaller one within the model's native area and the limits.
+
+    Models draw poorly, and slowly, far above the area that they were trained for.
+    """
+    native, limit, multiple = facts.native_resolution, graph.max_resolution, facts.size_multiple
+    scale = min(
+        1.0,
+        math.sqrt(native.width * native.height / (image_size.width * image_size.height)),
+        limit.width / image_size.width,
+        limit.height / image_size.height,
+    )
+    if scale == 1.0:
+        return image_size.nearest(multiple)
+    scaled = Resolution(max(1, round(image_size.width * scale)), max(1, round(image_size.height * scale)))
+    near = scaled.nearest(multiple)
+    # The nearest multiple may be above a limit that is none itself.
+    sides = ((near.width, limit.width), (near.height, limit.height))
+    return Resolution(*(side if side <= most else max(multiple, most // multiple * multiple) for side, most in sides))
 
 
 def _check_multiple(size: Resolution, facts: ModelFacts, parameters: GenerationParameters) -> None:

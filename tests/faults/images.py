@@ -14,6 +14,7 @@ from graphs.repository.repository import Route
 from graphs.requests.input_images import EncodedInputs, read_input_images
 from graphs.requests.request import ResolvedRequest
 from graphs.requests.resolve import resolve
+from graphs.resolution import Resolution
 from tests.faults.plan import Ask, AskKind
 from tests.support.images import image_bytes, pixels
 from workers.engine.images import decode_inputs
@@ -48,8 +49,10 @@ def expected_request(ask: Ask) -> ResolvedRequest:
 
 def expected_images(ask: Ask) -> list[Drawn]:
     """The pixels that the ask must bring."""
-    inputs = decode_inputs(_inputs(ask).image, _inputs(ask).mask) if ask.is_edit else None
-    return list(SimulatedEngine(0).generate(expected_request(ask), inputs, lambda step: False).images)
+    request = expected_request(ask)
+    size = Resolution(request.width, request.height)
+    inputs = decode_inputs(_inputs(ask).image, _inputs(ask).mask, size) if ask.is_edit else None
+    return list(SimulatedEngine(0).generate(request, inputs, lambda step: False).images)
 
 
 def are_right(ask: Ask, images: list[bytes]) -> bool:

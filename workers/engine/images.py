@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from graphs.requests.image_fit import ImageFit, fitted_image, fitted_mask
 from graphs.requests.output_formats import OUTPUT_FORMATS, OutputFormat
+from graphs.resolution import Resolution
 from workers.engine.protocol import InputImages, Pixels
 
 # Measured at 512x512: levels 1, 3 and 6 take 0.03 to 0.05 s, and level 3 is close to 6 in size.
@@ -25,14 +27,21 @@ def encode(pixels: Pixels, output_format: OutputFormat, compression: int) -> byt
     return buffer.getvalue()
 
 
-def decode_inputs(image_png: bytes, mask_png: bytes | None) -> InputImages:
-    """Decode the PNGs that the API has checked: the image as RGB, the mask as 8-bit grey.
+def decode_inputs(image_png: bytes, mask_png: bytes | None, size: Resolution, fit: ImageFit = "stretch") -> InputImages:
+    """Decode the PNGs that the API has checked: the image as RGB, the mask as 8-bit grey, at the size that is drawn.
 
+    The API has brought them to this size already; those of jobs that an older release accepted may have another.
     Raises OSError (Pillow's UnidentifiedImageError) for bytes that are no PNG image.
     """
-    return InputImages(image=_pixels(image_png, "RGB"), mask=None if mask_png is None else _pixels(mask_png, "L"))
+    image = _opened(image_png, "RGB")
+    mask = None if mask_png is None else _opened(mask_png, "L")
+    image_size = Resolution(image.width, image.height)
+    return InputImages(
+        image=np.array(fitted_image(image, size, fit)),
+        mask=None if mask is None else np.array(fitted_mask(mask, image_size, size, fit)),
+    )
 
 
-def _pixels(png: bytes, mode: str) -> Pixels:
+def _opened(png: bytes, mode: str) -> Image.Image:
     with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-        return np.array(image.convert(mode), dtype=np.uint8)
+        return image.convert(mode)

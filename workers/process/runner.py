@@ -8,6 +8,7 @@ from typing import Protocol
 from config.log_context import logged_with
 from graphs.errors import EngineError, ServiceUnavailable, StoreFull
 from graphs.requests.request import AdapterSelection
+from graphs.resolution import Resolution
 from workers.engine.images import decode_inputs, encode
 from workers.engine.protocol import Engine, Generated, GenerationCancelled, InputImages, Step
 from workers.jobs.claims import Claim, Claims, Preview
@@ -155,7 +156,10 @@ class Runner:
         if self._adapters is not None:
             self._adapters.prepare(claim.job.request)
         self._check_command()
-        return decode_inputs(claim.image, claim.mask) if claim.image else None
+        if not claim.image:
+            return None
+        request = claim.job.request
+        return decode_inputs(claim.image, claim.mask, Resolution(request.width, request.height), request.image_fit)
 
     def _draw(self, claim: Claim, inputs: InputImages | None) -> Generated:
         # The runtime calls back in a thread of its own; the context gives that thread's log lines the job's fields.

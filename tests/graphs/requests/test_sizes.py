@@ -64,6 +64,28 @@ def test_an_edit_has_the_images_size_as_near_as_the_model_can(family: Family, im
     assert _size(family, image) == drawn
 
 
+@pytest.mark.parametrize(
+    ("family", "image", "graph", "drawn"),
+    [
+        pytest.param(SD, R(4032, 3024), {}, "592x440", id="a phone's photograph, on its side"),
+        pytest.param(SD, R(3024, 4032), {}, "440x592", id="upright"),
+        pytest.param(FLUX, R(4032, 3024), {}, "592x448", id="sides of 16"),
+        pytest.param(SD, R(513, 512), {}, "512x512", id="just above the area"),
+        pytest.param(SD, R(4000, 40), {}, "4000x40", id="a long one of the same area"),
+        pytest.param(SD, R(6000, 20), {}, "4096x16", id="the default limit"),
+        pytest.param(SD, R(400, 300), {"max_resolution": R(200, 200)}, "200x152", id="the graph's limit"),
+        pytest.param(SD, R(300, 300), {"max_resolution": R(203, 203)}, "200x200", id="a limit that is no multiple"),
+        pytest.param(SD, R(10**7, 1), {}, "4096x8", id="a line"),
+        pytest.param(SD, R(4032, 3024), {"default_resolution": R(256, 256)}, "256x256", id="the graph's default"),
+        pytest.param(SD, R(4032, 3024), {"resolution": (R(64, 64), R(96, 96))}, "64x64", id="a list"),
+    ],
+)
+def test_a_large_image_is_drawn_within_the_models_area_in_its_shape(
+    family: Family, image: Resolution, graph: dict[str, Any], drawn: str
+) -> None:
+    assert _size(family, image, graph=graph) == drawn
+
+
 @pytest.mark.parametrize("side", ["width", "height"])
 @pytest.mark.parametrize("value", [0, -8, -(10**30)])
 def test_a_side_below_one_is_refused(side: str, value: int) -> None:
@@ -122,11 +144,11 @@ def test_the_limit_itself_is_drawn() -> None:
     assert _size(graph={"max_resolution": R(1024, 512)}, width=1024, height=512) == "1024x512"
 
 
-def test_an_image_over_the_limit_is_refused_with_a_remedy() -> None:
-    refusal = _refusal(graph={"max_resolution": R(512, 512)}, image=R(1000, 600))
+def test_the_models_own_size_over_the_limit_is_refused_with_a_remedy() -> None:
+    refusal = _refusal(graph={"max_resolution": R(256, 256)})
     assert (refusal.param, refusal.code) == ("size", "invalid_size")
-    assert "1000x600 (the image's or the model's own; give size to have another)" in refusal.message
-    assert _size(graph={"max_resolution": R(512, 512)}, image=R(1000, 600), width=512, height=512) == "512x512"
+    assert "512x512 (the image's or the model's own; give size to have another)" in refusal.message
+    assert _size(graph={"max_resolution": R(256, 256)}, width=256, height=256) == "256x256"
 
 
 LISTED = {"resolution": (R(256, 256), R(512, 768))}

@@ -7,8 +7,11 @@ import pytest
 from PIL import Image
 
 from graphs.requests.output_formats import OUTPUT_FORMATS, OutputFormat
+from graphs.resolution import Resolution
 from workers.engine.images import decode_inputs, encode
 from workers.engine.protocol import Pixels
+
+SIZE = Resolution(64, 48)
 
 
 def gradient() -> Pixels:
@@ -39,14 +42,20 @@ def test_compression_sets_the_quality(output_format: OutputFormat) -> None:
 
 def test_decode_inputs_returns_the_encoded_pixels() -> None:
     pixels, mask = gradient(), gradient()[..., 0]
-    inputs = decode_inputs(png(pixels), png(mask))
+    inputs = decode_inputs(png(pixels), png(mask), SIZE)
 
     np.testing.assert_array_equal(inputs.image, pixels)
     np.testing.assert_array_equal(inputs.mask, mask)
-    assert decode_inputs(png(pixels), None).mask is None
+    assert decode_inputs(png(pixels), None, SIZE).mask is None
     assert inputs.image.dtype == np.uint8
+
+
+def test_decode_inputs_brings_images_of_older_jobs_to_the_size_that_is_drawn() -> None:
+    inputs = decode_inputs(png(gradient()), png(gradient()[..., 0]), Resolution(32, 40))
+    assert inputs.mask is not None
+    assert (inputs.image.shape, inputs.mask.shape) == ((40, 32, 3), (40, 32))
 
 
 def test_decode_inputs_refuses_other_formats_than_png() -> None:
     with pytest.raises(OSError, match="cannot identify"):
-        decode_inputs(encode(gradient(), "jpeg", 90), None)
+        decode_inputs(encode(gradient(), "jpeg", 90), None, SIZE)
