@@ -14,7 +14,7 @@ _MOST_LEVELS = 8
 
 
 def constant_doublings(models_path: Path) -> int:
-    """Return the number of the UNet's upsampling layers that double their input whatever they meet; 0 without a UNet.
+    """Return the number of the UNet's upsampling layers that double any input; 0 without a UNet.
 
     Raises OSError when the file cannot be read.
     """

@@ -42,7 +42,9 @@ def _of_image(image_size: Resolution, graph: Graph, facts: ModelFacts) -> Resolu
 
     Models draw poorly, and slowly, far above the area that they were trained for.
     """
-    native, limit, multiple = facts.native_resolution, graph.max_resolution, facts.size_multiple
+    native = facts.native_resolution
+    limit = graph.max_resolution
+    multiple = facts.size_multiple
     scale = min(
         1.0,
         math.sqrt(native.width * native.height / (image_size.width * image_size.height)),

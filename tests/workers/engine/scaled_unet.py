@@ -11,7 +11,7 @@ from graphs.repository.bundled import bundled_model_path
 
 
 def make_scaled_model(folder: Path, models_path: Path | None = None) -> Path:
-    """Write a copy of a model, by default the bundled one, whose UNet doubles whatever it meets; return its folder."""
+    """Write a copy of a model, by default the bundled one, whose UNet doubles any input; return its folder."""
     source = models_path or bundled_model_path()
     copy = folder / "scaled"
     shutil.copytree(source, copy)
