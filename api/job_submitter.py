@@ -116,9 +116,14 @@ class JobSubmitter:
         return await loop.run_in_executor(self._decoders, read_input_images, images.image, images.mask, limit)
 
     async def _wake_worker(self, job: Job) -> None:
-        """Wake a worker. A failure is not an error: the job is stored, and recovery sends the message again."""
+        """Wake a worker, unless enough messages wait: so many jobs that are cancelled at once leave few messages.
+
+        A failure is not an error: the job is stored, and recovery sends the message again.
+        """
         loop = asyncio.get_running_loop()
         try:
+            if not await self._store.needs_message(job.request.graph):
+                return
             await asyncio.wait_for(loop.run_in_executor(self._wakers, self._wake, job.request.graph), _WAKE_TIMEOUT_S)
         except (ServiceUnavailable, TimeoutError) as error:
             log.warning("%s: its message will be sent again: %s", job.id, error)

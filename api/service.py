@@ -1,6 +1,6 @@
 """What the routes do with jobs, without HTTP: submit them, wait for their end, read their artifacts, cancel them."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from api.drain import ApiDrain
 from api.job_submitter import JobSubmitter
@@ -105,9 +105,12 @@ class ImageService:
 
     async def estimate(self, job: Job) -> QueueEstimate:
         """Return the job's place in the queue and the estimated time to its end."""
-        if job.status.is_final:
-            return QueueEstimate(None, None)
-        return await self._queue.estimate(job, len(await self._workers.ready(job.request.graph)))
+        return (await self.estimates([job]))[0]
+
+    async def estimates(self, jobs: Sequence[Job]) -> list[QueueEstimate]:
+        """Return the places of the jobs and the estimated times to their ends; each queue is read once."""
+        graphs = {job.request.graph for job in jobs if not job.status.is_final}
+        return await self._queue.estimates(jobs, {graph: len(await self._workers.ready(graph)) for graph in graphs})
 
     async def wait_while_connected(self, job: Job, client: Client) -> Job:
         """Return the job once it has ended, or as it is where the client disconnects first.

@@ -107,6 +107,17 @@ class JobSettings(SettingsGroup):
     max_queued_bytes_per_key: int = Field(
         256 * 2**20, gt=0, description="Size of the jobs of one API key that may wait for a graph."
     )
+    max_kept_per_key: int = Field(
+        10_000,
+        ge=1,
+        description="Jobs of one API key that are kept, ended ones too; then its oldest ended ones go first.",
+    )
+    max_kept_bytes_per_key: int | None = Field(
+        None,
+        gt=0,
+        description="Size of all that Redis keeps of one API key: its jobs, images and webhooks; then its oldest ended "
+        "jobs go first. If not set, it is three eighths of Redis's maxmemory.",
+    )
     time_limit_s: int = Field(3600, gt=0, description="How long a job may run; then it fails at its next step.")
     time_limit_grace_s: float = Field(
         10.0,

@@ -215,7 +215,7 @@ class ServiceUnavailable(ImagegenError):
 
 
 class StoreFull(ServiceUnavailable):
-    """The job store (Redis) is full: its maxmemory is reached; room comes as kept images expire."""
+    """The job store (Redis) is full: its maxmemory is reached; room comes as jobs end and expire."""
 
     code = "store_full"
     retry_after_s = 30

@@ -19,6 +19,7 @@ from workers.jobs.observe.metrics import (
     STAGE_BOUNDS_S,
     STAGES,
     GraphFigures,
+    KeptFigures,
     MetricsSnapshot,
     by_label,
     histogram,
@@ -141,6 +142,7 @@ class QueueMetrics:
         if self.snapshot is None:
             return
         yield from _of_redis(self.snapshot)
+        yield from _of_kept(self.snapshot.kept)
         yield from _of_workers(self.snapshot, self.devices)
         yield from _of_queues(self.snapshot.graphs)
         yield from _counters(self.snapshot.graphs)
@@ -154,6 +156,22 @@ def _of_redis(snapshot: MetricsSnapshot) -> Iterator[Metric]:
     yield GaugeMetricFamily("imagegen_redis_memory_limit_bytes", "Its maxmemory; 0: none.", value=limit)
     pending = "Webhooks that are still to be delivered."
     yield GaugeMetricFamily("imagegen_webhook_deliveries_pending", pending, value=snapshot.deliveries)
+
+
+def _of_kept(kept: KeptFigures) -> Iterator[Metric]:
+    family = GaugeMetricFamily("imagegen_kept_bytes", "What Redis keeps of jobs, as it is counted.", labels=("state",))
+    family.add_metric(("unfinished",), kept.unfinished_bytes)
+    family.add_metric(("ended",), kept.ended_bytes)
+    yield family
+    yield GaugeMetricFamily("imagegen_kept_jobs", "Ended jobs whose records are kept.", value=kept.ended_jobs)
+    largest = "Ended jobs of the owner who keeps the most."
+    yield GaugeMetricFamily("imagegen_kept_largest_owner_bytes", largest, value=kept.largest_owner_bytes)
+    evicted = CounterMetricFamily(
+        "imagegen_jobs_evicted", "Ended jobs that went before their time.", labels=("reason",)
+    )
+    for reason, count in kept.evicted.items():
+        evicted.add_metric((reason,), count)
+    yield evicted
 
 
 def _of_workers(snapshot: MetricsSnapshot, devices: Mapping[str, str]) -> Iterator[Metric]:

@@ -71,7 +71,8 @@ async def jobs(
 ) -> JobPage:
     """List your jobs, newest first unless ``order=asc``."""
     page = await service.jobs(owner.id, after=after, limit=limit, newest_first=order == "desc", status=status)
-    bodies = [await _body(job, service, links) for job in page.jobs]
+    estimates = await service.estimates(page.jobs)
+    bodies = [job_body(job, estimate, links) for job, estimate in zip(page.jobs, estimates, strict=True)]
     first, last = (bodies[0].id, bodies[-1].id) if bodies else (None, None)
     return JobPage(data=bodies, first_id=first, last_id=last, has_more=page.has_more)
 

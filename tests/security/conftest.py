@@ -20,6 +20,7 @@ OTHER_KEY = "second-key"
 # Two large bodies fill what large ones may, and leave room for small ones.
 MAX_BODY_BYTES = 8 * 2**20
 MAX_BODIES_BYTES = 16 * 2**20
+SMALL_REDIS_BYTES = 32 * 2**20
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +29,21 @@ def open_service(processes: None, tmp_path_factory: pytest.TempPathFactory) -> I
     folder = tmp_path_factory.mktemp("open")
     model = write_graph(folder / "shapes", steps=2, more=OPTIONS)
     with serving(folder, "--model_path", str(model), environment=ENVIRONMENT) as service:
+        yield service
+        assert "Traceback" not in service.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def small_service(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with two keys and a Redis of 32 MiB: jobs may take 24 MiB, and one key may keep 12 MiB."""
+    folder = tmp_path_factory.mktemp("small")
+    model = write_graph(folder / "shapes", steps=2, more=OPTIONS)
+    keys = folder / "keys"
+    keys.write_text(f"{KEY}\n{OTHER_KEY}\n")
+    keys.chmod(0o600)
+    environment = {**ENVIRONMENT, "IMAGEGEN_REDIS__MAX_MEMORY_BYTES": str(SMALL_REDIS_BYTES)}
+    arguments = ("--model_path", str(model), "--api_key_file", str(keys))
+    with serving(folder, *arguments, environment=environment) as service:
         yield service
         assert "Traceback" not in service.log.read_text()
 

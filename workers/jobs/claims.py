@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from config.settings import JobSettings, RedisSettings
 from graphs.errors import ServiceUnavailable, StoreFull
 from workers.jobs.job import Job, JobError, job_from_hash
+from workers.jobs.queue_bounds import kept_bounds
 from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect, redis_errors
 from workers.jobs.redis.script import flat
@@ -168,6 +169,7 @@ class Claims:
             job_id=claim.job.id,
             token=claim.token,
             new_status=status.value,
+            **kept_bounds(self._jobs, claim.job.options.owner).arguments(),
             artifacts=list(artifacts),
             fields=flat(fields),
         )

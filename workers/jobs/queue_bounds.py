@@ -1,4 +1,4 @@
-"""How many jobs and bytes may wait, of one owner and in all, and how much memory of Redis that needs."""
+"""How many jobs and bytes may wait and be kept, of one owner and in all, and how much memory of Redis that needs."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,6 +8,15 @@ from graphs.api_keys import ANYONE
 
 # Of a job beside its request and images: its hash, its stream, its entries in sorted sets and in Celery's list.
 JOB_OVERHEAD_BYTES = 8 * 2**10
+# Of a webhook delivery beside its URL and its data.
+DELIVERY_OVERHEAD_BYTES = 2 * 2**10
+# Allocators round sizes up, by a quarter at most (jemalloc's size classes).
+ALLOCATED = 1.25
+# The share of maxmemory that jobs may take. The rest is for what is not counted: images of running jobs, connections,
+# the common stream, scripts. So accepted jobs can end, and others be accepted, at any time.
+ROOM_SHARE = 0.75
+# The share of that which one API key may keep; without keys all clients are one owner.
+_KEY_SHARE = 0.5
 # The event of a step.
 STEP_BYTES = 128
 # Fixed overhead: scripts, the common stream of 10000 events, the workers' state, the clients' buffers.
@@ -15,7 +24,7 @@ FIXED_BYTES = 64 * 2**20
 
 
 class Bound(StrEnum):
-    """The bound that a submission would exceed, as ``lua/submit.lua`` returns it."""
+    """The bound of a queue that a submission would exceed, as ``lua/submit.lua`` returns it."""
 
     JOBS = "jobs"
     BYTES = "bytes"
@@ -60,6 +69,26 @@ def queue_bounds(jobs: JobSettings, owner: str) -> QueueBounds:
     return QueueBounds(jobs.max_queued, jobs.max_queued_bytes, jobs.max_queued_per_key, jobs.max_queued_bytes_per_key)
 
 
+@dataclass(frozen=True)
+class KeptBounds:
+    """What Redis may keep of one owner: jobs, bytes (None for no bound of its own), and a share of all jobs' room."""
+
+    jobs: int | None
+    bytes: int | None
+    share: float
+
+    def arguments(self) -> dict[str, float | None]:
+        """Return the bounds as the arguments of a script."""
+        return {"max_kept": self.jobs, "max_kept_bytes": self.bytes, "kept_share": self.share}
+
+
+def kept_bounds(jobs: JobSettings, owner: str) -> KeptBounds:
+    """Return the bounds for an owner. Without API keys all clients are one owner, who may fill the room of all jobs."""
+    if owner == ANYONE.id:
+        return KeptBounds(None, None, 1.0)
+    return KeptBounds(jobs.max_kept_per_key, jobs.max_kept_bytes_per_key, _KEY_SHARE)
+
+
 def queue_memory_bytes(jobs: JobSettings, graphs: int, workers: int) -> int:
     """Return the most memory that waiting and running jobs take, with so many graphs and workers.
 
@@ -83,5 +112,4 @@ def ended_memory_bytes(
 
 
 def _allocated(size_bytes: int) -> int:
-    """Return the allocated size: allocators round up, by a quarter at most (jemalloc's size classes)."""
-    return size_bytes + size_bytes // 4
+    return int(size_bytes * ALLOCATED)

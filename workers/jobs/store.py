@@ -19,7 +19,6 @@ from graphs.errors import (
     ConfigurationError,
     IdempotencyConflict,
     JobNotFound,
-    QueueFull,
     RequestTooLarge,
     ServiceUnavailable,
     StoreFull,
@@ -28,19 +27,19 @@ from graphs.requests.request import ResolvedRequest
 from workers.jobs.job import Job, cost_of, is_new_id, job_from_hash, new_job_id
 from workers.jobs.job_options import JobOptions
 from workers.jobs.observe.presence import WorkerPresence, live_workers
-from workers.jobs.queue_bounds import Bound, QueueBounds, queue_bounds
+from workers.jobs.queue_bounds import QueueBounds, kept_bounds, queue_bounds
 from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect_async, redis_errors
 from workers.jobs.redis.layout import check_layout_async
 from workers.jobs.redis.script import ScriptCall, flat
 from workers.jobs.redis.scripts import CANCEL, ERASE, SUBMIT, WAITERS
+from workers.jobs.refusals import refusal
 from workers.jobs.status import Status
 
-_LONGEST_WAIT_S = 60
+# How often ended jobs may make room for a submission: each time up to MOST_EVICTED of lua/keeping.lua go.
+_MOST_EVICTIONS = 100
 # What an id may be; no other text becomes a part of a key.
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-# Enough jobs for an average cost.
-_COSTS_READ = 20
 
 
 @dataclass(frozen=True)
@@ -88,20 +87,29 @@ class JobStore:
     async def submit(self, submission: Submission) -> tuple[Job, bool]:
         """Store a new job as queued. Returns it, and whether it is new: an equal request joins its earlier job.
 
-        Raises QueueFull, StoreFull, RequestTooLarge for a request that fits no queue, or IdempotencyConflict when the
-        key or the name belongs to another request of the owner.
+        Where its owner keeps as much as it may, the owner's oldest ended jobs make room. Raises QueueFull, StoreFull,
+        RequestTooLarge for a request that fits no queue, or IdempotencyConflict when the key or the name belongs to
+        another request of the owner.
         """
         job_id = new_job_id()
+        owner = submission.options.owner
         call = self._submit_call(job_id, submission)
-        with redis_errors():
-            outcome, found = (part.decode() for part in await self._submit(**call))
+        outcome = "evicting"
+        for _ in range(_MOST_EVICTIONS):
+            with redis_errors():
+                outcome, found, *numbers = (part.decode() for part in await self._submit(**call))
+            if outcome != "evicting":
+                break
+        if outcome == "evicting":
+            raise StoreFull
         if outcome == "full":
-            raise await self._refusal(submission, found)
+            graph = submission.request.graph
+            raise await refusal(self._redis, self._jobs, graph, owner, found, [int(number) for number in numbers])
         if outcome == "conflict":
             raise IdempotencyConflict("This idempotency key or job id came with another request before; use a new one.")
         # A fresh id that is already known: redis-py sent the command twice, because the first reply was lost.
         is_new = outcome == "queued" or found == job_id
-        return await self.get(found, submission.options.owner), is_new
+        return await self.get(found, owner), is_new
 
     async def get(self, job_id: str, owner: str | None) -> Job:
         """Return the job with this id; ``owner`` None finds a job of any owner. Raises JobNotFound."""
@@ -151,10 +159,8 @@ class JobStore:
         call = ERASE.of(
             job.request.graph,
             self._jobs,
-            owner_jobs_key=keys.owner_jobs(job.options.owner),
             job_id=job.id,
             owner=job.options.owner,
-            artifact_count=job.request.num_images_per_prompt,
         )
         with redis_errors():
             await self._erase(**call)
@@ -167,6 +173,11 @@ class JobStore:
         about = {"job_id": job.id, "owner": job.options.owner, "change": change}
         with redis_errors():
             return int(await self._waiters(**WAITERS.of(job.request.graph, self._jobs, **about)))
+
+    async def needs_message(self, graph: str) -> bool:
+        """Return whether fewer messages than jobs wait for a graph's workers. The messages of cancelled jobs remain."""
+        with redis_errors():
+            return await self._redis.llen(keys.queue_name(graph)) < await self._redis.zcard(keys.queued(graph))
 
     async def workers(self) -> list[WorkerPresence]:
         """Return the workers whose last heartbeat is recent."""
@@ -210,7 +221,6 @@ class JobStore:
             request.graph,
             self._jobs,
             fairness_key=keys.fairness(request.graph),
-            owner_jobs_key=keys.owner_jobs(options.owner),
             idempotency_key=keys.idempotency(options.owner, idempotency.key),
             job_id=job_id,
             name=submission.name or "",
@@ -228,6 +238,7 @@ class JobStore:
             max_queued_bytes=bounds.bytes,
             max_owner_queued=bounds.owner_jobs,
             max_owner_bytes=bounds.owner_bytes,
+            **kept_bounds(self._jobs, options.owner).arguments(),
             fields=flat(fields),
         )
 
@@ -239,23 +250,10 @@ class JobStore:
         return None if job_id is None else job_id.decode()
 
     def _not_found(self, name: str) -> JobNotFound:
-        return JobNotFound(f"There is no job {name!r}; records are kept for {self._jobs.record_ttl_s} s.")
-
-    async def _refusal(self, submission: Submission, reason: str) -> QueueFull | StoreFull:
-        """Return the refusal. Its ``Retry-After`` is about the time of an eighth of the queue, at most a minute."""
-        if reason == "memory":
-            return StoreFull()
-        graph = submission.request.graph
-        with redis_errors():
-            pace = float(await self._redis.get(keys.pace(graph)) or 1.0)
-            queued = await self._redis.zcard(keys.queued(graph))
-            ahead = await self._redis.zrange(keys.queued(graph), 0, queued // 8)
-            costs = [
-                float(await self._redis.hget(keys.job(raw.decode()), "cost") or 0.0) for raw in ahead[:_COSTS_READ]
-            ]
-        seconds = pace * sum(costs) / max(1, len(costs)) * len(ahead)
-        sentence = queue_bounds(self._jobs, submission.options.owner).sentence(Bound(reason), graph)
-        return QueueFull(sentence, retry_after_s=int(min(_LONGEST_WAIT_S, max(1, seconds))))
+        return JobNotFound(
+            f"There is no job {name!r}; records are kept for {self._jobs.record_ttl_s} s at most, and the oldest go "
+            "first where an owner keeps too much."
+        )
 
 
 def _new_signing_key() -> str:

@@ -123,7 +123,7 @@ def on_metrics(settings: RedisSettings, graphs: list[str]) -> MetricsSnapshot:
 
 
 def estimate(settings: RedisSettings, job: Job, workers: int = 1) -> QueueEstimate:
-    return on_queue(settings, lambda view: view.estimate(job, workers))
+    return on_queue(settings, lambda view: view.estimates([job], {job.request.graph: workers}))[0]
 
 
 def claims_of(settings: RedisSettings, owner: str = "one", jobs: JobSettings = JOBS) -> Claims:

@@ -36,7 +36,8 @@ from workers.jobs.store import Idempotency, Submission
 
 # The keys without a time to live: one of each kind, or one for each graph; all of a bounded size.
 LASTING = re.compile(
-    r"imagegen:(layout|sequence|signing-key|events|workers|deliveries|held-deliveries)"
+    r"imagegen:(layout|sequence|signing-key|events|workers|deliveries|held-deliveries|delivery-sizes)"
+    r"|imagegen:(kept|kept-ended|ended-sizes|record-ends|result-ends)"
     r"|imagegen:(fairness|pace|queued|running|backlog|waiting|metrics|crashes):demo"
     r"|imagegen\.demo|_kombu\.binding\..*"
 )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from config.settings import JobSettings, RedisSettings
-from graphs.errors import QueueFull, RequestTooLarge
+from graphs.errors import JobNotFound, QueueFull, RequestTooLarge
 from tests.workers.jobs.jobs_support import (
     GRAPH,
     SHORT,
@@ -23,6 +23,7 @@ from tests.workers.jobs.jobs_support import (
     submit,
     waiting,
 )
+from tests.workers.jobs.kept_support import assert_counts_agree
 from workers.jobs.claims import Claim
 from workers.jobs.job import Job, JobError
 from workers.jobs.redis import keys
@@ -95,8 +96,12 @@ def test_jobs_without_a_recorded_size_are_not_counted(redis_settings: RedisSetti
         assert raw.exists(keys.backlog(GRAPH)) == 0
 
 
+# Owners "a" and "b" may keep five jobs, so that ended ones are evicted.
+_FEW = JobSettings(max_queued=6, max_queued_bytes_per_key=4000, max_kept_per_key=5)
+
+
 class Counting(RuleBasedStateMachine):
-    """Transitions in any order: the backlog always agrees with the waiting jobs."""
+    """Transitions in any order: the backlog always agrees with the waiting jobs, and what is kept with the records."""
 
     redis: RedisSettings
 
@@ -119,7 +124,7 @@ class Counting(RuleBasedStateMachine):
         idempotency = Idempotency(f"key:{key}", "digest", 100, "always") if key else Idempotency()
         submission = a_submission(owner, image=b"i" * size, idempotency=idempotency, start_by=1.0 if late else None)
         with contextlib.suppress(QueueFull):
-            job, is_new = put_in(self.redis, submission, JobSettings(max_queued=6, max_queued_bytes_per_key=4000))
+            job, is_new = put_in(self.redis, submission, _FEW)
             self.jobs += [job] if is_new else []
 
     @rule(max_attempts=st.sampled_from([1, 3]))
@@ -135,7 +140,8 @@ class Counting(RuleBasedStateMachine):
             erase(self.redis, job)
             self.jobs.remove(job)
         else:
-            cancel(self.redis, job)
+            with contextlib.suppress(JobNotFound):  # it was evicted
+                cancel(self.redis, job)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), how=st.sampled_from(["complete", "fail", "cancelled", "lose"]))
@@ -163,6 +169,10 @@ class Counting(RuleBasedStateMachine):
                 for name, count in (("bytes", size_bytes), (f"bytes:{owner}", size_bytes), (f"jobs:{owner}", 1)):
                     waits[name] = waits.get(name, 0) + count
         assert counted == waits
+
+    @invariant()
+    def kept_agrees_with_records(self) -> None:
+        assert_counts_agree(self.redis)
 
 
 def test_the_backlog_always_agrees_with_the_queue(settled_redis: RedisSettings) -> None:

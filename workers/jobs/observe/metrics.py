@@ -20,6 +20,9 @@ DURATION_BOUNDS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300
 # For single stages: from the encoder of a tiny model to a step of a large one on a CPU.
 STAGE_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
+# Why ended jobs went before their time (lua/keeping.lua): a bound of their owner, or the room of all jobs.
+EVICTION_REASONS = ("owner_bytes", "owner_jobs", "memory")
+
 STEP = "denoise_step"
 # In the order of a job.
 STAGES = ("prepare", "text_encode", "vae_encode", STEP, "vae_decode", "encode", "store")
@@ -95,10 +98,22 @@ class GraphFigures:
 
 
 @dataclass(frozen=True)
+class KeptFigures:
+    """What Redis keeps of all owners at one moment: estimated bytes, ended jobs, and evictions by reason."""
+
+    unfinished_bytes: int
+    ended_bytes: int
+    ended_jobs: int
+    largest_owner_bytes: int
+    evicted: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class MetricsSnapshot:
     """The metrics of one moment. ``max_memory_bytes`` is 0 where Redis has no limit."""
 
     graphs: Mapping[str, GraphFigures]
+    kept: KeptFigures
     workers: Sequence[WorkerPresence]
     deliveries: int
     memory_bytes: int
@@ -124,11 +139,24 @@ class MetricsView:
             pipeline.hgetall(keys.WORKERS)
             pipeline.zcard(keys.DELIVERIES)
             pipeline.info("memory")
-            *of_graphs, (seconds, microseconds), beats, deliveries, memory = await pipeline.execute()
+            pipeline.hmget(keys.KEPT, ["unfinished", "ended", *(f"evicted:{reason}" for reason in EVICTION_REASONS)])
+            pipeline.hlen(keys.ENDED_SIZES)
+            pipeline.zrevrange(keys.KEPT_ENDED, 0, 0, withscores=True)
+            (
+                *of_graphs,
+                (seconds, microseconds),
+                beats,
+                deliveries,
+                memory,
+                kept,
+                ended,
+                largest,
+            ) = await pipeline.execute()
         now = seconds + microseconds / 1e6
         parts = [of_graphs[place : place + _PER_GRAPH] for place in range(0, len(of_graphs), _PER_GRAPH)]
         return MetricsSnapshot(
             graphs={graph: _figures(part, now) for graph, part in zip(graphs, parts, strict=True)},
+            kept=_kept_figures([int(value or 0) for value in kept], ended, largest),
             workers=live_workers(beats, now),
             deliveries=int(deliveries),
             memory_bytes=int(memory["used_memory"]),
@@ -138,6 +166,17 @@ class MetricsView:
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
+
+
+def _kept_figures(counts: Sequence[int], ended_jobs: int, largest: Sequence[tuple[bytes, float]]) -> KeptFigures:
+    unfinished_bytes, ended_bytes, *evicted = counts
+    return KeptFigures(
+        unfinished_bytes,
+        ended_bytes,
+        ended_jobs,
+        largest_owner_bytes=int(largest[0][1]) if largest else 0,
+        evicted=dict(zip(EVICTION_REASONS, evicted, strict=True)),
+    )
 
 
 def _figures(part: list[object], now: float) -> GraphFigures:

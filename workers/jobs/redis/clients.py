@@ -58,6 +58,18 @@ class AsyncCommandPipeline(Protocol):
     def hmget(self, name: str, keys: Sequence[str]) -> object:
         """Return fields of a hash."""
 
+    def get(self, name: str) -> object:
+        """Return a string."""
+
+    def hlen(self, name: str) -> object:
+        """Return the number of fields of a hash."""
+
+    def zrank(self, name: str, value: str) -> object:
+        """Return the rank of a member of a sorted set."""
+
+    def zrevrange(self, name: str, start: int, end: int, *, withscores: bool = False) -> object:
+        """Return members of a sorted set by falling rank."""
+
     def incr(self, name: str) -> object:
         """Add one to a number."""
 
@@ -157,6 +169,9 @@ class AsyncRedisClient(Protocol):
     def hgetall(self, name: str) -> Awaitable[dict[bytes, bytes]]:
         """Return a hash."""
 
+    def llen(self, name: str) -> Awaitable[int]:
+        """Return the length of a list."""
+
     def zcard(self, name: str) -> Awaitable[int]:
         """Return the size of a sorted set."""
 
@@ -201,6 +216,9 @@ class AsyncRedisClient(Protocol):
 
     def time(self) -> Awaitable[tuple[int, int]]:
         """Return the clock of Redis: unix seconds and microseconds."""
+
+    def info(self, section: str) -> Awaitable[Info]:
+        """Return a section of the server's state."""
 
     def aclose(self) -> Awaitable[None]:
         """Close the connections."""

@@ -13,20 +13,36 @@ _PREFIX = "imagegen"
 
 # Raise it with every change of keys or fields that an older release cannot work with; lua/layout.lua then has to carry
 # older data over. Version 0 is that of releases that recorded no version. Version 2 has ids of clients as names inside
-# an owner; in versions 0 and 1 they are the ids of the jobs themselves, as which store.py finds them still.
-LAYOUT_VERSION = 2
-OLDER_VERSIONS = ("1",)
+# an owner; in versions 0 and 1 they are the ids of the jobs themselves, as which store.py finds them still. Version 3
+# counts what each owner keeps (lua/keeping.lua) and lists jobs by status; lua/adopt.lua counts those of older versions.
+LAYOUT_VERSION = 3
+OLDER_VERSIONS = ("1", "2")
 
 ADAPTERS_VERSION = f"{_PREFIX}:adapters-version"
+# String: jobs of an older layout are not counted yet (lua/adopt.lua).
+ADOPTION = f"{_PREFIX}:adoption"
 DELIVERIES = f"{_PREFIX}:deliveries"
+# Hash: the bytes and the owner of each delivery, by its id.
+DELIVERY_SIZES = f"{_PREFIX}:delivery-sizes"
 # Sorted set: the deliveries that a process has claimed, by the end of the claim in milliseconds.
 HELD_DELIVERIES = f"{_PREFIX}:held-deliveries"
 # Prefix: the library that counts requests appends an owner's id and the window.
 REQUEST_RATES = f"{_PREFIX}:rates"
 EVENTS = f"{_PREFIX}:events"
+# What owners keep (lua/keeping.lua). Hash: bytes of unfinished jobs in all and by owner, of ended ones, and evictions.
+KEPT = f"{_PREFIX}:kept"
+# Sorted set: owners by the bytes of their ended jobs.
+KEPT_ENDED = f"{_PREFIX}:kept-ended"
+# Hash: the bytes and the owner of each ended job, by its id.
+ENDED_SIZES = f"{_PREFIX}:ended-sizes"
+# Sorted sets: the ended jobs by the time at which their record and their result end, in milliseconds.
+RECORD_ENDS = f"{_PREFIX}:record-ends"
+RESULT_ENDS = f"{_PREFIX}:result-ends"
 # String: the version of the layout, which is all of these keys and the fields behind them (redis/layout.py).
 LAYOUT = f"{_PREFIX}:layout"
 SEQUENCE = f"{_PREFIX}:sequence"
+# Prefix: what belongs to one owner.
+OWNER_PREFIX = f"{_PREFIX}:owner:"
 # Prefix: an owner's name for a job, as OWNER:NAME; string: the id of that job.
 NAME_PREFIX = f"{_PREFIX}:name:"
 SIGNING_KEY = f"{_PREFIX}:signing-key"
@@ -110,14 +126,19 @@ def folder_adapters(graph: str) -> str:
     return f"{_PREFIX}:adapters:{graph}:folder"
 
 
-def owner_jobs(owner: str) -> str:
-    """Sorted set: an owner's jobs by submission number."""
-    return f"{_PREFIX}:owner:{owner}:jobs"
+def owner_jobs(owner: str, status: str | None = None) -> str:
+    """Sorted set: an owner's jobs, or those that are shown with a status, by submission number."""
+    return f"{OWNER_PREFIX}{owner}:jobs" + (f":{status}" if status else "")
+
+
+def owner_ended(owner: str) -> str:
+    """Sorted set: an owner's ended jobs by the time of their end in milliseconds."""
+    return f"{OWNER_PREFIX}{owner}:ended"
 
 
 def idempotency(owner: str, digest: str) -> str:
     """String: the job that a request made, under the digest that identifies the request."""
-    return f"{_PREFIX}:owner:{owner}:once:{digest}"
+    return f"{OWNER_PREFIX}{owner}:once:{digest}"
 
 
 def job_name(owner: str, name: str) -> str:

@@ -12,10 +12,12 @@ from workers.jobs.redis import keys
 from workers.jobs.redis.clients import AsyncRedisClient, RedisClient
 from workers.jobs.redis.connection import connect, other_layout, redis_errors
 from workers.jobs.redis.script import ScriptCall
-from workers.jobs.redis.scripts import LAYOUT
+from workers.jobs.redis.scripts import ADOPT, LAYOUT
 
 log = logging.getLogger(__name__)
 
+# The cursor with which SCAN begins, and ends.
+_START = b"0"
 # Keys that every version has had, with their Redis types: they prove that the data is this service's.
 _KNOWN_KEYS = {keys.SEQUENCE: "string", keys.EVENTS: "stream", keys.WORKERS: "hash"}
 
@@ -41,15 +43,25 @@ def check_layout(client: RedisClient) -> None:
     Raises ConfigurationError when this process may not go on, ServiceUnavailable when Redis cannot be reached.
     """
     with redis_errors():
-        outcome, found = client.register_script(LAYOUT.source)(**_call())
-    _judge(outcome.decode(), found.decode(errors="replace"))
+        outcome, found, is_to_adopt = client.register_script(LAYOUT.source)(**_call())
+        _judge(outcome.decode(), found.decode(errors="replace"))
+        adopt = client.register_script(ADOPT.source)
+        cursor = _START
+        while is_to_adopt:
+            cursor = adopt(**ADOPT.call(cursor=cursor))
+            is_to_adopt = cursor != _START
 
 
 async def check_layout_async(client: AsyncRedisClient) -> None:
     """Do as ``check_layout``."""
     with redis_errors():
-        outcome, found = await client.register_script(LAYOUT.source)(**_call())
-    _judge(outcome.decode(), found.decode(errors="replace"))
+        outcome, found, is_to_adopt = await client.register_script(LAYOUT.source)(**_call())
+        _judge(outcome.decode(), found.decode(errors="replace"))
+        adopt = client.register_script(ADOPT.source)
+        cursor = _START
+        while is_to_adopt:
+            cursor = await adopt(**ADOPT.call(cursor=cursor))
+            is_to_adopt = cursor != _START
 
 
 def _call() -> ScriptCall:

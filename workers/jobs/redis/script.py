@@ -8,14 +8,25 @@ from typing import Any, TypedDict
 
 from config.settings import JobSettings
 from workers.jobs.observe.metrics import DURATION_BOUNDS_S, bound_text
+from workers.jobs.queue_bounds import (
+    ALLOCATED,
+    DELIVERY_OVERHEAD_BYTES,
+    JOB_OVERHEAD_BYTES,
+    ROOM_SHARE,
+    STEP_BYTES,
+)
 from workers.jobs.redis import keys
 from workers.jobs.redis.clients import Value
 from workers.jobs.redis.connection import OTHER_LAYOUT
-from workers.jobs.status import ClaimState, Status
+from workers.jobs.status import EXPIRED, FINAL_STATUSES, ClaimState, Status
 
 _FOLDER = Path(__file__).parent / "lua"
+# What each script begins with, in this order.
+_SHARED = ("basics", "counting", "keeping", "shared")
 # Deliveries are kept as long as OpenAI and Standard Webhooks say that one is tried: three days.
 _DELIVERY_TTL_S = 72 * 3600
+# How much longer than a record its owner's lists last: no job waits or runs for a week.
+_LONGEST_LIFE_S = 7 * 86400
 
 
 class ArgumentKind(StrEnum):
@@ -50,7 +61,7 @@ class Script:
     @cached_property
     def source(self) -> str:
         """The Lua source: the check of the layout, the header, what the scripts share, and the file itself."""
-        files = [(_FOLDER / f"{name}.lua").read_text(encoding="utf-8") for name in ("counting", "shared", self.name)]
+        files = [(_FOLDER / f"{name}.lua").read_text(encoding="utf-8") for name in (*_SHARED, self.name)]
         return "\n".join([_LAYOUT_CHECK if self._checks_layout else "", self.header(), *files])
 
     def call(self, **named: Any) -> ScriptCall:
@@ -141,15 +152,35 @@ def _constants() -> str:
         "DELIVERIES_KEY": keys.DELIVERIES,
         "HELD_DELIVERIES_KEY": keys.HELD_DELIVERIES,
         "DELIVERY_PREFIX": keys.delivery(""),
+        "DELIVERY_SIZES_KEY": keys.DELIVERY_SIZES,
+        "ADOPTION_KEY": keys.ADOPTION,
+        "OWNER_PREFIX": keys.OWNER_PREFIX,
+        "KEPT_KEY": keys.KEPT,
+        "KEPT_ENDED_KEY": keys.KEPT_ENDED,
+        "ENDED_SIZES_KEY": keys.ENDED_SIZES,
+        "RECORD_ENDS_KEY": keys.RECORD_ENDS,
+        "RESULT_ENDS_KEY": keys.RESULT_ENDS,
+        "SHOWN_EXPIRED": EXPIRED,
         **{f"STATUS_{status.name}": status.value for status in Status},
         **{f"CLAIM_{state.name}": state.value for state in ClaimState},
     }
-    final = ", ".join(f"['{status}'] = true" for status in Status if status.is_final)
+    numbers: Mapping[str, float] = {
+        "DELIVERY_TTL_S": _DELIVERY_TTL_S,
+        "LONGEST_LIFE_S": _LONGEST_LIFE_S,
+        "JOB_OVERHEAD_BYTES": JOB_OVERHEAD_BYTES,
+        "DELIVERY_OVERHEAD_BYTES": DELIVERY_OVERHEAD_BYTES,
+        "STEP_BYTES": STEP_BYTES,
+        "ALLOCATED": ALLOCATED,
+        "ROOM_SHARE": ROOM_SHARE,
+    }
+    final = ", ".join(f"['{status}'] = true" for status in FINAL_STATUSES)
+    ended = ", ".join(f"'{status}'" for status in (*FINAL_STATUSES, EXPIRED))
     return "\n".join(
         [
             *(f"local {name} = '{text}'" for name, text in texts.items()),
             f"local IS_FINAL = {{{final}}}",
-            f"local DELIVERY_TTL_S = {_DELIVERY_TTL_S}",
+            f"local ENDED_LISTS = {{{ended}}}",
+            *(f"local {name} = {number}" for name, number in numbers.items()),
             f"local DURATION_BOUNDS_S = {{{', '.join(map(bound_text, DURATION_BOUNDS_S))}}}",
         ]
     )

@@ -10,10 +10,13 @@ _TEXT = ArgumentKind.TEXT
 _NUMBER = ArgumentKind.NUMBER
 _LIST = ArgumentKind.LIST
 
-# The client's side (store.py).
+# What the owner of a job may keep (queue_bounds.py, KeptBounds).
+_KEPT = {"max_kept": _NUMBER, "max_kept_bytes": _NUMBER, "kept_share": _NUMBER}
+
+# The client's side (store.py, observe/queue_view.py).
 SUBMIT = GraphScript(
     "submit",
-    keys=["fairness_key", "owner_jobs_key", "idempotency_key"],
+    keys=["fairness_key", "idempotency_key"],
     arguments={
         "job_id": _TEXT,
         "name": _TEXT,
@@ -31,13 +34,13 @@ SUBMIT = GraphScript(
         "max_queued_bytes": _NUMBER,
         "max_owner_queued": _NUMBER,
         "max_owner_bytes": _NUMBER,
+        **_KEPT,
         "fields": _LIST,
     },
 )
 CANCEL = GraphScript("cancel", arguments={"job_id": _TEXT, "owner": _TEXT})
-ERASE = GraphScript(
-    "erase", keys=["owner_jobs_key"], arguments={"job_id": _TEXT, "owner": _TEXT, "artifact_count": _NUMBER}
-)
+ERASE = GraphScript("erase", arguments={"job_id": _TEXT, "owner": _TEXT})
+SWEEP = Script("sweep", arguments={"most": _NUMBER})
 WAITERS = GraphScript("waiters", arguments={"job_id": _TEXT, "owner": _TEXT, "change": _NUMBER})
 
 # The worker's side (claims.py).
@@ -65,6 +68,7 @@ FINISH = GraphScript(
         "job_id": _TEXT,
         "token": _TEXT,
         "new_status": _TEXT,
+        **_KEPT,
         "artifacts": _LIST,
         "fields": _LIST,
     },
@@ -93,3 +97,4 @@ LAYOUT = Script(
     checks_layout=False,
     arguments={"version": _TEXT, "older_versions": _LIST, "known_keys": _LIST, "known_types": _LIST},
 )
+ADOPT = Script("adopt", arguments={"cursor": _TEXT})

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from itertools import product
+
 import pytest
 
 from config.settings import RedisSettings
@@ -19,7 +22,7 @@ from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions
 from workers.jobs.observe.queue_view import Page
 from workers.jobs.redis import keys
-from workers.jobs.status import Status
+from workers.jobs.status import SHOWN_STATUSES, Status
 from workers.jobs.store import Submission
 
 
@@ -27,7 +30,7 @@ def _page(
     settings: RedisSettings,
     limit: int = 100,
     after: Job | None = None,
-    status: Status | None = None,
+    status: str | None = None,
     *,
     newest_first: bool = True,
     owner: str = "anyone",
@@ -102,6 +105,51 @@ def test_a_page_of_a_status_is_full(redis_settings: RedisSettings) -> None:
     last = _page(redis_settings, 2, page.jobs[-1], Status.CANCELLED)
     assert (_ids(last), last.has_more) == ([jobs[0].id], False)
     assert _page(redis_settings, status=Status.FAILED).jobs == []
+
+
+_COPIES = """
+local record = redis.call('DUMP', KEYS[1])
+for number = tonumber(ARGV[1]), tonumber(ARGV[2]) do
+  local id = 'copy-' .. number
+  redis.call('RESTORE', KEYS[2] .. id, 0, record)
+  for key = 3, #KEYS do redis.call('ZADD', KEYS[key], 1000 + number, id) end
+end
+"""
+
+
+def _with_many(settings: RedisSettings) -> Job:
+    """Store a queued job, and 100,000 cancelled ones that are newer, copies of one. Return one in the middle."""
+    submit(settings)
+    cancelled = cancel(settings, submit(settings))
+    lists = [keys.owner_jobs("anyone"), keys.owner_jobs("anyone", Status.CANCELLED)]
+    with client(settings) as raw:
+        for first in range(1, 100_000, 1000):
+            raw.eval(_COPIES, 4, keys.job(cancelled.id), keys.job(""), *lists, first, first + 999)
+        assert raw.zcard(lists[0]) == 100_002
+    return replace(cancelled, id="copy-50000", sequence=51_000)
+
+
+def test_a_page_reads_few_records_of_many(redis_settings: RedisSettings) -> None:
+    """The commands of Redis are counted, for the first page of each status and for one in the middle of the list."""
+    middle = _with_many(redis_settings)
+    listed = {"queued": 1, "cancelled": 10, None: 10}
+    with client(redis_settings) as raw:
+        for status, newest_first, after in product((*SHOWN_STATUSES, None), (True, False), (None, middle)):
+            raw.config_resetstat()
+            page = _page(redis_settings, 10, after, status, newest_first=newest_first)
+            commands = raw.info("commandstats")
+            assert sum(int(stats["calls"]) for stats in commands.values()) < 130, commands
+            is_behind = status == "queued" and after is not None and not newest_first
+            assert len(page.jobs) == (0 if is_behind else listed.get(status, 0))
+
+
+def test_the_estimates_of_a_page_read_the_queue_once(redis_settings: RedisSettings) -> None:
+    jobs = [submit(redis_settings) for _ in range(60)]
+    with client(redis_settings) as raw:
+        raw.config_resetstat()
+        estimates = on_queue(redis_settings, lambda view: view.estimates(jobs, {GRAPH: 1}))
+        assert int(raw.info("commandstats")["cmdstat_hmget"]["calls"]) == 60
+    assert [found.queue_position for found in estimates] == list(range(60))
 
 
 def _with_pace(settings: RedisSettings, pace: float) -> None:

@@ -31,6 +31,7 @@ while true do
       'nonce', nonce, 'attempts', attempts + 1, 'started_at', seconds(now), 'step', 0)
     redis.call('ZADD', running_key, now + lease_ms, job.id)
     leave_queue(job)
+    list_as(job, STATUS_IN_PROGRESS, STATUS_QUEUED)
     announce(job, STATUS_IN_PROGRESS, 'attempt', attempts + 1)
     count_attempt(job)
     return {job.id, token}

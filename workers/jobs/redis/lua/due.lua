@@ -22,7 +22,7 @@ end
 local due = redis.call('ZRANGEBYSCORE', DELIVERIES_KEY, '-inf', now, 'LIMIT', 0, READ)
 for _, id in ipairs(due) do
   local delivery = parties(id)
-  if delivery then waiting[#waiting + 1] = delivery else redis.call('ZREM', DELIVERIES_KEY, id) end
+  if delivery then waiting[#waiting + 1] = delivery else forget_delivery(id) end
 end
 
 local held_until = string.format('%.0f', now + hold_ms)

@@ -8,11 +8,10 @@ count_erased(status)
 if status and not IS_FINAL[status] then announce(job, STATUS_CANCELLED) end
 leave_queue(job)
 redis.call('ZREM', running_key, job.id)
-redis.call('ZREM', owner_jobs_key, job.id)
-local name = redis.call('HGET', job.hash, 'name')
-if name and redis.call('GET', NAME_PREFIX .. owner .. ':' .. name) == job.id then
-  redis.call('DEL', NAME_PREFIX .. owner .. ':' .. name)
+if not forget(job) then
+  hold(owner, -(redis.call('HGET', job.hash, 'kept') or 0))
+  redis.call('ZREM', owner_jobs(owner), job.id)
+  if status then redis.call('ZREM', owner_jobs(owner, status), job.id) end
+  delete_data(job, owner)
 end
-redis.call('DEL', job.hash, job.image, job.mask, job.events)
-for index = 0, artifact_count - 1 do redis.call('DEL', job.artifacts .. index) end
 return 1

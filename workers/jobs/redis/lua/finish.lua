@@ -1,19 +1,29 @@
 -- Ends a job that a worker has claimed. artifacts: encoded images; fields: fields of the record with their values.
 -- Returns 1, 0 when the claim no longer holds, or -1 when Redis has no room for the artifacts.
 local job = job_keys(job_id)
-local record = redis.call('HMGET', job.hash, 'token', 'cost', 'started_at', 'cancel_requested')
+local record = redis.call('HMGET', job.hash, 'token', 'cost', 'started_at', 'cancel_requested', 'owner')
 local cost, started_s, is_cancelled = tonumber(record[2] or 1), tonumber(record[3]), record[4]
 if record[1] ~= token then return 0 end
 
 -- The deletion of the job's own input images may make enough room in a full Redis.
-local needed = -redis.call('STRLEN', job.image) - redis.call('STRLEN', job.mask)
-for _, artifact in ipairs(artifacts) do needed = needed + #artifact end
-if needed > 0 and is_full() then
-  if not is_cancelled then return -1 end
-  new_status, artifacts, fields = STATUS_CANCELLED, {}, {}
+local artifact_bytes = 0
+for _, artifact in ipairs(artifacts) do artifact_bytes = artifact_bytes + #artifact end
+local needed = artifact_bytes - redis.call('STRLEN', job.image) - redis.call('STRLEN', job.mask)
+local has_no_room = needed > 0 and is_full()
+write_even_if_full()
+if has_no_room and is_cancelled then
+  new_status, artifacts, artifact_bytes, fields = STATUS_CANCELLED, {}, 0, {}
+elseif has_no_room then
+  -- Redis counts its memory before a script begins, so that the next call finds the room that this one makes.
+  for _ = 1, MOST_SWEPT do evict_of_largest() end
+  return -1
 end
 
-write_even_if_full()
+if artifact_bytes > 0 and record[5] then
+  local room = room_bytes()
+  local own_bound = math.min(room, max_kept_bytes or room * kept_share)
+  make_room(record[5], math.ceil(artifact_bytes * ALLOCATED), 0, own_bound, room)
+end
 for number, artifact in ipairs(artifacts) do
   redis.call('SET', job.artifacts .. (number - 1), artifact, 'EX', result_ttl_s)
 end
@@ -26,5 +36,5 @@ if new_status == STATUS_COMPLETED then
   local before = tonumber(redis.call('GET', pace_key) or pace)
   redis.call('SET', pace_key, string.format('%.6g', before + (pace - before) / 4))
 end
-finish(job, new_status, fields)
+finish(job, new_status, fields, artifact_bytes)
 return 1

@@ -9,6 +9,7 @@ write_even_if_full()
 redis.call('HSET', job.hash, 'step', step, 'total_steps', total_steps)
 announce(job, 'progress', 'step', step, 'total_steps', total_steps)
 if has_preview then
+  redis.call('HINCRBY', job.hash, 'preview_bytes', #preview)
   announce(job, 'preview', 'image_index', image_index, 'partial_image_index', partial_image_index, 'picture', preview)
 end
 if is_cancelled or (deadline_s and now_ms() > deadline_s * 1000) then return CLAIM_CANCEL end

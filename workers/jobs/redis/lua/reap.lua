@@ -1,6 +1,6 @@
 -- Requeues every job of the graph whose lease has ended. A job ends instead when it was cancelled, was tried
 -- max_attempts times, or had already run for time_limit_s when its worker last renewed the lease.
--- Returns the ids of the requeued jobs.
+-- Also counts out what has expired (keeping.lua). Returns the ids of the requeued jobs.
 local requeued = {}
 write_even_if_full()
 local over = redis.call('ZRANGEBYSCORE', running_key, '-inf', now_ms(), 'WITHSCORES')
@@ -21,4 +21,5 @@ for i = 1, #over, 2 do
     count('reaped')
   end
 end
+sweep(10 * MOST_SWEPT)
 return requeued

@@ -1,41 +1,4 @@
--- What the scripts share: the clock, the queue, events, and the one way in which a job ends.
--- Times are those of Redis, so that all processes have the same clock.
-local function now_ms()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-
-local function seconds(ms)
-  return string.format('%.3f', ms / 1000)
-end
-
--- Returns a job's id and its keys (workers/jobs/redis/keys.py).
-local function job_keys(job_id)
-  local hash = JOB_PREFIX .. job_id
-  return {
-    id = job_id, hash = hash, image = hash .. ':image', mask = hash .. ':mask', events = hash .. ':events',
-    artifacts = hash .. ':artifact:',
-  }
-end
-
--- Returns whether a job exists and belongs to the owner. Every script that acts on an id for a client asks this itself.
-local function is_owned(job, owner)
-  return redis.call('HGET', job.hash, 'owner') == owner
-end
-
--- Lets the following writes of a script pass in a full Redis (maxmemory). Redis refuses a script only at its first write,
--- and only if that may take memory ("Scripting with Lua", scripts under low memory). Scripts that claim, renew, requeue
--- or end a job call this, so that jobs go on; a script that stores artifacts does not.
-local function write_even_if_full()
-  redis.call('ZREM', DELIVERIES_KEY, '')
-end
-
--- Returns whether Redis is full. Call it before any other write: it tries a write that changes nothing.
-local function is_full()
-  local answer = redis.pcall('INCRBY', SEQUENCE_KEY, 0)
-  return type(answer) == 'table' and answer.err ~= nil
-end
-
+-- What the scripts share: the queue, events, and the one way in which a job ends.
 -- Counts a job in or out of the graph's backlog: all waiting bytes, and each owner's waiting jobs and bytes. It is called
 -- only where a job enters or leaves the queue, so the counts always agree with the queue.
 local function count_backlog(job, sign)
@@ -59,6 +22,16 @@ local function leave_queue(job)
   if redis.call('EXISTS', queued_key) == 0 then redis.call('DEL', backlog_key) end
 end
 
+-- Deletes a webhook delivery and counts it out of what its owner keeps.
+local function forget_delivery(id)
+  local bytes, owner = string.match(redis.call('HGET', DELIVERY_SIZES_KEY, id) or '', '^(%d+) (.+)$')
+  if owner then hold(owner, -bytes) end
+  redis.call('HDEL', DELIVERY_SIZES_KEY, id)
+  redis.call('ZREM', DELIVERIES_KEY, id)
+  redis.call('ZREM', HELD_DELIVERIES_KEY, id)
+  redis.call('DEL', DELIVERY_PREFIX .. id)
+end
+
 -- Writes the webhook delivery of an event if the client asked for it. The transition itself does so (a transactional
 -- outbox): a process that dies afterwards loses no delivery. The id follows from the submission and the event's number.
 local function write_delivery(job, kind, number)
@@ -71,8 +44,15 @@ local function write_delivery(job, kind, number)
     'url', record[1], 'data', record[2], 'attempts', 0, 'owner', record[5] or '', 'receiver', record[6] or record[1])
   redis.call('EXPIRE', DELIVERY_PREFIX .. id, DELIVERY_TTL_S)
   redis.call('ZADD', DELIVERIES_KEY, now, id)
+  if record[5] then
+    local bytes = math.ceil(DELIVERY_OVERHEAD_BYTES + (#record[1] * 2 + #record[2]) * ALLOCATED)
+    redis.call('HSET', DELIVERY_SIZES_KEY, id, whole(bytes) .. ' ' .. record[5])
+    hold(record[5], bytes)
+  end
   -- Where no webhook worker runs, old deliveries are removed here.
-  redis.call('ZREMRANGEBYSCORE', DELIVERIES_KEY, '-inf', now - DELIVERY_TTL_S * 1000)
+  for _, old in ipairs(redis.call('ZRANGEBYSCORE', DELIVERIES_KEY, '-inf', now - DELIVERY_TTL_S * 1000, 'LIMIT', 0, 10)) do
+    forget_delivery(old)
+  end
 end
 
 -- Writes an event to two streams: the job's own, whose ids are the sequence numbers, and the common one, which wakes the
@@ -89,9 +69,10 @@ local function announce_queued(job)
 end
 
 -- Ends a job: its input images are deleted, its record stays for record_ttl_s and its artifacts for result_ttl_s.
-local function finish(job, status, fields)
+local function finish(job, status, fields, artifact_bytes)
   fields = count_end(job, status, fields)
   local now = now_ms()
+  keep_ended(job, status, fields, artifact_bytes or 0, now)
   redis.call('HSET', job.hash, 'status', status, 'completed_at', seconds(now),
     'expires_at', seconds(now + result_ttl_s * 1000), unpack(fields))
   redis.call('HDEL', job.hash, 'token', 'nonce')
@@ -107,6 +88,7 @@ end
 
 -- Puts a running job back to its old place in the queue and ends its claim.
 local function requeue(job, place)
+  list_as(job, STATUS_QUEUED, STATUS_IN_PROGRESS)
   redis.call('HSET', job.hash, 'status', STATUS_QUEUED, 'step', 0)
   redis.call('HDEL', job.hash, 'token', 'worker', 'nonce')
   redis.call('ZREM', running_key, job.id)

@@ -3,7 +3,8 @@
 -- for a job that may start at any time;
 -- join: 'always', 'live' or 'never' (store.py, Idempotency).
 -- Returns {outcome, job id}: 'queued', 'joined' (this request made that job before) or 'conflict' (another request of the
--- owner has the idempotency key or the name); or {'full', which bound}.
+-- owner has the idempotency key or the name); {'full', which bound, its numbers, ...};
+-- or {'evicting', ''}: ended jobs went, and the same call again finds the room, or makes more.
 local job = job_keys(job_id)
 
 -- Every submission counts as a client that waits, until that client leaves (waiters.lua). A client that never gives up,
@@ -44,7 +45,30 @@ if redis.call('ZCARD', queued_key) >= max_queued then return {'full', 'jobs'} en
 if (backlog[1] or 0) + size_bytes > max_queued_bytes then return {'full', 'bytes'} end
 if tonumber(backlog[2] or 0) >= max_owner_queued then return {'full', 'owner_jobs'} end
 if (backlog[3] or 0) + size_bytes > max_owner_bytes then return {'full', 'owner_bytes'} end
-if is_full() then return {'full', 'memory'} end
+-- What Redis keeps (keeping.lua). Redis counts its memory before a script begins.
+local is_memory_full = is_full()
+write_even_if_full()
+sweep(MOST_SWEPT)
+if is_memory_full then
+  local has_evicted = evict_of_largest()
+  for _ = 2, MOST_SWEPT do evict_of_largest() end
+  return has_evicted and {'evicting', ''} or {'full', 'memory'}
+end
+local room, kept_bytes = room_bytes(), estimate(size_bytes)
+local own_bound = math.min(room, max_kept_bytes or math.floor(room * kept_share))
+if kept_bytes > own_bound then return {'full', 'too_large', whole(kept_bytes), whole(own_bound)} end
+-- An owner's unfinished jobs may take half of what those of the others leave, so that some is always left for one more
+-- owner ("dynamic thresholds", Choudhury and Hahne 1998, with alpha 1). Without keys there is one owner, with all of it.
+local unfinished = redis.call('HMGET', KEPT_KEY, 'unfinished', 'unfinished:' .. owner)
+local own_unfinished = tonumber(unfinished[2] or 0)
+local share = math.min(own_bound, math.floor((room - ((unfinished[1] or 0) - own_unfinished)) * kept_share))
+if own_unfinished + kept_bytes > share then
+  return {'full', own_unfinished > 0 and 'owner_kept_bytes' or 'kept_bytes', whole(own_unfinished), whole(share)}
+end
+local own_jobs = redis.call('ZCARD', owner_jobs(owner, STATUS_QUEUED))
+  + redis.call('ZCARD', owner_jobs(owner, STATUS_IN_PROGRESS))
+if max_kept and own_jobs >= max_kept then return {'full', 'owner_kept_jobs', whole(own_jobs), whole(max_kept)} end
+if not make_room(owner, kept_bytes, 1, own_bound, room) then return {'evicting', ''} end
 
 -- Start-time fair queueing: within a priority, an owner's next job starts where its last one ended in virtual time. So
 -- owners take turns by cost, and the jobs of one owner keep their order.
@@ -71,22 +95,25 @@ if start_by ~= '' then
 end
 local sequence = redis.call('INCR', SEQUENCE_KEY)
 redis.call('HSET', job.hash, 'status', STATUS_QUEUED, 'sequence', sequence, 'place', place, 'attempts', 0, 'cost', cost,
-  'waiters', 1, 'owner', owner, 'bytes', size_bytes, 'digest', digest, 'created_at', seconds(now_ms()), unpack(fields))
+  'waiters', 1, 'owner', owner, 'bytes', size_bytes, 'kept', whole(kept_bytes), 'digest', digest,
+  'created_at', seconds(now_ms()), unpack(fields))
+hold(owner, kept_bytes)
 if image ~= '' then redis.call('SET', job.image, image) end
 if mask ~= '' then redis.call('SET', job.mask, mask) end
 enter_queue(job, place)
-redis.call('ZADD', owner_jobs_key, sequence, job.id)
--- This is longer than any record lasts: no job waits for a week.
-redis.call('EXPIRE', owner_jobs_key, record_ttl_s + 7 * 86400)
+redis.call('ZADD', owner_jobs(owner), sequence, job.id)
+redis.call('EXPIRE', owner_jobs(owner), record_ttl_s + LONGEST_LIFE_S)
+list_as(job, STATUS_QUEUED)
 if name ~= '' then
   redis.call('HSET', job.hash, 'name', name)
-  redis.call('SET', name_key, job.id, 'EX', record_ttl_s + 7 * 86400)
+  redis.call('SET', name_key, job.id, 'EX', record_ttl_s + LONGEST_LIFE_S)
 end
--- Records expire by themselves; each submission removes up to two expired ids from the owner's list.
-for _, old_id in ipairs(redis.call('ZRANGE', owner_jobs_key, 0, 1)) do
-  if redis.call('EXISTS', job_keys(old_id).hash) == 0 then redis.call('ZREM', owner_jobs_key, old_id) end
+-- Each submission removes up to two ids of records that are gone from the owner's list, for records removed by hand.
+for _, old_id in ipairs(redis.call('ZRANGE', owner_jobs(owner), 0, 1)) do
+  if redis.call('EXISTS', job_keys(old_id).hash) == 0 then redis.call('ZREM', owner_jobs(owner), old_id) end
 end
 if idempotency_ttl_s > 0 then
+  redis.call('HSET', job.hash, 'once', idempotency_key)
   redis.call('SET', idempotency_key, digest .. ' ' .. job.id, 'EX', idempotency_ttl_s)
 end
 announce_queued(job)

@@ -1,0 +1,79 @@
+"""Why a submission was refused: the error, in a sentence that names the cause and what to do."""
+
+from collections.abc import Sequence
+
+from config.settings import JobSettings
+from graphs.api_keys import ANYONE
+from graphs.errors import ImagegenError, QueueFull, RequestTooLarge, StoreFull
+from workers.jobs.queue_bounds import Bound, queue_bounds
+from workers.jobs.redis import keys
+from workers.jobs.redis.clients import AsyncRedisClient
+from workers.jobs.redis.connection import redis_errors
+
+_LONGEST_WAIT_S = 60
+# Enough jobs for an average cost.
+_COSTS_READ = 20
+_MIB = 2**20
+_KEPT_BYTES = "IMAGEGEN_JOBS__MAX_KEPT_BYTES_PER_KEY"
+_KEPT_JOBS = "IMAGEGEN_JOBS__MAX_KEPT_PER_KEY"
+_MEMORY = "Redis's maxmemory (IMAGEGEN_REDIS__MAX_MEMORY_BYTES)"
+
+
+async def refusal(
+    redis: AsyncRedisClient, jobs: JobSettings, graph: str, owner: str, reason: str, numbers: Sequence[int]
+) -> ImagegenError:
+    """Return the error for a bound that ``lua/submit.lua`` returns, with its numbers."""
+    if reason == "memory":
+        return await _memory_full(redis)
+    if reason == "too_large":
+        needed, bound = numbers
+        what = "one job may take" if owner == ANYONE.id else f"one API key may keep ({_KEPT_BYTES})"
+        return RequestTooLarge(
+            f"In Redis the request takes {needed} bytes, more than the {bound} that {what}; see {_MEMORY}."
+        )
+    if reason == "kept_bytes":
+        return StoreFull(
+            "The jobs of all clients that have not ended take nearly all of the memory for jobs, three quarters of "
+            f"{_MEMORY}; room comes as they end."
+        )
+    retry_after_s = await _retry_after_s(redis, graph)
+    if reason == "owner_kept_bytes":
+        held, bound = numbers
+        whose = "The jobs of all clients" if owner == ANYONE.id else "The jobs of this API key"
+        setting = _MEMORY if owner == ANYONE.id else f"{_KEPT_BYTES} and {_MEMORY}"
+        return QueueFull(
+            f"{whose} that have not ended, with webhooks that are not delivered, take {held / _MIB:.1f} MiB of Redis, "
+            f"and may take {bound / _MIB:.1f} MiB now ({setting}); wait until some have ended, or cancel some.",
+            retry_after_s=retry_after_s,
+        )
+    if reason == "owner_kept_jobs":
+        held, bound = numbers
+        return QueueFull(
+            f"{held} jobs of this API key have not ended, and {bound} of its jobs may be kept in all ({_KEPT_JOBS}); "
+            "wait until some have ended, or cancel some.",
+            retry_after_s=retry_after_s,
+        )
+    return QueueFull(queue_bounds(jobs, owner).sentence(Bound(reason), graph), retry_after_s=retry_after_s)
+
+
+async def _memory_full(redis: AsyncRedisClient) -> StoreFull:
+    """Return the error for a Redis at its maxmemory in which no ended job is left: something else takes the memory."""
+    with redis_errors():
+        memory = await redis.info("memory")
+        unfinished = int(await redis.hget(keys.KEPT, "unfinished") or 0)
+    used, limit = (int(memory.get(name, 0)) / _MIB for name in ("used_memory", "maxmemory"))
+    return StoreFull(
+        f"The job store (Redis) is full: it uses {used:.1f} MiB, and its maxmemory is {limit:.1f} MiB. Jobs that have "
+        f"not ended take {unfinished / _MIB:.1f} MiB of that, and no ended job is left to make room. What else Redis "
+        "holds is not of jobs; room comes as jobs end."
+    )
+
+
+async def _retry_after_s(redis: AsyncRedisClient, graph: str) -> int:
+    """Return about the time in which an eighth of the queue is drawn, at most a minute."""
+    with redis_errors():
+        pace = float(await redis.get(keys.pace(graph)) or 1.0)
+        queued = await redis.zcard(keys.queued(graph))
+        ahead = await redis.zrange(keys.queued(graph), 0, queued // 8)
+        costs = [float(await redis.hget(keys.job(raw.decode()), "cost") or 0.0) for raw in ahead[:_COSTS_READ]]
+    return int(min(_LONGEST_WAIT_S, max(1, pace * sum(costs) / max(1, len(costs)) * len(ahead))))
