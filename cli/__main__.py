@@ -1,6 +1,15 @@
-"""Runs ``imagegen`` as ``python -m cli``."""
+"""Runs ``imagegen``, also as ``python -m cli``."""
 
-from cli.main import run
+from cli.secret_arguments import hide_secret_arguments
+
+
+def main() -> None:
+    """Run the command line. Secrets are hidden first: importing the commands takes a part of a second."""
+    hide_secret_arguments()
+    from cli.main import run
+
+    run()
+
 
 if __name__ == "__main__":
-    run()
+    main()

@@ -15,6 +15,8 @@ from cli.commands.serve import serve
 from cli.commands.validate import validate
 from cli.commands.worker import worker
 from cli.errors import UserError
+from cli.secret_arguments import hide_secret_arguments
+from cli.terminal import print_what_the_encoding_lacks, say
 from config.environment import SettingsError
 from graphs.errors import ConfigurationError
 
@@ -39,10 +41,16 @@ def run(args: list[str] | None = None) -> None:
 
     The code is 0 for success, 2 for something the user must change (one sentence on standard error), 130 after Ctrl-C.
     """
+    if args is None:
+        hide_secret_arguments()  # again, for those who call this and not cli.__main__
+        print_what_the_encoding_lacks()
     try:
         code = _imagegen(args, prog_name="imagegen", standalone_mode=False)
     except (ConfigurationError, SettingsError, UserError) as error:
         _print_error(str(error))
+        code = 2
+    except UnicodeEncodeError as error:  # Python reads bytes of another encoding as lone surrogates
+        _print_error(f"an argument or a file's name is not UTF-8 text: {error.object[:200]}")
         code = 2
     except typer.TyperException as error:
         if error.format_message():  # empty if typer has printed the help instead
@@ -54,7 +62,7 @@ def run(args: list[str] | None = None) -> None:
 
 
 def _print_error(message: str) -> None:
-    typer.echo(f"imagegen: {message}", err=True)
+    say(f"imagegen: {message}", err=True)
 
 
 def _usage_sentence(error: typer.TyperException) -> str:

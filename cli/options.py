@@ -58,7 +58,13 @@ SourceLoras = Annotated[
     ),
 ]
 ServerUrl = Annotated[str, typer.Option("--url", help="Address of the server.")]
-ServerApiKey = Annotated[str | None, typer.Option("--api_key", help="Sent as a bearer token.")]
+ServerApiKey = Annotated[
+    str | None,
+    typer.Option(
+        "--api_key",
+        help="Sent as a bearer token; better set as IMAGEGEN_API_KEY: options show in the list of processes at first.",
+    ),
+]
 DEFAULT_SERVER_URL = "http://127.0.0.1:8000"
 
 

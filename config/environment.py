@@ -18,6 +18,8 @@ OTHER_VARIABLES = {
     "API_KEY": ("http", "api_key"),  # Model Server's name for it
     "FORWARDED_ALLOW_IPS": ("connections", "trusted_proxies"),  # uvicorn's
 }
+# The key that commands send to a server; it is no setting of a server.
+CLIENT_API_KEY = "IMAGEGEN_API_KEY"
 
 
 class SettingsError(Exception):
@@ -53,6 +55,11 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     return inherited | dict(_flatten(settings.model_dump(mode="json")))
 
 
+def client_api_key() -> str | None:
+    """Return the API key that commands send to a server, where none is given as an option; None if it is not set."""
+    return os.environ.get(CLIENT_API_KEY) or None
+
+
 def prometheus_folder() -> Path | None:
     """Return the folder in which prometheus-client adds up the counts of several processes; None if it is not set."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
@@ -62,7 +69,7 @@ def prometheus_folder() -> Path | None:
 def _unknown_variables() -> list[str]:
     """Return variables that begin with our prefix but name no group; pydantic-settings would ignore them silently."""
     known = {name.upper() for name in Settings.model_fields}
-    ours = (name for name in os.environ if name.startswith(PREFIX))
+    ours = (name for name in os.environ if name.startswith(PREFIX) and name != CLIENT_API_KEY)
     return sorted(name for name in ours if name.removeprefix(PREFIX).partition(DELIMITER)[0] not in known)
 
 

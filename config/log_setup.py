@@ -6,11 +6,13 @@ import sys
 import threading
 from datetime import UTC, datetime
 from types import TracebackType
+from typing import Any
 
 from pythonjsonlogger.core import LogData
 from pythonjsonlogger.json import JsonFormatter
 
 from config.log_context import LogContext
+from config.printable import printable, printable_lines
 from config.settings import LogSettings
 
 _FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -40,6 +42,21 @@ class JsonLines(JsonFormatter):
 _RESERVED = [*vars(logging.makeLogRecord({})), "message", "asctime", "color_message"]
 
 
+class TextLines(logging.Formatter):
+    """Formats a record as one line and those of its exception; no character of them controls a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__(_FORMAT)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line of a record; names of files and answers of servers in it stay on it."""
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        """Return the lines of an exception."""
+        return printable_lines(super().formatException(ei))
+
+
 def configure_logging(settings: LogSettings, quiet: tuple[str, ...] = ()) -> None:
     """Log to standard error; loggers named in ``quiet`` log warnings and errors only."""
     logging.config.dictConfig(
@@ -47,7 +64,7 @@ def configure_logging(settings: LogSettings, quiet: tuple[str, ...] = ()) -> Non
             "version": 1,
             "disable_existing_loggers": False,
             "filters": {"context": {"()": LogContext}},
-            "formatters": {"text": {"format": _FORMAT}, "json": {"()": JsonLines}},
+            "formatters": {"text": {"()": TextLines}, "json": {"()": JsonLines}},
             "handlers": {
                 "stderr": {"class": "logging.StreamHandler", "formatter": settings.format, "filters": ["context"]}
             },

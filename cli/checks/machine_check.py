@@ -122,5 +122,5 @@ def _is_api(url: str, timeout_s: float) -> bool:
         # trust_env: a request to this machine must not go through a proxy.
         answer = httpx.get(f"{url}/v2/health/live", timeout=timeout_s, trust_env=False)
         return bool(answer.json() == {"status": "live"})
-    except (httpx.HTTPError, ValueError):
+    except (httpx.HTTPError, ValueError, RecursionError):
         return False

@@ -1,7 +1,6 @@
 """The command line's client of the HTTP API: submits jobs, lists them, follows them, cancels them, fetches images."""
 
 import contextlib
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,8 +9,22 @@ from urllib.parse import quote
 
 import httpx
 
+from cli.client.answers import (
+    AnswerForm,
+    EventForm,
+    ImagesForm,
+    JobForm,
+    JobPageForm,
+    ModelForm,
+    ModelsForm,
+    OtherForm,
+    RefreshForm,
+    parsed_object,
+    read_answer,
+)
 from cli.errors import UserError
 from cli.polling import attempts
+from config.environment import client_api_key
 from workers.jobs.status import EXPIRED, FINAL_STATUSES, Status
 
 JobJson = dict[str, Any]
@@ -23,6 +36,7 @@ _AWAY_S = 15.0
 # The server sends a heartbeat every 15 s on an event stream that is idle.
 _SILENCE_S = 60.0
 _PAGE = 100
+_LONGEST_MESSAGE = 1000
 _FINAL = frozenset({*FINAL_STATUSES, EXPIRED})
 
 
@@ -30,8 +44,12 @@ class ServerClient:
     """Sends requests to one server. Every error that the user should see is a UserError."""
 
     def __init__(self, url: str, api_key: str | None, timeout_s: float) -> None:
+        """Without ``api_key``, IMAGEGEN_API_KEY is sent if it is set."""
         if not url.startswith(("http://", "https://")):
             raise UserError(f"--url {url}: it must begin with http:// or https://.")
+        api_key = api_key or client_api_key()
+        if api_key and not (api_key.isascii() and api_key.isprintable()):
+            raise UserError("the API key has a character that no request can carry; see how it was copied.")
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -39,7 +57,7 @@ class ServerClient:
             self._http = httpx.Client(
                 base_url=f"{self._url}/v3/images", headers=headers, timeout=httpx.Timeout(timeout_s, connect=5)
             )
-        except httpx.InvalidURL as error:
+        except (httpx.InvalidURL, ValueError) as error:
             raise UserError(f"--url {url}: {error}.") from error
 
     def __enter__(self) -> Self:
@@ -58,9 +76,9 @@ class ServerClient:
         """
         deadline = time.monotonic() + self._timeout_s
         response = self._send(fields, images)
-        answer: dict[str, Any] = response.json()
         if response.status_code != httpx.codes.ACCEPTED:  # a server that ignores Prefer and returns the image
-            return answer
+            return self._read(response, ImagesForm)
+        answer = self._read(response, JobForm)
         try:
             ended = self._follow(answer, show, deadline)
         except BaseException:
@@ -69,54 +87,54 @@ class ServerClient:
         if ended["status"] != Status.COMPLETED:
             error = ended.get("error") or {}
             raise UserError(f"the job is {ended['status']}: {error.get('message') or 'no reason was given'}")
-        result: dict[str, Any] = self._checked(self._get(f"{_path(answer['id'])}/result")).json()
-        return result
+        return self._read(self._checked(self._get(f"{_path(answer['id'])}/result")), ImagesForm)
 
     def submit(self, fields: Mapping[str, Any], images: Mapping[str, tuple[str, bytes]]) -> str:
         """Submit a job without waiting for it, and return its id."""
         response = self._send(fields, images)
         if response.status_code != httpx.codes.ACCEPTED:
             raise UserError("this server answers with the image only; leave --async out.")
-        return str(response.json()["id"])
+        return str(self._read(response, JobForm)["id"])
 
     def jobs(self, status: str | None, limit: int) -> list[JobJson]:
         """Return the newest jobs, at most ``limit``."""
         found: list[JobJson] = []
         params: dict[str, Any] = {"status": status} if status else {}
         while len(found) < limit:
-            page = self._json("GET", "/jobs", params={**params, "limit": min(_PAGE, limit - len(found))})
+            page = self._json("GET", "/jobs", JobPageForm, params={**params, "limit": min(_PAGE, limit - len(found))})
             found += page["data"]
-            if not page["has_more"]:
+            if not page["has_more"] or not page["data"]:
                 break
-            params["after"] = page["last_id"]
-        return found
+            params["after"] = page["data"][-1]["id"]
+        return found[:limit]
 
     def job(self, job_id: str) -> JobJson:
         """Return the job."""
-        return self._json("GET", _path(job_id))
+        return self._json("GET", _path(job_id), JobForm)
 
     def cancel(self, job_id: str) -> JobJson:
         """Cancel the job and return it as it is afterwards."""
-        return self._json("POST", f"{_path(job_id)}/cancel")
+        return self._json("POST", f"{_path(job_id)}/cancel", JobForm)
 
     def models(self) -> list[dict[str, Any]]:
         """Return the models that are served: bases, adapters and composites."""
-        found: list[dict[str, Any]] = self._json("GET", f"{self._url}/v3/models")["data"]
+        found: list[dict[str, Any]] = self._json("GET", f"{self._url}/v3/models", ModelsForm)["data"]
         return found
 
     def model(self, name: str) -> dict[str, Any]:
         """Return one model that is served."""
-        return self._json("GET", f"{self._url}/v3/models/{quote(name)}")
+        return self._json("GET", f"{self._url}/v3/models/{quote(name, errors='surrogateescape')}", ModelForm)
 
     def refresh_adapters(self) -> dict[str, Any]:
         """Make the server look at its folder of adapters again, and return what has changed."""
-        return self._json("POST", f"{self._url}/v3/lora_adapters/refresh")
+        return self._json("POST", f"{self._url}/v3/lora_adapters/refresh", RefreshForm)
 
     def events(self, job_id: str) -> Iterator[JobJson]:
         """Yield the job's events up to its final one, also while the server restarts."""
         after = 0
         heard_at = time.monotonic()
         for _ in attempts(math.inf, _RECONNECT_S):
+            began = time.monotonic()
             try:
                 for event in self._events_after(job_id, after):
                     yield event
@@ -126,6 +144,11 @@ class ServerClient:
                         return
             except httpx.TransportError as error:
                 self._check_still_waiting(heard_at, after, error)
+            else:  # a server that restarts ends its streams; one that does nothing else is none
+                if time.monotonic() - began > _RECONNECT_S:
+                    heard_at = time.monotonic()
+                if time.monotonic() - heard_at > _AWAY_S:
+                    raise self._other_server(OtherForm("it ends its stream of events"))
 
     def _events_after(self, job_id: str, after: int) -> Iterator[JobJson]:
         timeout = httpx.Timeout(_SILENCE_S, connect=5)
@@ -136,9 +159,12 @@ class ServerClient:
             if response.status_code == httpx.codes.SERVICE_UNAVAILABLE and after:
                 raise httpx.ReadError("it is not available")
             self._checked(response)
-            for line in response.iter_lines():
-                if line.startswith("data: "):
-                    yield json.loads(line.removeprefix("data: "))
+            if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                raise self._other_server(OtherForm("its answer is no stream of events"))
+            with self._other_forms():
+                for line in response.iter_lines():
+                    if line.startswith("data: "):
+                        yield parsed_object(line.removeprefix("data: "), EventForm)
 
     def _check_still_waiting(self, heard_at: float, after: int, error: httpx.TransportError) -> None:
         """Raise UserError if there never was a server, or if it has been away for too long."""
@@ -151,7 +177,7 @@ class ServerClient:
     def _follow(self, job: JobJson, show: Callable[[JobJson], None], deadline: float) -> JobJson:
         show(job)
         for _ in attempts(deadline - time.monotonic(), _POLL_S):
-            job = self._checked(self._get(_path(job["id"]))).json()
+            job = self._read(self._checked(self._get(_path(job["id"]))), JobForm)
             show(job)
             if job["status"] in _FINAL:
                 return job
@@ -159,14 +185,12 @@ class ServerClient:
 
     def _send(self, fields: Mapping[str, Any], images: Mapping[str, tuple[str, bytes]]) -> httpx.Response:
         prefer = {"Prefer": "respond-async"}
-        try:
+        with self._server_errors():
             if images:
                 form = {name: str(value) for name, value in fields.items()}
                 response = self._http.post("/edits", data=form, files=dict(images), headers=prefer)
             else:
                 response = self._http.post("/generations", json=dict(fields), headers=prefer)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise self._no_server(error) from error
         return self._checked(response)
 
     def _get(self, path: str) -> httpx.Response:
@@ -174,7 +198,8 @@ class ServerClient:
         outcome: httpx.Response | httpx.TransportError
         for _ in attempts(_AWAY_S, _POLL_S):
             try:
-                outcome = self._http.get(path)
+                with self._other_forms():
+                    outcome = self._http.get(path)
             except httpx.TransportError as error:
                 outcome = error
                 continue
@@ -184,13 +209,33 @@ class ServerClient:
             raise self._gone(outcome) from outcome
         return outcome
 
-    def _json(self, method: str, path: str, params: Mapping[str, Any] | None = None) -> JobJson:
-        try:
+    def _json(
+        self, method: str, path: str, form: type[AnswerForm], params: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        with self._server_errors():
             response = self._http.request(method, path, params=params)
-        except httpx.TransportError as error:
+        return self._read(self._checked(response), form)
+
+    def _read(self, response: httpx.Response, form: type[AnswerForm]) -> dict[str, Any]:
+        with self._other_forms():
+            return read_answer(response, form)
+
+    @contextlib.contextmanager
+    def _server_errors(self) -> Iterator[None]:
+        """Raise UserError where no server answers, or one that is none of this project."""
+        try:
+            with self._other_forms():
+                yield
+        except (httpx.TransportError, httpx.InvalidURL) as error:
             raise self._no_server(error) from error
-        found: JobJson = self._checked(response).json()
-        return found
+
+    @contextlib.contextmanager
+    def _other_forms(self) -> Iterator[None]:
+        """Raise UserError where the answer has another form than that of this project's server."""
+        try:
+            yield
+        except (OtherForm, httpx.DecodingError) as error:
+            raise self._other_server(error) from error
 
     def _cancel_quietly(self, job_id: str) -> None:
         with contextlib.suppress(httpx.HTTPError):
@@ -209,6 +254,9 @@ class ServerClient:
             "start one with `imagegen serve`, or give the address of another with --url."
         )
 
+    def _other_server(self, error: Exception) -> UserError:
+        return UserError(f"what answers at {self._url} is no imagegen server, or one of another release ({error}).")
+
     def _gone(self, error: Exception) -> UserError:
         return UserError(f"the server at {self._url} is gone: {error}")
 
@@ -219,10 +267,11 @@ def error_message(response: httpx.Response) -> str:
         error = response.json()["error"]
         message = str(error["message"])
         param = error.get("param")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"HTTP {response.status_code} {response.reason_phrase}"
-    return f"{param}: {message}" if param and param not in message else message
+    shown = message if not isinstance(param, str) or not param or param in message else f"{param}: {message}"
+    return shown[:_LONGEST_MESSAGE]
 
 
 def _path(job_id: str) -> str:
-    return f"/jobs/{quote(job_id, safe='')}"
+    return f"/jobs/{quote(job_id, safe='', errors='surrogateescape')}"

@@ -3,11 +3,10 @@
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from cli.options import DEFAULT_SERVER_URL, ServerApiKey, ServerUrl
+from cli.terminal import cells, say, show_table
 
 adapters = typer.Typer(
     name="adapters",
@@ -17,7 +16,6 @@ adapters = typer.Typer(
 
 _TIMEOUT_S = 30.0
 _REFRESH_TIMEOUT_S = 600.0  # the server reads every new file as a whole
-_UNLIMITED_WIDTH = 1_000_000
 
 
 @adapters.command("list")
@@ -27,10 +25,7 @@ def list_adapters(url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = N
 
     with ServerClient(url, api_key, _TIMEOUT_S) as client:
         models = client.models()
-    # A line in a pipe or a file is as long as its content.
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=_UNLIMITED_WIDTH)
-    console.print(_table([model for model in models if model["kind"] != "base"]))
+    show_table(_table([model for model in models if model["kind"] != "base"]))
 
 
 @adapters.command()
@@ -45,17 +40,17 @@ def show(
     with ServerClient(url, api_key, _TIMEOUT_S) as client:
         model = client.model(name)
     if not model["adapters"]:
-        typer.echo(_plain(f"{name} is drawn without adapters; `imagegen adapters list` lists those that there are."))
+        say(f"{name} is drawn without adapters; `imagegen adapters list` lists those that there are.")
     for alias in model["adapters"].keys() - model["adapter_files"].keys():
-        typer.echo(_plain(f"{alias}: its file does not fit the model any more; `imagegen doctor` says why."))
+        say(f"{alias}: its file does not fit the model any more; `imagegen doctor` says why.")
     for alias, file in model["adapter_files"].items():
         for component, layers in file["layers"].items():
-            typer.echo(_plain(f"{alias}: {component} {layers['matched']} of {layers['total']} layers"))
+            say(f"{alias}: {component} {layers['matched']} of {layers['total']} layers")
         if file["ranks"]:
             low, high = file["ranks"]
-            typer.echo(_plain(f"{alias}: rank {low}" if low == high else f"{alias}: ranks {low} to {high}"))
+            say(f"{alias}: rank {low}" if low == high else f"{alias}: ranks {low} to {high}")
         if file["left_out"]:
-            typer.echo(_plain(f"{alias}: left out: {file['left_out']}"))
+            say(f"{alias}: left out: {file['left_out']}")
 
 
 @adapters.command()
@@ -67,10 +62,10 @@ def refresh(url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = None) -
         answer = client.refresh_adapters()
     for change in ("added", "changed", "removed"):
         for alias in answer[change]:
-            typer.echo(f"{change:<9}{alias}")
+            say(f"{change:<9}{alias}")
     for file in answer["left_out"]:
-        typer.echo(_plain(f"left out {file['file']}: {file['reason']}"))
-    typer.echo(f"{answer['served']} adapters of the folder are served")
+        say(f"left out {file['file']}: {file['reason']}")
+    say(f"{answer['served']} adapters of the folder are served")
 
 
 def _table(found: list[dict[str, Any]]) -> Table:
@@ -79,10 +74,5 @@ def _table(found: list[dict[str, Any]]) -> Table:
         table.add_column(column, no_wrap=True)
     for model in found:
         strengths = ", ".join(f"{alias} {alpha:g}" for alias, alpha in model["adapters"].items())
-        table.add_row(*(Text(_plain(cell)) for cell in (model["id"], model["kind"], model["base"], strengths)))
+        table.add_row(*cells((model["id"], model["kind"], model["base"], strengths)))
     return table
-
-
-def _plain(text: str) -> str:
-    """Return the text without control characters: names of files must not control the terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)

@@ -8,6 +8,7 @@ import typer
 from cli.errors import UserError
 from cli.local.source_adapters import fetch_all, write_graph
 from cli.options import SourceLoras, settings_from
+from cli.terminal import say_lines
 from graphs.adapters.sources import parse_source_loras
 from graphs.repository.configuration import configured, with_adapters
 from graphs.repository.servables import GRAPH_FILE, WHAT_IS_SERVABLE, servable_in
@@ -66,4 +67,4 @@ def configure(
     if sources is not None:
         downloads = settings_from({}).downloads
         graph = with_adapters(graph, sources, fetch_all(sources, folder, downloads))
-    typer.echo(write_graph(graph), nl=False)
+    say_lines(write_graph(graph))

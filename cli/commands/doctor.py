@@ -1,17 +1,17 @@
 """``imagegen doctor``: reports what is wrong with a service, and what to do about it."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from cli.checks.finding import Finding, Verdict
 from cli.options import with_setting_options
+from cli.terminal import say, say_lines, terminal
+from config.printable import printable, printable_json
 from config.settings import Settings
 
 _MARKS = {Verdict.OK: ("✓", "green"), Verdict.NOTE: ("!", "yellow"), Verdict.WRONG: ("✗", "bold red")}
@@ -30,7 +30,7 @@ def doctor(
     is_well = all(finding.verdict is not Verdict.WRONG for finding in findings)
     if as_json:
         report = {"ok": is_well, "findings": [asdict(finding) for finding in findings]}
-        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        say_lines(printable_json(report))
     else:
         _print(findings)
     if not is_well:
@@ -63,21 +63,22 @@ def examine(settings: Settings) -> list[Finding]:
 
 
 def _print(findings: Sequence[Finding]) -> None:
-    console = Console(highlight=False)
+    console = terminal()
     if not console.is_terminal:
         _print_plain(findings)
         return
     table = Table.grid(padding=(0, 1))
     for finding in findings:
         mark, style = _MARKS[finding.verdict]
-        table.add_row(Text(mark, style), finding.area, Text(finding.message))
+        table.add_row(Text(mark, style), finding.area, Text(printable(finding.message)))
         if finding.remedy:
-            table.add_row("", "", Text(f"-> {finding.remedy}", "dim"))
+            table.add_row("", "", Text(f"-> {printable(finding.remedy)}", "dim"))
     console.print(table)
 
 
 def _print_plain(findings: Sequence[Finding]) -> None:
     """Print without a table, for a pipe or a file: every line is as long as its content."""
     for finding in findings:
-        remedy = f"\n  -> {finding.remedy}" if finding.remedy else ""
-        typer.echo(f"{_MARKS[finding.verdict][0]} {finding.area}: {finding.message}{remedy}")
+        say(f"{_MARKS[finding.verdict][0]} {finding.area}: {finding.message}")
+        if finding.remedy:
+            say(f"  -> {finding.remedy}")

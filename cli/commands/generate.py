@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cli.client.image_files import SUFFIXES, output_format, read_image, save_images
+from cli.client.image_files import SUFFIXES, check_encodable, output_format, read_image, save_images
 from cli.options import DEFAULT_SERVER_URL, ServerApiKey, ServerUrl
+from cli.terminal import progress_bar, say
+from config.printable import printable
 
 if TYPE_CHECKING:
     from cli.client.http_client import ServerClient
@@ -64,37 +64,31 @@ def generate(
         "strength": strength,
     }
     given = {name: value for name, value in fields.items() if value is not None}
+    check_encodable(given)
     images = {name: read_image(path) for name, path in (("image", image), ("mask", mask)) if path}
     with ServerClient(url, api_key, timeout_s) as client:
         if is_async:
-            typer.echo(client.submit(given, images))
+            say(client.submit(given, images))
             return
         try:
             result = _draw(client, given, images)
         except KeyboardInterrupt:
-            typer.echo("imagegen: cancelled", err=True)
+            say("imagegen: cancelled", err=True)
             raise
     for path in save_images(result, out):
-        typer.echo(f"{path} (seed {result.get('seed')})")
+        say(f"{path} (seed {result.get('seed')})")
 
 
 def _draw(client: "ServerClient", fields: dict[str, Any], images: dict[str, Any]) -> dict[str, Any]:
     """Return the server's ImagesResponse and show a progress bar until it arrives; Ctrl-C cancels the job."""
-    with _progress() as progress:
+    with progress_bar("steps") as progress:
         bar = progress.add_task("sending", total=None, steps="")
 
         def show(job: dict[str, Any]) -> None:
             step = job.get("step")
             total = job.get("total_steps")
             steps = f"step {step} of {total}" if step and total else ""
-            status = str(job.get("status")).replace("_", " ")
+            status = printable(job["status"].replace("_", " "))
             progress.update(bar, description=status, total=100, completed=job.get("progress") or 0, steps=steps)
 
         return client.draw(fields, images, show)
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[steps]}"))
-    console = Console(stderr=True)
-    hidden = not console.is_terminal
-    return Progress(*columns, TimeElapsedColumn(), console=console, transient=True, disable=hidden)

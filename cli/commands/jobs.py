@@ -5,12 +5,12 @@ import time
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from rich.text import Text
 
+from cli.client.answers import LATEST_S
 from cli.options import DEFAULT_SERVER_URL, ServerApiKey, ServerUrl
+from cli.terminal import cells, progress_bar, say, show_table, terminal
+from config.printable import printable
 from workers.jobs.status import Status
 
 jobs = typer.Typer(name="jobs", help="List, show, watch and cancel the jobs of a running server.", no_args_is_help=True)
@@ -19,7 +19,6 @@ JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as `imag
 _Status = Annotated[Status | None, typer.Option("--status", help="Only jobs with this status.")]
 _Limit = Annotated[int, typer.Option("--limit", min=1, help="How many, the newest first.")]
 _TIMEOUT_S = 30.0
-_UNLIMITED_WIDTH = 1_000_000
 
 
 @jobs.command("list")
@@ -31,10 +30,7 @@ def list_jobs(
 
     with ServerClient(url, api_key, _TIMEOUT_S) as client:
         found = client.jobs(status.value if status else None, limit)
-    # A terminal's lines are cut at its width; in a pipe or a file every line is as long as its content.
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=_UNLIMITED_WIDTH)
-    console.print(_table(found, console.is_terminal))
+    show_table(_table(found, terminal().is_terminal))
 
 
 @jobs.command()
@@ -45,7 +41,7 @@ def show(job_id: JobId, url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiK
     with ServerClient(url, api_key, _TIMEOUT_S) as client:
         job = client.job(job_id)
     for name, value in _flat(job):
-        typer.echo(f"{name:<18}{value}")
+        say(f"{name:<18}{value}")
 
 
 @jobs.command()
@@ -54,12 +50,12 @@ def watch(job_id: JobId, url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApi
     from cli.client.http_client import ServerClient
 
     event: dict[str, Any] = {}
-    with ServerClient(url, api_key, _TIMEOUT_S) as client, _progress() as progress:
+    with ServerClient(url, api_key, _TIMEOUT_S) as client, progress_bar("more") as progress:
         bar = progress.add_task("waiting", total=100, more="")
         for event in client.events(job_id):
             progress.update(bar, **_bar_state(event))
     error = (event.get("job") or {}).get("error") or {}
-    typer.echo(_plain(f"{job_id}: {event['type']}" + (f": {error['message']}" if error else "")))
+    say(f"{job_id}: {event['type']}" + (f": {error['message']}" if error else ""))
     if event["type"] != Status.COMPLETED:
         raise typer.Exit(1)
 
@@ -71,7 +67,7 @@ def cancel(job_id: JobId, url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerAp
 
     with ServerClient(url, api_key, _TIMEOUT_S) as client:
         status = client.cancel(job_id)["status"]
-    typer.echo(f"{job_id}: {'stops at its next step' if status == Status.IN_PROGRESS else status}")
+    say(f"{job_id}: {'stops at its next step' if status == Status.IN_PROGRESS else status}")
 
 
 def _table(found: list[dict[str, Any]], fits_the_width: bool) -> Table:
@@ -80,7 +76,7 @@ def _table(found: list[dict[str, Any]], fits_the_width: bool) -> Table:
         table.add_column(column, no_wrap=True, justify="right" if column in ("done", "age") else "left")
     table.add_column("prompt", no_wrap=True, overflow="ellipsis", ratio=1)
     for job in found:
-        table.add_row(*(Text(_plain(cell)) for cell in _row(job)))
+        table.add_row(*cells(_row(job)))
     return table
 
 
@@ -104,17 +100,16 @@ def _flat(job: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
             lines += _flat(value, f"{prefix}{name}.")
         elif value is not None and value != []:
             text = value if isinstance(value, str) else json.dumps(value)
-            lines.append((_plain(f"{prefix}{name}"), _plain(_moment(value) if name.endswith("_at") else text)))
+            lines.append((f"{prefix}{name}", _moment(value) if name.endswith("_at") and _is_time(value) else text))
     return lines
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= LATEST_S
 
 
 def _moment(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(seconds))
-
-
-def _plain(text: str) -> str:
-    """Return the text without control characters: the prompts of others must not control the terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _bar_state(event: dict[str, Any]) -> dict[str, Any]:
@@ -123,15 +118,9 @@ def _bar_state(event: dict[str, Any]) -> dict[str, Any]:
     if kind == Status.QUEUED:
         return {"description": "queued", "completed": 0, "more": f"{event.get('queue_position') or 0} before it"}
     if kind == "progress":
-        steps = f"step {event['step']} of {event['total_steps']}"
-        return {"description": "in progress", "completed": event["progress"], "more": steps}
+        steps = f"step {event.get('step')} of {event.get('total_steps')}"
+        return {"description": "in progress", "completed": event.get("progress", 0), "more": steps}
     if kind == "preview":
         return {}
     done = {"completed": 100} if kind == Status.COMPLETED else {}
-    return {"description": kind.replace("_", " "), **done}
-
-
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[more]}"), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    return {"description": printable(kind.replace("_", " ")), **done}

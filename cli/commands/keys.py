@@ -8,6 +8,7 @@ from cli.errors import UserError
 from cli.local.data_folder import is_in_use
 from cli.local.embedded_redis import prepared_url
 from cli.options import with_setting_options
+from cli.terminal import say
 from config.settings import RedisSettings, Settings
 from graphs.errors import ServiceUnavailable
 
@@ -30,7 +31,7 @@ def rotate_signing(settings: Settings) -> None:
         asyncio.run(_rotate(settings, _redis(settings)))
     except ServiceUnavailable as error:
         raise UserError(str(error)) from error
-    typer.echo("addresses of images are signed with a new key; those given out before have ended")
+    say("addresses of images are signed with a new key; those given out before have ended")
 
 
 def _redis(settings: Settings) -> RedisSettings:

@@ -1,6 +1,5 @@
 """``imagegen validate``: prints what a folder or a graph.pbtxt defines, without serving it."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,8 @@ import typer
 
 from cli.errors import UserError
 from cli.options import setting_option
+from cli.terminal import say_lines
+from config.printable import printable_json
 from config.settings import RepositorySettings
 from graphs.definition.reader import read_graph
 from graphs.repository.repository import load_repository
@@ -23,7 +24,7 @@ def validate(
     if not given.exists():
         raise UserError(f"{path} does not exist.")
     options = _options(given, target_device or RepositorySettings().target_device)
-    typer.echo(json.dumps(options, indent=2, ensure_ascii=False))
+    say_lines(printable_json(options))
 
 
 def _options(path: Path, device: str) -> object:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from cli.errors import ChildRefused
 from cli.local.api_address import base_url
@@ -18,7 +17,9 @@ from cli.local.readiness_probe import ReadinessProbe
 from cli.local.redis_url_check import check_url
 from cli.local.stop_signals import StopSignals
 from cli.local.supervisor import ChildSpec, Supervisor
+from cli.terminal import say_lines, terminal
 from config.http_settings import HttpSettings
+from config.printable import printable
 from config.settings import Settings
 from workers.jobs.redis.layout import check_layout_at_start
 
@@ -53,7 +54,7 @@ class LocalService:
         self._lock = lock
         self._signals = signals
         self._supervisor = Supervisor()
-        self._console = Console(stderr=True, highlight=False)
+        self._console = terminal(err=True)
 
     def run(self) -> None:
         """Start all processes, print when they are ready, and keep them running until a stop signal arrives."""
@@ -62,7 +63,7 @@ class LocalService:
             check_layout_at_start(self._settings.redis)
             self._start_the_rest()
             self._wait_until_ready()
-            typer.echo(announcement(self._settings.http, self._graphs))
+            say_lines(announcement(self._settings.http, self._graphs))
             sys.stdout.flush()
             while True:
                 self._watch()
@@ -128,10 +129,10 @@ class LocalService:
         probe.start()
         with closing(probe), self._console.status("starting") as status:
             while not probe.is_ready:
-                status.update(f"waiting: {escape(probe.reason)}")
+                status.update(Text(f"waiting: {printable(probe.reason)}"))
                 if time.monotonic() - reminded > _REMIND_EVERY_S:
                     reminded = time.monotonic()
-                    self._console.print(f"still waiting: {escape(probe.reason)}")
+                    self._console.print(f"still waiting: {printable(probe.reason)}")
                 self._watch()
         self._supervisor.has_started()
 

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -15,6 +14,8 @@ from rich.progress import (
 )
 
 from cli.errors import UserError
+from cli.terminal import terminal
+from config.printable import printable
 from config.settings import DownloadSettings, Settings
 from graphs.adapters.sources import SourceLoras, parse_source_loras
 from graphs.definition.graph import Graph
@@ -61,14 +62,14 @@ def fetch_all(sources: SourceLoras, folder: Path, settings: DownloadSettings) ->
     # Imported here: it imports huggingface_hub, which slows down the start of commands that need no adapters.
     from workers.sources.fetch import fetch
 
-    console = Console(stderr=True)
+    console = terminal(err=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     files: dict[str, Path] = {}
     with Progress(
         *columns, TransferSpeedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal
     ) as progress:
         for source in sources.adapters:
-            task = progress.add_task(source.alias, total=None, visible=source.kind != "local")
+            task = progress.add_task(printable(source.alias), total=None, visible=source.kind != "local")
 
             def show(done: int, total: int | None, task: TaskID = task) -> None:
                 progress.update(task, completed=done, total=total)

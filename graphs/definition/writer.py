@@ -99,4 +99,9 @@ def _quoted(text: str) -> str:
     """Return a string of the text format, in single quotes if that avoids escapes, as OVMS writes plugin_config."""
     quote = "'" if '"' in text and "'" not in text else '"'
     escaped = text.replace("\\", "\\\\").replace(quote, f"\\{quote}")
-    return quote + "".join(c if c >= " " and c != "\x7f" else f"\\{ord(c):03o}" for c in escaped) + quote
+    return quote + "".join(c if c.isprintable() else _octal(c) for c in escaped) + quote
+
+
+def _octal(character: str) -> str:
+    """Return a character that is not printable as escaped bytes, so that the text controls no terminal."""
+    return "".join(f"\\{byte:03o}" for byte in character.encode(errors="surrogateescape"))

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import redis
 import redis.asyncio
+import redis.connection
 import redis.exceptions
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
@@ -60,9 +61,13 @@ def other_layout(found: str) -> str:
 
 
 def redis_url(settings: RedisSettings) -> str:
-    """Return the URL, or raise ConfigurationError when none is set."""
+    """Return the URL. Raises ConfigurationError, without the URL and its password, when none is set or it is none."""
     if not settings.url:
         raise ConfigurationError("No Redis is set: give REDIS_URL, or start everything with `imagegen serve`.")
+    try:
+        redis.connection.parse_url(settings.url)  # type: ignore[no-untyped-call]  # redis-py has no types for it
+    except ValueError as error:
+        raise ConfigurationError("What is set as REDIS_URL is no Redis URL such as redis://HOST:6379/0.") from error
     return settings.url
 
 

@@ -1,0 +1,64 @@
+"""Everything that the command line prints. Texts of others (a server's answer, a file's name) pass through here.
+
+No text is read as markup, and no character that could control the terminal is printed (config/printable.py).
+"""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from config.printable import printable, printable_lines
+
+_UNLIMITED_WIDTH = 1_000_000
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """Print one line on standard output, or on standard error."""
+    typer.echo(printable(line), err=err)
+
+
+def say_lines(text: str) -> None:
+    """Print a text of several lines on standard output."""
+    typer.echo(printable_lines(text.removesuffix("\n")))
+
+
+def terminal(*, err: bool = False) -> Console:
+    """Return the console of standard output, or of standard error. It reads no text as markup."""
+    return Console(stderr=err, highlight=False, markup=False, emoji=False)
+
+
+def show_table(table: Table) -> None:
+    """Print a table. A terminal's lines are cut at its width; in a pipe or a file each is as long as its content."""
+    console = terminal()
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, emoji=False, width=_UNLIMITED_WIDTH)
+    console.print(table)
+
+
+def cells(row: Sequence[str]) -> list[Text]:
+    """Return the cells of a table's row."""
+    return [Text(printable(cell)) for cell in row]
+
+
+def progress_bar(more: str) -> Progress:
+    """Return a bar on standard error that also shows the field ``more`` of its task; on no terminal it is hidden."""
+    console = terminal(err=True)
+    columns: tuple[ProgressColumn, ...] = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn(f"{{task.fields[{more}]}}", markup=False),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def print_what_the_encoding_lacks() -> None:
+    """Let a character that the terminal's encoding lacks be printed as a question mark, in place of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
