@@ -1,6 +1,7 @@
 # The HTTP API. It needs a Redis (REDIS_URL) and workers; it holds no OpenVINO.
 #   docker build -f docker/api.Dockerfile -t imagegen-api .
-FROM python:3.12-slim
+# The digest was that of the tag when it was written here: `docker buildx imagetools inspect python:3.12-slim`.
+FROM python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea
 
 ENV PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
@@ -17,7 +18,8 @@ COPY api api
 COPY cli cli
 
 RUN useradd --system --uid 10001 --create-home imagegen
-USER imagegen
+# A number: Kubernetes cannot see of a name that it is not root.
+USER 10001
 EXPOSE 8000
 
 # Alive, not ready: an API without workers is to be kept, it says 503 until they are there.

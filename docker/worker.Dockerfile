@@ -7,7 +7,8 @@
 #        --device /dev/dri --group-add <the number of the host's group "render">
 #   NPU  install intel-driver-compiler-npu, intel-fw-npu and intel-level-zero-npu
 #        (github.com/intel/linux-npu-driver) and level-zero, and run with --device /dev/accel and the same group
-FROM python:3.12-slim
+# The digest was that of the tag when it was written here: `docker buildx imagetools inspect python:3.12-slim`.
+FROM python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea
 
 ENV PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
@@ -24,7 +25,8 @@ COPY cli cli
 
 RUN useradd --system --uid 10001 --create-home imagegen \
     && install --directory --owner imagegen /cache
-USER imagegen
+# A number: Kubernetes cannot see of a name that it is not root.
+USER 10001
 
 # Whether a worker has loaded its model is told by the API (/v2/health/ready), which reads the heartbeats; a
 # worker that cannot go on exits, and is restarted.
