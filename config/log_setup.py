@@ -12,7 +12,7 @@ from pythonjsonlogger.core import LogData
 from pythonjsonlogger.json import JsonFormatter
 
 from config.log_context import LogContext
-from config.printable import printable, printable_lines
+from config.printable import escaped_json, printable, printable_lines
 from config.settings import LogSettings
 
 _FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -31,6 +31,10 @@ class JsonLines(JsonFormatter):
             reserved_attrs=[*_RESERVED, "data"],
             json_ensure_ascii=False,
         )
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record; JSON itself escapes some of the characters that control a terminal only."""
+        return escaped_json(super().format(record))
 
     def add_fields(self, log_data: LogData, record: logging.LogRecord, message_dict: LogData) -> None:
         """Add the fields of a record, with the time (UTC) first."""

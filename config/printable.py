@@ -19,5 +19,11 @@ def printable_lines(text: str) -> str:
 
 def printable_json(value: object) -> str:
     """Return the value as indented JSON in which each character that is not printable is escaped."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return escaped_json(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def escaped_json(text: str) -> str:
+    """Return a JSON text in which each character that is not printable is escaped, but for line ends between values."""
+    if text.isprintable():
+        return text
     return "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text)

@@ -13,6 +13,7 @@ from cli.polling import attempts
 # The processes of a killed `serve` release the lock a moment after it.
 _RELEASED_WITHIN_S = 1.0
 _RETRY_EVERY_S = 0.05
+_ROOT = 0
 
 
 @contextmanager
@@ -45,14 +46,16 @@ def is_in_use(folder: Path) -> bool:
 
 
 def make_private(folder: Path) -> None:
-    """Make the folder one that only this user can enter, creating it. Raises UserError where others own or move it."""
+    """Make the folder one that only this user can enter, creating it. Raises UserError where others can replace it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if is_private(folder):
         return
     if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
         raise UserError(f"{folder} belongs to another user, or is a link; remove it or give --data_dir.")
-    if _lets_others_move(folder.parent):
-        raise UserError(f"every user of this machine can write to {folder.parent}; chmod it, or give --data_dir.")
+    if folder.parent.stat().st_uid not in (os.geteuid(), _ROOT):
+        raise UserError(f"{folder.parent} belongs to another user, who can replace what is in it; give --data_dir.")
+    if open_parent := _open_parent(folder):
+        raise UserError(f"every user of this machine can write to {open_parent}; chmod it, or give --data_dir.")
     folder.chmod(0o700)
 
 
@@ -61,15 +64,18 @@ def is_private(folder: Path) -> bool:
     try:
         found = folder.lstat()
         is_closed = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
-        return is_closed and not _lets_others_move(folder.parent)
+        return is_closed and folder.parent.stat().st_uid in (os.geteuid(), _ROOT) and _open_parent(folder) is None
     except OSError:
         return False
 
 
-def _lets_others_move(folder: Path) -> bool:
-    """Return whether every user can rename what others have put into the folder."""
-    mode = folder.stat().st_mode
-    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
+def _open_parent(folder: Path) -> Path | None:
+    """Return a folder above this one in which every user can rename what others own, None where there is none."""
+    for parent in folder.resolve().parents:
+        mode = parent.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            return parent
+    return None
 
 
 def _open(folder: Path) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from config.log_setup import TextLines
+from config.log_setup import JsonLines, TextLines
 from config.printable import printable, printable_json, printable_lines
 from graphs.definition.reader import read_graph
 from graphs.repository.bundled import bundled_model_path
@@ -115,6 +115,13 @@ def test_a_line_of_the_log_stays_one_line() -> None:
         record.exc_info = (ValueError, error, error.__traceback__)
     lines = TextLines().format(record).split("\n")
     assert len(lines) > 3 and all(line.isprintable() for line in lines)
+
+
+def test_a_json_line_of_the_log_has_no_control_character() -> None:
+    for name in NAMES:
+        line = JsonLines().format(logging.LogRecord("x", logging.WARNING, __file__, 1, "%s", (name,), None))
+        assert line.isprintable()
+        assert json.loads(line)["message"] == name
 
 
 def test_text_is_made_printable() -> None:

@@ -127,13 +127,18 @@ def test_a_folder_that_others_can_replace_is_refused(tmp_path: Path, processes: 
     shared.chmod(0o777)
     with pytest.raises(UserError, match="every user of this machine can write to"):
         prepare(shared)
+    below = shared / "below"
+    below.mkdir()
+    with pytest.raises(UserError, match=rf"every user of this machine can write to {shared};"):
+        prepare(below)
     shared.chmod(0o1777)  # as /tmp is: no one can replace what others have put there
     assert prepare(shared).url
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-def test_a_folder_of_another_user_is_refused(tmp_path: Path, processes: None) -> None:
+@pytest.mark.parametrize("given_away", ["redis", "."])
+def test_a_folder_of_another_user_is_refused(tmp_path: Path, processes: None, given_away: str) -> None:
     (tmp_path / "redis").mkdir(mode=0o700)
-    os.chown(tmp_path / "redis", OTHER_USER, OTHER_USER)
+    os.chown(tmp_path / given_away, OTHER_USER, OTHER_USER)
     with pytest.raises(UserError, match="belongs to another user"):
         prepare(tmp_path)
