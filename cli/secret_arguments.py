@@ -20,10 +20,14 @@ def hide_secret_arguments() -> None:
     """Overwrite keys and passwords among the arguments of this process with asterisks."""
     if sys.platform != "linux":
         return
-    address = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[_ARG_START])
+    try:
+        arguments = Path("/proc/self/cmdline").read_bytes().split(b"\0")
+        address = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[_ARG_START])
+    except OSError:  # /proc is not there, so there is no list of processes either
+        return
     if not address:  # the kernel does not say
         return
-    for offset, length in _secrets(Path("/proc/self/cmdline").read_bytes().split(b"\0")):
+    for offset, length in _secrets(arguments):
         ctypes.memset(address + offset, ord("*"), length)
 
 

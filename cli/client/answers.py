@@ -5,6 +5,7 @@ anything of it is used; what the form does not name is ignored, or only shown.
 """
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -13,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 # The year 5138: time.localtime takes it, and no job is made after it.
 LATEST_S = 1e11
 _DEEPEST = 50
+# Images of the largest size, ten of them; a stream of events ends long before.
+LONGEST_ANSWER_BYTES = 2**30
 
 
 class AnswerForm(BaseModel):
@@ -136,6 +139,32 @@ class EventForm(AnswerForm):
 
 class OtherForm(Exception):
     """An answer has another form; the message says where."""
+
+
+class _BoundedBody(httpx.SyncByteStream):
+    """The body of an answer, which ends with OtherForm where it is longer than any answer of this project's server."""
+
+    def __init__(self, body: httpx.SyncByteStream) -> None:
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        received = 0
+        for part in self._body:
+            received += len(part)
+            if received > LONGEST_ANSWER_BYTES:
+                raise OtherForm(f"its answer is longer than {LONGEST_ANSWER_BYTES} bytes")
+            yield part
+
+    def close(self) -> None:
+        self._body.close()
+
+
+def bound_answer(response: httpx.Response) -> None:
+    """Bound what will be read of an answer, as a hook of the client. Raises OtherForm for a compressed answer."""
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise OtherForm("its answer is compressed, which it was not asked for")
+    if isinstance(response.stream, httpx.SyncByteStream):
+        response.stream = _BoundedBody(response.stream)
 
 
 def read_answer(response: httpx.Response, form: type[AnswerForm]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from cli.client.answers import (
     ModelsForm,
     OtherForm,
     RefreshForm,
+    bound_answer,
     parsed_object,
     read_answer,
 )
@@ -37,6 +38,7 @@ _AWAY_S = 15.0
 _SILENCE_S = 60.0
 _PAGE = 100
 _LONGEST_MESSAGE = 1000
+_LONGEST_WAIT_TEXT = 40
 _FINAL = frozenset({*FINAL_STATUSES, EXPIRED})
 
 
@@ -52,10 +54,14 @@ class ServerClient:
             raise UserError("the API key has a character that no request can carry; see how it was copied.")
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        # A short answer that is compressed can be a long one: none is asked for, and bound_answer refuses it.
+        headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
         try:
             self._http = httpx.Client(
-                base_url=f"{self._url}/v3/images", headers=headers, timeout=httpx.Timeout(timeout_s, connect=5)
+                base_url=f"{self._url}/v3/images",
+                headers=headers,
+                timeout=httpx.Timeout(timeout_s, connect=5),
+                event_hooks={"response": [bound_answer]},
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise UserError(f"--url {url}: {error}.") from error
@@ -153,18 +159,20 @@ class ServerClient:
     def _events_after(self, job_id: str, after: int) -> Iterator[JobJson]:
         timeout = httpx.Timeout(_SILENCE_S, connect=5)
         params = {"starting_after": after}
-        with self._http.stream("GET", f"{_path(job_id)}/events", params=params, timeout=timeout) as response:
+        with (
+            self._other_forms(),
+            self._http.stream("GET", f"{_path(job_id)}/events", params=params, timeout=timeout) as response,
+        ):
             if not response.is_success:
                 response.read()
             if response.status_code == httpx.codes.SERVICE_UNAVAILABLE and after:
                 raise httpx.ReadError("it is not available")
             self._checked(response)
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                raise self._other_server(OtherForm("its answer is no stream of events"))
-            with self._other_forms():
-                for line in response.iter_lines():
-                    if line.startswith("data: "):
-                        yield parsed_object(line.removeprefix("data: "), EventForm)
+                raise OtherForm("its answer is no stream of events")
+            for line in response.iter_lines():
+                if line.startswith("data: "):
+                    yield parsed_object(line.removeprefix("data: "), EventForm)
 
     def _check_still_waiting(self, heard_at: float, after: int, error: httpx.TransportError) -> None:
         """Raise UserError if there never was a server, or if it has been away for too long."""
@@ -234,7 +242,7 @@ class ServerClient:
         """Raise UserError where the answer has another form than that of this project's server."""
         try:
             yield
-        except (OtherForm, httpx.DecodingError) as error:
+        except OtherForm as error:
             raise self._other_server(error) from error
 
     def _cancel_quietly(self, job_id: str) -> None:
@@ -244,7 +252,7 @@ class ServerClient:
     def _checked(self, response: httpx.Response) -> httpx.Response:
         if response.is_success:
             return response
-        wait_s = response.headers.get("retry-after")
+        wait_s = response.headers.get("retry-after", "")[:_LONGEST_WAIT_TEXT]
         again = f" (try again in {wait_s} s)" if wait_s else ""
         raise UserError(f"the server refuses: {error_message(response)}{again}")
 

@@ -1,6 +1,7 @@
 """Commands that ask a server, against one that answers anything: one sentence, no traceback, nothing for a terminal."""
 
 import base64
+import gzip
 import json
 import os
 import pty
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cli.client import http_client
+from cli.client import answers, http_client
 from tests.cli.cli_support import Command, clean_environment
 from tests.support.polling import wait_until
 
@@ -213,9 +214,22 @@ def test_an_answer_of_another_form_is_one_sentence(
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_broken_compression_is_one_sentence(here: Command, server: AnyServer, name: str) -> None:
-    server.answer = (200, {"content-encoding": "gzip", "content-type": "text/event-stream"}, b"not gzip")
-    assert "is no imagegen server" in run(here, server, name).stderr
+@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(b" " * 2**24)], ids=["broken", "bomb"])
+def test_a_compressed_answer_is_not_unpacked(here: Command, server: AnyServer, name: str, body: bytes) -> None:
+    server.answer = (200, {"content-encoding": "gzip", "content-type": "text/event-stream"}, body)
+    assert "its answer is compressed, which it was not asked for" in run(here, server, name).stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+def test_an_answer_that_does_not_end_is_given_up(
+    here: Command, server: AnyServer, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
+) -> None:
+    monkeypatch.setattr(answers, "LONGEST_ANSWER_BYTES", 2**20)
+    server.answer = (200, {"content-type": kind}, b" " * (2**20 + 1))
+    done = run(here, server, name)
+    is_refused_first = kind == "application/json" and name == "watch"
+    assert is_refused_first or "its answer is longer than 1048576 bytes" in done.stderr
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just(ATTACK)
