@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from api.decoding_turns import DecodingTurns
 from api.drain import ApiDrain
 from api.live_models import LiveModels
 from api.live_workers import LiveWorkers
@@ -14,9 +16,11 @@ from config.settings import Settings, WebhookSettings
 from graphs.errors import InvalidRequest, ServiceUnavailable
 from graphs.families.family import Operation
 from graphs.families.model_facts import ModelFacts
-from graphs.requests.input_images import EncodedInputs, read_input_images
-from graphs.requests.request import GenerationParameters
+from graphs.requests.image_headers import ImageLimits, read_headers
+from graphs.requests.input_images import EncodedInputs, encode_inputs
+from graphs.requests.request import GenerationParameters, ResolvedRequest
 from graphs.requests.resolve import resolve
+from graphs.resolution import Resolution
 from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions, Webhook
 from workers.jobs.status import Status
@@ -60,15 +64,19 @@ class JobSubmitter:
         self._models = models
         self._workers = workers
         self._store = store
-        # Pools of their own, so that a Redis that does not answer cannot occupy every thread of the process, and
-        # so that few images are decoded at the same time: decoding takes memory as well as time.
+        # A pool of its own, so that a Redis that does not answer cannot occupy every thread of the process.
         self._wakers = ThreadPoolExecutor(4, thread_name_prefix="wake")
-        self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
+        self._limits = ImageLimits(
+            settings.http.max_image_pixels, settings.images.max_side_ratio, settings.images.max_decoding_bytes
+        )
+        self._turns = DecodingTurns(
+            max_bytes=settings.images.max_decoding_bytes, max_waiting=settings.jobs.max_queued_per_key
+        )
 
     def close(self) -> None:
         """Stop the threads."""
         self._wakers.shutdown(wait=False)
-        self._decoders.shutdown(wait=False)
+        self._turns.close()
 
     async def submit(
         self,
@@ -90,30 +98,45 @@ class JobSubmitter:
         route = (await self._models.repository()).route(parameters.model)
         operation = _operation(images)
         await self._workers.check_available(route.graph.name, operation)
-        inputs = None if images is None else await self._decode(images)
         facts = self._facts[route.graph.name]
-        request = resolve(parameters, operation, route, facts, image_size=None if inputs is None else inputs.size)
-        self._drain.check_open()
-        submission = Submission(
-            request,
-            options,
-            image=b"" if inputs is None else inputs.image,
-            mask=b"" if inputs is None else inputs.mask or b"",
-            name=name,
-            idempotency=idempotency,
-            start_by=start_by,
-        )
-        job, is_new = await self._store.submit(submission)
+
+        def resolved(size: Resolution | None) -> ResolvedRequest:
+            return resolve(parameters, operation, route, facts, image_size=size)
+
+        async with self._decoded(images, options.owner, resolved) as inputs:
+            request = resolved(None if inputs is None else inputs.size)
+            self._drain.check_open()
+            submission = Submission(
+                request,
+                options,
+                image=b"" if inputs is None else inputs.image,
+                mask=b"" if inputs is None else inputs.mask or b"",
+                name=name,
+                idempotency=idempotency,
+                start_by=start_by,
+            )
+            job, is_new = await self._store.submit(submission)
         log_from_here_with(job_id=job.id, graph=job.request.graph)
         log.info("%s %s", job.id, "accepted" if is_new else "joined")
         if is_new or job.status is Status.QUEUED:  # a second message for the same job is harmless
             await self._wake_worker(job)
         return job, is_new
 
-    async def _decode(self, images: UploadedImages) -> EncodedInputs:
-        limit = self._settings.http.max_image_pixels
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, read_input_images, images.image, images.mask, limit)
+    @asynccontextmanager
+    async def _decoded(
+        self, images: UploadedImages | None, owner: str, accept: Callable[[Resolution], object]
+    ) -> AsyncIterator[EncodedInputs | None]:
+        """Decode images in the owner's turn; their memory counts until the block ends.
+
+        Nothing is decoded for a request that is refused by the images' headers or by ``accept``.
+        """
+        if images is None:
+            yield None
+            return
+        headers = await asyncio.to_thread(read_headers, images.image, images.mask, self._limits)
+        async with self._turns.turn(owner, headers.decoding_bytes) as turn:
+            encoded: EncodedInputs = await turn.run(lambda: encode_inputs(headers, accept), _size_bytes)
+            yield encoded
 
     async def _wake_worker(self, job: Job) -> None:
         """Wake a worker, unless enough messages wait: so many jobs that are cancelled at once leave few messages.
@@ -142,6 +165,10 @@ def check_webhook(webhook: Webhook | None, settings: WebhookSettings) -> None:
         check_url(webhook.url, allow_private=settings.allow_private)
     except UrlRefused as error:
         raise InvalidRequest(str(error), param="webhook.url") from error
+
+
+def _size_bytes(inputs: EncodedInputs) -> int:
+    return len(inputs.image) + len(inputs.mask or b"")
 
 
 def _operation(images: UploadedImages | None) -> Operation:

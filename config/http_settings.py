@@ -1,4 +1,4 @@
-"""The settings of the HTTP API, in three groups: the API, its connections, and web pages."""
+"""The settings of the HTTP API, in four groups: the API, input images, its connections, and web pages."""
 
 from pathlib import Path
 
@@ -25,7 +25,11 @@ class HttpSettings(SettingsGroup):
         gt=0,
         description="How long receiving a whole request body may take; after that the client gets status 408.",
     )
-    max_image_pixels: int = Field(40_000_000, gt=0, description="Largest input image, as width times height.")
+    max_image_pixels: int = Field(
+        52_000_000,
+        gt=0,
+        description="Largest input image, as width times height. The default takes photographs of 50 megapixels.",
+    )
     url_ttl_s: int = Field(3600, gt=0, description="How long the URL of an image (`response_format=url`) is valid.")
     shutdown_timeout_s: int = Field(
         30, gt=0, description="How long an API that was asked to stop goes on answering requests that already wait."
@@ -61,6 +65,21 @@ class HttpSettings(SettingsGroup):
         "only key, and without either the API is open to everyone.",
     )
     api_key: str | None = Field(None, repr=False, description="The only API key, where there is no key file.")
+
+
+class InputImageSettings(SettingsGroup):
+    """Input images, beside `http.max_image_pixels`. They are judged by their headers, before they are decoded."""
+
+    max_side_ratio: float = Field(
+        32.0, ge=1, description="How many times longer than the other one a side of an input image may be."
+    )
+    max_decoding_bytes: int = Field(
+        640 * 2**20,
+        gt=0,
+        description="Memory for all input images that an API process decodes at a time; more wait for their turn, and "
+        "an image that takes more by itself gets status 413. A pixel takes 8 bytes as PNG or JPEG (up to 12 if the "
+        "JPEG is progressive), and 16 as WebP.",
+    )
 
 
 class ConnectionSettings(SettingsGroup):

@@ -4,6 +4,7 @@ import logging
 import logging.config
 import sys
 import threading
+import warnings
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
@@ -76,12 +77,15 @@ def configure_logging(settings: LogSettings, quiet: tuple[str, ...] = ()) -> Non
             "loggers": {
                 # These log the whole URL of each request, and a URL of a download can carry a signature.
                 **{name: {"level": "WARNING"} for name in ("httpx", "httpcore", "httpx2", "httpcore2")},
+                # What is odd in an image that a client sent is for its answer; Pillow has a line for each EXIF tag.
+                "PIL": {"level": "CRITICAL"},
                 **{name: {"level": "WARNING"} for name in quiet},
                 # Celery's pool logs the death of a child here, and this logger does not propagate to root.
                 "multiprocessing": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
             },
         }
     )
+    warnings.filterwarnings("ignore", module="PIL")
     if settings.format == "json":
         _log_warnings_and_uncaught()
 

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from config.http_settings import ConnectionSettings, WebSettings
+from config.http_settings import ConnectionSettings, InputImageSettings, WebSettings
 from config.http_settings import HttpSettings as HttpSettings  # where most modules look for it
 from config.settings_group import SettingsGroup
 
@@ -206,6 +206,7 @@ class Settings(BaseSettings):
 
     redis: RedisSettings = RedisSettings()
     http: HttpSettings = HttpSettings()
+    images: InputImageSettings = InputImageSettings()
     connections: ConnectionSettings = ConnectionSettings()
     web: WebSettings = WebSettings()
     repository: RepositorySettings = RepositorySettings()

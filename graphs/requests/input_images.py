@@ -1,37 +1,35 @@
-"""Checks the images that clients send, turns them upright and converts them to what a pipeline takes.
+"""Decodes the images that clients send, turns them upright and converts them to what a pipeline takes.
 
-The format is detected from the content; file names and content types from clients are ignored.
-
-Small files can keep a decoder busy for hours, so the structure of JPEG and PNG is checked before they are decoded.
-A progressive JPEG refines the whole image in scan after scan, and an empty scan takes some 60 bytes: 170 kB kept
-libjpeg busy for 18 seconds. Pillow reads the segments of JPEG and the chunks of PNG one by one in Python, which took 10
-to 18 seconds for 12 MB of empty ones. The structures are those of ITU-T T.81 (annex B) and of the PNG specification
-(section 5).
+Their headers have been judged before (image_headers.py). An image is converted strip by strip, so that there are at
+most two of its size in memory.
 """
 
 import io
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
-from graphs.errors import InvalidImage, RequestTooLarge
+from graphs.errors import InvalidRequest
+from graphs.requests.image_headers import ImageHeader, InputHeaders, unreadable
+from graphs.requests.image_structure import still_png
 from graphs.resolution import Resolution
 
-_FORMATS = ("PNG", "JPEG", "WEBP")
-# Pillow's own limit only warns up to twice its value; _open checks ours for every image.
+# The limits are judged by image_headers.py; Pillow's own only warns up to twice its value.
 Image.MAX_IMAGE_PIXELS = None
 
-# Encoders write about ten. libjpeg-turbo has no limit, and its authors advise one (their report LJT-01-004).
-_MOST_SCANS = 50
-# A PNG of 64 MiB in the smallest usual chunks, 4 KiB each, has 16,000.
-_MOST_PARTS = 100_000
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8"
-_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")  # in the data of a scan, 00 or a restart marker follows 0xFF
-_SCAN = 0xDA
-_END = 0xD9
-_ALONE = {0x01, 0xD8}  # markers without a length
+_STRIP_PIXELS = 2**18
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_THEIR_SIDE = (5, 6, 7, 8)
+"""The values of EXIF's Orientation, and those of them that exchange width and height."""
 
 
 @dataclass(frozen=True)
@@ -43,61 +41,77 @@ class EncodedInputs:
     size: Resolution
 
 
-def read_input_images(image: bytes, mask: bytes | None, max_pixels: int) -> EncodedInputs:
-    """Read an image and, if given, a mask.
+def encode_inputs(headers: InputHeaders, accept: Callable[[Resolution], object]) -> EncodedInputs:
+    """Decode an image and, if given, its mask, and return them as PNG.
 
-    ``max_pixels`` is the limit of each. Raises InvalidImage or RequestTooLarge, which name ``image`` or ``mask``.
+    ``accept`` is called with the image's upright size before anything is decoded; what it raises is raised here.
+    Raises InvalidImage, which names ``image`` or ``mask``.
     """
-    opened = _open(image, "image", max_pixels)
-    size = Resolution(*opened.size)
-    encoded = _png(_as_rgb(opened))
-    del opened  # frees 4 bytes a pixel before the mask is decoded
+    image = _decoded(headers.image, _as_rgb, accept)
     return EncodedInputs(
-        image=encoded,
-        mask=None if mask is None else _png(_as_mask(_open(mask, "mask", max_pixels))),
-        size=size,
+        image=image[0],
+        mask=None if headers.mask is None else _decoded(headers.mask, _as_mask)[0],
+        size=image[1],
     )
 
 
-def _open(content: bytes, param: str, max_pixels: int) -> Image.Image:
-    if not content:
-        raise InvalidImage(f"{param} is an empty file.", param=param, code="empty_image_file")
-    if excess := _excess(content):
-        reason = f"{param} has {excess}, which takes too long to read; save it anew with another program."
-        raise InvalidImage(reason, param=param, code="invalid_image_format")
+def _decoded(
+    header: ImageHeader,
+    convert: Callable[[Image.Image], Image.Image],
+    accept: Callable[[Resolution], object] = lambda size: None,
+) -> tuple[bytes, Resolution]:
+    """Return the converted image as PNG, and its upright size."""
     try:
-        opened = Image.open(io.BytesIO(content), formats=_FORMATS)
-        if opened.width * opened.height > max_pixels:
-            raise RequestTooLarge(
-                f"{param} has {opened.width}x{opened.height} pixels; at most {max_pixels} are accepted.",
-                param=param,
-                code="image_too_large",
-            )
+        opened = _open(header)
+        orientation = _orientation(opened)
+        turned = orientation in _ON_THEIR_SIDE
+        size = Resolution(*(reversed(opened.size) if turned else opened.size))
+        accept(size)
         opened.load()
-        return _upright(opened)
-    except RequestTooLarge:
+        image = _replaced(opened, convert)
+        del opened
+        image = _replaced(image, lambda one: _upright(one, orientation))
+        return _png(image), size
+    except InvalidRequest:
         raise
     except Exception as error:
-        raise InvalidImage(
-            f"{param} is no PNG, JPEG or WebP image that can be read ({type(error).__name__}).",
-            param=param,
-            code="invalid_image_format",
-        ) from error
+        raise unreadable(header.param, error) from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _open(header: ImageHeader) -> Image.Image:
+    content = still_png(header.content) if header.format == "PNG" else header.content
+    opened = Image.open(io.BytesIO(content), formats=(header.format,))
+    if opened.size != (header.width, header.height):
+        raise unreadable(header.param)  # a file with two headers, of which the first one was judged
+    return opened
+
+
+def _orientation(opened: Image.Image) -> int:
     try:
-        return ImageOps.exif_transpose(image)
+        # The method of all images: that of PNG decodes the pixels first.
+        return int(Image.Image.getexif(opened).get(ExifTags.Base.Orientation, 1))
     except Exception:  # noqa: BLE001 - Pillow raises many types; broken EXIF data do not affect the pixels
-        return image
+        return 1
+
+
+def _replaced(image: Image.Image, change: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Return the changed image, and free the pixels of the first one before another of this size is made."""
+    changed = change(image)
+    if changed is not image:
+        image.close()
+    return changed
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    image = _eight_bit(image)
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    # An opened WebP holds libwebp's canvases for as long as it is there.
+    if image.mode == "RGB" and image.format != "WEBP" and not image.has_transparency_data:
+        return image
+    return _by_strips(image, "RGB", _on_white if image.has_transparency_data else _rgb)
 
 
 def _as_mask(image: Image.Image) -> Image.Image:
@@ -105,13 +119,39 @@ def _as_mask(image: Image.Image) -> Image.Image:
 
     If a pixel is transparent, OpenAI's rule holds (transparent = repaint), else OVMS's (white = repaint).
     """
-    image = _eight_bit(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        alpha = image.getchannel("A")
+    if image.has_transparency_data and not image.mode.startswith("I"):
+        alpha = _by_strips(image, "L", _alpha)
         if alpha.histogram()[255] < alpha.width * alpha.height:
             return ImageOps.invert(alpha)
-    return image.convert("L")
+        return _by_strips(image, "L", lambda strip: strip.convert("RGBA").convert("L"))
+    return _by_strips(image, "L", lambda strip: _eight_bit(strip).convert("L"))
+
+
+def _by_strips(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Return a new image of the mode, each strip of which is converted by itself.
+
+    Only one strip stands in memory in a third form, and other threads run between two strips.
+    """
+    result = Image.new(mode, image.size)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        result.paste(convert(image.crop(box)), box)
+    return result
+
+
+def _rgb(strip: Image.Image) -> Image.Image:
+    return _eight_bit(strip).convert("RGB")
+
+
+def _on_white(strip: Image.Image) -> Image.Image:
+    strip = _eight_bit(strip)
+    white = Image.new("RGBA", strip.size, "white")
+    return Image.alpha_composite(white, strip.convert("RGBA")).convert("RGB")
+
+
+def _alpha(strip: Image.Image) -> Image.Image:
+    return strip.convert("RGBA").getchannel("A")
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -124,47 +164,5 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=1)
+    image.save(buffer, "PNG", compress_level=1, icc_profile=None)
     return buffer.getvalue()
-
-
-def _excess(content: bytes) -> str | None:
-    """Return what a JPEG or PNG has too many of to be read in reasonable time, None if it can be read."""
-    if content.startswith(_PNG):
-        return _too_many_parts(_count_chunks(content))
-    return _jpeg_excess(content) if content.startswith(_JPEG) else None
-
-
-def _count_chunks(content: bytes) -> int:
-    """Count the chunks of a PNG up to the limit. A chunk is length (4 bytes), name (4), data and checksum (4)."""
-    at = len(_PNG)
-    count = 0
-    while at < len(content) and count <= _MOST_PARTS:
-        at += 12 + int.from_bytes(content[at : at + 4], "big")
-        count += 1
-    return count
-
-
-def _jpeg_excess(content: bytes) -> str | None:
-    """Check the number of scans and markers of a JPEG, without the content of its segments."""
-    at = 0
-    parts = 0
-    scans = 0
-    in_scan = False
-    while (found := _MARKER.search(content, at)) is not None and (kind := found[1][0]) != _END:
-        # Pillow reads fill bytes before a marker one by one as well, but not the data of a scan.
-        parts += 1 if in_scan else 1 + found.start() - at
-        in_scan = kind == _SCAN
-        scans += in_scan
-        if scans > _MOST_SCANS:
-            return f"more than {_MOST_SCANS} scans"
-        if parts > _MOST_PARTS:
-            break
-        at = found.end()
-        if kind not in _ALONE:
-            at += max(2, int.from_bytes(content[at : at + 2], "big"))
-    return _too_many_parts(parts)
-
-
-def _too_many_parts(count: int) -> str | None:
-    return f"more than {_MOST_PARTS} parts" if count > _MOST_PARTS else None

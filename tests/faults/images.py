@@ -11,7 +11,8 @@ from graphs.families.family import Operation
 from graphs.families.model_facts import ModelFacts, read_model_facts
 from graphs.repository.bundled import load_served
 from graphs.repository.repository import Route
-from graphs.requests.input_images import EncodedInputs, read_input_images
+from graphs.requests.image_headers import ImageLimits, read_headers
+from graphs.requests.input_images import EncodedInputs, encode_inputs
 from graphs.requests.request import ResolvedRequest
 from graphs.requests.resolve import resolve
 from graphs.resolution import Resolution
@@ -67,7 +68,9 @@ def _shows(image: bytes, expected: Drawn) -> bool:
 
 
 def _inputs(ask: Ask) -> EncodedInputs:
-    return read_input_images(input_png(ask), mask_png() if ask.kind is AskKind.INPAINT else None, 10**6)
+    limits = ImageLimits(max_pixels=10**6, max_side_ratio=32, max_decoding_bytes=2**30)
+    headers = read_headers(input_png(ask), mask_png() if ask.kind is AskKind.INPAINT else None, limits)
+    return encode_inputs(headers, lambda size: None)
 
 
 @cache

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 from openai import OpenAI
@@ -41,8 +42,10 @@ class Record:
 
 
 @contextmanager
-def honest_clients(service: Service, key: str = "unused", memory_bytes: int = MEMORY_BYTES) -> Iterator[Record]:
-    """Draw images with the OpenAI client, and probe health, until the block ends.
+def honest_clients(
+    service: Service, key: str = "unused", memory_bytes: int = MEMORY_BYTES, *, image: bytes | None = None
+) -> Iterator[Record]:
+    """Draw images with the OpenAI client, or edit ``image``, and probe health, until the block ends.
 
     Afterwards every request of theirs must have been answered, and the API's memory may have grown by ``memory_bytes``.
     """
@@ -51,7 +54,7 @@ def honest_clients(service: Service, key: str = "unused", memory_bytes: int = ME
     Path(f"/proc/{pid}/clear_refs").write_text("5")  # VmHWM begins anew (proc_pid_clear_refs(5))
     over = threading.Event()
     threads = [
-        threading.Thread(target=_draw, args=(service, key, over, record)),
+        threading.Thread(target=_draw, args=(service, key, over, record, image)),
         threading.Thread(target=_probe, args=(service, over, record)),
     ]
     for thread in threads:
@@ -90,12 +93,13 @@ def refused(service: Service, reason: str, key: str = "unused") -> float:
     return float(found[1])
 
 
-def _draw(service: Service, key: str, over: threading.Event, record: Record) -> None:
+def _draw(service: Service, key: str, over: threading.Event, record: Record, image: bytes | None) -> None:
     seed = 0
     with OpenAI(base_url=f"{service.url}/v3", api_key=key, max_retries=0) as client:
         while not over.is_set():
             try:
-                answer = client.images.generate(prompt="a red circle", size="32x32", extra_body={"seed": seed})
+                wanted: Any = {"prompt": "a red circle", "size": "32x32", "extra_body": {"seed": seed}}
+                answer = client.images.edit(image=image, **wanted) if image else client.images.generate(**wanted)
                 assert answer.data
                 assert answer.data[0].b64_json
                 record.images += 1

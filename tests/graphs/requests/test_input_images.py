@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from graphs.errors import InvalidImage, InvalidRequest, RequestTooLarge
-from graphs.requests.input_images import EncodedInputs, read_input_images
+from graphs.requests.image_headers import ImageLimits, read_headers
+from graphs.requests.input_images import EncodedInputs, encode_inputs
 from graphs.resolution import Resolution
 from tests.support.images import image_bytes
 
@@ -38,8 +39,9 @@ def _pixels(png: bytes | None, mode: str) -> list[Any]:
     return list(image.get_flattened_data())
 
 
-def _read(image: bytes, mask: bytes | None = None) -> EncodedInputs:
-    return read_input_images(image, mask, LIMIT)
+def _read(image: bytes, mask: bytes | None = None, limit: int = LIMIT) -> EncodedInputs:
+    limits = ImageLimits(limit, max_side_ratio=32, max_decoding_bytes=2**30)
+    return encode_inputs(read_headers(image, mask, limits), lambda size: None)
 
 
 def _image(image: bytes) -> list[Any]:
@@ -121,7 +123,7 @@ def test_neither_time_nor_text_of_the_client_is_kept() -> None:
 
 def _refusal(image: bytes, mask: bytes | None = None, limit: int = LIMIT) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as refusal:
-        read_input_images(image, mask, limit)
+        _read(image, mask, limit)
     return refusal.value
 
 
@@ -184,7 +186,7 @@ def test_a_bomb_is_refused_by_its_header() -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_the_limit_of_pixels_counts_for_image_and_mask(kind: str) -> None:
     small, large = (image_bytes(Image.new("L", (side, 10)).convert("RGB"), kind) for side in (10, 11))
-    assert read_input_images(small, small, 100).size == Resolution(10, 10)
+    assert _read(small, small, 100).size == Resolution(10, 10)
     assert _refusal(large, None, 100).param == "image"
     assert isinstance(_refusal(small, large, 100), RequestTooLarge)
     assert _refusal(small, large, 100).param == "mask"
