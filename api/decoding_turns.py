@@ -1,6 +1,7 @@
 """Shares the decoding of input images among owners: a few at a time, in turn, and within a bound of memory."""
 
 import asyncio
+import ctypes
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,10 @@ Result = TypeVar("Result")
 
 _THREADS = 2
 _RETRY_AFTER_S = 5
+# Of glibc's mallopt(3). Left alone, malloc raises the threshold to the size of Pillow's blocks as they are freed, and
+# then keeps hundreds of megabytes of them.
+_M_MMAP_THRESHOLD = -3
+_MMAP_THRESHOLD_BYTES = 4 * 2**20
 
 
 @dataclass
@@ -73,6 +78,7 @@ class DecodingTurns:
 
     def __init__(self, *, max_bytes: int, max_waiting: int) -> None:
         """``max_bytes`` is the memory of all turns; ``max_waiting`` the number of an owner's images that may wait."""
+        _return_freed_memory()
         # A pool of its own, so that a Redis that does not answer cannot occupy its threads.
         self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")
         self._free_threads = _THREADS
@@ -160,3 +166,10 @@ class DecodingTurns:
         queue.remove(entry)
         if not queue:
             del self._waiting[entry.owner]
+
+
+def _return_freed_memory() -> None:
+    """Make malloc give the pixels of an image back to the system when they are freed; other C libraries do anyway."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)

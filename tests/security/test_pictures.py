@@ -60,7 +60,7 @@ COSTLY: dict[str, Callable[[], bytes]] = {
     "png with alpha of 16 bits": lambda: _flat_png(8000, 5000, 16, 6),
     "grey png of 16 bits": lambda: _flat_png(8000, 5000, 16, 0),
     "webp": lambda: image_bytes(Image.new("RGB", (6000, 5000), "red"), "WEBP", lossless=True),
-    "jpeg of 45 scans": lambda: _scans(Image.new("RGB", (8000, 5000), "red"), 35),
+    "jpeg of 45 scans": lambda: _scans(Image.new("RGB", (5000, 4000), "red"), 35),
 }
 # What is not: the status and the code of the refusal.
 REFUSED: dict[str, tuple[Callable[[], bytes], int, str]] = {
@@ -100,6 +100,7 @@ def test_what_is_costly_to_decode_holds_no_one_up(keyed_service: Service, name: 
         wait_until(lambda: record.failures or record.images > drawn + 1, "an edit while others are decoded")
         for attacker in attackers:
             attacker.join(300)
+    assert record.memory_after < record.memory_before + 96 * MIB, record
     assert [answer.status_code for answer in answers] == [200] * 4, [answer.text[:300] for answer in answers]
 
 
