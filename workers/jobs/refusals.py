@@ -32,9 +32,10 @@ async def refusal(
             f"In Redis the request takes {needed} bytes, more than the {bound} that {what}; see {_MEMORY}."
         )
     if reason == "kept_bytes":
+        needed, share = numbers
         return StoreFull(
-            "The jobs of all clients that have not ended take nearly all of the memory for jobs, three quarters of "
-            f"{_MEMORY}; room comes as they end."
+            f"The jobs of other clients that have not ended leave {share / _MIB:.1f} MiB of Redis for a job of this "
+            f"one, which takes {needed / _MIB:.1f} MiB; room comes as they end. See {_MEMORY}."
         )
     retry_after_s = await _retry_after_s(redis, graph)
     if reason == "owner_kept_bytes":

@@ -1,6 +1,7 @@
 """A Redis at its maxmemory: new jobs are refused, accepted jobs continue, and no finished image is lost."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -90,6 +91,17 @@ def test_a_submission_is_refused_and_stores_nothing(small: RedisSettings) -> Non
     with client(small) as raw:
         assert set(raw.keys()) == before
     assert len(waiting(small)) == 1
+
+
+def test_the_refusal_names_what_fills_redis(small: RedisSettings) -> None:
+    _fill(small)
+    with pytest.raises(StoreFull) as refusal:
+        submit(small)
+    assert re.fullmatch(
+        r"The job store \(Redis\) is full: it uses [\d.]+ MiB, and its maxmemory is [\d.]+ MiB\. Jobs that have not "
+        r"ended take 0\.0 MiB of that, and no ended job is left to make room\. .*; room comes as jobs end\.",
+        refusal.value.message,
+    )
 
 
 def test_a_submission_to_an_idle_graph_is_refused_as_well(small: RedisSettings) -> None:

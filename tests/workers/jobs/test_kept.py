@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from config.settings import JobSettings, RedisSettings, Settings
-from graphs.errors import ArtifactExpired, JobNotFound, QueueFull, RequestTooLarge
+from graphs.errors import ArtifactExpired, JobNotFound, QueueFull, RequestTooLarge, StoreFull
 from tests.support.polling import wait_until
 from tests.support.redis_server import RunningRedis, running_redis
 from tests.workers.jobs.jobs_support import (
@@ -147,6 +147,17 @@ def test_an_owner_whose_unfinished_jobs_fill_its_bound_is_refused_and_others_are
     assert put_in(redis_settings, a_submission("other", image=b"i" * 40_000), jobs)[1]
     cancel(redis_settings, waits[0])
     assert put_in(redis_settings, a_submission("key", image=b"i" * 40_000), jobs)[1]
+
+
+def test_a_job_larger_than_what_others_leave_is_refused_with_the_cause(small: RedisSettings) -> None:
+    put_in(small, a_submission("key", image=b"i" * 9 * _MIB))
+    with pytest.raises(StoreFull) as refusal:
+        put_in(small, a_submission("other", image=b"i" * 7 * _MIB))
+    assert refusal.value.message == (
+        "The jobs of other clients that have not ended leave 6.4 MiB of Redis for a job of this one, which takes 8.8 "
+        "MiB; room comes as they end. See Redis's maxmemory (IMAGEGEN_REDIS__MAX_MEMORY_BYTES)."
+    )
+    assert put_in(small, a_submission("other", image=b"i" * 5 * _MIB))[1]
 
 
 def test_an_owner_with_as_many_unfinished_jobs_as_it_may_keep_is_refused(redis_settings: RedisSettings) -> None:

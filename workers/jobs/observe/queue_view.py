@@ -12,7 +12,9 @@ from workers.jobs.redis.connection import connect_async, redis_errors
 from workers.jobs.redis.scripts import SWEEP
 from workers.jobs.status import EXPIRED, Status
 
-_CHUNK = 50
+_CHUNK = 10
+# A page ends early, with more to follow, where its records have so many bytes: those of long prompts are large.
+_PAGE_BYTES = 4 * 2**20
 _SWEPT = 500
 
 
@@ -58,7 +60,7 @@ class QueueView:
         ]
 
     async def page(self, owner: str, *, after: Job | None, limit: int, newest_first: bool, status: str | None) -> Page:
-        """Return the owner's jobs that follow ``after`` in the given order, at most ``limit``.
+        """Return the owner's jobs that follow ``after`` in the given order, at most ``limit``, or fewer large ones.
 
         ``status`` is one of SHOWN_STATUSES, or None for all of them. Each status has a list of its own, so that a page
         reads about as many records as it has jobs, however many there are and however deep it lies.
@@ -68,14 +70,18 @@ class QueueView:
         found: list[Job] = []
         now = time.time()
         edge = after.sequence if after else None
-        while len(found) <= limit:
+        read_bytes = 0
+        is_rest = False
+        while len(found) <= limit and not is_rest:
             raws = await self._ids(keys.owner_jobs(owner, status), edge, newest_first)
-            for job, sequence in await self._jobs(raws):
+            is_rest = len(raws) < _CHUNK
+            for job, sequence, size_bytes in await self._jobs(raws):
                 edge = sequence
+                read_bytes += size_bytes
                 if job is not None and status in (None, status_shown(job, now)):
                     found.append(job)
-            if len(raws) < _CHUNK:
-                break
+            if found and read_bytes > _PAGE_BYTES:
+                return Page(found[:limit], has_more=len(found) > limit or not is_rest)
         return Page(found[:limit], len(found) > limit)
 
     async def close(self) -> None:
@@ -96,15 +102,19 @@ class QueueView:
             start = "-inf" if edge is None else f"({edge}"
             return await self._redis.zrangebyscore(key, start, "+inf", 0, _CHUNK, withscores=True)
 
-    async def _jobs(self, raws: Sequence[tuple[bytes, float]]) -> list[tuple[Job | None, int]]:
-        """Return the jobs with their sequence numbers; None for a record that has expired."""
+    async def _jobs(self, raws: Sequence[tuple[bytes, float]]) -> list[tuple[Job | None, int, int]]:
+        """Return the jobs with their sequence numbers and sizes in bytes; None for a record that has expired."""
         with redis_errors():
             pipeline = self._redis.pipeline(transaction=False)
             for raw, _ in raws:
                 pipeline.hgetall(keys.job(raw.decode()))
             stored = await pipeline.execute() if raws else []
         return [
-            (job_from_hash(raw.decode(), record) if b"request" in record else None, int(sequence))
+            (
+                job_from_hash(raw.decode(), record) if b"request" in record else None,
+                int(sequence),
+                sum(map(len, record.values())),
+            )
             for (raw, sequence), record in zip(raws, stored, strict=True)
         ]
 

@@ -62,8 +62,9 @@ if kept_bytes > own_bound then return {'full', 'too_large', whole(kept_bytes), w
 local unfinished = redis.call('HMGET', KEPT_KEY, 'unfinished', 'unfinished:' .. owner)
 local own_unfinished = tonumber(unfinished[2] or 0)
 local share = math.min(own_bound, math.floor((room - ((unfinished[1] or 0) - own_unfinished)) * kept_share))
+if own_unfinished == 0 and kept_bytes > share then return {'full', 'kept_bytes', whole(kept_bytes), whole(share)} end
 if own_unfinished + kept_bytes > share then
-  return {'full', own_unfinished > 0 and 'owner_kept_bytes' or 'kept_bytes', whole(own_unfinished), whole(share)}
+  return {'full', 'owner_kept_bytes', whole(own_unfinished), whole(share)}
 end
 local own_jobs = redis.call('ZCARD', owner_jobs(owner, STATUS_QUEUED))
   + redis.call('ZCARD', owner_jobs(owner, STATUS_IN_PROGRESS))
