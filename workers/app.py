@@ -30,6 +30,7 @@ from workers.jobs.recovery import Recovery
 from workers.process.adapter_sync import AdapterSync
 from workers.process.drain import WorkerDrain, end_process
 from workers.process.runner import Runner
+from workers.process.server_paths import ServerPaths
 from workers.process.shared_memory import LoadReport, SharedMemory
 from workers.process.supervision import PoolView, Supervision
 
@@ -80,7 +81,11 @@ def runner() -> Runner:
     _shared.load_reports.write(LoadReport(os.getpid(), tuple(sorted(operation.value for operation in operations))))
     adapters = AdapterSync(engine, graph, AddedAdapterReader(settings.redis, graph.name), settings.downloads)
     claims = Claims(settings.redis, settings.jobs, OWNER)
-    return Runner(claims, engine, graph.name, _shared, time_limit_s=settings.jobs.time_limit_s, adapters=adapters)
+    own = [graph.models_path, graph.path, settings.worker.cache_dir, settings.lora_folder]
+    paths = ServerPaths([*own, *(adapter.path for adapter in graph.lora_adapters)])
+    return Runner(
+        claims, engine, graph.name, _shared, time_limit_s=settings.jobs.time_limit_s, adapters=adapters, paths=paths
+    )
 
 
 @signals.setup_logging.connect

@@ -47,17 +47,8 @@ class AdapterSync:
     def _load(self, alias: str, adapter: AddedAdapter | None) -> None:
         if adapter is None:
             raise EngineError(f"The adapter {alias!r} was removed.", code="adapter_removed")
-        try:
-            self._engine.add_adapter(alias, self._file(adapter))
-        except EngineError as error:
-            # Paths of the server are for its log; the client of the job reads the sentence without them.
-            log.error("adapter %r (%s): %s", alias, adapter.path, error)
-            raise EngineError(self._without_paths(error.message, adapter), code=error.code) from error
+        self._engine.add_adapter(alias, self._file(adapter))
         self._loaded[alias] = adapter
-
-    def _without_paths(self, message: str, adapter: AddedAdapter) -> str:
-        message = message.replace(adapter.path, Path(adapter.path).name)
-        return message.replace(str(self._graph.models_path.absolute()), "the model's folder")
 
     def _file(self, adapter: AddedAdapter) -> Path:
         """Return the path of the file that the API registered; on a machine without it, download it.
@@ -67,6 +58,9 @@ class AdapterSync:
         path = Path(adapter.path)
         if not path.is_file():
             (source,) = parse_source_loras(f"{adapter.alias}={adapter.source}").adapters
+            if source.kind == "local":
+                log.error("adapter %r: there is no file %s", adapter.alias, path)
+                raise EngineError(f"The file of adapter {adapter.alias!r} is not on the machine of this worker.")
             try:
                 path = fetch(source, self._graph.models_path, self._downloads, lambda _done, _total: None)
             except ConfigurationError as error:

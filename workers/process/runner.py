@@ -16,6 +16,7 @@ from workers.jobs.job import JobError, overdue_error
 from workers.jobs.observe.metrics import stages_measured
 from workers.jobs.status import ClaimState
 from workers.process.adapter_sync import AdapterSync
+from workers.process.server_paths import ServerPaths
 from workers.process.shared_memory import ChildCommand
 
 log = logging.getLogger(__name__)
@@ -65,10 +66,12 @@ class Runner:
         *,
         time_limit_s: int,
         adapters: AdapterSync | None = None,
+        paths: ServerPaths | None = None,
     ) -> None:
         """``graph`` is the name of the graph whose queue is served; ``adapters`` of None adds no adapter to the engine.
 
-        A job that runs longer than ``time_limit_s`` fails at its next step.
+        ``paths`` are left out of the errors of jobs. A job that runs longer than ``time_limit_s`` fails at its next
+        step.
         """
         self._claims = claims
         self._engine = engine
@@ -76,6 +79,7 @@ class Runner:
         self._reporter = reporter
         self._time_limit_s = time_limit_s
         self._adapters = adapters
+        self._paths = paths or ServerPaths()
         self._ends_at = float("inf")
         self._last_selection: tuple[AdapterSelection, ...] = ()
         # How often the adapters changed from one job to the next, since the last completed job.
@@ -121,8 +125,9 @@ class Runner:
             log.error("%s failed: there was no room for its images", job_id)
             self._claims.fail(claim, JobError(error.code, f"The image could not be kept. {error.message}"))
         except EngineError as error:
+            # The log has the whole sentence. The client of the job, an ordinary one, reads it without paths.
             log.error("%s failed: %s", job_id, error)
-            self._claims.fail(claim, JobError(error.code, error.message))
+            self._claims.fail(claim, JobError(error.code, self._paths.left_out_of(error.message)))
         except ServiceUnavailable:
             raise
         except Exception:  # a bug: the job must end all the same, and the log must have the traceback
