@@ -16,8 +16,9 @@ from config.settings import Settings, WebhookSettings
 from graphs.errors import InvalidRequest, ServiceUnavailable
 from graphs.families.family import Operation
 from graphs.families.model_facts import ModelFacts
+from graphs.requests.image_fit import ImageFit
 from graphs.requests.image_headers import ImageLimits, read_headers
-from graphs.requests.input_images import EncodedInputs, encode_inputs
+from graphs.requests.input_images import EncodedInputs, Fitting, encode_inputs
 from graphs.requests.request import GenerationParameters, ResolvedRequest
 from graphs.requests.resolve import resolve
 from graphs.resolution import Resolution
@@ -103,7 +104,11 @@ class JobSubmitter:
         def resolved(size: Resolution | None) -> ResolvedRequest:
             return resolve(parameters, operation, route, facts, image_size=size)
 
-        async with self._decoded(images, options.owner, resolved) as inputs:
+        def fitting(size: Resolution) -> tuple[Resolution, ImageFit]:
+            request = resolved(size)
+            return Resolution(request.width, request.height), request.image_fit
+
+        async with self._decoded(images, options.owner, fitting) as inputs:
             request = resolved(None if inputs is None else inputs.size)
             self._drain.check_open()
             submission = Submission(
@@ -124,18 +129,18 @@ class JobSubmitter:
 
     @asynccontextmanager
     async def _decoded(
-        self, images: UploadedImages | None, owner: str, accept: Callable[[Resolution], object]
+        self, images: UploadedImages | None, owner: str, fitting: Fitting
     ) -> AsyncIterator[EncodedInputs | None]:
         """Decode images in the owner's turn; their memory counts until the block ends.
 
-        Nothing is decoded for a request that is refused by the images' headers or by ``accept``.
+        Nothing is decoded for a request that is refused by the images' headers or by ``fitting``.
         """
         if images is None:
             yield None
             return
         headers = await asyncio.to_thread(read_headers, images.image, images.mask, self._limits)
         async with self._turns.turn(owner, headers.decoding_bytes) as turn:
-            encoded: EncodedInputs = await turn.run(lambda: encode_inputs(headers, accept), _size_bytes)
+            encoded: EncodedInputs = await turn.run(lambda: encode_inputs(headers, fitting), _size_bytes)
             yield encoded
 
     async def _wake_worker(self, job: Job) -> None:

@@ -5,12 +5,14 @@ most two of its size in memory.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from PIL import ExifTags, Image, ImageOps
 
 from graphs.errors import InvalidRequest
+from graphs.requests.image_fit import ImageFit, fitted_image, fitted_mask
 from graphs.requests.image_headers import ImageHeader, InputHeaders, unreadable
 from graphs.requests.image_structure import still_png
 from graphs.resolution import Resolution
@@ -41,37 +43,57 @@ class EncodedInputs:
     size: Resolution
 
 
-def encode_inputs(headers: InputHeaders, accept: Callable[[Resolution], object]) -> EncodedInputs:
+Fitting = Callable[[Resolution], tuple[Resolution, ImageFit]]
+"""Takes the upright size of an image, and returns the size that is drawn and how the image is brought to it."""
+
+
+def encode_inputs(headers: InputHeaders, fitting: Fitting) -> EncodedInputs:
     """Decode an image and, if given, its mask, and return them as PNG.
 
-    ``accept`` is called with the image's upright size before anything is decoded; what it raises is raised here.
+    Where neither side that is drawn is longer than that of the image, both have the size that is drawn; a worker
+    enlarges others. ``fitting`` is called before anything is decoded; what it raises is raised here.
     Raises InvalidImage, which names ``image`` or ``mask``.
     """
-    image = _decoded(headers.image, _as_rgb, accept)
-    return EncodedInputs(
-        image=image[0],
-        mask=None if headers.mask is None else _decoded(headers.mask, _as_mask)[0],
-        size=image[1],
-    )
+    size, (drawn, fit) = _checked(headers.image, fitting)
+    shrinks = drawn.fits(size)
+    image = _decoded(headers.image, _as_rgb, lambda one: fitted_image(one, drawn, fit) if shrinks else one)
+    mask = None
+    if headers.mask is not None:
+        mask = _decoded(headers.mask, _as_mask, lambda one: fitted_mask(one, size, drawn, fit) if shrinks else one)
+    return EncodedInputs(image, mask, size)
+
+
+def _checked(header: ImageHeader, fitting: Fitting) -> tuple[Resolution, tuple[Resolution, ImageFit]]:
+    """Return the image's upright size, and what is drawn. Only the header is read."""
+    with _readable(header):
+        opened = _open(header)
+        turned = _orientation(opened) in _ON_THEIR_SIDE
+        size = Resolution(*(reversed(opened.size) if turned else opened.size))
+    return size, fitting(size)
 
 
 def _decoded(
     header: ImageHeader,
     convert: Callable[[Image.Image], Image.Image],
-    accept: Callable[[Resolution], object] = lambda size: None,
-) -> tuple[bytes, Resolution]:
-    """Return the converted image as PNG, and its upright size."""
-    try:
+    fit: Callable[[Image.Image], Image.Image],
+) -> bytes:
+    """Return the image converted, turned upright and fitted, as PNG."""
+    with _readable(header):
         opened = _open(header)
         orientation = _orientation(opened)
-        turned = orientation in _ON_THEIR_SIDE
-        size = Resolution(*(reversed(opened.size) if turned else opened.size))
-        accept(size)
         opened.load()
         image = _replaced(opened, convert)
         del opened
         image = _replaced(image, lambda one: _upright(one, orientation))
-        return _png(image), size
+        image = _replaced(image, fit)
+        return _png(image)
+
+
+@contextmanager
+def _readable(header: ImageHeader) -> Iterator[None]:
+    """Raise InvalidImage for all that Pillow raises."""
+    try:
+        yield
     except InvalidRequest:
         raise
     except Exception as error:

@@ -70,7 +70,7 @@ def _shows(image: bytes, expected: Drawn) -> bool:
 def _inputs(ask: Ask) -> EncodedInputs:
     limits = ImageLimits(max_pixels=10**6, max_side_ratio=32, max_decoding_bytes=2**30)
     headers = read_headers(input_png(ask), mask_png() if ask.kind is AskKind.INPAINT else None, limits)
-    return encode_inputs(headers, lambda size: None)
+    return encode_inputs(headers, lambda size: (size, "stretch"))
 
 
 @cache

@@ -41,7 +41,7 @@ def _pixels(png: bytes | None, mode: str) -> list[Any]:
 
 def _read(image: bytes, mask: bytes | None = None, limit: int = LIMIT) -> EncodedInputs:
     limits = ImageLimits(limit, max_side_ratio=32, max_decoding_bytes=2**30)
-    return encode_inputs(read_headers(image, mask, limits), lambda size: None)
+    return encode_inputs(read_headers(image, mask, limits), lambda size: (size, "stretch"))
 
 
 def _image(image: bytes) -> list[Any]:
@@ -49,7 +49,8 @@ def _image(image: bytes) -> list[Any]:
 
 
 def _mask(mask: bytes) -> list[Any]:
-    return _pixels(_read(image_bytes(_row("RGB", RED)), mask).mask, "L")
+    image = Image.new("RGB", Image.open(io.BytesIO(mask)).size)
+    return _pixels(_read(image_bytes(image), mask).mask, "L")
 
 
 @pytest.mark.parametrize(
@@ -225,3 +226,41 @@ def test_a_mask_without_transparency_repaints_what_is_white(content: bytes, repa
 
 def test_a_mask_may_be_a_jpeg() -> None:
     assert _mask(image_bytes(Image.new("RGB", (8, 8), WHITE), "JPEG"))[0] > 250
+
+
+@pytest.mark.parametrize(
+    ("drawn", "sizes"),
+    [
+        pytest.param(Resolution(64, 32), [(64, 32), (64, 32)], id="smaller"),
+        pytest.param(Resolution(200, 100), [(200, 100), (200, 100)], id="as it is: the mask has its size as well"),
+        pytest.param(Resolution(64, 128), [(200, 100), (50, 50)], id="one side longer: a worker enlarges it"),
+        pytest.param(Resolution(4096, 4096), [(200, 100), (50, 50)], id="far larger"),
+    ],
+)
+def test_images_and_masks_are_shrunk_to_what_is_drawn(drawn: Resolution, sizes: list[tuple[int, int]]) -> None:
+    headers = read_headers(
+        image_bytes(Image.new("RGB", (200, 100), RED), "JPEG"),
+        image_bytes(Image.new("L", (50, 50), 255)),
+        ImageLimits(LIMIT, max_side_ratio=32, max_decoding_bytes=2**30),
+    )
+    found = encode_inputs(headers, lambda _size: (drawn, "stretch"))
+    shown = [Image.open(io.BytesIO(png or b"")).size for png in (found.image, found.mask)]
+    assert found.size == Resolution(200, 100)
+    assert shown == sizes
+
+
+def test_a_photograph_on_its_side_is_fitted_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = Image.new("RGB", (400, 200), BLACK)
+    photo.paste(RED, (0, 0, 200, 200))  # the left half is the upper one once it is upright
+    headers = read_headers(
+        image_bytes(photo, "JPEG", exif=exif, quality=100),
+        None,
+        ImageLimits(LIMIT, max_side_ratio=32, max_decoding_bytes=2**30),
+    )
+    found = encode_inputs(headers, lambda size: (Resolution(size.width // 4, size.height // 4), "crop"))
+    image = Image.open(io.BytesIO(found.image))
+    assert (found.size, image.size) == (Resolution(200, 400), (50, 100))
+    assert image.getpixel((25, 10)) == (254, 0, 0)
+    assert image.getpixel((25, 90)) == BLACK
