@@ -27,7 +27,14 @@ from workers.engine.protocol import GenerationCancelled
 
 pytestmark = pytest.mark.usefixtures("openvino_runtime")
 
-CELLS = [(family, mode, precision) for family in FAMILIES for mode in MODES for precision in PRECISIONS]
+# In bf16, a mode without DYNAMIC adapters computes them in the model's own operations, as no adapters at all.
+CELLS = [
+    (family, mode, precision)
+    for family in FAMILIES
+    for mode in MODES
+    for precision in PRECISIONS
+    if precision == "f32" or "DYNAMIC" in mode
+]
 OTHER_LAYERS = {"mid_block.attentions.0.transformer_blocks.0.attn2.to_q": (32, 32)}
 
 
