@@ -177,13 +177,40 @@ class DownloadSettings(SettingsGroup):
     offline: bool = Field(
         False, description="Send no request to Hugging Face at all; adapters that are already there are served."
     )
-    allow_http: bool = Field(False, description="Whether adapters may be downloaded over plain HTTP.")
+    allow_http: bool = Field(
+        False,
+        description="Whether an adapter that a request names may be downloaded over plain HTTP. What `--source_loras` "
+        "names always may.",
+    )
     allow_private: bool = Field(
-        False, description="Whether adapters may be downloaded from this machine and its private networks."
+        False,
+        description="Whether an adapter that a request names may be downloaded from this machine and its private "
+        "networks. What `--source_loras` names always may, and only that goes through `HTTPS_PROXY`.",
     )
     max_bytes: int = Field(4 * 2**30, gt=0, description="Largest file to download.")
     timeout_s: float = Field(30.0, gt=0, description="How long a download waits for the next bytes.")
     total_timeout_s: float = Field(3600.0, gt=0, description="How long a download may take.")
+
+    @property
+    def is_of_operator(self) -> bool:
+        """Whether the operator typed the source: then plain HTTP, private addresses and the proxies of the
+        environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY) are used. Sources of clients never go through a proxy, which
+        would resolve the name again after it was checked.
+        """
+        return False
+
+    def for_operator(self) -> "OperatorDownloadSettings":
+        """Return these settings for a source that the operator typed."""
+        return OperatorDownloadSettings(**{**self.model_dump(), "allow_http": True, "allow_private": True})
+
+
+class OperatorDownloadSettings(DownloadSettings):
+    """Downloads of LoRA adapters that the operator asked for, on the command line."""
+
+    @property
+    def is_of_operator(self) -> bool:
+        """Whether the operator typed the source: always."""
+        return True
 
 
 class LogSettings(SettingsGroup):

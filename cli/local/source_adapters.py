@@ -74,7 +74,7 @@ def fetch_all(sources: SourceLoras, folder: Path, settings: DownloadSettings) ->
             def show(done: int, total: int | None, task: TaskID = task) -> None:
                 progress.update(task, completed=done, total=total)
 
-            files[source.alias] = fetch(source, folder, settings, show)
+            files[source.alias] = fetch(source, folder, settings.for_operator(), show)
             progress.update(task, visible=False)
     return files
 

@@ -73,8 +73,9 @@ def _download(
 def _transfer(
     remote: Remote, file: PartialFile, settings: DownloadSettings, on_progress: OnProgress, deadline: Deadline
 ) -> str | None:
-    # Without the environment's proxies: a proxy would resolve the name again, after it was checked.
-    with httpx.Client(verify=httpx.create_ssl_context(), trust_env=False, timeout=settings.timeout_s) as client:
+    # For a client's source without the environment's proxies: a proxy would resolve the name again, after the check.
+    trust_env = settings.is_of_operator
+    with httpx.Client(verify=httpx.create_ssl_context(), trust_env=trust_env, timeout=settings.timeout_s) as client:
         with _answer(client, remote, settings, file.resume_headers(), deadline) as response:
             was_complete = response.headers.get("content-range") == f"bytes */{file.size}"
             if response.status_code != 416:
@@ -123,11 +124,14 @@ def _send(
     if url.scheme == "http" and not (is_trusted or settings.allow_http):
         reason = "is plain HTTP; use https://, or set IMAGEGEN_DOWNLOADS__ALLOW_HTTP=true"
         raise ConfigurationError(f"the download from {url.host} {reason}.")
+    # In a compressed body, lengths and offsets would count compressed bytes.
+    sent = {"Accept-Encoding": "identity", **headers, **(remote.headers if is_trusted else {})}
+    if settings.is_of_operator:  # no address is checked, and a proxy resolves the name itself
+        request = client.build_request("GET", url, headers=sent, extensions={"trace": deadline.watch})
+        return client.send(request, stream=True)
     allow_private = is_trusted or settings.allow_private
     addresses = _allowed_addresses(url.raw_host.decode(), origin_of(url)[2], allow_private=allow_private)
-    # In a compressed body, lengths and offsets would count compressed bytes.
-    sent = {"Host": url.netloc.decode(), "Accept-Encoding": "identity", **headers}
-    sent |= remote.headers if is_trusted else {}
+    sent["Host"] = url.netloc.decode()
     for address in addresses:
         # Connect to the checked address, but verify the certificate for the name (httpx's sni_hostname).
         request = client.build_request(
