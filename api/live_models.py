@@ -28,6 +28,7 @@ from graphs.repository.adapter_folder import graph_of_folder, takes_adapters
 from graphs.repository.bundled import bundled_model_path
 from graphs.repository.repository import Repository
 from workers.jobs.adapter_registry import AdapterRegistry, AddedAdapter
+from workers.sources.content import delete_name
 from workers.sources.fetch import fetch
 
 log = logging.getLogger(__name__)
@@ -116,11 +117,12 @@ class LiveModels:
         raise ModelNotFound(f"No adapter {alias[:100]!r} was added.", param="alias")
 
     async def _delete_download(self, removed: AddedAdapter) -> None:
-        """Delete the file of a removed adapter if it was downloaded for its alias alone."""
+        """Delete the file of a removed adapter if it was downloaded; other aliases of the same content keep it."""
         path = Path(removed.path)
         for graph in self._on_disk.graphs.values():
-            if path.is_relative_to(self._download_folder(graph).absolute() / "loras" / removed.alias):
-                await asyncio.to_thread(path.unlink, missing_ok=True)
+            loras = self._download_folder(graph).absolute() / "loras"
+            if path.is_relative_to(loras / removed.alias):
+                await asyncio.to_thread(delete_name, path, loras)
 
     async def refresh(self) -> FolderChanges:
         """Look at the folder of adapters again, and serve what it contains now.

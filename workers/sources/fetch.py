@@ -10,6 +10,7 @@ from graphs.adapters.addresses import url_file_name, version_of
 from graphs.adapters.lora_source import LoraSource
 from graphs.errors import ConfigurationError
 from workers.sources.civitai import fetch_version
+from workers.sources.content import keep_by_content
 from workers.sources.hub_pages import file_of_page
 from workers.sources.partial_file import PartialFile
 from workers.sources.web import OnProgress, Remote, download
@@ -22,10 +23,15 @@ def fetch(source: LoraSource, folder: Path, settings: DownloadSettings, on_progr
 
     Files from Hugging Face become ``loras/<org>/<repo>/<file>``, files from URLs ``loras/<alias>/<file>``; a URL with a
     query, a revision or a version has a folder of its own in ``loras/<alias>``. A local file is used in its place.
+    Equal downloads share one file on disk (content.py).
     Raises ConfigurationError with the adapter's alias.
     """
+    loras = folder.absolute() / "loras"
     try:
-        return _fetch(source, folder.absolute() / "loras", settings, on_progress)
+        path = _fetch(source, loras, settings, on_progress)
+        if source.kind != "local":
+            keep_by_content(path, loras)
+        return path
     except ConfigurationError as error:
         raise ConfigurationError(f"adapter {source.alias!r}: {error.message}") from error
     except OSError as error:
