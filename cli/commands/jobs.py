@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cli.client.answers import LATEST_S
 from cli.options import DEFAULT_SERVER_URL, ServerApiKey, ServerUrl
 from cli.terminal import cells, progress_bar, say, show_table, terminal
 from config.printable import printable
@@ -105,6 +104,8 @@ def _flat(job: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 
 def _is_time(value: object) -> bool:
+    from cli.client.answers import LATEST_S  # imports httpx
+
     return isinstance(value, int | float) and 0 <= value <= LATEST_S
 
 
