@@ -29,6 +29,8 @@ def check_url(settings: RedisSettings) -> None:
         raise UserError(
             f"the Redis at {shown} does not answer ({error}); start it, or unset REDIS_URL to have one started for you."
         ) from error
+    except (AttributeError, TypeError) as error:  # redis-py expects the forms of Redis's own answers
+        raise UserError(f"what answers at {shown} is no Redis: its answers have other forms.") from error
     if _version(version) < _OLDEST:
         oldest = ".".join(map(str, _OLDEST))
         raise UserError(f"the Redis at {shown} is version {version}; {oldest} or newer is needed.")

@@ -5,6 +5,8 @@ runs, each script compares it again (scripts.py), so that a process never change
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from config.settings import RedisSettings
 from graphs.errors import ConfigurationError, ServiceUnavailable
@@ -43,7 +45,8 @@ def check_layout(client: RedisClient) -> None:
     Raises ConfigurationError when this process may not go on, ServiceUnavailable when Redis cannot be reached.
     """
     with redis_errors():
-        outcome, found, is_to_adopt = client.register_script(LAYOUT.source)(**_call())
+        with _redis_answers():
+            outcome, found, is_to_adopt = client.register_script(LAYOUT.source)(**_call())
         _judge(outcome.decode(), found.decode(errors="replace"))
         adopt = client.register_script(ADOPT.source)
         cursor = _START
@@ -55,13 +58,23 @@ def check_layout(client: RedisClient) -> None:
 async def check_layout_async(client: AsyncRedisClient) -> None:
     """Do as ``check_layout``."""
     with redis_errors():
-        outcome, found, is_to_adopt = await client.register_script(LAYOUT.source)(**_call())
+        with _redis_answers():
+            outcome, found, is_to_adopt = await client.register_script(LAYOUT.source)(**_call())
         _judge(outcome.decode(), found.decode(errors="replace"))
         adopt = client.register_script(ADOPT.source)
         cursor = _START
         while is_to_adopt:
             cursor = await adopt(**ADOPT.call(cursor=cursor))
             is_to_adopt = cursor != _START
+
+
+@contextmanager
+def _redis_answers() -> Iterator[None]:
+    """Raise ConfigurationError for answers that no Redis gives: redis-py and the unpacking expect their own forms."""
+    try:
+        yield
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigurationError("What answers at REDIS_URL is no Redis: its answers have other forms.") from error
 
 
 def _call() -> ScriptCall:
