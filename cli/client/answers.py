@@ -44,6 +44,7 @@ class JobForm(AnswerForm):
 class ListedJobForm(JobForm):
     """A job as the list shows it."""
 
+    progress: float = Field(ge=0, le=100)
     created_at: float = Field(ge=0, le=LATEST_S)
     model: str
     size: str
