@@ -27,7 +27,7 @@ from workers.engine.protocol import GenerationCancelled
 
 pytestmark = pytest.mark.usefixtures("openvino_runtime")
 
-# In bf16, a mode without DYNAMIC adapters computes them in the model's own operations, as no adapters at all.
+# What is left out, adapters that are compiled in and bf16, is in the table of ``python -m benchmarks.equality``.
 CELLS = [
     (family, mode, precision)
     for family in FAMILIES
