@@ -17,11 +17,11 @@ _AFTERMATH_S = 20.0
 _COSTLY = frozenset(Kind) - {Kind.API_KILL, Kind.API_SIGTERM, Kind.MESSAGE_LOSS, Kind.MESSAGE_DOUBLE, Kind.POISON}
 _FOR_EVER = re.compile(
     r"imagegen:(events|layout|sequence|signing-key|workers|adapters-version|owner:[^:]+:jobs|fairness:\S+|pace:\S+"
-    r"|metrics:\S+|crashes:\S+)"
+    r"|metrics:\S+|crashes:\S+|kept|kept-ended|ended-sizes|record-ends|result-ends)"
     r"|_kombu\.binding\S+|unacked(_index)?"
 )
 _FOR_A_WHILE = re.compile(
-    r"imagegen:(job:[^:]+(:events|:artifact:\d+)?|owner:[^:]+:once:\S+|name:[^:]+:\S+)|unacked_mutex"
+    r"imagegen:(job:[^:]+(:events|:artifact:\d+)?|owner:[^:]+:(once:\S+|ended|jobs:\w+)|name:[^:]+:\S+)|unacked_mutex"
 )
 
 
@@ -112,6 +112,16 @@ def _left_behind(evidence: Evidence) -> Iterator[str]:
         yield f"{evidence.stored.unacked} messages are unacknowledged after {len(evidence.faults)} faults"
 
 
+def _counted(evidence: Evidence) -> Iterator[str]:
+    """What owners keep is counted exactly once, whichever part died."""
+    stored = evidence.stored
+    ended = {job_id for job_id, found in stored.jobs.items() if found.job.status.is_final}
+    if ended != stored.counted_as_ended:
+        yield f"counted as ended, or ended, but not both: {sorted(ended ^ stored.counted_as_ended)}"
+    if stored.unfinished_bytes and not stored.open_jobs:
+        yield f"{stored.unfinished_bytes} bytes are counted of unfinished jobs, and there are none"
+
+
 def _workers(evidence: Evidence) -> Iterator[str]:
     if len(evidence.stored.ready_workers) != WORKERS:
         yield f"{len(evidence.stored.ready_workers)} of {WORKERS} workers are ready at the end"
@@ -122,6 +132,7 @@ def _workers(evidence: Evidence) -> Iterator[str]:
 _CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     _ended,
     _kept,
+    _counted,
     _as_asked,
     _ended_once,
     _made_once,

@@ -24,7 +24,7 @@ class StoredJob:
 
 @dataclass(frozen=True)
 class Stored:
-    """Jobs by id; every key with its time to live in seconds (-1: for ever); what waits, and who works."""
+    """Jobs by id; every key with its time to live in seconds (-1: for ever); what waits, who works, what is counted."""
 
     jobs: dict[str, StoredJob]
     keys: dict[str, int]
@@ -32,6 +32,8 @@ class Stored:
     ready_workers: list[str]
     messages: int
     unacked: int
+    counted_as_ended: set[str]
+    unfinished_bytes: int
     broken: list[str] = field(default_factory=list)
 
 
@@ -54,6 +56,8 @@ def read_store(url: str) -> Stored:
             ready_workers=[worker.name for worker in alive if worker.ready],
             messages=int(client.llen(keys.queue_name(GRAPH))),
             unacked=int(client.hlen("unacked")),
+            counted_as_ended={raw.decode() for raw in client.hkeys(keys.ENDED_SIZES)},
+            unfinished_bytes=int(client.hget(keys.KEPT, "unfinished") or 0),
             broken=sorted(set(ids) - set(jobs)),
         )
 

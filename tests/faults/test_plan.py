@@ -78,6 +78,8 @@ BAD: dict[str, tuple[Change, str]] = {
     ),
     "a key": (lambda run: _with_stored(run, keys={"imagegen:job:j0:image": -1}), "was left behind"),
     "no end of a key": (lambda run: _with_stored(run, keys={"imagegen:job:j0": -1}), "was left behind"),
+    "not counted": (lambda run: _with_stored(run, counted_as_ended=set()), "but not both: ['j0']"),
+    "counted for ever": (lambda run: _with_stored(run, unfinished_bytes=9), "9 bytes are counted of unfinished jobs"),
     "a dead worker": (lambda run: _with_stored(run, ready_workers=["one"]), "1 of 2 workers"),
     "a message": (lambda run: _with_stored(run, messages=1), "left in the queue"),
     "not served": (lambda run: replace(run, last=replace(run.last, outcome="error")), "was not served"),
@@ -102,7 +104,9 @@ def _good() -> Evidence:
         faults=[Injected(PLAN.faults[0], NOW, NOW + 1)],
         seen=Seen(answers=[_answer(ask, images)], accepted={"j0": ask}),
         stories={"j0": Story([(NOW + number, kind) for number, kind in events])},
-        stored=Stored({"j0": StoredJob(job, images, events)}, {"imagegen:job:j0": 9}, [], ["one", "two"], 0, 0),
+        stored=Stored(
+            {"j0": StoredJob(job, images, events)}, {"imagegen:job:j0": 9}, [], ["one", "two"], 0, 0, {"j0"}, 0
+        ),
         last=_answer(PLAN.ask_of_kind(10**9, AskKind.WAIT), []),
         unfinished=[],
     )
