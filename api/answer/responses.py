@@ -34,14 +34,14 @@ class Links:
 
 def embedded(job: Job, artifacts: Sequence[bytes]) -> ImagesResponse:
     """Return an answer with the images themselves, in base64."""
-    return _response(job, [ImageData(b64_json=base64.b64encode(artifact).decode()) for artifact in artifacts])
+    return _response(job, [{"b64_json": base64.b64encode(artifact).decode()} for artifact in artifacts])
 
 
 def linked(job: Job, count: int, signer: UrlSigner, links: Links) -> ImagesResponse:
     """Return an answer with URLs that serve the images until they expire."""
     suffix = job.request.output_format
     urls = [links.file(signer.token(job, index), suffix) for index in range(count)]
-    return _response(job, [ImageData(url=url) for url in urls])
+    return _response(job, [{"url": url} for url in urls])
 
 
 def job_body(job: Job, estimate: QueueEstimate, links: Links) -> JobBody:
@@ -68,6 +68,7 @@ def job_body(job: Job, estimate: QueueEstimate, links: Links) -> JobBody:
         size=request.size,
         n=request.num_images_per_prompt,
         seed=request.rng_seed,
+        seeds=request.seeds,
         attempts=job.attempts,
         error=JobErrorBody(code=job.error.code, message=job.error.message) if job.error else None,
         usage=Usage() if job.status is Status.COMPLETED else None,
@@ -94,11 +95,12 @@ def server_timing(job: Job) -> str:
     return ", ".join(f"{stage};dur={value * 1000:.1f}" for stage, value in sorted(stages.items()))
 
 
-def _response(job: Job, data: list[ImageData]) -> ImagesResponse:
+def _response(job: Job, images: Sequence[dict[str, str]]) -> ImagesResponse:
+    """Return the answer; ``images`` has the ``b64_json`` or the ``url`` of each image."""
     request = job.request
     return ImagesResponse(
         created=int(job.completed_at or job.created_at),
-        data=data,
+        data=[ImageData(**image, seed=request.seed_of(index)) for index, image in enumerate(images)],
         output_format=request.output_format,
         size=request.size,
         seed=request.rng_seed,

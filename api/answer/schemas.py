@@ -4,12 +4,15 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from graphs.requests.request import Seeds
+
 
 class ImageData(BaseModel):
-    """One image: its bytes in base64, or the URL that serves them."""
+    """One image: its bytes in base64, or the URL that serves them; with the seed that draws it alone, if one does."""
 
     b64_json: str | None = None
     url: str | None = None
+    seed: int | None = None
 
 
 class InputTokenDetails(BaseModel):
@@ -93,6 +96,7 @@ class JobBody(BaseModel):
     size: str
     n: int
     seed: int
+    seeds: Seeds | None
     attempts: int
     error: JobErrorBody | None
     usage: Usage | None

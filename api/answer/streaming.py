@@ -88,8 +88,9 @@ async def _end(service: ImageService, job: Job, family: str) -> AsyncIterator[by
             yield _HEARTBEAT
             await asyncio.sleep(_END_READING_PAUSE_S)
         else:
-            fields = {"usage": Usage().model_dump(), "seed": job.request.rng_seed}
             for index, artifact in enumerate(artifacts):
+                seed = job.request.seed_of(index)
+                fields = {"usage": Usage().model_dump(), **({} if seed is None else {"seed": seed})}
                 yield _image(f"{family}.completed", job, artifact, index, fields)
             return
 

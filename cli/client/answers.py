@@ -63,6 +63,7 @@ class ImageForm(AnswerForm):
     """One image."""
 
     b64_json: str
+    seed: int | None = None
 
 
 class ImagesForm(AnswerForm):

@@ -17,6 +17,7 @@ Out = Annotated[Path, typer.Option("-o", "--out", help=f"File to write: {', '.jo
 Size = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT in pixels.")]
 Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="The same seed gives the same image.")]
+Seeds = Annotated[str | None, typer.Option("--seeds", help="each: image i of --n is drawn with the seed --seed + i.")]
 Count = Annotated[int | None, typer.Option("--n", help="How many images.")]
 Model = Annotated[str | None, typer.Option("--model", help="Model, where the server has several.")]
 NegativePrompt = Annotated[str | None, typer.Option("--negative_prompt", help="What not to draw.")]
@@ -34,6 +35,7 @@ def generate(
     size: Size = None,
     steps: Steps = None,
     seed: Seed = None,
+    seeds: Seeds = None,
     n: Count = None,
     model: Model = None,
     negative_prompt: NegativePrompt = None,
@@ -57,6 +59,7 @@ def generate(
         "size": size,
         "num_inference_steps": steps,
         "seed": seed,
+        "seeds": seeds,
         "n": n,
         "model": model,
         "negative_prompt": negative_prompt,
@@ -75,8 +78,9 @@ def generate(
         except KeyboardInterrupt:
             say("imagegen: cancelled", err=True)
             raise
-    for path in save_images(result, out):
-        say(f"{path} (seed {result.get('seed')})")
+    for path, drawn in zip(save_images(result, out), result["data"], strict=True):
+        seed_of_image = drawn.get("seed")
+        say(f"{path} (seed {result.get('seed') if seed_of_image is None else seed_of_image})")
 
 
 def _draw(client: "ServerClient", fields: dict[str, Any], images: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 it, ``graphs/requests/resolve.py`` makes a ``ResolvedRequest`` of it, and the engine reads that.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -29,6 +29,7 @@ FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 _WITH_QUALITY = " and ".join(name for name, image_format in OUTPUT_FORMATS.items() if image_format.has_quality)
 MAX_SEED = 2**64  # OVMS takes any size_t
 DISTINCT_SEEDS = 2**32
+Seeds = Literal["each"]
 
 
 class GenerationParameters(BaseModel):
@@ -53,6 +54,9 @@ class GenerationParameters(BaseModel):
         None, description="How an edit's image gets the size that is drawn: stretch (unless given), crop or pad."
     )
     rng_seed: int | None = Field(None, description="Seed of the noise; random unless given, always reported.")
+    seeds: Seeds | None = Field(
+        None, description="each: image i is drawn with rng_seed + i, and its answer tells that seed."
+    )
     max_sequence_length: int | None = Field(None, description="Tokens of the T5 encoder (SD3, FLUX).")
     lora_alphas: dict[str, FiniteFloat] | None = Field(None, description="Strengths of the active adapters.")
     output_format: OutputFormat | None = Field(None, description="Format of the image; png unless given.")
@@ -97,6 +101,7 @@ class ResolvedRequest(BaseModel):
     strength: float | None = None
     image_fit: ImageFit = "stretch"
     rng_seed: int
+    seeds: Seeds | None = None
     max_sequence_length: int | None = None
     adapters: tuple[AdapterSelection, ...] = ()
     output_format: OutputFormat = "png"
@@ -106,3 +111,13 @@ class ResolvedRequest(BaseModel):
     def size(self) -> str:
         """The image's size as ``WxH``."""
         return f"{self.width}x{self.height}"
+
+    def seed_of(self, index: int) -> int | None:
+        """Return the seed that draws image ``index`` (from 0) as the first of a request.
+
+        None for the later images of a request without ``seeds: each``: one random generator, which keeps its state,
+        draws them all, so no seed draws one of them alone. Seeds wrap to the 32 bits that GenAI uses.
+        """
+        if self.seeds is None and index > 0:
+            return None
+        return (self.rng_seed + index) % DISTINCT_SEEDS

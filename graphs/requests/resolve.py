@@ -20,6 +20,7 @@ from graphs.requests.request import (
     AdapterSelection,
     GenerationParameters,
     ResolvedRequest,
+    Seeds,
 )
 from graphs.requests.sizes import resolve_size
 from graphs.resolution import Resolution
@@ -56,6 +57,7 @@ def resolve(
         strength=_strength(parameters, operation, facts, steps),
         image_fit=_image_fit(parameters, operation),
         rng_seed=_seed(parameters),
+        seeds=_seeds(parameters, graph),
         max_sequence_length=_max_sequence_length(parameters, facts),
         adapters=_adapters(parameters, route),
         output_format=parameters.output_format or "png",
@@ -180,6 +182,16 @@ def _seed(parameters: GenerationParameters) -> int:
         )
     # GenAI uses the low 32 bits only; the seed that is reported must be the one that it used.
     return seed % DISTINCT_SEEDS
+
+
+def _seeds(parameters: GenerationParameters, graph: Graph) -> Seeds | None:
+    batch = (graph.num_images_per_prompt or 1) if graph.is_static else 1
+    if parameters.seeds is not None and batch > 1:
+        raise InvalidRequest(
+            f"This model is compiled for a batch of {batch} images, which is drawn from one seed; leave seeds out.",
+            param="seeds",
+        )
+    return parameters.seeds
 
 
 def _max_sequence_length(parameters: GenerationParameters, facts: ModelFacts) -> int | None:

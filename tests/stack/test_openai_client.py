@@ -55,6 +55,22 @@ def test_n_images_differ_and_the_first_is_that_of_n_1(service: Service, draw: Dr
     assert both[0] == draw("a green heart", seed=3)
 
 
+@pytest.mark.parametrize("operation", ["generation", "edit"])
+def test_n_images_with_a_seed_each_tell_it_and_can_be_drawn_alone(service: Service, draw: Draw, operation: str) -> None:
+    def ask(**fields: Any) -> ImagesResponse:
+        images = service.client().images
+        if operation == "generation":
+            return images.generate(prompt="a green heart", extra_body=fields)
+        return images.edit(image=before, prompt="a green heart", extra_body=fields)
+
+    before = draw(seed=5)
+    three = ask(n=3, seed=3, seeds="each")
+    assert three.data is not None
+    seeds = [(item.model_extra or {})["seed"] for item in three.data]
+    assert seeds == [3, 4, 5]
+    assert _images(three) == [_images(ask(seed=seed))[0] for seed in seeds]
+
+
 def test_a_seed_gives_the_same_bytes_and_another_seed_others(draw: Draw) -> None:
     first = draw(seed=5)
     assert first == draw(rng_seed=5)

@@ -1,9 +1,9 @@
 """The engine on OpenVINO GenAI: one set of pipelines, one generation at a time.
 
-Several images of a request are drawn one by one, with one random generator that keeps its state. GenAI 2026.4 cannot
-draw a batch when inpainting (nor image to image on SD3 and FLUX), the pixels equal those of a batch (except on LCM,
-whose scheduler draws its noise in another order), and on a CPU it is faster. Only a graph that is compiled for a batch
-draws it in one call.
+Several images of a request are drawn one by one, with one random generator that keeps its state, or a new one for each
+(``seeds: each``). GenAI 2026.4 cannot draw a batch when inpainting (nor image to image on SD3 and FLUX), the pixels
+equal those of a batch (except on LCM, whose scheduler draws its noise in another order), and on a CPU it is faster.
+Only a graph that is compiled for a batch draws it in one call.
 """
 
 import gc
@@ -112,13 +112,14 @@ class OpenVinoEngine:
             **self._options(request),
             **self._prompt_batch.options(request),
             "num_images_per_prompt": per_call,
-            "generator": openvino_genai.CppStdGenerator(request.rng_seed),
             "callback": watch,
         }
         images: list[Pixels] = []
         seconds: Counter[str] = Counter()
         steps_s: list[float] = []
-        for _ in range(calls):
+        for index in range(calls):
+            if (seed := request.seed_of(index)) is not None:
+                options["generator"] = openvino_genai.CppStdGenerator(seed)
             images.extend(
                 _draw(pipeline, request.prompt, arguments, {**options, **self._adapter_option(request)}, watch)
             )

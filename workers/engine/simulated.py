@@ -18,7 +18,7 @@ from graphs.families.family import Operation
 from graphs.requests.request import ResolvedRequest
 from workers.engine.protocol import Generated, GenerationCancelled, InputImages, OnStep, Pixels, Step
 
-_WITHOUT_EFFECT = {"graph", "model", "num_images_per_prompt", "output_format", "output_compression"}
+_WITHOUT_EFFECT = {"graph", "model", "num_images_per_prompt", "output_format", "output_compression", "seeds"}
 _INPUT_WEIGHT = 0.5
 
 
@@ -111,6 +111,9 @@ def _resized(pixels: Pixels, width: int, height: int) -> Pixels:
 
 
 def _entropy(request: ResolvedRequest, inputs: InputImages | None, index: int) -> int:
+    if (seed := request.seed_of(index)) is not None:
+        request = request.model_copy(update={"rng_seed": seed})
+        index = 0
     fields = request.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
     digest = hashlib.sha256(json.dumps([fields, index], sort_keys=True).encode())
     for pixels in (inputs.image, inputs.mask) if inputs is not None else ():

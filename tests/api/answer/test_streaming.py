@@ -151,6 +151,13 @@ def test_every_image_has_its_completed_event(api: Api) -> None:
     assert [event.kind for event in events] == ["image_generation.completed"] * 3
     assert [event.data["image_index"] for event in events] == [0, 1, 2]
     assert [base64.b64decode(event.data["b64_json"]) for event in events] == [b"one", b"two", b"three"]
+    assert ["seed" in event.data for event in events] == [True, False, False]
+
+
+def test_each_completed_event_tells_its_own_seed(api: Api) -> None:
+    text = _streamed(api, lambda job_id: api.complete(job_id, b"one", b"two", b"three"), n=3, seed=5, seeds="each")
+    events = _events(text)
+    assert [event.data["seed"] for event in events] == [5, 6, 7]
 
 
 def test_a_failure_is_an_error_event(api: Api) -> None:

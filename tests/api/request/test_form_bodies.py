@@ -75,6 +75,7 @@ def test_the_order_of_parts_does_not_matter(api: Api, parts: tuple[tuple[str, by
     [
         ({"n": "2"}, {"n": 2}),
         ({"seed": "7"}, {"seed": 7}),
+        ({"seeds": "each"}, {"seeds": "each"}),
         ({"stream": "false"}, {"status": "queued"}),
         ({"stream": "False", "partial_images": "0"}, {"status": "queued"}),
         ({"metadata[a]": "1", "metadata[b c]": ""}, {"metadata": {"a": "1"}}),

@@ -50,7 +50,7 @@ def test_a_job_has_every_key_always(api: Api) -> None:
     times = ("created_at", "started_at", "completed_at", "expires_at")
     assert all(type(completed[name]) is int for name in times)
     nulls = {name for name, value in waiting.items() if value is None}
-    assert nulls == {"step", "total_steps", "eta_seconds", *times[1:], "error", "usage", "metadata"}
+    assert nulls == {"step", "total_steps", "eta_seconds", *times[1:], "error", "usage", "metadata", "seeds"}
 
 
 def test_a_job_reports_its_parameters(api: Api) -> None:
@@ -83,6 +83,26 @@ def test_a_completed_job_has_a_result(api: Api) -> None:
     result = api.http.get(job["urls"]["result"]).json()
     assert [base64.b64decode(entry["b64_json"]) for entry in result["data"]] == [PNG, b"two"]
     assert (result["seed"], result["size"], result["output_format"]) == (9, "128x128", "png")
+    assert [entry.get("seed") for entry in result["data"]] == [9, None], "no seed draws the second image alone"
+
+
+@pytest.mark.parametrize("response_format", ["b64_json", "url"])
+def test_each_image_tells_its_own_seed(api: Api, response_format: str) -> None:
+    asked = {"n": 3, "seed": 2**32 - 2, "seeds": "each", "response_format": response_format}
+    job = api.submitted(json={**BODY, **asked})
+    assert (job["seed"], job["seeds"]) == (2**32 - 2, "each")
+    api.complete(job["id"], PNG, b"two", b"three")
+    result = api.http.get(job["urls"]["result"]).json()
+    assert [(response_format in entry, entry["seed"]) for entry in result["data"]] == [
+        (True, 2**32 - 2),
+        (True, 2**32 - 1),
+        (True, 0),
+    ]
+
+
+def test_another_word_than_each_is_refused(api: Api) -> None:
+    answer = api.http.post(GENERATIONS, json={**BODY, "seeds": "all"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "seeds")
 
 
 def test_a_waiting_client_gets_its_image_at_once(api: Api) -> None:
@@ -95,7 +115,7 @@ def test_a_waiting_client_gets_its_image_at_once(api: Api) -> None:
     assert (got.status_code, type(body["created"])) == (200, int)
     assert base64.b64decode(body["data"][0]["b64_json"]) == PNG
     assert set(body) == {"created", "data", "background", "output_format", "size", "seed", "usage"}
-    assert list(body["data"][0]) == ["b64_json"]
+    assert list(body["data"][0]) == ["b64_json", "seed"]
     assert "generate;dur=250.0" in got.headers["server-timing"]
     assert got.headers["x-imagegen-job-id"].startswith("imgjob_")
 

@@ -19,6 +19,7 @@ from tests.cli.cli_support import clean_environment, imagegen_here
 from tests.support.polling import wait_until
 
 IMAGES = [b"first image", b"second image"]
+DEFAULT, EACH = [{"seed": 42}, {}], [{"seed": 42}, {"seed": 43}]
 
 
 class Server(ThreadingHTTPServer):
@@ -28,6 +29,7 @@ class Server(ThreadingHTTPServer):
     states: list[dict[str, Any]]
     refusal: tuple[int, dict[str, Any], dict[str, str]] | None = None
     is_async = True
+    seeds: list[dict[str, int]] = DEFAULT
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -66,7 +68,11 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(200, {"id": "job_1", "step": 5, "total_steps": 10, **state})
 
     def _result(self) -> dict[str, Any]:
-        return {"data": [{"b64_json": base64.b64encode(p).decode()} for p in IMAGES], "seed": 42}
+        data = [
+            {"b64_json": base64.b64encode(p).decode(), **more}
+            for p, more in zip(IMAGES, self.server.seeds, strict=True)
+        ]
+        return {"data": data, "seed": 42}
 
     def _answer(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
         content = json.dumps(body).encode()
@@ -90,6 +96,15 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield made
         made.shutdown()
         thread.join()
+
+
+def test_each_image_shows_its_own_seed(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    server.seeds = EACH
+    code = imagegen_here("generate", "a star", "--n", "2", "--seed", "42", "--seeds", "each", "--url", server.url)
+    output = capsys.readouterr()
+    assert code == 0, output
+    assert output.out == "out.png (seed 42)\nout-1.png (seed 43)\n"
+    assert json.loads(server.bodies[0])["seeds"] == "each"
 
 
 def test_it_submits_follows_and_saves(server: Server, capsys: pytest.CaptureFixture[str]) -> None:

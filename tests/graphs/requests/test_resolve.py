@@ -284,6 +284,22 @@ def test_the_seed_that_is_reported_is_the_one_that_draws(given: int, drawn: int)
     assert resolved(rng_seed=given).rng_seed == drawn
 
 
+def test_each_image_may_have_a_seed_of_its_own() -> None:
+    each = resolved(rng_seed=2**32 - 1, seeds="each", num_images_per_prompt=2)
+    assert [each.seed_of(index) for index in range(2)] == [2**32 - 1, 0]
+    default = resolved(rng_seed=7, num_images_per_prompt=2)
+    assert [default.seed_of(index) for index in range(2)] == [7, None]
+
+
+def test_a_compiled_batch_has_one_seed() -> None:
+    refusal = _refusal(route=route_of(resolution=STATIC, num_images_per_prompt=2), seeds="each")
+    assert (refusal.param, refusal.message) == (
+        "seeds",
+        "This model is compiled for a batch of 2 images, which is drawn from one seed; leave seeds out.",
+    )
+    assert resolved(route=route_of(resolution=STATIC), seeds="each").seeds == "each"
+
+
 @pytest.mark.parametrize(("family", "served"), [(SD3, 256), (FLUX, 512), (FLUX_FILL, 512)])
 def test_max_sequence_length_is_one_per_model(family: Family, served: int) -> None:
     assert resolved(facts=facts_of(family), max_sequence_length=served).max_sequence_length == served

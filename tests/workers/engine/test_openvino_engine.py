@@ -70,6 +70,20 @@ def test_the_first_of_several_images_is_the_single_image(loaded: LoadedFamily, o
     assert {step.total for step in steps} == {len(steps)}
 
 
+@pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
+def test_images_with_a_seed_each_are_those_of_requests_alone(loaded: LoadedFamily, operation: Operation) -> None:
+    alone = [
+        draw(loaded.engine, make_request(loaded.facts, operation, rng_seed=seed)).images[0]
+        for seed in (2**32 - 2, 2**32 - 1, 0)
+    ]
+    three = make_request(loaded.facts, operation, rng_seed=2**32 - 2, num_images_per_prompt=3)
+
+    images = draw(loaded.engine, three.model_copy(update={"seeds": "each"})).images
+
+    np.testing.assert_array_equal(images, alone)
+    assert (draw(loaded.engine, three).images[1] != images[1]).any(), "without it, one generator draws them all"
+
+
 def test_operations_do_not_affect_each_other(loaded: LoadedFamily) -> None:
     requests = {operation: make_request(loaded.facts, operation) for operation in OPERATIONS}
     first = {operation: draw(loaded.engine, request).images for operation, request in requests.items()}

@@ -53,6 +53,12 @@ def test_size_and_number_are_honoured_and_images_differ() -> None:
     np.testing.assert_array_equal(images[0], draw(make_request())[0])
 
 
+def test_images_with_a_seed_each_are_those_of_requests_alone() -> None:
+    each = draw(make_request(num_images_per_prompt=3, rng_seed=2**32 - 1, seeds="each"))
+
+    np.testing.assert_array_equal(each, [draw(make_request(rng_seed=seed))[0] for seed in (2**32 - 1, 0, 1)])
+
+
 def test_the_output_format_and_the_name_of_the_model_do_not_change_the_pixels() -> None:
     first = draw(make_request(), None)[0]
     second = draw(make_request(output_format="webp", output_compression=3, graph="x", model="y"))[0]
