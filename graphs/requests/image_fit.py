@@ -2,8 +2,8 @@
 
 The runtime would resize them as well, but compiles its resizer anew for each size and keeps its memory. Its resizer is
 Pillow's BICUBIC of 8-bit values, with the sides in this order: first the width, then the height. (Pillow itself
-chooses the order by the shape.) The two differ where a value lies exactly between two numbers: by 1 of 255, in up to
-2 of 100 values at a ratio of 2 to 1 (docs/measurements.md).
+chooses the order by the shape.) The two round differently where a value lies exactly between two numbers: by 1 of 255
+(rarely 2) in about 1 of 10,000 values, in up to 9 of 100 at a ratio of exactly 2 to 1 (docs/measurements.md).
 """
 
 from typing import Literal, get_args
