@@ -19,6 +19,7 @@ from config.settings_group import SettingsGroup
 
 PREFIX = "IMAGEGEN_"
 DELIMITER = "__"
+_DEVICE_MAP = re.compile(r"[A-Z][A-Z0-9_.]*=[A-Z][A-Z0-9_.]*(,[A-Z][A-Z0-9_.]*=[A-Z][A-Z0-9_.]*)*", re.ASCII)
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})", re.ASCII)
 
 
@@ -68,6 +69,11 @@ class WorkerSettings(SettingsGroup):
 
     graph: str | None = Field(None, description="Graph to serve; not needed where only one is defined.")
     device: str | None = Field(None, description="Device to use in place of the graph's own, such as GPU.0.")
+    device_map: str | None = Field(
+        None,
+        description="For tests and demos on a machine without the hardware: devices that stand in for others, such as "
+        "`GPU=CPU,NPU=CPU`. The rules for the named device still hold; only the model is compiled for the other one.",
+    )
     engine: Literal["openvino", "simulated"] = Field(
         "openvino", description="What draws: OpenVINO, or a simulation without a model, for tests."
     )
@@ -82,6 +88,18 @@ class WorkerSettings(SettingsGroup):
     shutdown_timeout_s: int = Field(
         30, gt=0, description="How long a worker that was asked to stop may go on with its job before it hands it back."
     )
+
+    @property
+    def stand_ins(self) -> dict[str, str]:
+        """The device that stands in for each device of ``device_map``."""
+        return dict(pair.split("=") for pair in (self.device_map or "").split(",") if pair)
+
+    @field_validator("device_map")
+    @classmethod
+    def _check_device_map(cls, device_map: str | None) -> str | None:
+        if device_map and not _DEVICE_MAP.fullmatch(device_map):
+            raise ValueError("write NAME=NAME pairs with commas between them, such as GPU=CPU,NPU=CPU")
+        return device_map
 
 
 class JobSettings(SettingsGroup):

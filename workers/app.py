@@ -17,6 +17,7 @@ from celery import signals
 from config.environment import load_settings
 from config.log_context import log_always_with
 from config.log_setup import configure_logging
+from graphs.definition.devices import device_shown
 from graphs.definition.graph import Graph
 from graphs.errors import ConfigurationError, EngineError
 from graphs.repository.bundled import load_served
@@ -73,6 +74,7 @@ def runner() -> Runner:
         graph,
         read_served_facts(graph),
         device=device(),
+        stand_ins=settings.worker.stand_ins,
         cache_dir=settings.worker.cache_dir,
         simulated_step_s=settings.worker.simulated_step_s,
         simulated_fatal_words=settings.worker.simulated_fatal_words,
@@ -111,7 +113,7 @@ def _supervise(sender: Any, **_: Any) -> None:
     presence = WorkerPresence(
         name=f"{sender.hostname}/{OWNER}",
         graph=graph,
-        device=" ".join(device()),
+        device=device_shown(device(), settings.worker.stand_ins),
         ready=False,
         operations=(),
         seen_at=0.0,
@@ -125,6 +127,8 @@ def _supervise(sender: Any, **_: Any) -> None:
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.getsignal(signal.SIGTERM))
     log.info("worker for %r on %s, loading the model", graph, presence.device)
+    if settings.worker.stand_ins:
+        log.warning("IMAGEGEN_WORKER__DEVICE_MAP is set (%s): for tests and demos only", settings.worker.device_map)
 
 
 @signals.task_failure.connect

@@ -18,8 +18,10 @@ from cli.local.child_environment import child_environment
 from cli.options import repository_from
 from config.http_settings import HttpSettings
 from config.settings import Settings
+from graphs.definition.devices import device_shown, with_stand_ins
 from graphs.definition.graph import Graph
 from graphs.errors import ConfigurationError
+from graphs.repository.configuration import check_worker_device
 from graphs.repository.served_facts import read_served_facts
 
 LEAST_FREE_BYTES = 2**30
@@ -52,7 +54,8 @@ def check_devices(settings: Settings, graphs: dict[str, Graph], served: Collecti
 
     A missing device is only a note for a graph in ``served``: its workers run on other machines.
     """
-    wanted = {name: _devices(settings, graph) for name, graph in graphs.items()}
+    stand_ins = settings.worker.stand_ins
+    wanted = {name: with_stand_ins(_devices(settings, graph), stand_ins) for name, graph in graphs.items()}
     command = [sys.executable, "-P", "-m", "workers.engine.devices", *sorted({d for ds in wanted.values() for d in ds})]
     try:
         done = subprocess.run(
@@ -65,15 +68,38 @@ def check_devices(settings: Settings, graphs: dict[str, Graph], served: Collecti
         return [_no_answer(done.stderr)]
     found = json.loads(done.stdout)
     available = ", ".join(found["available"]) or "none"
-    findings = []
+    findings = _device_misfits(settings, [graph for name, graph in graphs.items() if name not in served])
     for name, devices in wanted.items():
         if missing := [device for device in devices if device in found["missing"]]:
             findings.append(_missing(name, " ".join(missing), available, is_served=name in served))
-    return findings or [ok("devices", f"OpenVINO finds {available}.")]
+    found_all = findings or [ok("devices", f"OpenVINO finds {available}.")]
+    return [*found_all, *([_mapped(settings, graphs)] if stand_ins else [])]
 
 
 def _devices(settings: Settings, graph: Graph) -> tuple[str, ...]:
     return tuple(settings.worker.device.split()) if settings.worker.device else graph.device
+
+
+def _device_misfits(settings: Settings, graphs: Collection[Graph]) -> list[Finding]:
+    """Return a finding for each graph that cannot be served on the workers' own device."""
+    findings = []
+    for graph in graphs:
+        try:
+            if settings.worker.device:
+                check_worker_device(graph, settings.worker.device)
+        except ConfigurationError as error:
+            findings.append(wrong("devices", error.message, "Give a device that goes with the graph."))
+    return findings
+
+
+def _mapped(settings: Settings, graphs: dict[str, Graph]) -> Finding:
+    shown = (f"{graph.name} on {_shown_on(settings, graph)}" for graph in graphs.values())
+    message = f"IMAGEGEN_WORKER__DEVICE_MAP is {settings.worker.device_map}: {', '.join(shown)}."
+    return note("devices", message, "Unset it, except for tests and demos.")
+
+
+def _shown_on(settings: Settings, graph: Graph) -> str:
+    return device_shown(_devices(settings, graph), settings.worker.stand_ins)
 
 
 def _missing(graph: str, devices: str, available: str, *, is_served: bool) -> Finding:

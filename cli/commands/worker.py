@@ -12,6 +12,7 @@ from cli.errors import UserError
 from cli.local.child_environment import PROJECT_ROOT, child_environment
 from cli.options import repository_from, require_redis_url, with_setting_options
 from config.settings import Settings
+from graphs.repository.configuration import check_worker_device
 from graphs.repository.repository import Repository
 from workers.jobs.redis.keys import WEBHOOK_QUEUE, queue_name
 from workers.jobs.redis.layout import check_layout_at_start
@@ -32,7 +33,10 @@ def worker(settings: Settings, webhooks: Webhooks = False) -> None:
         if not settings.webhooks.secrets:
             raise UserError("webhooks are signed, with IMAGEGEN_WEBHOOKS__SECRET, which is not set.")
         _become(webhook_command(settings), worker_environment(settings))
-    name = choose_graph(repository_from(settings), settings.worker.graph)
+    repository = repository_from(settings)
+    name = choose_graph(repository, settings.worker.graph)
+    if settings.worker.device:
+        check_worker_device(repository.graphs[name], settings.worker.device)
     chosen = settings.model_copy(update={"worker": settings.worker.model_copy(update={"graph": name})})
     _become(celery_command(chosen, name), worker_environment(chosen))
 

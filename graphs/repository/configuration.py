@@ -39,6 +39,17 @@ def with_adapters(graph: Graph, sources: SourceLoras, files: Mapping[str, Path])
     return graph.model_copy(update={"lora_adapters": adapters, "composite_lora_adapters": composites})
 
 
+def check_worker_device(graph: Graph, device: str) -> None:
+    """Raise GraphError where a graph cannot be served on a worker's own ``device``, by the rules for its own device."""
+    message = _parse(format_graph(graph))
+    message.device = device
+    folder = graph.path.parent if graph.path else graph.models_path
+    try:
+        resolve_options(message, Source(), name=graph.name, folder=folder, default_device=device)
+    except GraphError as error:
+        raise GraphError(f"{graph.name!r} cannot be served on {device!r}. {error}", field="device") from None
+
+
 def configured(path: Path, name: str, options: Mapping[str, str | int | float], *, keep_adapters: bool = True) -> Graph:
     """Return the graph of a graph.pbtxt after these options are set; the file (absolute) need not exist yet.
 

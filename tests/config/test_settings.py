@@ -165,6 +165,7 @@ CHANGED: list[dict[str, Any]] = [
     {"http": {"api_key": "k", "api_key_file": Path("/k"), "cancel_on_disconnect": False, "heartbeat_s": 0.5}},
     {"jobs": {"lease_s": 1.001}, "log": {"level": "ERROR"}, "data_dir": Path("/data")},
     {"worker": {"graph": "a/b", "device": "CPU GPU NPU", "simulated_step_s": 1e-9}},
+    {"worker": {"device_map": "GPU=CPU,NPU=CPU"}},
 ]
 
 
@@ -198,3 +199,10 @@ def test_the_data_folder_follows_the_xdg_specification(environment: pytest.Monke
     environment.setenv("XDG_DATA_HOME", "")
     environment.setenv("HOME", str(tmp_path))
     assert default_data_dir() == tmp_path / ".local" / "share" / "imagegen"
+
+
+def test_a_device_map_has_pairs_of_names() -> None:
+    assert load_settings(worker={"device_map": "GPU=CPU,NPU=GPU.0"}).worker.stand_ins == {"GPU": "CPU", "NPU": "GPU.0"}
+    assert load_settings().worker.stand_ins == {}
+    with pytest.raises(SettingsError, match="NAME=NAME pairs"):
+        load_settings(worker={"device_map": "GPU:CPU"})

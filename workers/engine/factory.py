@@ -1,5 +1,6 @@
 """Makes the engine that the settings name."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -15,13 +16,15 @@ def make_engine(
     facts: ModelFacts,
     *,
     device: tuple[str, ...],
+    stand_ins: Mapping[str, str] | None = None,
     cache_dir: Path | None,
     simulated_step_s: float,
     simulated_fatal_words: str | None = None,
 ) -> Engine:
     """Return an engine that has not loaded its model yet.
 
-    ``device`` has one entry, or three (text encoders, denoising, VAE). ``cache_dir`` is the folder of compiled models;
+    ``device`` has one entry, or three (text encoders, denoising, VAE). ``stand_ins``: the devices that
+    the model is compiled for in place of others. ``cache_dir`` is the folder of compiled models;
     None keeps none. ``simulated_step_s`` is the length of a simulated step in seconds. A prompt that contains
     ``simulated_fatal_words`` kills the process of a simulated engine.
     """
@@ -30,4 +33,4 @@ def make_engine(
     # Imported here: Celery's parent process imports this module and must never import openvino.
     from workers.engine.openvino_engine import OpenVinoEngine
 
-    return OpenVinoEngine(graph, facts, device=device, cache_dir=cache_dir)
+    return OpenVinoEngine(graph, facts, device=device, stand_ins=stand_ins, cache_dir=cache_dir)

@@ -9,6 +9,7 @@ Only a graph that is compiled for a batch draws it in one call.
 import gc
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 import openvino
 import openvino_genai
 
-from graphs.definition.devices import uses_npu
+from graphs.definition.devices import uses_npu, with_stand_ins
 from graphs.definition.graph import Graph, LoraMode
 from graphs.errors import EngineError
 from graphs.families.family import Operation
@@ -31,6 +32,7 @@ from workers.engine.devices import keeps_input_addresses
 from workers.engine.pipelines import RUNTIME_ERRORS, LoadOptions, load_pipelines, reason, static_batch
 from workers.engine.prompt_batch import PromptBatch
 from workers.engine.protocol import Generated, InputImages, OnStep, Pixels
+from workers.engine.stage_seconds import stage_seconds
 from workers.engine.step_watch import StepWatch
 
 logger = logging.getLogger(__name__)
@@ -55,12 +57,14 @@ class OpenVinoEngine:
         facts: ModelFacts,
         *,
         device: tuple[str, ...],
+        stand_ins: Mapping[str, str] | None = None,
         cache_dir: Path | None,
         ranks_change: bool | None = None,
         checks_images: bool = True,
     ) -> None:
-        """``device`` has one entry, or three: text encoders, denoising, VAE.
+        """``device`` has one entry, or three: text encoders, denoising, VAE. It is what the rules are judged by.
 
+        ``stand_ins``: the devices that the model is compiled for in place of others (tests without the hardware).
         ``cache_dir`` is the folder of compiled models; None keeps none. ``ranks_change``: whether the ranks of adapted
         layers change from call to call; None: where the device draws wrong images without that (zero_adapters.py).
         ``checks_images``: whether a graph with adapters has to draw the known request equally (known_request.py).
@@ -68,9 +72,10 @@ class OpenVinoEngine:
         self._graph = graph
         self._facts = facts
         self._device = device
+        self._compiled_device = with_stand_ins(device, stand_ins or {})
         self._cache_dir = cache_dir
         self._ranks_change = (
-            keeps_input_addresses(device, graph.plugin_config) if ranks_change is None else ranks_change
+            keeps_input_addresses(self._compiled_device, graph.plugin_config) if ranks_change is None else ranks_change
         )
         self._checks_images = checks_images
         self._batch = static_batch(graph, facts)
@@ -126,7 +131,7 @@ class OpenVinoEngine:
             if self._adapters:
                 self._adapters.call_drew()
             metrics = pipeline.get_performance_metrics()
-            seconds.update(_seconds(metrics))
+            seconds.update(stage_seconds(metrics))
             steps_s.extend(duration_us / 1e6 for duration_us in metrics.raw_metrics.iteration_durations)
         return Generated(images=images, seconds=dict(seconds), steps_s=steps_s)
 
@@ -184,7 +189,7 @@ class OpenVinoEngine:
         self.unload()
         properties = self._properties(adapters)
         with adapted_model(self._graph.models_path, adapters.changes, self._cache_dir) as models_path:
-            options = LoadOptions(self._graph, self._device, properties, self._batch, models_path)
+            options = LoadOptions(self._graph, self._compiled_device, properties, self._batch, models_path)
             self._pipelines = load_pipelines(options)
         self._adapters = adapters
         self._prompt_batch = self._new_prompt_batch()
@@ -286,15 +291,3 @@ def _input_tensors(request: ResolvedRequest, inputs: InputImages | None) -> list
             raise EngineError("There is no mask for inpainting.")
         arrays.append(np.repeat(inputs.mask[..., np.newaxis], 3, axis=2))
     return [openvino.Tensor(np.ascontiguousarray(array[np.newaxis])) for array in arrays]
-
-
-def _seconds(metrics: openvino_genai.ImageGenerationPerfMetrics) -> dict[str, float]:
-    """Return the seconds of one call by stage. The runtime counts milliseconds, and microseconds for its iterations."""
-    milliseconds = {
-        "text_encode": sum(metrics.get_text_encoder_infer_duration().values()),
-        "denoise": sum(metrics.raw_metrics.iteration_durations) / 1000,
-        "vae_encode": metrics.get_vae_encoder_infer_duration(),
-        "vae_decode": metrics.get_vae_decoder_infer_duration(),
-        "generate": metrics.get_generate_duration(),
-    }
-    return {stage: float(value) / 1000 for stage, value in milliseconds.items()}

@@ -21,12 +21,31 @@ def test_models_that_cannot_be_served(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("processes", "openvino_runtime")
 def test_a_device_that_is_not_here() -> None:
-    settings = Settings(worker=WorkerSettings(device="CPU NPU.7 CPU"))
+    settings = Settings(worker=WorkerSettings(device="CPU GPU.7 CPU"))
     graphs = check_models(settings).graphs
     verdict, text = only(check_devices(settings, graphs))
     assert verdict is Verdict.WRONG
-    assert "demo wants NPU.7; OpenVINO finds CPU" in text
+    assert "demo wants GPU.7; OpenVINO finds CPU" in text
     assert only(check_devices(settings, graphs, served=["demo"]))[0] is Verdict.NOTE
+
+
+@pytest.mark.usefixtures("processes", "openvino_runtime")
+def test_a_device_that_another_stands_in_for() -> None:
+    settings = Settings(worker=WorkerSettings(device="GPU.1", device_map="GPU=CPU"))
+    here, mapped = check_devices(settings, check_models(settings).graphs)
+    assert here.verdict is Verdict.OK
+    assert (mapped.verdict, mapped.message) == (
+        Verdict.NOTE,
+        "IMAGEGEN_WORKER__DEVICE_MAP is GPU=CPU: demo on GPU.1 (mapped to CPU).",
+    )
+
+
+@pytest.mark.usefixtures("processes", "openvino_runtime")
+def test_a_device_that_does_not_go_with_the_graph() -> None:
+    settings = Settings(worker=WorkerSettings(device="NPU", device_map="NPU=CPU"))
+    misfit = check_devices(settings, check_models(settings).graphs)[0]
+    assert misfit.verdict is Verdict.WRONG
+    assert "'demo' cannot be served on 'NPU'" in misfit.message
 
 
 def test_a_disk_that_is_full(tmp_path: Path) -> None:
