@@ -27,8 +27,8 @@ _END = 0xD9
 _ALONE = {0x01, 0xD8}  # markers without a length
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15; the three are DHT, JPG and DAC
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
-# What the pixels and their colours need. Texts, times and the frames of an animation are left out.
-_PNG_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP"}
+# What the pixels need. Texts, times, the frames of an animation and the profile (image_colour.py) are left out.
+_PNG_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"}
 _PNG_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
 # The texts that say which way is up.
 _PNG_ORIENTATIONS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from PIL import ExifTags, Image, ImageOps
 
 from graphs.errors import InvalidRequest
+from graphs.requests.image_colour import Conversion, conversion_to_srgb, png_profile
 from graphs.requests.image_fit import ImageFit, fitted_image, fitted_mask
 from graphs.requests.image_headers import ImageHeader, InputHeaders, unreadable
 from graphs.requests.image_structure import still_png
@@ -74,15 +75,16 @@ def _checked(header: ImageHeader, fitting: Fitting) -> tuple[Resolution, tuple[R
 
 def _decoded(
     header: ImageHeader,
-    convert: Callable[[Image.Image], Image.Image],
+    convert: Callable[[Image.Image, Conversion | None], Image.Image],
     fit: Callable[[Image.Image], Image.Image],
 ) -> bytes:
     """Return the image converted, turned upright and fitted, as PNG."""
     with _readable(header):
         opened = _open(header)
         orientation = _orientation(opened)
+        to_srgb = conversion_to_srgb(_profile(header, opened), opened.mode)
         opened.load()
-        image = _replaced(opened, convert)
+        image = _replaced(opened, lambda one: convert(one, to_srgb))
         del opened
         image = _replaced(image, lambda one: _upright(one, orientation))
         image = _replaced(image, fit)
@@ -108,6 +110,10 @@ def _open(header: ImageHeader) -> Image.Image:
     return opened
 
 
+def _profile(header: ImageHeader, opened: Image.Image) -> bytes | None:
+    return png_profile(header.content) if header.format == "PNG" else opened.info.get("icc_profile")
+
+
 def _orientation(opened: Image.Image) -> int:
     try:
         # The method of all images: that of PNG decodes the pixels first.
@@ -129,15 +135,17 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def _as_rgb(image: Image.Image, to_srgb: Conversion | None) -> Image.Image:
+    if to_srgb is not None:
+        return _by_strips(image, "RGB", lambda strip: _without_alpha(to_srgb(_eight_bit(strip))))
     # An opened WebP holds libwebp's canvases for as long as it is there.
     if image.mode == "RGB" and image.format != "WEBP" and not image.has_transparency_data:
         return image
     return _by_strips(image, "RGB", _on_white if image.has_transparency_data else _rgb)
 
 
-def _as_mask(image: Image.Image) -> Image.Image:
-    """Return the mask with white for what is repainted.
+def _as_mask(image: Image.Image, _: Conversion | None) -> Image.Image:
+    """Return the mask with white for what is repainted. Its numbers are no colours; a profile changes none of them.
 
     If a pixel is transparent, OpenAI's rule holds (transparent = repaint), else OVMS's (white = repaint).
     """
@@ -160,6 +168,10 @@ def _by_strips(image: Image.Image, mode: str, convert: Callable[[Image.Image], I
         box = (0, top, image.width, min(top + rows, image.height))
         result.paste(convert(image.crop(box)), box)
     return result
+
+
+def _without_alpha(strip: Image.Image) -> Image.Image:
+    return _on_white(strip) if strip.mode == "RGBA" else strip
 
 
 def _rgb(strip: Image.Image) -> Image.Image:
