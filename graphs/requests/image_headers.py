@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from graphs.errors import InvalidImage, RequestTooLarge
+from graphs.requests.image_kinds import kind_of
 from graphs.requests.image_structure import (
     JPEG_START,
     PNG_SIGNATURE,
@@ -96,6 +97,20 @@ def unreadable(param: str, error: Exception | None = None) -> InvalidImage:
     return InvalidImage(reason, param=param, code="invalid_image_format")
 
 
+def incomplete(param: str) -> InvalidImage:
+    """Return the error of an image whose file ends before its pixels do."""
+    reason = f"{param} is incomplete: the file ends before the picture does. Send the whole file."
+    return InvalidImage(reason, param=param, code="invalid_image_format")
+
+
+def _unknown(content: bytes, param: str) -> InvalidImage:
+    kind = kind_of(content)
+    if kind is None:
+        return unreadable(param)
+    reason = f"{param} is {kind}, which is not read here; send a PNG, JPEG or WebP image."
+    return InvalidImage(reason, param=param, code="invalid_image_format")
+
+
 def _judged(content: bytes, param: str, limits: ImageLimits) -> ImageHeader:
     header = _read(content, param)
     size = f"{param} has {header.width}x{header.height} pixels"
@@ -129,7 +144,7 @@ def _read(content: bytes, param: str) -> ImageHeader:
         reason = f"{param} has {error}, which takes too long to read; save it anew with another program."
         raise InvalidImage(reason, param=param, code="invalid_image_format") from error
     if found is None:
-        raise unreadable(param)
+        raise _unknown(content, param)
     kind, width, height, pixels_bytes = found
     if not width or not height:
         raise unreadable(param)

@@ -22,16 +22,11 @@ RIFF = b"RIFF"
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")  # in the data of a scan, 00 or a restart marker follows 0xFF
 # A search holds Python's lock; between two of them other threads run.
 _WINDOW_BYTES = 2**20
-_SCAN = 0xDA
-_END = 0xD9
-_ALONE = {0x01, 0xD8}  # markers without a length
+JPEG_SCAN = 0xDA
+JPEG_END = 0xD9
+JPEG_ALONE = {0x01, 0xD8}  # markers without a length
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15; the three are DHT, JPG and DAC
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
-# What the pixels need. Texts, times, the frames of an animation and the profile (image_colour.py) are left out.
-_PNG_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"}
-_PNG_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
-# The texts that say which way is up.
-_PNG_ORIENTATIONS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 
 
 class TooManyParts(Exception):
@@ -68,19 +63,29 @@ def jpeg_frame(content: bytes) -> tuple[JpegFrame | None, int]:
     scans = 0
     frame: JpegFrame | None = None
     in_scan = False
-    while (found := _next_marker(content, at)) is not None and (kind := found[1][0]) != _END:
+    while (found := next_marker(content, at)) is not None and (kind := found[1][0]) != JPEG_END:
         # Pillow reads fill bytes before a marker one by one as well, but not the data of a scan.
         parts += 1 if in_scan else 1 + found.start() - at
-        in_scan = kind == _SCAN
+        in_scan = kind == JPEG_SCAN
         scans += in_scan
         _check(scans, MOST_SCANS, "scans")
         _check(parts, MOST_PARTS, "parts")
         at = found.end()
         if kind in _FRAMES and frame is None:
             frame = _frame(content[at : at + 8 + 3 * 255], is_progressive=kind in _PROGRESSIVE)
-        if kind not in _ALONE:
+        if kind not in JPEG_ALONE:
             at += max(2, int.from_bytes(content[at : at + 2], "big"))
     return frame, scans
+
+
+def next_marker(content: bytes, at: int) -> re.Match[bytes] | None:
+    """Return the next marker of a JPEG from a place on, its second byte as group 1. None if there is none."""
+    while at < len(content):
+        found = _MARKER.search(content, at, at + _WINDOW_BYTES)
+        if found is not None:
+            return found
+        at += _WINDOW_BYTES - 1  # a marker may lie across the edge
+    return None
 
 
 def png_chunks(content: bytes) -> Iterator[Part]:
@@ -116,43 +121,6 @@ def webp_chunks(content: bytes) -> Iterator[Part]:
         end = at + 8 + length + length % 2
         yield Part(content[at : at + 4], at, end, slice(at + 8, at + 8 + length))
         at = end
-
-
-def still_png(content: bytes) -> bytes:
-    """Return a PNG with what its pixels need: without texts and further frames, which Pillow would keep in memory.
-
-    What says which way is up comes first, so that it is known before the pixels are decoded.
-    """
-    first: list[bytes] = []
-    kept: list[bytes] = []
-    found: set[bytes] = set()
-    for part in png_chunks(content):
-        orientation = _orientation_of(part, content)
-        if orientation and orientation not in found:
-            found.add(orientation)
-            first.append(content[part.start : part.end])
-        elif part.name in _PNG_KEPT:
-            kept.append(content[part.start : part.end])
-    return b"".join((PNG_SIGNATURE, *kept[:1], *first, *kept[1:]))
-
-
-def _orientation_of(part: Part, content: bytes) -> bytes | None:
-    """Return under what name a chunk of a PNG says which way is up, None if it does not."""
-    if part.name == b"eXIf":
-        return part.name
-    if part.name not in _PNG_TEXTS:
-        return None
-    begin = part.data.start
-    return next((keyword for keyword in _PNG_ORIENTATIONS if content.startswith(keyword, begin)), None)
-
-
-def _next_marker(content: bytes, at: int) -> re.Match[bytes] | None:
-    while at < len(content):
-        found = _MARKER.search(content, at, at + _WINDOW_BYTES)
-        if found is not None:
-            return found
-        at += _WINDOW_BYTES - 1  # a marker may lie across the edge
-    return None
 
 
 def _frame(segment: bytes, *, is_progressive: bool) -> JpegFrame | None:

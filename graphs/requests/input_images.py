@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from PIL import ExifTags, Image, ImageOps
 
 from graphs.errors import InvalidRequest
-from graphs.requests.image_colour import Conversion, conversion_to_srgb, png_profile
+from graphs.requests.image_colour import Conversion, conversion_to_srgb
 from graphs.requests.image_fit import ImageFit, fitted_image, fitted_mask
-from graphs.requests.image_headers import ImageHeader, InputHeaders, unreadable
-from graphs.requests.image_structure import still_png
+from graphs.requests.image_headers import ImageHeader, InputHeaders, incomplete, unreadable
+from graphs.requests.opened_images import check_whole, open_image, profile_of, strips
+from graphs.requests.still_images import has_end
 from graphs.resolution import Resolution
 
 # The limits are judged by image_headers.py; Pillow's own only warns up to twice its value.
 Image.MAX_IMAGE_PIXELS = None
 
-_STRIP_PIXELS = 2**18
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -67,7 +67,7 @@ def encode_inputs(headers: InputHeaders, fitting: Fitting) -> EncodedInputs:
 def _checked(header: ImageHeader, fitting: Fitting) -> tuple[Resolution, tuple[Resolution, ImageFit]]:
     """Return the image's upright size, and what is drawn. Only the header is read."""
     with _readable(header):
-        opened = _open(header)
+        opened = open_image(header)
         turned = _orientation(opened) in _ON_THEIR_SIDE
         size = Resolution(*(reversed(opened.size) if turned else opened.size))
     return size, fitting(size)
@@ -80,9 +80,10 @@ def _decoded(
 ) -> bytes:
     """Return the image converted, turned upright and fitted, as PNG."""
     with _readable(header):
-        opened = _open(header)
+        opened = open_image(header)
         orientation = _orientation(opened)
-        to_srgb = conversion_to_srgb(_profile(header, opened), opened.mode)
+        to_srgb = conversion_to_srgb(profile_of(header, opened), opened.mode)
+        check_whole(header)
         opened.load()
         image = _replaced(opened, lambda one: convert(one, to_srgb))
         del opened
@@ -99,19 +100,9 @@ def _readable(header: ImageHeader) -> Iterator[None]:
     except InvalidRequest:
         raise
     except Exception as error:
+        if not has_end(header.content):
+            raise incomplete(header.param) from error
         raise unreadable(header.param, error) from error
-
-
-def _open(header: ImageHeader) -> Image.Image:
-    content = still_png(header.content) if header.format == "PNG" else header.content
-    opened = Image.open(io.BytesIO(content), formats=(header.format,))
-    if opened.size != (header.width, header.height):
-        raise unreadable(header.param)  # a file with two headers, of which the first one was judged
-    return opened
-
-
-def _profile(header: ImageHeader, opened: Image.Image) -> bytes | None:
-    return png_profile(header.content) if header.format == "PNG" else opened.info.get("icc_profile")
 
 
 def _orientation(opened: Image.Image) -> int:
@@ -163,9 +154,7 @@ def _by_strips(image: Image.Image, mode: str, convert: Callable[[Image.Image], I
     Only one strip stands in memory in a third form, and other threads run between two strips.
     """
     result = Image.new(mode, image.size)
-    rows = max(1, _STRIP_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        box = (0, top, image.width, min(top + rows, image.height))
+    for box in strips(image):
         result.paste(convert(image.crop(box)), box)
     return result
 

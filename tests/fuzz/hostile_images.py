@@ -76,6 +76,11 @@ def drawable() -> dict[str, bytes]:
         "broken colour profile in jpeg": image_bytes(_small(), "JPEG", icc_profile=b"\xff" * 100_000),
         "negative resolution": png(16, 16, rows, chunk(b"pHYs", b"\xff" * 9)),
         "absurd gamma": png(16, 16, rows, chunk(b"gAMA", b"\0\0\0\0")),
+        "jpeg without its end": jpeg[:-2],
+        "png without its end": whole[:-12],
+        "megabytes of text": png(16, 16, rows, chunk(b"tEXt", b"workflow\0" + b"x" * 4_000_000)),
+        "packed text of 100 megabytes": png(16, 16, rows, chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(10**8), 9))),
+        "packed profile of 100 megabytes": png(16, 16, rows, chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(10**8), 9))),
         "unknown chunks": png(16, 16, rows, *[chunk(b"fuZz", b"x")] * 500),
         "png and zip": whole + _zip(),
         "jpeg and zip": jpeg + _zip(),
@@ -185,7 +190,8 @@ def _png_cuts(whole: bytes) -> Iterator[int]:
 
 
 def _jpeg_cuts(whole: bytes) -> Iterator[int]:
-    return (at for at in range(len(whole) - 1) if whole[at] == 0xFF and whole[at + 1] not in (0, 0xFF))
+    # Without its very end a JPEG is whole all the same.
+    return (at for at in range(len(whole) - 2) if whole[at] == 0xFF and whole[at + 1] not in (0, 0xFF))
 
 
 def _even_cuts(whole: bytes) -> Iterator[int]:

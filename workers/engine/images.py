@@ -1,10 +1,11 @@
 """Encodes generated images as files, and decodes input images."""
 
+import functools
 import io
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms, PngImagePlugin
 
 from graphs.requests.image_fit import ImageFit, fitted_image, fitted_mask
 from graphs.requests.output_formats import OUTPUT_FORMATS, OutputFormat
@@ -16,15 +17,33 @@ _PNG_LEVEL = 3
 
 
 def encode(pixels: Pixels, output_format: OutputFormat, compression: int) -> bytes:
-    """Encode RGB pixels ``uint8 [height, width, 3]`` and return the image file.
+    """Encode RGB pixels ``uint8 [height, width, 3]`` and return the image file, which says that its colours are sRGB.
 
     ``compression`` is the quality, 0 to 100, of a format that has one; png is lossless and ignores it.
     """
     has_quality = OUTPUT_FORMATS[output_format].has_quality
     options: dict[str, Any] = {"quality": compression} if has_quality else {"compress_level": _PNG_LEVEL}
+    mark = {"pnginfo": _png_mark()} if output_format == "png" else {"icc_profile": _srgb_profile()}
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format=output_format, **options)
+    Image.fromarray(pixels).save(buffer, format=output_format, **options, **mark)
     return buffer.getvalue()
+
+
+def _png_mark() -> PngImagePlugin.PngInfo:
+    """Return the chunk sRGB, 13 bytes in the file; 0 is the perceptual intent (PNG specification, section 11.3.2.5)."""
+    mark = PngImagePlugin.PngInfo()
+    mark.add(b"sRGB", b"\0")
+    return mark
+
+
+@functools.cache
+def _srgb_profile() -> bytes:
+    """Return littleCMS's sRGB profile, 588 bytes: JPEG and WebP have no shorter mark that all programs read.
+
+    The time at which it was made is left out (ICC.1:2022, section 7.2.8), so that equal images are equal files.
+    """
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile[:24] + bytes(12) + profile[36:]
 
 
 def decode_inputs(image_png: bytes, mask_png: bytes | None, size: Resolution, fit: ImageFit = "stretch") -> InputImages:

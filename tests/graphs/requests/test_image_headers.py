@@ -6,8 +6,9 @@ from PIL import Image
 
 from graphs.errors import InvalidImage, InvalidRequest, RequestTooLarge
 from graphs.requests.image_headers import ImageLimits, InputHeaders, read_headers
-from graphs.requests.image_structure import png_chunks, still_png
+from graphs.requests.image_structure import png_chunks
 from graphs.requests.input_images import encode_inputs
+from graphs.requests.still_images import still_png
 from graphs.resolution import Resolution
 from tests.fuzz.hostile_images import chunk, png
 from tests.support.images import image_bytes

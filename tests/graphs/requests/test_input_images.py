@@ -131,18 +131,13 @@ def _refusal(image: bytes, mask: bytes | None = None, limit: int = LIMIT) -> Inv
 @pytest.mark.parametrize(
     "content",
     [
-        image_bytes(Image.new("RGB", (8, 8)), "GIF"),
-        image_bytes(Image.new("RGB", (8, 8)), "BMP"),
-        image_bytes(Image.new("RGB", (8, 8)), "TIFF"),
-        b'<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>',
-        b"%PDF-1.4",
         b"x",
         b"\x00" * 1000,
         b"\x89PNG\r\n\x1a\n",
         b"\xff\xd8\xff",
         b"RIFF\x00\x00\x00\x00WEBPVP8 ",
     ],
-    ids=["gif", "bmp", "tiff", "svg", "pdf", "x", "zeros", "png head", "jpeg head", "webp head"],
+    ids=["x", "zeros", "png head", "jpeg head", "webp head"],
 )
 def test_anything_else_is_refused(content: bytes) -> None:
     for refusal, param in ((_refusal(content), "image"), (_refusal(image_bytes(_row("L", 0)), content), "mask")):

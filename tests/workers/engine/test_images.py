@@ -1,10 +1,11 @@
 """The encoding and decoding of image files."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from graphs.requests.output_formats import OUTPUT_FORMATS, OutputFormat
 from graphs.resolution import Resolution
@@ -31,6 +32,28 @@ def test_encode(output_format: OutputFormat) -> None:
     assert (image.format, image.mode, image.size) == (output_format.upper(), "RGB", (64, 48))
     error = np.abs(np.asarray(image).astype(int) - pixels).mean()
     assert error == 0 if output_format == "png" else error < 4
+
+
+def test_images_say_that_they_are_srgb() -> None:
+    """The size of a mark is that of the file with it less that without it. Pixels are as they were."""
+    plain = Image.fromarray(gradient())
+    expected: list[tuple[OutputFormat, dict[str, Any], int]] = [
+        ("png", {"compress_level": 3}, 13),
+        ("jpeg", {"quality": 90}, 606),
+        ("webp", {"quality": 90}, 614),
+    ]
+    for output_format, options, mark_bytes in expected:
+        buffer = io.BytesIO()
+        plain.save(buffer, output_format, **options)
+        content = encode(gradient(), output_format, 90)
+        image = Image.open(io.BytesIO(content))
+        assert len(content) == len(buffer.getvalue()) + mark_bytes
+        assert image.info.get("srgb") == 0 or _description(image.info["icc_profile"]) == "sRGB built-in"
+        assert image.tobytes() == Image.open(buffer).tobytes()
+
+
+def _description(profile: bytes) -> str | None:
+    return ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.profile_description
 
 
 @pytest.mark.parametrize("output_format", [name for name, f in OUTPUT_FORMATS.items() if f.has_quality])
