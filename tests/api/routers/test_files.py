@@ -24,7 +24,7 @@ def test_an_image_is_served_at_its_url(api: Api, kind: str, content_type: str, p
     with api.asking(url=f"{prefix}/images/generations", json=body) as answer:
         api.complete(api.next_job(), *drawn)
         data = answer().json()["data"]
-    assert [list(entry) for entry in data] == [["url"], ["url"]]
+    assert [list(entry) for entry in data] == [["url", "seed"], ["url"]]
     for entry, content in zip(data, drawn, strict=True):
         assert entry["url"].startswith(f"{str(api.http.base_url).rstrip('/')}{prefix}/images/files/")
         served = api.http.get(entry["url"])
