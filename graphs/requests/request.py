@@ -6,25 +6,14 @@ it, ``graphs/requests/resolve.py`` makes a ``ResolvedRequest`` of it, and the en
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.families.family import Operation
 from graphs.requests.image_fit import ImageFit
 from graphs.requests.output_formats import OUTPUT_FORMATS, OutputFormat
 
-# As large as OpenAI's longest prompt in two bytes a character.
-_MAX_PROMPT_BYTES = 64_000
-
-
-def _bounded(prompt: str) -> str:
-    size_bytes = len(prompt.encode("utf-8", "surrogatepass"))
-    if size_bytes > _MAX_PROMPT_BYTES:
-        raise ValueError(f"A prompt may have {_MAX_PROMPT_BYTES} bytes in UTF-8, and this one has {size_bytes}")
-    return prompt
-
-
 # OpenAI's own limit for a prompt, in characters. Text encoders cut at 77 (CLIP) or max_sequence_length (T5) tokens.
-Prompt = Annotated[str, Field(max_length=32_000), AfterValidator(_bounded)]
+Prompt = Annotated[str, Field(max_length=32_000)]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 _WITH_QUALITY = " and ".join(name for name, image_format in OUTPUT_FORMATS.items() if image_format.has_quality)
 MAX_SEED = 2**64  # OVMS takes any size_t

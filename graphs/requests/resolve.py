@@ -26,6 +26,8 @@ from graphs.requests.sizes import resolve_size
 from graphs.resolution import Resolution
 
 _MAX_GUIDANCE_SCALE = 100.0
+# Two of OpenAI's longest prompts, 32,000 characters, in any script.
+_MAX_PROMPTS_BYTES = 256_000
 
 
 def resolve(
@@ -145,7 +147,18 @@ def _prompts(parameters: GenerationParameters, facts: ModelFacts, guidance_scale
             f"A negative prompt has no effect with guidance_scale {guidance_scale:g}; it must be above 1.",
             param=negative,
         )
+    _check_sizes({name: text for name, text in prompts.items() if text})
     return prompts
+
+
+def _check_sizes(prompts: dict[str, str]) -> None:
+    sizes = {name: len(text.encode("utf-8", "surrogatepass")) for name, text in prompts.items()}
+    total = sum(sizes.values())
+    if total > _MAX_PROMPTS_BYTES:
+        raise InvalidRequest(
+            f"The prompts of a request may have {_MAX_PROMPTS_BYTES} bytes in UTF-8 together, and these have {total}.",
+            param=max(sizes, key=lambda name: sizes[name]),
+        )
 
 
 def _strength(parameters: GenerationParameters, operation: Operation, facts: ModelFacts, steps: int) -> float | None:

@@ -143,13 +143,3 @@ def test_a_body_without_a_content_type_is_read_as_json(api: Api) -> None:
 def test_a_body_of_many_brackets_is_not_parsed(api: Api) -> None:
     error = error_of(send_json(api, b"[" * 10_001))
     assert (error["code"], error["message"]) == ("invalid_json", "The body has more than 10000 brackets.")
-
-
-@pytest.mark.parametrize("name", ["prompt", "negative_prompt"])
-def test_a_prompt_is_bounded_in_bytes(api: Api, name: str) -> None:
-    """32,000 characters of two bytes are as many as there may be; of three bytes, there may be fewer."""
-    body = {"prompt": "x", name: "ж" * 32_000}
-    assert api.http.post("/v3/images/jobs", json=body).status_code == 202
-    error = error_of(api.http.post("/v3/images/jobs", json={**body, name: "赤" * 32_000}), 400)
-    assert error["param"] == name
-    assert error["message"] == f"{name}: A prompt may have 64000 bytes in UTF-8, and this one has 96000."

@@ -321,3 +321,14 @@ def test_a_graph_compiled_with_guidance_needs_it(value: float) -> None:
     assert (
         resolved(route=route_of(resolution=STATIC), facts=facts_of(LCM), guidance_scale=value).guidance_scale == value
     )
+
+
+def test_the_prompts_of_a_request_are_bounded_in_bytes_together() -> None:
+    """Two prompts may be as long as OpenAI's longest in any script; SDXL takes four."""
+    longest = "\U0001f642" * 32_000
+    resolved(facts=facts_of(SDXL), prompt=longest, negative_prompt=longest)
+    with pytest.raises(
+        InvalidRequest, match=r"may have 256000 bytes in UTF-8 together, and these have 256001\."
+    ) as refusal:
+        resolved(facts=facts_of(SDXL), prompt=longest, negative_prompt=longest, prompt_2="a")
+    assert refusal.value.param == "prompt"
