@@ -136,7 +136,7 @@ class JobStore:
         with redis_errors():
             status = await self._redis.hget(keys.job(job_id), "status")
         if status is None:
-            raise JobNotFound(f"There is no job {job_id!r} any more.")
+            raise JobNotFound(f"There is no job {job_id[:100]!r} any more.")
         return Status(status.decode())
 
     async def artifacts(self, job: Job) -> list[bytes]:
@@ -251,8 +251,8 @@ class JobStore:
 
     def _not_found(self, name: str) -> JobNotFound:
         return JobNotFound(
-            f"There is no job {name!r}; records are kept for {self._jobs.record_ttl_s} s at most, and the oldest go "
-            "first where an owner keeps too much."
+            f"There is no job {name[:100]!r}; records are kept for {self._jobs.record_ttl_s} s at most, and the oldest "
+            "go first where an owner keeps too much."
         )
 
 

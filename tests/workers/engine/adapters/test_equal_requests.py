@@ -50,6 +50,7 @@ def test_equal_requests(tmp_path: Path) -> None:
 
 
 @pytest.mark.thorough
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(("family", "mode", "precision"), CELLS)
 def test_every_family_mode_and_precision(family: str, mode: str, precision: str, tmp_path: Path) -> None:
     bench = Bench(family, mode, precision, tmp_path)
