@@ -83,7 +83,6 @@ class DecodingTurns:
         self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")
         self._free_threads = _THREADS
         self._free_bytes = max_bytes
-        self._max_bytes = max_bytes
         self._max_waiting = max_waiting
         self._waiting: dict[str, deque[_Entry]] = {}
         self._decoding: Counter[str] = Counter()
@@ -98,10 +97,10 @@ class DecodingTurns:
     async def turn(self, owner: str, needed_bytes: int) -> AsyncIterator[Turn]:
         """Wait for a turn, and give it back at the end of the block.
 
-        ``needed_bytes`` is the memory that decoding takes at most; more than all turns may have counts as that.
+        ``needed_bytes`` is the memory that decoding takes at most, and not more than all turns may have.
         Raises QueueFull where too many images of the owner wait.
         """
-        turn = Turn(self, await self._granted(owner, min(needed_bytes, self._max_bytes)))
+        turn = Turn(self, await self._granted(owner, needed_bytes))
         try:
             yield turn
         finally:
@@ -124,7 +123,7 @@ class DecodingTurns:
         queue = self._waiting.setdefault(owner, deque())
         if len(queue) >= self._max_waiting:
             raise QueueFull(
-                f"{self._max_waiting} images of this API key wait to be decoded; send this one again later.",
+                f"{self._max_waiting} images of this owner wait to be decoded; send this one again later.",
                 retry_after_s=_RETRY_AFTER_S,
             )
         entry = _Entry(owner, needed_bytes)

@@ -1,5 +1,6 @@
 """What the routes do with jobs, without HTTP: submit them, wait for their end, read their artifacts, cancel them."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from api.drain import ApiDrain
@@ -28,6 +29,8 @@ from workers.jobs.store import JobStore
 # The code of the error of a readiness probe before the workers are ready.
 NOT_READY = "not_ready"
 
+log = logging.getLogger(__name__)
+
 
 class ImageService:
     """The jobs of clients, as one API process serves them."""
@@ -39,6 +42,7 @@ class ImageService:
         """
         self._settings = settings
         self._drain = drain
+        self._missing: list[str] = []  # graphs without a ready worker, as the last probe found them
         on_disk = load_served(**settings.repository.model_dump())
         facts = {name: read_served_facts(graph) for name, graph in on_disk.graphs.items()}
         self.devices = {name: " ".join(graph.device) for name, graph in on_disk.graphs.items()}
@@ -158,6 +162,9 @@ class ImageService:
         await self._store.check_layout()
         loaded = await self._workers.ready_graphs()
         missing = [name for name in self.devices if name not in loaded]
+        if missing != self._missing:
+            self._missing = missing
+            log.info("graphs without a worker that has loaded them: %s", ", ".join(missing) or "none")
         if missing:
             raise ServiceUnavailable(f"No worker has loaded {', '.join(missing)} yet.", code=NOT_READY)
 

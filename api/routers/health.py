@@ -28,7 +28,7 @@ async def live() -> dict[str, str]:
 async def ready(service: Service, keys: Keys) -> dict[str, str]:
     """Answer 200 when Redis answers and every graph has a worker that has loaded it, else 503 with the reason.
 
-    A server with API keys gives the kind of the reason only; its log has the rest.
+    A server with API keys gives the kind of the reason only; its log has the rest, once for each reason.
 
     A server that is shutting down is not ready, so that load balancers send requests elsewhere.
     """

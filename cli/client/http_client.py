@@ -246,7 +246,7 @@ class ServerClient:
             raise self._other_server(error) from error
 
     def _cancel_quietly(self, job_id: str) -> None:
-        with contextlib.suppress(httpx.HTTPError):
+        with contextlib.suppress(httpx.HTTPError, OtherForm):
             self._http.post(f"{_path(job_id)}/cancel", timeout=5)
 
     def _checked(self, response: httpx.Response) -> httpx.Response:

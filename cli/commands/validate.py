@@ -13,6 +13,7 @@ from config.settings import RepositorySettings
 from graphs.definition.reader import read_graph
 from graphs.repository.repository import load_repository
 from graphs.repository.servables import servable_in
+from graphs.repository.served_facts import read_served_facts
 
 
 def validate(
@@ -29,11 +30,15 @@ def validate(
 
 def _options(path: Path, device: str) -> object:
     if path.is_file() and path.suffix != ".json":
-        return read_graph(path, path.parent.name, default_device=device).options()
+        graph = read_graph(path, path.parent.name, default_device=device)
+        read_served_facts(graph)
+        return graph.options()
     if path.is_file():
         graphs = load_repository(config_path=path, default_device=device).graphs
     else:
         graphs = load_repository(model_repository_path=path, default_device=device).graphs
+    for graph in graphs.values():
+        read_served_facts(graph)
     if path.is_dir() and servable_in(path, path.name) is not None:
         return next(iter(graphs.values())).options()
     return {name: graph.options() for name, graph in graphs.items()}

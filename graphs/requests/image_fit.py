@@ -40,7 +40,12 @@ def fitted_mask(mask: Image.Image, image_size: Resolution, size: Resolution, fit
 
 
 def _stretched(image: Image.Image, size: Resolution) -> Image.Image:
-    for sides in ((size.width, image.height), (size.width, size.height)):
+    # With the width first, a tall image that becomes a wide one is far larger in between than before and after.
+    largest = max(image.width * image.height, size.width * size.height)
+    between = (size.width, image.height)
+    if size.width * image.height > largest:
+        between = (image.width, size.height)
+    for sides in (between, (size.width, size.height)):
         if image.size != sides:
             image = image.resize(sides, Image.Resampling.BICUBIC)
     return image

@@ -130,25 +130,13 @@ def test_what_decoding_left_counts_until_its_turn_ends() -> None:
     _run(scene)
 
 
-def test_more_than_all_may_have_is_decoded_alone() -> None:
-    async def scene(decodings: _Decodings) -> None:
-        decodings.send("a0", 1000)
-        await decodings.until_begun("a0")
-        decodings.end("a0")
-        await decodings.task("a0")
-        decodings.send("b0", 100)
-        await decodings.until_begun("a0", "b0")
-
-    _run(scene)
-
-
 def test_too_many_waiting_images_of_an_owner_are_refused_and_another_owners_are_not() -> None:
     async def scene(decodings: _Decodings) -> None:
         for number in range(5):
             decodings.send(f"a{number}")
         await decodings.until_begun("a0", "a1")
         decodings.send("a5")
-        with pytest.raises(QueueFull, match=r"^3 images of this API key wait to be decoded; send this one again later"):
+        with pytest.raises(QueueFull, match=r"^3 images of this owner wait to be decoded; send this one again later"):
             await decodings.task("a5")
         decodings.send("b0")
         decodings.end("a0")

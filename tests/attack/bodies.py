@@ -39,9 +39,11 @@ def bodies_without_a_key(service: Service, chosen: random.Random) -> Counter[int
     """The service may answer, and close, before it has read them."""
     body = b" " * (20 * MIB)
     try:
-        return Counter([_post(service, chosen.choice(["edits", "jobs"]), body, "application/json", key="wrong")])
+        status = _post(service, chosen.choice(["edits", "jobs"]), body, "application/json", key="wrong")
     except httpx.WriteError:
         return Counter([None])
+    assert status in (401, 429), status
+    return Counter([status])
 
 
 def hostile_images(service: Service, chosen: random.Random) -> Counter[int | None]:

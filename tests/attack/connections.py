@@ -1,6 +1,7 @@
 """Attacks with connections and headers, most of them without a key."""
 
 import random
+import socket
 import time
 from collections import Counter
 
@@ -70,7 +71,8 @@ def no_http(service: Service, chosen: random.Random) -> Counter[int | None]:
     return found
 
 
-def _drip(attackers: list, part: bytes) -> None:  # type: ignore[type-arg]
+def _drip(attackers: list[socket.socket], part: bytes) -> None:
+    """Send the part on each of the connections again and again, until all of them are closed or the time is over."""
     end = time.monotonic() + _MOST_S
-    while time.monotonic() < end and any(send_all(attacker, [part]) for attacker in attackers):
+    while time.monotonic() < end and any([send_all(attacker, [part]) for attacker in attackers]):
         pause(_DRIP_S)

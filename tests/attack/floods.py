@@ -27,6 +27,7 @@ def wrong_keys(service: Service, chosen: random.Random) -> Counter[int | None]:
         while found.total() < 200 and time.monotonic() < end:
             key = chosen.randbytes(8).hex()
             found[http.get(_JOBS, headers={"Authorization": f"Bearer {key}"}).status_code] += 1
+    assert found.keys() <= {401, 429}, found
     return found
 
 

@@ -45,25 +45,28 @@ def _ended(evidence: Evidence) -> Iterator[str]:
 
 def _kept(evidence: Evidence) -> Iterator[str]:
     by_name = {found.job.name: found for found in evidence.stored.jobs.values()}
-    gone = _gone(evidence)
-    if len(gone) > len(_made_room(evidence)):
-        yield from (f"{name} of ask {ask.number} was accepted and is gone" for name, ask in gone.items())
+    evicted = _evicted(evidence)
     for name, ask in evidence.seen.accepted.items():
-        if name in by_name and _ask_of(evidence, by_name[name]) != ask:
+        if name not in by_name:
+            if name not in evicted:
+                yield f"{name} of ask {ask.number} was accepted and is gone"
+        elif _ask_of(evidence, by_name[name]) != ask:
             yield f"{name} was accepted for ask {ask.number} and is another's"
 
 
-def _gone(evidence: Evidence) -> dict[str, Ask]:
-    """Return what was accepted and is not in the store, by the name that its client knows."""
-    names = {found.job.name for found in evidence.stored.jobs.values()}
-    return {name: ask for name, ask in evidence.seen.accepted.items() if name not in names}
+def _evicted(evidence: Evidence) -> set[str]:
+    """Return the names of the jobs that had ended and made room while Redis had none: not lost (docs/jobs.md).
 
-
-def _made_room(evidence: Evidence) -> set[str]:
-    """Return the ended jobs that had to go while Redis had no room: those are not lost (docs/jobs.md)."""
-    if not any(fault.fault.kind is Kind.MAXMEMORY for fault in evidence.faults):
-        return set()
-    return {job_id for job_id, story in evidence.stories.items() if story.ends} - evidence.stored.jobs.keys()
+    Redis's own count must hold all of them; else none is excused.
+    """
+    fulls = [fault.ended for fault in evidence.faults if fault.fault.kind is Kind.MAXMEMORY]
+    found = {
+        story.name
+        for job_id, story in evidence.stories.items()
+        if job_id not in evidence.stored.jobs
+        and any(kind in FINAL_STATUSES and at <= end for at, kind in story.changes for end in fulls)
+    }
+    return found if len(found) <= evidence.stored.evicted else set()
 
 
 def _as_asked(evidence: Evidence) -> Iterator[str]:
@@ -107,13 +110,14 @@ def _made_once(evidence: Evidence) -> Iterator[str]:
 
 def _clients(evidence: Evidence) -> Iterator[str]:
     yield from (f"500 for {sentence}" for sentence in evidence.seen.server_errors)
+    evicted = [evidence.seen.accepted[name] for name in _evicted(evidence) if name in evidence.seen.accepted]
     for answer in evidence.seen.answers:
         about = f"ask {answer.ask.number} ({answer.ask.kind})"
         if answer.outcome == "images" and not are_right(answer.ask, list(answer.images)):
             yield f"{about} was answered with wrong images"
         if answer.outcome == "failed" and answer.ask.kind is not AskKind.POISON:
             yield f"{about} was answered that its job failed"
-        if answer.outcome == "error" and answer.ask in _gone(evidence).values() and _made_room(evidence):
+        if answer.outcome == "error" and answer.ask in evicted and answer.error.startswith("NotFoundError"):
             continue  # it was looked up after it had ended and gone
         if answer.outcome == "error" and not (answer.may_pass and _meets_a_fault(evidence, answer.began, answer.ended)):
             yield f"{about} met what no fault explains: {answer.error}"

@@ -24,7 +24,10 @@ class StoredJob:
 
 @dataclass(frozen=True)
 class Stored:
-    """Jobs by id; every key with its time to live in seconds (-1: for ever); what waits, who works, what is counted."""
+    """Jobs by id; every key with its time to live in seconds (-1: for ever); what waits, who works, what is counted.
+
+    ``evicted``: how many ended jobs made room for others.
+    """
 
     jobs: dict[str, StoredJob]
     keys: dict[str, int]
@@ -34,6 +37,7 @@ class Stored:
     unacked: int
     counted_as_ended: set[str]
     unfinished_bytes: int
+    evicted: int
     broken: list[str] = field(default_factory=list)
 
 
@@ -58,6 +62,7 @@ def read_store(url: str) -> Stored:
             unacked=int(client.hlen("unacked")),
             counted_as_ended={raw.decode() for raw in client.hkeys(keys.ENDED_SIZES)},
             unfinished_bytes=int(client.hget(keys.KEPT, "unfinished") or 0),
+            evicted=sum(int(n) for field, n in client.hgetall(keys.KEPT).items() if field.startswith(b"evicted:")),
             broken=sorted(set(ids) - set(jobs)),
         )
 

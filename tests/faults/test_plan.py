@@ -48,6 +48,8 @@ def test_of_a_good_run_nothing_is_said() -> None:
 
 BAD: dict[str, tuple[Change, str]] = {
     "lost": (lambda run: _with_stored(run, jobs={}), "was accepted and is gone"),
+    "lost while Redis was full": (lambda run: _made_room(run, ended=False, evicted=1), "was accepted and is gone"),
+    "lost, and nothing was evicted": (lambda run: _made_room(run, evicted=0), "was accepted and is gone"),
     "open": (lambda run: _with_stored(run, open_jobs=["j0"]), "j0 never ended"),
     "wrong pixels": (lambda run: _with_job(run, images=[encode(expected_images(ASKS[1])[0], "png", 100)]), "wrong"),
     "another request": (
@@ -92,6 +94,19 @@ def test_what_must_not_be_is_found(what: str) -> None:
     assert any(sentence in found for found in violations(change(_good())))
 
 
+def test_an_ended_job_that_made_room_is_not_lost() -> None:
+    found = violations(_made_room(_good(), evicted=1))
+    assert not any("is gone" in sentence for sentence in found), found
+
+
+def _made_room(run: Evidence, *, ended: bool = True, evicted: int) -> Evidence:
+    """Return a run in which Redis was full for a while, and the job is gone."""
+    full = replace(PLAN.faults[0], kind=Kind.MAXMEMORY)
+    changes = [(NOW, "queued"), *([(NOW + 1, "completed")] if ended else [])]
+    run = replace(run, faults=[Injected(full, NOW, NOW + 2)], stories={"j0": Story(changes, name="j0")})
+    return _with_stored(run, jobs={}, evicted=evicted)
+
+
 def _good() -> Evidence:
     """One job, completed, and one fault."""
     ask = ASKS[0]
@@ -103,9 +118,9 @@ def _good() -> Evidence:
         took_s=1.0,
         faults=[Injected(PLAN.faults[0], NOW, NOW + 1)],
         seen=Seen(answers=[_answer(ask, images)], accepted={"j0": ask}),
-        stories={"j0": Story([(NOW + number, kind) for number, kind in events])},
+        stories={"j0": Story([(NOW + number, kind) for number, kind in events], name="j0")},
         stored=Stored(
-            {"j0": StoredJob(job, images, events)}, {"imagegen:job:j0": 9}, [], ["one", "two"], 0, 0, {"j0"}, 0
+            {"j0": StoredJob(job, images, events)}, {"imagegen:job:j0": 9}, [], ["one", "two"], 0, 0, {"j0"}, 0, 0
         ),
         last=_answer(PLAN.ask_of_kind(10**9, AskKind.WAIT), []),
         unfinished=[],

@@ -28,9 +28,13 @@ class Running:
 
 @dataclass
 class Story:
-    """A job's transitions as they were announced: unix seconds of Redis's clock, and the kind."""
+    """A job's transitions as they were announced: unix seconds of Redis's clock, and the kind.
+
+    ``name`` is the one that its client knows, empty until it was read.
+    """
 
     changes: list[tuple[float, str]] = field(default_factory=list)
+    name: str = ""
 
     def count(self, kind: str) -> int:
         return sum(found == kind for _, found in self.changes)
@@ -83,6 +87,10 @@ class Witness:
                 self._last = f"({number.decode()}"
                 story = self.stories.setdefault(fields[b"job_id"].decode(), Story())
                 story.changes.append((int(number.partition(b"-")[0]) / 1000, fields[b"type"].decode()))
+            for job_id, story in self.stories.items():
+                if not story.name:
+                    name = await self.client.hget(keys.job(job_id), "name")
+                    story.name = name.decode() if name else job_id
 
     async def close(self) -> None:
         await self.client.aclose()

@@ -71,6 +71,7 @@ def honest_clients(
         over.set()
         for thread in threads:
             thread.join(30)
+        assert not any(thread.is_alive() for thread in threads)
     record.memory_at_most = _memory(pid, "VmHWM")
     record.memory_after = _memory(pid, "VmRSS")
     print(record)

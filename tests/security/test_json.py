@@ -65,7 +65,8 @@ def test_six_full_prompts_are_no_attack(open_service: Service) -> None:
     names = ("prompt", "prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3")
     fields = ",".join(f'"{name}":"{chr(92)}ud83d{chr(92)}ude00' + "\\ud83d\\ude00" * 31_999 + '"' for name in names)
     answer = _post(open_service, "jobs", f"{{{fields}}}".encode())
-    assert answer.status_code != 413, answer.text
+    # The body was read: what is wrong is that this model has no second prompt.
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt_2"), answer.text
 
 
 @pytest.mark.parametrize("slash", ["/", "\\/"], ids=["plain", "as PHP writes it"])

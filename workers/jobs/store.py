@@ -177,7 +177,11 @@ class JobStore:
     async def needs_message(self, graph: str) -> bool:
         """Return whether fewer messages than jobs wait for a graph's workers. The messages of cancelled jobs remain."""
         with redis_errors():
-            return await self._redis.llen(keys.queue_name(graph)) < await self._redis.zcard(keys.queued(graph))
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.llen(keys.queue_name(graph))
+            pipeline.zcard(keys.queued(graph))
+            messages, jobs = await pipeline.execute()
+            return int(messages) < int(jobs)
 
     async def workers(self) -> list[WorkerPresence]:
         """Return the workers whose last heartbeat is recent."""

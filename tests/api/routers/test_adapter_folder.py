@@ -14,6 +14,7 @@ from config.settings import RedisSettings, RepositorySettings, Settings
 from graphs.errors import RepositoryError
 from tests.api.api_support import Api, error_of, serving
 from tests.cli.cli_support import imagegen_here
+from tests.security.owners import write_keys
 from tests.stack.adapter_service import adapter_entry, tiny
 from tests.support.redis_server import RunningRedis
 from tests.workers.engine.adapter_support import write_native
@@ -41,7 +42,7 @@ def serve(redis_settings: RedisSettings, tmp_path: Path) -> Any:
         settings = Settings(
             redis=redis_settings,
             repository=RepositorySettings(model_path=model),
-            http=HttpSettings(api_key=KEY),
+            http=HttpSettings(api_key_file=write_keys(tmp_path / "keys", KEY, "other")),
             lora_folder=folder,
         )
         with serving(settings) as api:
@@ -188,7 +189,7 @@ def test_only_content_that_may_have_changed_is_read_again(serve: Any, folder: Pa
 
 def test_only_administrators_may_refresh(serve: Any, folder: Path) -> None:
     with serve(folder) as api:
-        error_of(api.http.post("/v3/lora_adapters/refresh", headers={"Authorization": "Bearer other"}), 401)
+        error_of(api.http.post("/v3/lora_adapters/refresh", headers={"Authorization": "Bearer other"}), 403)
 
 
 def test_a_start_with_a_wrong_folder_is_refused(serve: Any, tmp_path: Path) -> None:

@@ -62,3 +62,16 @@ def test_an_error_names_file_and_line(tmp_path: Path, here: Command) -> None:
 def test_a_missing_path(here: Command) -> None:
     done = here("validate", "/no/such/place")
     assert (done.returncode, done.stderr) == (2, "imagegen: /no/such/place does not exist.\n")
+
+
+def test_what_serve_refuses_is_refused(tmp_path: Path, here: Command) -> None:
+    """A size that the model cannot draw."""
+    text = (DEMO / "graph.pbtxt").read_text().replace('default_resolution: "128x128"', 'default_resolution: "100x100"')
+    assert "100x100" in text
+    model = tmp_path / "demo"
+    shutil.copytree(DEMO, model)
+    (model / "graph.pbtxt").write_text(text)
+    for path in (model, model / "graph.pbtxt", tmp_path):
+        done = here("validate", str(path))
+        assert done.returncode == 2
+        assert "default_resolution has 100x100, which this model cannot draw" in done.stderr

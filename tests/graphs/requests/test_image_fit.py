@@ -1,5 +1,7 @@
 """Input images and masks at the size that is drawn."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -72,3 +74,20 @@ def test_the_width_is_resized_before_the_height() -> None:
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (200, 96, 3), dtype=np.uint8))
     wanted = noise.resize((64, 200), Image.Resampling.BICUBIC).resize((64, 64), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(np.array(fitted_image(noise, R(64, 64), "stretch")), np.array(wanted))
+
+
+@pytest.mark.parametrize("fit", IMAGE_FITS)
+def test_no_image_in_between_is_larger_than_before_and_after(fit: ImageFit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long image with a tall mask, each of which is small, would else be a square of their long sides."""
+    made: list[int] = []
+    resize = Image.Image.resize
+
+    def watched(image: Image.Image, size: tuple[int, int], *more: Any) -> Image.Image:
+        made.append(size[0] * size[1])
+        return resize(image, size, *more)
+
+    monkeypatch.setattr(Image.Image, "resize", watched)
+    fitted_mask(Image.new("L", (30, 900)), R(900, 30), R(64, 64), fit)
+    fitted_image(Image.new("RGB", (30, 900)), R(900, 30), fit)
+    assert made
+    assert max(made) <= 900 * 30

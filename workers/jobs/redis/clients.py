@@ -64,6 +64,9 @@ class AsyncCommandPipeline(Protocol):
     def hlen(self, name: str) -> object:
         """Return the number of fields of a hash."""
 
+    def llen(self, name: str) -> object:
+        """Return the length of a list."""
+
     def zrank(self, name: str, value: str) -> object:
         """Return the rank of a member of a sorted set."""
 
