@@ -59,7 +59,7 @@ def test_pad_keeps_all_of_the_image_in_its_shape_between_white_borders() -> None
 
 @pytest.mark.parametrize("mask_size", [(200, 100), (50, 50)])
 def test_a_mask_follows_its_image(mask_size: tuple[int, int]) -> None:
-    """Its right half is to be repainted, also where it has another shape; borders are kept."""
+    """The right half of the mask is white, and the mask may have another shape than its image; borders are black."""
     mask = Image.new("L", mask_size)
     mask.paste(255, (mask_size[0] // 2, 0, *mask_size))
     padded = np.array(fitted_mask(mask, R(200, 100), R(64, 64), "pad"))
