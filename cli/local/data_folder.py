@@ -1,7 +1,9 @@
 """The data folder of ``imagegen serve``: private to the user, and used by one process at a time."""
 
 import fcntl
+import grp
 import os
+import pwd
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,10 +54,8 @@ def make_private(folder: Path) -> None:
         return
     if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
         raise UserError(f"{folder} belongs to another user, or is a link; remove it or give --data_dir.")
-    if folder.parent.stat().st_uid not in (os.geteuid(), _ROOT):
-        raise UserError(f"{folder.parent} belongs to another user, who can replace what is in it; give --data_dir.")
-    if open_parent := _open_parent(folder):
-        raise UserError(f"every user of this machine can write to {open_parent}; chmod it, or give --data_dir.")
+    for reason in _ways_to_replace(folder):
+        raise UserError(reason)
     folder.chmod(0o700)
 
 
@@ -64,18 +64,64 @@ def is_private(folder: Path) -> bool:
     try:
         found = folder.lstat()
         is_closed = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
-        return is_closed and folder.parent.stat().st_uid in (os.geteuid(), _ROOT) and _open_parent(folder) is None
+        return is_closed and not any(_ways_to_replace(folder))
     except OSError:
         return False
 
 
-def _open_parent(folder: Path) -> Path | None:
-    """Return a folder above this one in which every user can rename what others own, None where there is none."""
-    for parent in folder.resolve().parents:
-        mode = parent.stat().st_mode
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            return parent
-    return None
+def _ways_to_replace(folder: Path) -> Iterator[str]:
+    """Yield a sentence for each entry above a folder through which another user can put another folder in its place.
+
+    The owner of an entry can do so, and all who can write to it, as they can rename what it contains. In a sticky
+    folder (/tmp) they cannot.
+    """
+    for entry in _with_all_above(folder.absolute().parent):
+        found = entry.lstat()
+        if found.st_uid not in (os.geteuid(), _ROOT):
+            yield f"{entry} belongs to another user, who can replace what is in it; give --data_dir."
+        elif stat.S_ISLNK(found.st_mode) or found.st_mode & stat.S_ISVTX:
+            continue
+        elif found.st_mode & stat.S_IWOTH:
+            yield f"every user of this machine can write to {entry}; chmod it, or give --data_dir."
+        elif found.st_mode & stat.S_IWGRP and _has_others(found.st_gid):
+            group = _group_name(found.st_gid)
+            yield f"other users of the group {group} can write to {entry}; chmod it, or give --data_dir."
+
+
+def _with_all_above(path: Path) -> Iterator[Path]:
+    """Yield an entry and those above it, also of what the links among them name."""
+    for entry in (path, *path.parents):
+        yield entry
+        if entry.is_symlink():
+            yield from _with_all_above(entry.parent / entry.readlink())
+
+
+def _has_others(group_id: int) -> bool:
+    """Return whether a group may have other users than this one and root.
+
+    A user's own group has the user's name (Debian, Fedora), and no other user is listed in it. Containers are started
+    in groups that have no name inside them.
+    """
+    try:
+        group = grp.getgrgid(group_id)
+    except KeyError:
+        return group_id not in (os.getegid(), *os.getgroups())
+    own_names = {_user_name(os.geteuid()), _user_name(_ROOT)}
+    return group.gr_name not in own_names or not own_names.issuperset(group.gr_mem)
+
+
+def _user_name(user_id: int) -> str | None:
+    try:
+        return pwd.getpwuid(user_id).pw_name
+    except KeyError:
+        return None
+
+
+def _group_name(group_id: int) -> str:
+    try:
+        return grp.getgrgid(group_id).gr_name
+    except KeyError:
+        return str(group_id)
 
 
 def _open(folder: Path) -> int:

@@ -1,5 +1,6 @@
 """No process can take the place of the Redis that `imagegen serve` starts, and so get its password and the jobs."""
 
+import grp
 import os
 import socket
 import stat
@@ -142,3 +143,37 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path, processes: None, gi
     os.chown(tmp_path / given_away, OTHER_USER, OTHER_USER)
     with pytest.raises(UserError, match="belongs to another user"):
         prepare(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_below_one_of_another_user_is_refused(tmp_path: Path, processes: None) -> None:
+    theirs = tmp_path / "theirs"
+    data_dir = theirs / "parent" / "data"
+    data_dir.mkdir(parents=True)
+    os.chown(theirs, OTHER_USER, OTHER_USER)
+    refused = pytest.raises(UserError, match=rf"^{theirs} belongs to another user, who can replace what is in it")
+    with refused:
+        prepare(data_dir)
+    (data_dir / "redis").chmod(0o700)
+    with refused:
+        prepare(data_dir)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (theirs / "link").symlink_to(mine)
+    with refused:
+        prepare(theirs / "link")
+    os.chown(theirs, 0, 0)
+    assert prepare(data_dir).url
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_that_a_group_can_replace_is_refused(tmp_path: Path, processes: None) -> None:
+    shared = tmp_path / "shared"
+    (shared / "data").mkdir(parents=True)
+    shared.chmod(0o775)
+    assert prepare(shared / "data").url  # the user's own group: no other user is in it
+    os.chown(shared, 0, grp.getgrnam("users").gr_gid)
+    with pytest.raises(UserError, match=f"^other users of the group users can write to {shared}; chmod it"):
+        prepare(shared / "data")
+    shared.chmod(0o755)
+    assert prepare(shared / "data").url
