@@ -2,6 +2,12 @@
 -- stays as it is. cursor: that of SCAN, '0' at first. Returns the next cursor; '0': all of them are counted.
 write_even_if_full()
 
+-- The lists live as long as any record on them, and not shorter than before.
+local function extend(list, record_life_ms)
+  local life_s = LONGEST_LIFE_S + math.ceil(math.max(record_life_ms, 0) / 1000)
+  redis.call('EXPIRE', list, math.max(redis.call('TTL', list), life_s))
+end
+
 local function adopt(job, record)
   local size, owner, status, sequence = 0, record.owner, record.status, record.sequence or 0
   if not owner then
@@ -28,7 +34,7 @@ local function adopt(job, record)
   end
   for _, key in ipairs({owner_jobs(owner), owner_jobs(owner, list)}) do
     redis.call('ZADD', key, sequence, job.id)
-    redis.call('EXPIRE', key, LONGEST_LIFE_S)
+    extend(key, redis.call('PTTL', job.hash))
   end
 end
 
