@@ -119,10 +119,19 @@ class LiveModels:
     async def _delete_download(self, removed: AddedAdapter) -> None:
         """Delete the file of a removed adapter if it was downloaded; other aliases of the same content keep it."""
         path = Path(removed.path)
+        folder = _folder_of_downloads(removed)
+        if folder is None or await self._is_used(path):
+            return
         for graph in self._on_disk.graphs.values():
             loras = self._download_folder(graph).absolute() / "loras"
-            if path.is_relative_to(loras / removed.alias):
+            if path.is_relative_to(loras / folder):
                 await asyncio.to_thread(delete_name, path, loras)
+
+    async def _is_used(self, path: Path) -> bool:
+        """Return whether an adapter of any graph still has this file: those of one repository share its folder."""
+        added = [adapter for name in self._on_disk.graphs for adapter in await self._registry.added_to(name)]
+        own = [adapter for graph in self._on_disk.graphs.values() for adapter in graph.lora_adapters]
+        return path in {Path(one.path) for one in added} | {one.path for one in own}
 
     async def refresh(self) -> FolderChanges:
         """Look at the folder of adapters again, and serve what it contains now.
@@ -192,6 +201,12 @@ class LiveModels:
         if graph.models_path.is_relative_to(bundled_model_path()):
             return self._settings.data_dir / "graphs" / graph.name
         return graph.models_path
+
+
+def _folder_of_downloads(adapter: AddedAdapter) -> str | None:
+    """Return the folder below ``loras`` that a download of this adapter is in (workers/sources/fetch.py)."""
+    parsed = _parse(adapter.alias, adapter.source, None)
+    return {"url": adapter.alias, "hugging_face": parsed.location}.get(parsed.kind)
 
 
 def _absolute_source(parsed: LoraSource) -> str:

@@ -10,8 +10,11 @@ from pathlib import Path
 
 # In quotes or brackets a path may contain blanks.
 _ENCLOSED = re.compile(r"""(["'(])(?:file://)?(/[^"'()\n]+)(["')])""")
-# Neither a part of a URL nor of a word such as image/png: a path begins behind a blank or a mark.
-_PLAIN = re.compile(r"""(?<![\w/:.~%-])(?:file://)?(/[^\s"'():;,]+)""")
+# Neither a part of a URL nor of a word such as image/png: a path begins behind a blank or a mark. A mark within a path
+# belongs to it, and so does a word behind a blank that contains a slash.
+_PLAIN = re.compile(
+    r"""(?<![\w/.~%-])(?:file://)?(/(?!/)(?:[^\s"'():;,]|[:;,](?=[^\s"'():;,])|[ ](?=[^\s"'():;,/]+/))+)"""
+)
 _SOURCE = re.compile(r"(?<![\w/])(?:[\w.-]+/)+([\w.-]+\.(?:cpp|hpp|cc|h):\d+)")
 
 

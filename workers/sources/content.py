@@ -22,13 +22,20 @@ def keep_by_content(path: Path, loras: Path) -> None:
     """
     try:
         if path.stat().st_nlink == 1:
+            (loras / _FOLDER).mkdir(exist_ok=True)
+            _try_links(path, loras / _FOLDER)
             _link(path, loras / _FOLDER / _digest(path))
     except OSError as error:
         log.debug("%s is not shared: %s", path, error)
 
 
+def _try_links(path: Path, folder: Path) -> None:
+    """Raise OSError where files cannot have two names: their content, of gigabytes, need not be read then."""
+    with tempfile.TemporaryDirectory(dir=folder) as other:
+        os.link(path, Path(other) / path.name)
+
+
 def _link(path: Path, content: Path) -> None:
-    content.parent.mkdir(exist_ok=True)
     if content.is_file() and _digest(content) != content.name:
         content.unlink()  # a program has written into one of its names
     if not content.is_file():

@@ -11,7 +11,7 @@ from tests.api.api_support import Api, error_of, serving
 from tests.support.redis_server import RunningRedis
 from tests.workers.engine.adapter_support import write_native
 from tests.workers.engine.engine_support import copy_model
-from tests.workers.sources.sources_support import FileServer, Page, file_server
+from tests.workers.sources.sources_support import REPOSITORY, FileServer, Page, file_server
 
 KEY, TOKEN = "administrators-key-0123456789", "civitai-token-hush"
 PATH = "/api/download/models/12345"
@@ -32,7 +32,7 @@ def api(redis_settings: RedisSettings, civitai: FileServer, tmp_path: Path) -> I
         redis=redis_settings,
         repository=RepositorySettings(model_path=copy_model("sd", tmp_path), model_name="fox"),
         http=HttpSettings(api_key=KEY),
-        downloads=DownloadSettings(civitai_endpoint=civitai.url, civitai_token=TOKEN),
+        downloads=DownloadSettings(civitai_endpoint=civitai.url, civitai_token=TOKEN, hf_endpoint=civitai.url),
         data_dir=tmp_path / "data",
     )
     with serving(settings) as running:
@@ -84,6 +84,20 @@ def test_a_removed_adapter_takes_its_file_with_it(api: Api, tmp_path: Path) -> N
     assert api.http.delete("/v3/lora_adapters/ink").status_code == 200
     assert list(folder.rglob("*.safetensors")) == []
     assert add(api, f"{civitai_url}{path}").status_code == 201
+
+
+def test_a_file_of_a_repository_goes_with_the_last_adapter_that_uses_it(
+    api: Api, civitai: FileServer, tmp_path: Path
+) -> None:
+    civitai.add_repository({"ink.safetensors": (tmp_path / "ink.safetensors").read_bytes()})
+    for alias in ("ink", "wash"):
+        body = {"alias": alias, "source": f"{REPOSITORY}@ink.safetensors"}
+        assert api.http.post("/v3/lora_adapters", json=body).status_code == 201
+    file = tmp_path / "sd" / "loras" / REPOSITORY / "ink.safetensors"
+    assert api.http.delete("/v3/lora_adapters/ink").status_code == 200
+    assert file.is_file()
+    assert api.http.delete("/v3/lora_adapters/wash").status_code == 200
+    assert not file.exists()
 
 
 def test_a_removed_local_adapter_keeps_its_file(api: Api, tmp_path: Path) -> None:

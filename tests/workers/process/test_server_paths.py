@@ -18,6 +18,10 @@ from workers.process.server_paths import ServerPaths
         ("Check failed at src/inference/src/cpp/core.cpp:117: wrong", "Check failed at core.cpp:117: wrong"),
         ("path=/models/a.xml", "path=a.xml"),
         ("/models is not a folder", "models is not a folder"),
+        ("No such file:/srv/models/a.xml", "No such file:a.xml"),
+        ("cannot open /srv/a,b/unet,1.bin, which is missing", "cannot open unet,1.bin, which is missing"),
+        ("cannot open /srv/my models/unet.bin: too short", "cannot open unet.bin: too short"),
+        ("cannot read /srv/a.xml: it ends early; see /etc/b; stop", "cannot read a.xml: it ends early; see b; stop"),
     ],
 )
 def test_a_path_is_shown_as_its_last_name(sentence: str, shown: str) -> None:
@@ -28,6 +32,7 @@ def test_a_path_is_shown_as_its_last_name(sentence: str, shown: str) -> None:
     "sentence",
     [
         "the download from https://example.com/a/b.safetensors broke off",
+        "see https://example.com:8080/a/b,c or http://example.com/d for more",
         "1/2 of the layers; image/png; and/or; 3 / 4",
         "Dimension 0 must be the same for tensor_1 (1) and tensor_2 (2)",
     ],
