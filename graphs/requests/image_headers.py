@@ -20,8 +20,9 @@ from graphs.requests.image_structure import (
     png_chunks,
     webp_chunks,
 )
+from graphs.requests.simple_images import BMP_START, GIF_STARTS, bmp_size, gif_size
 
-Format = Literal["PNG", "JPEG", "WEBP"]
+Format = Literal["PNG", "JPEG", "WEBP", "GIF", "BMP"]
 
 # Bytes for each pixel while an image is decoded, measured (docs/measurements.md, "Hostile pictures"). Pillow stores
 # RGB in 4 bytes, and the converted or turned image stands beside the first one.
@@ -93,7 +94,7 @@ def read_headers(image: bytes, mask: bytes | None, limits: ImageLimits) -> Input
 def unreadable(param: str, error: Exception | None = None) -> InvalidImage:
     """Return the error of a file that is no image, or a broken one."""
     why = "" if error is None else f" ({type(error).__name__})"
-    reason = f"{param} is no PNG, JPEG or WebP image that can be read{why}."
+    reason = f"{param} is no PNG, JPEG, WebP, GIF or BMP image that can be read{why}."
     return InvalidImage(reason, param=param, code="invalid_image_format")
 
 
@@ -161,7 +162,15 @@ def _of_any_format(content: bytes) -> tuple[Format, int, int, float] | None:
         return None if frame is None else ("JPEG", frame.width, frame.height, _jpeg_bytes(frame, scans))
     if content.startswith(RIFF) and content[8:12] == b"WEBP":
         return _webp(content)
+    if content.startswith(GIF_STARTS):
+        return _simple("GIF", gif_size(content))
+    if content.startswith(BMP_START):
+        return _simple("BMP", bmp_size(content))
     return None
+
+
+def _simple(kind: Format, size: tuple[int, int] | None) -> tuple[Format, int, int, float] | None:
+    return None if size is None else (kind, *size, size[0] * size[1] * _TWO_IMAGES)
 
 
 def _png(content: bytes) -> tuple[Format, int, int, float] | None:

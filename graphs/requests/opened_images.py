@@ -8,6 +8,7 @@ from PIL import Image
 
 from graphs.requests.image_colour import png_profile
 from graphs.requests.image_headers import ImageHeader, incomplete, unreadable
+from graphs.requests.simple_images import still_gif
 from graphs.requests.still_images import has_end, still_jpeg, still_png
 
 _STRIP_PIXELS = 2**18
@@ -29,6 +30,8 @@ def open_image(header: ImageHeader, end: bytes = _JPEG_EOI) -> Image.Image:
     elif header.format == "JPEG":
         # A single 0xFF at the end is half a marker.
         content = still_jpeg(content if has_end(content) else content.rstrip(b"\xff") + end)
+    elif header.format == "GIF":
+        content = still_gif(content) or content
     opened = Image.open(io.BytesIO(content), formats=(header.format,))
     if opened.size != (header.width, header.height):
         raise unreadable(header.param)  # a file with two headers, of which the first one was judged

@@ -16,6 +16,7 @@ from graphs.requests.image_structure import (
     next_marker,
     png_chunks,
 )
+from graphs.requests.simple_images import BMP_START, GIF_STARTS
 
 # What the pixels need. Texts, times, the frames of an animation and the profile (image_colour.py) are left out.
 _PNG_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"}
@@ -76,11 +77,15 @@ def still_jpeg(content: bytes) -> bytes:
 
 
 def has_end(content: bytes) -> bool:
-    """Return whether a PNG, JPEG or WebP has its end: the chunk IEND, the marker EOI, or the length that it states."""
+    """Return whether a file has its end: the chunk IEND, the marker EOI, a GIF's trailer, or the stated length."""
     if content.startswith(JPEG_START):
         return _has_jpeg_end(content)
     if content.startswith(PNG_SIGNATURE):
         return any(part.name == b"IEND" for part in png_chunks(content))
+    if content.startswith(GIF_STARTS):
+        return content.endswith(b";")
+    if content.startswith(BMP_START):
+        return len(content) >= int.from_bytes(content[2:6], "little")
     return len(content) >= 8 + int.from_bytes(content[4:8], "little")
 
 

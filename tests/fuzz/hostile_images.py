@@ -81,6 +81,10 @@ def drawable() -> dict[str, bytes]:
         "megabytes of text": png(16, 16, rows, chunk(b"tEXt", b"workflow\0" + b"x" * 4_000_000)),
         "packed text of 100 megabytes": png(16, 16, rows, chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(10**8), 9))),
         "packed profile of 100 megabytes": png(16, 16, rows, chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(10**8), 9))),
+        "gif": image_bytes(_small(), "GIF"),
+        "animated gif": _frames("GIF"),
+        "gif and jar": image_bytes(_small(), "GIF") + _zip(),
+        "bmp": image_bytes(_small(), "BMP"),
         "unknown chunks": png(16, 16, rows, *[chunk(b"fuZz", b"x")] * 500),
         "png and zip": whole + _zip(),
         "jpeg and zip": jpeg + _zip(),
@@ -92,14 +96,10 @@ def drawable() -> dict[str, bytes]:
 def refused() -> dict[str, bytes]:
     """No images, or none that are read here: each must be refused with 400."""
     return {
-        "gif": image_bytes(_small(), "GIF"),
-        "animated gif": _frames("GIF"),
-        "gif and jar": image_bytes(_small(), "GIF") + _zip(),
         "tiff": image_bytes(_small(), "TIFF"),
         "tiff with many pages": _frames("TIFF", 50),
         "ico": image_bytes(_small(), "ICO"),
         "ico with many images": struct.pack("<HHH", 0, 1, 65535) + bytes(16 * 1000),
-        "bmp": image_bytes(_small(), "BMP"),
         "ppm": image_bytes(_small(), "PPM"),
         "jpeg 2000": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100),
         "avif": b"\0\0\0\x1cftypavif\0\0\0\0avifmif1" + bytes(100),
@@ -144,6 +144,13 @@ def bombs() -> dict[str, Callable[[], bytes]]:
         "jpeg that is refined for ever": lambda: _endless_jpeg(3000, 20_000),
         "jpeg of empty segments": lambda: endless[:2] + b"\xff\xfe\x00\x02" * 5_000_000 + endless[2:],
         "jpeg of fill bytes": lambda: endless[:2] + b"\xff" * 20_000_000 + endless[2:],
+        "gif of 65535 x 65535": lambda: b"GIF89a" + b"\xff" * 4 + image_bytes(_small(), "GIF")[10:],
+        "gif of empty comments": lambda: (
+            b"GIF89a\1\0\1\0\0\0\0" + b"\x21\xfe" + b"\1x" * 5_000_000 + b"\0" + image_bytes(_small(), "GIF")[13:]
+        ),
+        "bmp of 65535 x 65535": lambda: image_bytes(_small(), "BMP").replace(
+            struct.pack("<ii", 16, 16), struct.pack("<ii", 65535, -65535)
+        ),
         "png of empty chunks": lambda: png(16, 16, bytes(784), chunk(b"fuZz", b"") * 2_000_000),
         "png of empty texts": lambda: png(16, 16, bytes(784), chunk(b"tEXt", b"k\0v") * 1_500_000),
     }
