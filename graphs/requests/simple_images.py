@@ -11,15 +11,22 @@ _EXTENSION = 0x21
 _FRAME = 0x2C
 _CONTROL = 0xF9  # says which colour is transparent
 _CORE_HEADER_BYTES = 12
+_INFO_HEADER_BYTES = 40
 # Pixels as they are, and with masks of bits. Pillow decodes run lengths in Python, 1 to 2 million pixels a second.
 _BMP_COMPRESSIONS = {0, 3}
 
 
 def gif_size(content: bytes) -> tuple[int, int] | None:
-    """Return width and height of a GIF's screen, None if it has no frame. Raises TooManyParts."""
-    if still_gif(content) is None:
+    """Return width and height of a GIF, None if it has no frame. Raises TooManyParts.
+
+    A first frame that goes beyond the screen enlarges it, as it does in Pillow and in browsers.
+    """
+    found = _first_frame(content)
+    if found is None or len(content) < found[1] + 9:
         return None
-    return int.from_bytes(content[6:8], "little"), int.from_bytes(content[8:10], "little")
+    at = found[1]
+    left, top, width, height = (_number(content, at + place, 2) for place in (1, 3, 5, 7))
+    return max(left + width, _number(content, 6, 2)), max(top + height, _number(content, 8, 2))
 
 
 def still_gif(content: bytes) -> bytes | None:
@@ -27,6 +34,15 @@ def still_gif(content: bytes) -> bytes | None:
 
     Pillow reads each block of a comment by itself, and adds it to the text before it. Raises TooManyParts.
     """
+    found = _first_frame(content)
+    if found is None:
+        return None
+    head, at, control = found
+    return content[:head] + control + content[at:]
+
+
+def _first_frame(content: bytes) -> tuple[int, int, bytes] | None:
+    """Return where the screen's description ends, where the first frame begins, and the last control before it."""
     if len(content) < 13:
         return None
     flags = content[10]
@@ -47,17 +63,31 @@ def still_gif(content: bytes) -> bytes | None:
             control = content[start:at]
     if content[at : at + 1] != bytes((_FRAME,)):
         return None
-    return content[:head] + control + content[at:]
+    return head, at, control
 
 
 def bmp_size(content: bytes) -> tuple[int, int] | None:
     """Return width and height of a BMP, None if it is broken or its pixels are stored as run lengths."""
-    header_bytes = int.from_bytes(content[14:18], "little")
+    header_bytes = _number(content, 14, 4)
     if len(content) < 14 + header_bytes:
         return None
     if header_bytes == _CORE_HEADER_BYTES:
-        return int.from_bytes(content[18:20], "little"), int.from_bytes(content[20:22], "little")
-    if header_bytes < 40 or int.from_bytes(content[30:34], "little") not in _BMP_COMPRESSIONS:
+        return _number(content, 18, 2), _number(content, 20, 2)
+    if header_bytes < _INFO_HEADER_BYTES or _number(content, 30, 4) not in _BMP_COMPRESSIONS:
         return None
     # A negative height: the first row is the upper one.
-    return int.from_bytes(content[18:22], "little"), abs(int.from_bytes(content[22:26], "little", signed=True))
+    return _number(content, 18, 4), abs(int.from_bytes(content[22:26], "little", signed=True))
+
+
+def has_bmp_pixels(content: bytes) -> bool:
+    """Return whether a BMP is as long as its pixels take; many programs state another length of the file, or none."""
+    size = bmp_size(content)
+    if size is None:
+        return len(content) >= _number(content, 2, 4)
+    bits = _number(content, 24 if _number(content, 14, 4) == _CORE_HEADER_BYTES else 28, 2)
+    row_bytes = (size[0] * bits + 31) // 32 * 4
+    return len(content) >= _number(content, 10, 4) + row_bytes * size[1]
+
+
+def _number(content: bytes, at: int, size_bytes: int) -> int:
+    return int.from_bytes(content[at : at + size_bytes], "little")

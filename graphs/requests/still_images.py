@@ -16,7 +16,7 @@ from graphs.requests.image_structure import (
     next_marker,
     png_chunks,
 )
-from graphs.requests.simple_images import BMP_START, GIF_STARTS
+from graphs.requests.simple_images import BMP_START, GIF_STARTS, has_bmp_pixels
 
 # What the pixels need. Texts, times, the frames of an animation and the profile (image_colour.py) are left out.
 _PNG_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"}
@@ -77,7 +77,10 @@ def still_jpeg(content: bytes) -> bytes:
 
 
 def has_end(content: bytes) -> bool:
-    """Return whether a file has its end: the chunk IEND, the marker EOI, a GIF's trailer, or the stated length."""
+    """Return whether a file has its end: the chunk IEND, the marker EOI, a GIF's trailer, a BMP's last pixel.
+
+    Of a WebP it is the length that it states.
+    """
     if content.startswith(JPEG_START):
         return _has_jpeg_end(content)
     if content.startswith(PNG_SIGNATURE):
@@ -85,7 +88,7 @@ def has_end(content: bytes) -> bool:
     if content.startswith(GIF_STARTS):
         return content.endswith(b";")
     if content.startswith(BMP_START):
-        return len(content) >= int.from_bytes(content[2:6], "little")
+        return has_bmp_pixels(content)
     return len(content) >= 8 + int.from_bytes(content[4:8], "little")
 
 

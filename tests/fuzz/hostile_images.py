@@ -145,6 +145,9 @@ def bombs() -> dict[str, Callable[[], bytes]]:
         "jpeg of empty segments": lambda: endless[:2] + b"\xff\xfe\x00\x02" * 5_000_000 + endless[2:],
         "jpeg of fill bytes": lambda: endless[:2] + b"\xff" * 20_000_000 + endless[2:],
         "gif of 65535 x 65535": lambda: b"GIF89a" + b"\xff" * 4 + image_bytes(_small(), "GIF")[10:],
+        "gif of one pixel with a frame of 65535 x 65535": lambda: image_bytes(_small(), "GIF").replace(
+            b"\x2c\0\0\0\0\x10\0\x10\0", b"\x2c\0\0\0\0\xff\xff\xff\xff"
+        ),
         "gif of empty comments": lambda: (
             b"GIF89a\1\0\1\0\0\0\0" + b"\x21\xfe" + b"\1x" * 5_000_000 + b"\0" + image_bytes(_small(), "GIF")[13:]
         ),
@@ -182,7 +185,7 @@ def truncated(kind: str) -> Iterator[bytes]:
     """An image cut at every place that its format knows, and within each part."""
     noise = Image.effect_noise((48, 48), 80).convert("RGB")
     whole = image_bytes(noise, kind)
-    cuts = {"PNG": _png_cuts, "JPEG": _jpeg_cuts}.get(kind, _even_cuts)(whole)
+    cuts = {"PNG": _png_cuts, "JPEG": _jpeg_cuts, "GIF": _gif_cuts}.get(kind, _even_cuts)(whole)
     for cut in sorted({place for at in cuts for place in (at - 1, at, at + 3)}):
         if 0 < cut < len(whole):
             yield whole[:cut]
@@ -199,6 +202,10 @@ def _png_cuts(whole: bytes) -> Iterator[int]:
 def _jpeg_cuts(whole: bytes) -> Iterator[int]:
     # Without its very end a JPEG is whole all the same.
     return (at for at in range(len(whole) - 2) if whole[at] == 0xFF and whole[at + 1] not in (0, 0xFF))
+
+
+def _gif_cuts(whole: bytes) -> Iterator[int]:
+    return (at for at in _even_cuts(whole) if at < len(whole) - 8)  # as with a JPEG
 
 
 def _even_cuts(whole: bytes) -> Iterator[int]:

@@ -16,6 +16,7 @@ from tests.support.service import Service
 DRAWABLE, REFUSED, BOMBS = drawable(), refused(), bombs()
 EDITS = "/v3/images/edits"
 DRAWABLE_IMAGE = Image.effect_noise((24, 24), 60).convert("RGB")
+KINDS = ["PNG", "JPEG", "WEBP", "GIF", "BMP"]
 HALF_A_GIB_KB = 512 * 1024
 
 
@@ -77,18 +78,16 @@ def test_the_largest_images_take_a_bounded_memory(service: Service) -> None:
     assert grown < 1.5 * HALF_A_GIB_KB
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_image_cut_anywhere_is_refused(service: Service, kind: str) -> None:
     for content in truncated(kind):
         _check_refused(_edit(service, "form", content), "image")
 
 
 @examples(30, 125)
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_image_is_drawn_or_refused(service: Service, kind: str, count: int) -> None:
-    whole = {"PNG": image_bytes(DRAWABLE_IMAGE), "JPEG": image_bytes(DRAWABLE_IMAGE, "JPEG", progressive=True)}.get(
-        kind, image_bytes(DRAWABLE_IMAGE, "WEBP")
-    )
+    whole = image_bytes(DRAWABLE_IMAGE, kind, **({"progressive": True} if kind == "JPEG" else {}))
 
     def check(places: list[tuple[int, int]], field: str) -> None:
         damaged = bytearray(whole)

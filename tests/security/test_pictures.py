@@ -60,6 +60,7 @@ COSTLY: dict[str, Callable[[], bytes]] = {
     "png with alpha of 16 bits": lambda: _flat_png(8000, 5000, 16, 6),
     "grey png of 16 bits": lambda: _flat_png(8000, 5000, 16, 0),
     "webp": lambda: image_bytes(Image.new("RGB", (6000, 5000), "red"), "WEBP", lossless=True),
+    "gif": lambda: image_bytes(Image.new("P", (8000, 5000), 3), "GIF"),
     "jpeg of 45 scans": lambda: _scans(Image.new("RGB", (5000, 4000), "red"), 35),
 }
 # What is not: the status and the code of the refusal.
@@ -69,6 +70,16 @@ REFUSED: dict[str, tuple[Callable[[], bytes], int, str]] = {
     "60 million pixels": (lambda: _flat_png(10_000, 6000, 1, 0), 413, "image_too_large"),
     "a webp of 50 million pixels": (
         lambda: image_bytes(Image.new("RGB", (8192, 6144)), "WEBP", lossless=True),
+        413,
+        "image_too_large",
+    ),
+    "a gif of 60 million pixels": (
+        lambda: image_bytes(Image.new("P", (10_000, 6000), 3), "GIF"),
+        413,
+        "image_too_large",
+    ),
+    "a bmp of 4 thousand million pixels": (
+        lambda: image_bytes(Image.new("RGB", (16, 16)), "BMP")[:18] + struct.pack("<ii", 65535, -65535) + bytes(700),
         413,
         "image_too_large",
     ),

@@ -42,6 +42,25 @@ def test_a_bmp_from_the_top_down_is_read() -> None:
     assert _read(turned) == pixels(content)[::-1].tobytes()
 
 
+def test_a_first_frame_beyond_the_screen_enlarges_it() -> None:
+    content = image_bytes(NOISE, "GIF")
+    for screen in (b"\0\0\0\0", struct.pack("<HH", 8, 8)):
+        assert _read(content[:6] + screen + content[10:]) == pixels(content).tobytes()
+    frame = content.index(b"\x2c\0\0\0\0") + 1
+    huge = content[:frame] + struct.pack("<HHHH", 65000, 65000, 100, 90) + content[frame + 8 :]
+    with pytest.raises(RequestTooLarge, match="65100x65090"):
+        read_headers(huge, None, LIMITS)
+
+
+@pytest.mark.parametrize("stated", [0, 2**31])
+def test_a_bmp_that_states_another_length_is_read_or_incomplete(stated: int) -> None:
+    whole = image_bytes(NOISE, "BMP")
+    content = whole[:2] + struct.pack("<I", stated) + whole[6:]
+    assert _read(content) == NOISE.tobytes()
+    with pytest.raises(InvalidImage, match=r"^image is incomplete: "):
+        _read(content[:-1])
+
+
 @pytest.mark.parametrize("kind", ["GIF", "BMP"])
 @pytest.mark.parametrize("kept", [0.4, 0.7, 0.95])
 def test_a_cut_one_is_incomplete(kind: str, kept: float) -> None:
