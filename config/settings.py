@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config.http_settings import ConnectionSettings, InputImageSettings, WebSettings
@@ -137,11 +137,19 @@ class JobSettings(SettingsGroup):
         "jobs go first. If not set, it is three eighths of Redis's maxmemory.",
     )
     time_limit_s: int = Field(3600, gt=0, description="How long a job may run; then it fails at its next step.")
-    time_limit_grace_s: float = Field(
-        10.0,
+    step_grace_s: float = Field(
+        30.0,
         ge=0,
-        description="How long a job may go on after its time limit without a step; then its process is killed.",
+        description="How long a job that was cancelled, or is past its time limit, may stay inside one step; then its "
+        "process is ended and another one loads the model. It should be longer than the longest step.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_former_names(cls, values: object) -> object:
+        if isinstance(values, dict) and "time_limit_grace_s" in values:  # of 0.1.0
+            return {"step_grace_s" if name == "time_limit_grace_s" else name: value for name, value in values.items()}
+        return values
 
 
 class WebhookSettings(SettingsGroup):

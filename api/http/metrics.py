@@ -60,6 +60,7 @@ _COUNTERS = {
 _LABELLED = {
     "failed": ("imagegen_jobs_failed", "Jobs that ended with an error, by its code.", "code"),
     "cancelled": ("imagegen_jobs_cancelled", "Jobs that ended without an image and without an error.", "reason"),
+    "replaced": ("imagegen_worker_replacements", "Times that a worker ended its child to load a new one.", "reason"),
 }
 _DURATIONS = {
     "wait": ("imagegen_queue_wait_seconds", "From a job's submission to its first attempt."),
@@ -67,7 +68,11 @@ _DURATIONS = {
     "generate": ("imagegen_generate_seconds", "A completed job's time inside the runtime."),
 }
 # These values of the labels are reported from the start: an alert on a rate needs a zero to start from.
-_ALWAYS = {"failed": ("generation_failed", "worker_crashed"), "cancelled": ("requested", "deadline_exceeded", "erased")}
+_ALWAYS = {
+    "failed": ("generation_failed", "worker_crashed"),
+    "cancelled": ("requested", "deadline_exceeded", "ended_in_step", "erased"),
+    "replaced": ("step_grace",),
+}
 
 
 class HttpMetrics:

@@ -38,6 +38,8 @@ def test_the_defaults_are_safe() -> None:
         ("imagegen_http__rest_port", "9000", "http", "rest_port", 9000),
         ("IMAGEGEN_REDIS__URL", "redis://a:1/0", "redis", "url", "redis://a:1/0"),
         ("REDIS_URL", "redis://b:1/0", "redis", "url", "redis://b:1/0"),
+        ("IMAGEGEN_JOBS__STEP_GRACE_S", "7", "jobs", "step_grace_s", 7.0),
+        ("IMAGEGEN_JOBS__TIME_LIMIT_GRACE_S", "7", "jobs", "step_grace_s", 7.0),
         ("IMAGEGEN_JOBS__LEASE_S", "2.5", "jobs", "lease_s", 2.5),
         ("IMAGEGEN_REPOSITORY__MODEL_PATH", "/a b/ж", "repository", "model_path", Path("/a b/ж")),
         ("IMAGEGEN_REPOSITORY__MODEL_NAME", "123", "repository", "model_name", "123"),

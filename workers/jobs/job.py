@@ -82,6 +82,14 @@ def overdue_error(time_limit_s: int) -> JobError:
     )
 
 
+def ended_in_step_message(grace_s: float) -> str:
+    """Return what a cancelled job says whose process was ended because it did not reach its next step."""
+    return (
+        "The job was stopped inside a step, together with the process that drew it: the step did not end within the "
+        f"{grace_s:g} s of IMAGEGEN_JOBS__STEP_GRACE_S after the job was cancelled or its Cancel-After was over."
+    )
+
+
 def new_job_id() -> str:
     """Return a random id that cannot be guessed."""
     return f"imgjob_{secrets.token_hex(12)}"

@@ -15,6 +15,7 @@ from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect, redis_errors
 from workers.jobs.redis.layout import check_layout
 from workers.jobs.redis.scripts import HAND_BACK, HEARTBEAT, REAP, RELEASE, RENEW
+from workers.jobs.status import ClaimState
 
 _RESEND_AFTER_S = 5.0
 # The message of the job that a worker runs, and one that it received while it began to shut down.
@@ -65,20 +66,23 @@ class Recovery:
         with redis_errors():
             self._redis.hdel(keys.WORKERS, name)
 
-    def renew_lease(self, job_id: str) -> None:
-        """Renew the lease of the job that this worker runs."""
+    def renew_lease(self, job_id: str) -> ClaimState:
+        """Renew the lease of the job that this worker runs. Returns whether the job goes on."""
         with redis_errors():
-            self._renew(
+            state = self._renew(
                 **RENEW.of(self._graph, self._jobs, job_id=job_id, worker=self._worker, lease_ms=self._lease_ms())
             )
+        return ClaimState(state.decode())
 
-    def end_lease(self, job_id: str) -> None:
+    def end_lease(self, job_id: str, stopped: str = "") -> bool:
         """End the lease of a job whose child died: the next reaper requeues the job.
 
-        A job that had run for its whole time limit is not requeued but fails at once as ``timeout``.
+        A job that had run for its whole time limit is not requeued but fails at once as ``timeout``, and one that was
+        cancelled is cancelled. ``stopped`` is the sentence of a cancelled job whose child is ended because of it.
+        Returns False when this worker does not hold the job.
         """
         with redis_errors():
-            self._release(
+            held = self._release(
                 **RELEASE.of(
                     self._graph,
                     self._jobs,
@@ -86,13 +90,20 @@ class Recovery:
                     worker=self._worker,
                     time_limit_s=self._jobs.time_limit_s,
                     overdue_message=self._overdue_message(),
+                    stopped_message=stopped,
                 )
             )
+        return bool(held)
 
     @property
-    def kill_after_s(self) -> float:
-        """How long a child may run a job before it is killed; at the time limit itself it stops at its next step."""
-        return self._jobs.time_limit_s + self._jobs.time_limit_grace_s
+    def time_limit_s(self) -> int:
+        """How long a job may run: then it stops at its next step."""
+        return self._jobs.time_limit_s
+
+    @property
+    def step_grace_s(self) -> float:
+        """How long a job that was cancelled, or is past its time limit, may stay inside one step."""
+        return self._jobs.step_grace_s
 
     def count_crash(self) -> None:
         """Count that the child of this worker died while it ran a job, and record the time."""
@@ -101,6 +112,13 @@ class Recovery:
             pipeline.hincrby(keys.metrics(self._graph), "crashes", 1)
             pipeline.lpush(keys.crashes(self._graph), self._now())
             pipeline.ltrim(keys.crashes(self._graph), 0, _CRASHES_KEPT - 1)
+            pipeline.execute()
+
+    def count_replacement(self, reason: str) -> None:
+        """Count that the child of this worker was ended, so that a new one loads the model, by its reason."""
+        with redis_errors():
+            pipeline = self._redis.pipeline()
+            pipeline.hincrby(keys.metrics(self._graph), f"replaced:{reason}", 1)
             pipeline.execute()
 
     def reap(self) -> list[str]:

@@ -9,12 +9,12 @@ import contextlib
 import logging
 import os
 import select
-import signal
 import time
 from collections.abc import Callable
 
 from graphs.errors import ServiceUnavailable
 from workers.jobs.recovery import Recovery
+from workers.process.child_processes import end_at_once
 from workers.process.shared_memory import ChildCommand, ChildCommands
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class WorkerDrain:
         for job_id in self._recovery.hand_back():
             log.warning("%s handed back: this worker stops", job_id)
 
-    def _leave(self, settle: Callable[[], None]) -> None:
+    def _leave(self, settle: Callable[[], object]) -> None:
         try:
             settle()
             self._recovery.pass_on()
@@ -127,9 +127,7 @@ class WorkerDrain:
     def _kill_children(self) -> None:
         living = self._living_children()
         self._seen_children |= living
-        for pid in living:
-            with contextlib.suppress(ProcessLookupError):  # it ended by itself just now
-                os.kill(pid, signal.SIGKILL)
+        end_at_once(living)
         give_up_at = time.monotonic() + _KILL_GRACE_S
         for pid in living:
             _wait_for_end(pid, give_up_at)

@@ -4,20 +4,19 @@ It is a thread of the main process, so it continues while the child is inside C+
 waits for Redis. It knows nothing of Celery; ``workers/app.py`` gives it a view of the pool.
 """
 
-import contextlib
 import logging
-import os
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from graphs.errors import ConfigurationError
+from workers.jobs.job import ended_in_step_message
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.recovery import Recovery
 from workers.periodic_thread import PeriodicThread
+from workers.process.child_processes import end_at_once, is_running
 from workers.process.drain import WorkerDrain
 from workers.process.shared_memory import LoadReport, SharedMemory
+from workers.process.step_grace import StepGrace
 
 log = logging.getLogger(__name__)
 
@@ -46,15 +45,6 @@ class PoolView:
         return {pid for pid in self.child_pids() if is_running(pid)}
 
 
-def is_running(pid: int) -> bool:
-    """Return whether a process lives and is no zombie (from /proc, because only the pool may wait for its children)."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
-
-
 class Supervision(PeriodicThread):
     """The thread of the main process that keeps the worker, its child and its jobs in order."""
 
@@ -69,6 +59,7 @@ class Supervision(PeriodicThread):
         self._running_job = shared.running_job
         self._pool = pool
         self._drain = drain
+        self._step_grace = StepGrace(recovery.step_grace_s)
         self._cycles = 0
         self._has_left = False
         # Jobs whose child died, and whose leases Redis still has to end.
@@ -135,22 +126,39 @@ class Supervision(PeriodicThread):
     def _look_after_child(self, running: str | None, alive: set[int]) -> None:
         if not alive:
             self._pool.replace_dead_child()
-        elif running and self._running_job.running_s() >= self._recovery.kill_after_s:
-            self._kill_overdue(running, alive)
         elif running:
-            self._recovery.renew_lease(running)
+            self._look_after_job(running, alive)
 
-    def _kill_overdue(self, job_id: str, children: set[int]) -> None:
-        """End a job past its time limit, then kill its child, which is inside one long step or hangs.
+    def _look_after_job(self, job_id: str, children: set[int]) -> None:
+        drawing_s = self._running_job.running_s()
+        limit_s = self._recovery.time_limit_s
+        if drawing_s >= limit_s + self._recovery.step_grace_s:
+            self._end_inside_step(job_id, children, f"its time limit of {limit_s} s")
+        elif self._step_grace.is_over(job_id, self._recovery.renew_lease(job_id)) and drawing_s >= 0:
+            self._end_inside_step(job_id, children, "it was to stop")
+
+    def _end_inside_step(self, job_id: str, children: set[int], since: str) -> None:
+        """End a job that is to stop, then its child, which is inside one long step or hangs.
 
         In this order, because a worker that dies between the two must not leave a job that runs again.
         """
-        self._recovery.end_lease(job_id)
-        log.error("%s ran for %.0f s; the process that ran it is killed", job_id, self._running_job.running_s())
+        grace_s = self._recovery.step_grace_s
+        self._recovery.end_lease(job_id, ended_in_step_message(grace_s))
+        if self._running_job.id() != job_id:  # it has reached its next step just now
+            return
+        log.error(
+            "%s stayed inside one step for more than %g s after %s (IMAGEGEN_JOBS__STEP_GRACE_S); the process that ran "
+            "it is ended, and the next one loads the model",
+            *(job_id, grace_s, since),
+            extra={"job_id": job_id},
+        )
         self._running_job.clear()
-        for pid in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self._replace_child(children, "step_grace")
+
+    def _replace_child(self, children: set[int], reason: str) -> None:
+        """End the child, so that the pool starts another one, and count that by its reason."""
+        end_at_once(children)
+        self.guarded(lambda: self._recovery.count_replacement(reason))
 
     def _end_lost_leases(self) -> None:
         for job_id in list(self._lost_jobs):

@@ -24,9 +24,9 @@ from tests.workers.jobs.jobs_support import (
 from tests.workers.process.runner_support import TinyEngine, make_runner
 from workers.jobs.status import Status
 from workers.process import drain as drain_module
+from workers.process.child_processes import is_running
 from workers.process.drain import WorkerDrain
 from workers.process.shared_memory import ChildCommand, ChildCommands, SharedMemory
-from workers.process.supervision import is_running
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from tests.support.polling import wait_until
 from tests.workers.jobs.jobs_support import GRAPH, Upkeep, claimed, client, look, on_store, submit, waiting
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.redis import keys
+from workers.process.child_processes import is_running
 from workers.process.drain import WorkerDrain
 from workers.process.shared_memory import LoadReport, LoadReports, RunningJob, SharedMemory
-from workers.process.supervision import PoolView, Supervision, is_running
+from workers.process.supervision import PoolView, Supervision
 
 RESEND_EVERY = 5  # cycles
 PRESENCE = WorkerPresence(name="w", graph=GRAPH, device="CPU", ready=False, operations=(), seen_at=0.0)

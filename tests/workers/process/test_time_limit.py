@@ -34,7 +34,7 @@ from workers.process.supervision import PoolView, Supervision
 
 pytestmark = pytest.mark.usefixtures("processes")
 
-SOON = JobSettings(time_limit_s=2, time_limit_grace_s=1, lease_s=1.5)
+SOON = JobSettings(time_limit_s=2, step_grace_s=1, lease_s=1.5)
 SENTENCE = "The job was stopped: it ran longer than the 2 s of IMAGEGEN_JOBS__TIME_LIMIT_S."
 OVERDUE = JobError("timeout", SENTENCE)
 PRESENCE = WorkerPresence(name="w", graph=GRAPH, device="CPU", ready=False, operations=(), seen_at=0.0)

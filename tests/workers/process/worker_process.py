@@ -1,4 +1,4 @@
-"""A real worker process with the simulated engine, as ``imagegen worker`` starts it, without the API."""
+"""A real worker process, as ``imagegen worker`` starts it, without the API."""
 
 import subprocess
 import sys
@@ -42,10 +42,13 @@ class WorkerProcess:
 
 
 @contextmanager
-def running_worker(redis: RedisSettings, log: Path, jobs: JobSettings, step_s: float = 0.05) -> Iterator[WorkerProcess]:
-    """Start the process and wait until it is ready; kill it at the end."""
-    worker = WorkerSettings(engine="simulated", simulated_step_s=step_s, graph=GRAPH)
-    environment = child_environment(Settings(redis=redis, jobs=jobs, worker=worker))
+def running_worker(
+    redis: RedisSettings, log: Path, jobs: JobSettings, step_s: float = 0.05, worker: WorkerSettings | None = None
+) -> Iterator[WorkerProcess]:
+    """Start the process and wait until it is ready; kill it at the end. Without ``worker``, its engine is simulated."""
+    simulated = WorkerSettings(engine="simulated", simulated_step_s=step_s)
+    chosen = (worker or simulated).model_copy(update={"graph": GRAPH})
+    environment = child_environment(Settings(redis=redis, jobs=jobs, worker=chosen))
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "cli", "worker"], env=environment, cwd=PROJECT_ROOT, stdout=output, stderr=output

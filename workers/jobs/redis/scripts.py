@@ -78,7 +78,14 @@ HAND_BACK = GraphScript("hand_back", arguments={"job_id": _TEXT, "claim_field": 
 # The upkeep (recovery.py).
 RENEW = GraphScript("renew", arguments={"job_id": _TEXT, "worker": _TEXT, "lease_ms": _NUMBER})
 RELEASE = GraphScript(
-    "release", arguments={"job_id": _TEXT, "worker": _TEXT, "time_limit_s": _NUMBER, "overdue_message": _TEXT}
+    "release",
+    arguments={
+        "job_id": _TEXT,
+        "worker": _TEXT,
+        "time_limit_s": _NUMBER,
+        "overdue_message": _TEXT,
+        "stopped_message": _TEXT,
+    },
 )
 REAP = GraphScript(
     "reap", arguments={"max_attempts": _NUMBER, "lease_ms": _NUMBER, "time_limit_s": _NUMBER, "overdue_message": _TEXT}
