@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -87,12 +87,14 @@ class JobSubmitter:
         *,
         idempotency: Idempotency,
         name: str | None = None,
+        warnings: Sequence[str] = (),
         start_by: float | None = None,
     ) -> tuple[Job, bool]:
         """Resolve a request, submit it as a job and wake a worker. Returns the job, and whether it is new.
 
         ``images``: those of an edit, which is inpainting with a mask and image to image without. ``start_by`` is in
-        unix seconds: a job that is still queued then is not run. Raises InvalidRequest and its subclasses, what
+        unix seconds: a job that is still queued then is not run. ``warnings`` go with the job's answer, before
+        those of ``resolve``. Raises InvalidRequest and its subclasses, what
         ``JobStore.submit`` raises, and ShuttingDown.
         """
         check_webhook(options.webhook, self._settings.webhooks)
@@ -110,6 +112,7 @@ class JobSubmitter:
 
         async with self._decoded(images, options.owner, fitting) as inputs:
             request = resolved(None if inputs is None else inputs.size)
+            request = request.model_copy(update={"warnings": (*warnings, *request.warnings)})
             self._drain.check_open()
             submission = Submission(
                 request,

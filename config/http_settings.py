@@ -7,7 +7,7 @@ from pydantic import Field
 from config.settings_group import SettingsGroup
 
 
-# 15 fields, more than a class should have. A second group would rename environment variables that users have set, and
+# 16 fields, more than a class should have. A second group would rename environment variables that users have set, and
 # one class built from several mixins would have as many.
 class HttpSettings(SettingsGroup):
     """The HTTP API."""
@@ -52,6 +52,11 @@ class HttpSettings(SettingsGroup):
         True,
         description="Whether a client that closes its connection cancels the job it waits for. Jobs submitted with "
         "`Prefer: respond-async` go on in any case.",
+    )
+    strict_parameters: bool = Field(
+        False,
+        description="Whether parameters of other services that cannot change an image, such as `service_tier`, are "
+        "refused; otherwise they are left out, and the answer's `warnings` name them.",
     )
     requests_per_minute: int | None = Field(
         None,

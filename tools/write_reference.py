@@ -1,11 +1,11 @@
-"""Writes docs/settings.md and docs/cli.md from the code: ``python -m tools.write_reference [--check]``.
+"""Writes the reference pages of docs/ from the code: ``python -m tools.write_reference [--check]``.
 
 The settings come from config/settings.py, the commands and their options from the command line itself. ``--check``
 writes nothing and ends with code 1 if a page is not current.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Literal, Union, get_args, get_origin
@@ -20,6 +20,8 @@ from cli.main import app
 from cli.options import SETTING_OPTIONS
 from config.environment import OTHER_VARIABLES, variable_name
 from config.settings import Settings
+from tools.parameters_page import parameters_page
+from tools.tables import table
 
 ROOT = Path(__file__).resolve().parents[1]
 _TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
@@ -63,7 +65,7 @@ def cli_page() -> str:
     return "\n".join((_CLI_PAGE, *_group_lines(group, "imagegen")))
 
 
-PAGES = {"docs/settings.md": settings_page, "docs/cli.md": cli_page}
+PAGES = {"docs/settings.md": settings_page, "docs/cli.md": cli_page, "docs/parameters.md": parameters_page}
 
 
 def main(arguments: list[str]) -> int:
@@ -106,7 +108,7 @@ def _setting_table(title: str, about: str, fields: dict[str, FieldInfo], *group:
         for name, field in fields.items()
     ]
     yield from (f"## {title}", "", about.replace("``", "`"), "")
-    yield from _table(("variable", "option", "type", "default", "what it does"), rows)
+    yield from table(("variable", "option", "type", "default", "what it does"), rows)
 
 
 def _variables(*path: str) -> str:
@@ -170,15 +172,7 @@ def _command_lines(command: TyperCommand, path: str) -> Iterator[str]:
     records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
     yield from (f"## {path}", "", "```", " ".join((path, *command.collect_usage_pieces(context))), "```", "")
     yield from ((command.help or "").strip(), "")
-    yield from _table(("option", "what it does"), [(f"`{record[0]}`", record[1]) for record in records if record])
-
-
-def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    yield f"| {' | '.join(header)} |"
-    yield f"|{'---|' * len(header)}"
-    for row in rows:
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
-    yield ""
+    yield from table(("option", "what it does"), [(f"`{record[0]}`", record[1]) for record in records if record])
 
 
 if __name__ == "__main__":

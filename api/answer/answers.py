@@ -2,7 +2,7 @@
 
 from fastapi.responses import JSONResponse, Response
 
-from api.answer.responses import Links, embedded, job_body, linked, poll_headers, server_timing
+from api.answer.responses import Links, embedded, job_body, linked, poll_headers, server_timing, warning_headers
 from api.answer.signed_urls import url_signer
 from api.answer.streaming import event_stream, stream_images
 from api.request.submission import ImageRequest
@@ -33,12 +33,12 @@ async def answer(request: ImageRequest, service: ImageService, links: Links) -> 
     return Response(
         body.model_dump_json(exclude_none=True),
         media_type="application/json",
-        headers={"Server-Timing": server_timing(job), "x-imagegen-job-id": job.name},
+        headers={"Server-Timing": server_timing(job), "x-imagegen-job-id": job.name, **warning_headers(job)},
     )
 
 
 async def accepted(job: Job, service: ImageService, links: Links, status: int = 202) -> Response:
     """Return the answer with the job itself, its URL, and when to poll it."""
     estimate = await service.estimate(job)
-    headers = {"Location": links.job(job.name), **poll_headers(job, estimate)}
+    headers = {"Location": links.job(job.name), **poll_headers(job, estimate), **warning_headers(job)}
     return JSONResponse(job_body(job, estimate, links).model_dump(), status, headers)

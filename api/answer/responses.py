@@ -13,6 +13,8 @@ from workers.jobs.job import Job, status_shown
 from workers.jobs.observe.queue_view import QueueEstimate
 from workers.jobs.status import EXPIRED, Status
 
+_MAX_HEADER_LENGTH = 1000
+
 CONTENT_TYPES = {name: image_format.content_type for name, image_format in OUTPUT_FORMATS.items()}
 
 
@@ -73,6 +75,7 @@ def job_body(job: Job, estimate: QueueEstimate, links: Links) -> JobBody:
         error=JobErrorBody(code=job.error.code, message=job.error.message) if job.error else None,
         usage=Usage() if job.status is Status.COMPLETED else None,
         metadata=job.options.metadata,
+        warnings=list(job.request.warnings),
         urls=JobUrls(
             self=url, result=f"{url}/result", content=contents, events=f"{url}/events", cancel=f"{url}/cancel"
         ),
@@ -85,6 +88,12 @@ def poll_headers(job: Job, estimate: QueueEstimate) -> dict[str, str]:
         return {}
     wait_s = min(10.0, max(0.2, (1.0 if estimate.eta_s is None else estimate.eta_s) / 10))
     return {"openai-poll-after-ms": str(int(wait_s * 1000)), "Retry-After": str(math.ceil(wait_s))}
+
+
+def warning_headers(job: Job) -> dict[str, str]:
+    """Return the warnings of a job as a header, shortened to what proxies take; none if there are no warnings."""
+    text = " ".join(" ".join(job.request.warnings).split()).encode("ascii", "backslashreplace").decode()
+    return {"x-imagegen-warnings": text[:_MAX_HEADER_LENGTH]} if text else {}
 
 
 def server_timing(job: Job) -> str:
@@ -104,6 +113,7 @@ def _response(job: Job, images: Sequence[dict[str, str]]) -> ImagesResponse:
         output_format=request.output_format,
         size=request.size,
         seed=request.rng_seed,
+        warnings=list(request.warnings) or None,
     )
 
 

@@ -41,6 +41,7 @@ class ImagesResponse(BaseModel):
     size: str
     seed: int
     usage: Usage = Usage()
+    warnings: list[str] | None = Field(None, description="What was drawn otherwise than the request may expect.")
 
 
 class ErrorDetail(BaseModel):
@@ -101,6 +102,7 @@ class JobBody(BaseModel):
     error: JobErrorBody | None
     usage: Usage | None
     metadata: dict[str, str] | None
+    warnings: list[str]
     urls: JobUrls
 
 

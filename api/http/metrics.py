@@ -103,6 +103,12 @@ class HttpMetrics:
         )
         for answer in WrongKeyAnswer:
             self.wrong_keys.labels(answer)
+        self.ignored_parameters = Counter(
+            "imagegen_ignored_parameters",
+            "Parameters of other services that were left out of requests.",
+            ("parameter",),
+            registry=self._registry,
+        )
         self.loop_lag = Histogram(
             "imagegen_event_loop_lag_seconds",
             "By how much the event loop was late, twice a second.",

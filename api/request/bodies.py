@@ -4,6 +4,7 @@ import asyncio
 import base64
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -12,7 +13,8 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from api.job_submitter import UploadedImages
-from api.request.json_bodies import JsonBody, check_entries, read_json_with_images
+from api.request.foreign_parameters import client_fields
+from api.request.json_bodies import JsonBody, check_entries, read_json_of_clients, read_json_with_images
 from api.request.schemas import EditBody, ImageBody, ImageReference, JobObjects
 from api.request.validation import invalid_request
 from graphs.errors import InvalidImage, InvalidRequest
@@ -31,7 +33,22 @@ _LIST = "webhook[events]"
 _OBJECTS = ("lora_alphas", "metadata", "webhook")
 
 
-async def read_edit_body(request: Request) -> tuple[ImageBody, UploadedImages]:
+@dataclass(frozen=True)
+class SentBody:
+    """A request for images as it was read: its body, the images of an edit, and the fields that were left out."""
+
+    body: ImageBody
+    images: UploadedImages | None = None
+    ignored: tuple[str, ...] = ()
+
+
+async def read_generation_body(request: Request) -> SentBody:
+    """Read a generation. Raises InvalidRequest naming the parameter."""
+    body, ignored = await read_json_of_clients(request, ImageBody)
+    return SentBody(body, ignored=ignored)
+
+
+async def read_edit_body(request: Request) -> SentBody:
     """Read an edit, multipart or JSON: its fields and its images. Raises InvalidRequest naming the parameter."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
@@ -41,16 +58,28 @@ async def read_edit_body(request: Request) -> tuple[ImageBody, UploadedImages]:
     return await _read_multipart(request)
 
 
-async def edit_of(body: JsonBody) -> tuple[ImageBody, UploadedImages]:
-    """Return the fields and the images of an edit that came as JSON. Raises InvalidRequest naming the parameter."""
+async def read_generation_or_edit_body(request: Request) -> SentBody:
+    """Read an edit where the body is a form or holds an image, else a generation. Raises InvalidRequest."""
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        return await read_edit_body(request)
+    body = await read_json_with_images(request)
+    if "images" in body.fields:
+        return await edit_of(body)
+    own = body.of_clients()
+    return SentBody(own.validated(ImageBody), ignored=own.ignored)
+
+
+async def edit_of(sent: JsonBody) -> SentBody:
+    """Return an edit that came as JSON. Raises InvalidRequest naming the parameter."""
+    body = sent.of_clients()
     edit = body.validated(EditBody)
     reference = _only(edit.images, "images")
     image = await _from_data_url(reference, body.images, "images")
     mask = None if edit.mask is None else await _from_data_url(edit.mask, body.images, "mask")
-    return edit.image_body(), UploadedImages(image, mask)
+    return SentBody(edit.image_body(), UploadedImages(image, mask), body.ignored)
 
 
-async def _read_multipart(request: Request) -> tuple[ImageBody, UploadedImages]:
+async def _read_multipart(request: Request) -> SentBody:
     files: dict[str, list[bytes]] = {"image": [], "mask": []}
     fields: dict[str, Any] = {}
     async with request.form(max_files=_MAX_FILES, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES) as form:
@@ -65,8 +94,10 @@ async def _read_multipart(request: Request) -> tuple[ImageBody, UploadedImages]:
             else:
                 _add_field(fields, name, value)
     masks = files["mask"]
-    body = _form_body(fields)
-    return body, UploadedImages(_only(files["image"], "image"), _only(masks, "mask") if masks else None)
+    own = client_fields(fields)
+    body = _form_body(own.values)
+    images = UploadedImages(_only(files["image"], "image"), _only(masks, "mask") if masks else None)
+    return SentBody(body, images, own.ignored)
 
 
 def _form_body(fields: dict[str, Any]) -> ImageBody:

@@ -50,9 +50,9 @@ def read_headers(request: Request) -> RequestHeaders:
     Raises InvalidRequest for a Cancel-After that is not a duration, or an Idempotency-Key that is too long.
     """
     headers = request.headers
-    key = headers.get("idempotency-key")
-    if key is not None and not 0 < len(key) <= 256:
-        raise InvalidRequest("Idempotency-Key must have 1 to 256 characters.", param="Idempotency-Key")
+    key = headers.get("idempotency-key") or None
+    if key is not None and len(key) > 256:
+        raise InvalidRequest("Idempotency-Key must have at most 256 characters.", param="Idempotency-Key")
     return RequestHeaders(
         wait_s=_preferred_wait_s(", ".join(headers.getlist("prefer"))),
         idempotency_key=key,

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 from starlette.requests import ClientDisconnect, Request
 
+from api.request.foreign_parameters import client_fields
 from api.request.validation import invalid_request, unknown_parameter
 from graphs.errors import InvalidRequest, MediaTypeNotAccepted, RequestTooLarge
 
@@ -44,12 +45,21 @@ class JsonBody:
     """A JSON body without the strings of its images.
 
     ``fields`` are those of the object; empty where the body is no object. ``images`` are the data URLs that were taken
-    out, each by the short text that stands in its place.
+    out, each by the short text that stands in its place. ``ignored`` names the fields that were left out.
     """
 
     content: bytes
     fields: dict[str, Any] = field(default_factory=dict)
     images: dict[str, bytes] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+
+    def of_clients(self) -> "JsonBody":
+        """Return the body without what other services read (foreign_parameters.py). Raises InvalidRequest."""
+        check_entries(self.fields, [])
+        own = client_fields(self.fields)
+        if own.values == self.fields:
+            return self
+        return JsonBody(to_json(own.values, inf_nan_mode="constants"), own.values, self.images, own.ignored)
 
     def validated(self, model: type[Body]) -> Body:
         """Return the body as a model, strictly. Raises InvalidRequest naming the parameter."""
@@ -62,9 +72,26 @@ class JsonBody:
 
 async def read_json(request: Request, model: type[Body]) -> Body:
     """Read a JSON body that holds no image. Raises InvalidRequest naming the parameter, and its subclasses."""
+    return await _read_small(request, lambda body: body.validated(model))
+
+
+async def read_json_of_clients(request: Request, model: type[Body]) -> tuple[Body, tuple[str, ...]]:
+    """Read a request for images that holds no image, and the names of the fields that were left out of it.
+
+    Raises InvalidRequest naming the parameter, and its subclasses.
+    """
+
+    def validated(body: JsonBody) -> tuple[Body, tuple[str, ...]]:
+        own = body.of_clients()
+        return own.validated(model), own.ignored
+
+    return await _read_small(request, validated)
+
+
+async def _read_small(request: Request, parse: Callable[[JsonBody], Parsed]) -> Parsed:
     content = await _read(request, MAX_ESCAPED_BYTES)
     _check_text(content)
-    return await _parsed(content, lambda: _document(content, {}).validated(model))
+    return await _parsed(content, lambda: parse(_document(content, {})))
 
 
 async def read_json_with_images(request: Request) -> JsonBody:

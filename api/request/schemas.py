@@ -1,17 +1,28 @@
 """The bodies that clients send: OpenAI's fields, OVMS's parameters, and our own."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from graphs.api_keys import Priority
 from graphs.errors import InvalidRequest
-from graphs.requests.request import FiniteFloat, GenerationParameters
+from graphs.requests.request import FiniteFloat, GenerationParameters, Whole
 from graphs.resolution import Resolution
 from workers.jobs.job_options import Metadata, Webhook
 
 # The other names of a parameter that clients may send -> the parameter.
-_ALIASES = {"n": "num_images_per_prompt", "seed": "rng_seed"}
+_ALIASES = {
+    "n": "num_images_per_prompt",
+    "seed": "rng_seed",
+    "steps": "num_inference_steps",
+    "cfg": "guidance_scale",
+    "cfg_scale": "guidance_scale",
+}
+
+
+def _text(value: Any) -> Any:
+    """Return a whole number as text: some front ends number their users."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class ImageBody(GenerationParameters):
@@ -21,17 +32,20 @@ class ImageBody(GenerationParameters):
     stock clients work.
     """
 
-    n: int | None = Field(None, description="OpenAI's name for num_images_per_prompt.")
-    seed: int | None = Field(None, description="Another name for rng_seed.")
+    n: Whole | None = Field(None, description="OpenAI's name for num_images_per_prompt.")
+    seed: Whole | None = Field(None, description="Another name for rng_seed.")
+    steps: Whole | None = Field(None, description="Another name for num_inference_steps.")
+    cfg: FiniteFloat | None = Field(None, description="Another name for guidance_scale.")
+    cfg_scale: FiniteFloat | None = Field(None, description="Another name for guidance_scale.")
     size: str | None = Field(None, description="WxH in pixels, or auto.", examples=["512x512"])
     response_format: Literal["b64_json", "url"] | None = Field(None, description="b64_json unless given.")
     background: Literal["auto", "opaque", "transparent"] | None = Field(None, description="transparent is refused.")
     stream: bool | None = Field(None, description="Answer with server-sent events.")
-    partial_images: int | None = Field(None, ge=0, le=3, description="Previews per image in a stream.")
+    partial_images: Whole | None = Field(None, ge=0, le=3, description="Previews per image in a stream.")
     priority: Priority | None = Field(None, strict=False, description="high, normal or low; an API key may cap it.")
     metadata: Metadata | None = Field(None, description="Up to 16 pairs of text, kept with the job.")
     webhook: Webhook | None = Field(None, strict=False, description="Where to tell about the job.")
-    user: str | None = Field(None, description="Accepted, without effect.")
+    user: Annotated[str, BeforeValidator(_text)] | None = Field(None, description="Accepted, without effect.")
     quality: str | None = Field(None, description="Accepted, without effect.")
     style: str | None = Field(None, description="Accepted, without effect.")
     moderation: str | None = Field(None, description="Accepted, without effect.")
@@ -64,12 +78,12 @@ class ImageBody(GenerationParameters):
             )
 
     def _size(self, values: dict[str, Any]) -> dict[str, int]:
-        if self.size in (None, "auto"):
+        if self.size is None or self.size.lower() == "auto":
             return {}
         if "width" in values or "height" in values:
             raise InvalidRequest("Give either size or width and height, not both.", param="size")
         try:
-            size = Resolution.parse(self.size or "")
+            size = Resolution.parse(self.size.lower())
         except ValueError as error:
             raise InvalidRequest(f"size: {error}", param="size", code="invalid_size") from error
         return {"width": size.width, "height": size.height}

@@ -2,14 +2,16 @@
 
 import hashlib
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 
 from starlette.requests import Request
 
-from api.job_submitter import UploadedImages
-from api.request.bodies import edit_of, read_edit_body
+from api.request.bodies import SentBody, read_edit_body, read_generation_body, read_generation_or_edit_body
+from api.request.foreign_parameters import ignored_label
 from api.request.headers import RETRY_PAUSE_S, read_headers
-from api.request.json_bodies import read_json, read_json_with_images
 from api.request.schemas import ImageBody
+from api.request.validation import unknown_parameter
 from api.service import ImageService
 from graphs.api_keys import Owner, Priority
 from graphs.errors import InvalidRequest
@@ -20,14 +22,20 @@ from workers.jobs.job_options import JobOptions
 class ImageRequest:
     """A client's request for images: its body, the uploaded images of an edit, its headers, and its owner."""
 
-    def __init__(self, http: Request, owner: Owner, body: ImageBody, images: UploadedImages | None = None) -> None:
-        """``http`` is the request as Starlette has it. Raises InvalidRequest for a header that cannot be used."""
-        self.body = body
+    def __init__(self, http: Request, owner: Owner, sent: SentBody) -> None:
+        """``http`` is the request as Starlette has it.
+
+        Raises InvalidRequest for a header that cannot be used, and for fields without effect where the settings refuse
+        them.
+        """
+        self.body = sent.body
         self.headers = read_headers(http)
         self._http = http
         self._owner = owner
-        self._images = images
+        self._images = sent.images
+        self._warnings = [f"{name[:100]} has no effect here and was left out." for name in sent.ignored]
         self._began = time.monotonic()
+        self._judge_ignored(sent.ignored)
 
     async def submit(self, service: ImageService, *, detached: bool, name: str | None = None) -> tuple[Job, bool]:
         """Submit the request as a job. Returns the job, and whether it is new.
@@ -44,6 +52,7 @@ class ImageRequest:
                 self._options(),
                 idempotency=self.headers.idempotency(self._digest()),
                 name=name,
+                warnings=self._warnings,
                 start_by=None if timeout_s is None else time.time() + timeout_s + RETRY_PAUSE_S,
             )
         except InvalidRequest as error:
@@ -68,6 +77,12 @@ class ImageRequest:
         timed_out = timeout_s is not None and time.monotonic() - self._began >= 0.9 * timeout_s
         return RETRY_PAUSE_S if timed_out else 0.0
 
+    def _judge_ignored(self, names: Sequence[str]) -> None:
+        if names and self._http.app.state.settings.http.strict_parameters:
+            raise unknown_parameter(names[0], list(ImageBody.model_fields))
+        for name in names:
+            self._http.app.state.http_metrics.ignored_parameters.labels(ignored_label(name)).inc()
+
     def _options(self) -> JobOptions:
         after_s = self.headers.cancel_after_s
         return JobOptions(
@@ -90,25 +105,21 @@ class ImageRequest:
 
 async def read_generation(http: Request, owner: Owner) -> ImageRequest:
     """Read the request of a generation. Raises InvalidRequest."""
-    return ImageRequest(http, owner, await read_json(http, ImageBody))
+    return ImageRequest(http, owner, await read_generation_body(http))
 
 
 async def read_edit(http: Request, owner: Owner) -> ImageRequest:
     """Read the request of an edit. Raises InvalidRequest."""
-    return ImageRequest(http, owner, *await read_edit_body(http))
+    return ImageRequest(http, owner, await read_edit_body(http))
 
 
 async def read_variation(http: Request, owner: Owner) -> ImageRequest:
     """Read the request of a variation: an edit that may lack a prompt. Raises InvalidRequest."""
-    body, images = await read_edit_body(http)
-    return ImageRequest(http, owner, body.model_copy(update={"prompt": body.prompt or ""}), images)
+    sent = await read_edit_body(http)
+    body = sent.body.model_copy(update={"prompt": sent.body.prompt or ""})
+    return ImageRequest(http, owner, replace(sent, body=body))
 
 
 async def read_generation_or_edit(http: Request, owner: Owner) -> ImageRequest:
     """Read the request of a job: an edit where the body holds an image, else a generation. Raises InvalidRequest."""
-    if http.headers.get("content-type", "").lower().startswith("multipart/"):
-        return await read_edit(http, owner)
-    body = await read_json_with_images(http)
-    if "images" in body.fields:
-        return ImageRequest(http, owner, *await edit_of(body))
-    return ImageRequest(http, owner, body.validated(ImageBody))
+    return ImageRequest(http, owner, await read_generation_or_edit_body(http))

@@ -9,6 +9,10 @@ from graphs.errors import InvalidRequest
 
 # An unknown name is the client's text, and may have millions of characters.
 _LONGEST_NAME = 100
+# What a generation does not take, though other routes do.
+_ELSEWHERE = {
+    name: " Images to edit go to images/edits." for name in ("image", "images", "image[]", "images[]", "mask")
+}
 
 
 def invalid_request(error: ValidationError, known: list[str] | None = None) -> InvalidRequest:
@@ -31,6 +35,8 @@ def unknown_parameter(name: str, known: list[str]) -> InvalidRequest:
 
 
 def _unknown(name: str, known: list[str]) -> str:
+    if name in _ELSEWHERE and name not in known:
+        return f"Unknown parameter: {name!r}.{_ELSEWHERE[name]}"
     containing = [other for other in known if len(name) > 3 and name in other]
     near = containing or difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]}?" if near else " See /docs for the parameters."

@@ -1,7 +1,7 @@
 """The formats that images are encoded in. A new format is one value of ``OutputFormat`` and one entry of the table."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 
@@ -23,3 +23,10 @@ OUTPUT_FORMATS: dict[OutputFormat, ImageFormat] = {
     "jpeg": ImageFormat(content_type="image/jpeg", suffixes=(".jpg", ".jpeg"), has_quality=True),
     "webp": ImageFormat(content_type="image/webp", suffixes=(".webp",), has_quality=True),
 }
+
+
+def format_name(value: Any) -> Any:
+    """Return the format that a client means by a name such as ``PNG`` or ``jpg``; what is no text stays as it is."""
+    if not isinstance(value, str):
+        return value
+    return {"jpg": "jpeg"}.get(value.lower(), value.lower())

@@ -4,17 +4,32 @@
 it, ``graphs/requests/resolve.py`` makes a ``ResolvedRequest`` of it, and the engine reads that.
 """
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from graphs.families.family import Operation
 from graphs.requests.image_fit import ImageFit
-from graphs.requests.output_formats import OUTPUT_FORMATS, OutputFormat
+from graphs.requests.output_formats import OUTPUT_FORMATS, OutputFormat, format_name
+
+_NUMBER = re.compile(r"[+-]?\d{1,40}(\.\d{0,40})?([eE][+-]?\d{1,3})?", re.ASCII)
+
+
+def number(value: Any) -> Any:
+    """Return the number that a client wrote as a text (``"2"``) or as another kind of number (``3.0``, ``1e3``).
+
+    A value that is no number, ``true`` and ``"abc"`` among them, is returned as it is: its field refuses it.
+    """
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = float(value) if set(value) & set(".eE") else int(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
 
 # OpenAI's own limit for a prompt, in characters. Text encoders cut at 77 (CLIP) or max_sequence_length (T5) tokens.
 Prompt = Annotated[str, Field(max_length=32_000)]
-FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+Whole = Annotated[int, BeforeValidator(number)]
+FiniteFloat = Annotated[float, BeforeValidator(number), Field(allow_inf_nan=False)]
 _WITH_QUALITY = " and ".join(name for name, image_format in OUTPUT_FORMATS.items() if image_format.has_quality)
 MAX_SEED = 2**64  # OVMS takes any size_t
 DISTINCT_SEEDS = 2**32
@@ -33,23 +48,25 @@ class GenerationParameters(BaseModel):
     negative_prompt: Prompt | None = Field(None, description="What to keep away from (SD, SDXL, SD3).")
     negative_prompt_2: Prompt | None = Field(None, description="The same for the second encoder (SDXL, SD3).")
     negative_prompt_3: Prompt | None = Field(None, description="The same for the third encoder (SD3).")
-    width: int | None = Field(None, description="Width in pixels.")
-    height: int | None = Field(None, description="Height in pixels.")
-    num_images_per_prompt: int | None = Field(None, description="How many images to draw.")
-    num_inference_steps: int | None = Field(None, description="Denoising steps.")
+    width: Whole | None = Field(None, description="Width in pixels.")
+    height: Whole | None = Field(None, description="Height in pixels.")
+    num_images_per_prompt: Whole | None = Field(None, description="How many images to draw.")
+    num_inference_steps: Whole | None = Field(None, description="Denoising steps.")
     guidance_scale: FiniteFloat | None = Field(None, description="How strictly to follow the prompt.")
     strength: FiniteFloat | None = Field(None, description="How much an edit may change, 0 to 1.")
     image_fit: ImageFit | None = Field(
         None, description="How an edit's image gets the size that is drawn: stretch (unless given), crop or pad."
     )
-    rng_seed: int | None = Field(None, description="Seed of the noise; random unless given, always reported.")
+    rng_seed: Whole | None = Field(None, description="Seed of the noise; random unless given or -1, always reported.")
     seeds: Seeds | None = Field(
         None, description="each: image i is drawn with rng_seed + i, and its answer tells that seed."
     )
-    max_sequence_length: int | None = Field(None, description="Tokens of the T5 encoder (SD3, FLUX).")
+    max_sequence_length: Whole | None = Field(None, description="Tokens of the T5 encoder (SD3, FLUX).")
     lora_alphas: dict[str, FiniteFloat] | None = Field(None, description="Strengths of the active adapters.")
-    output_format: OutputFormat | None = Field(None, description="Format of the image; png unless given.")
-    output_compression: int | None = Field(
+    output_format: Annotated[OutputFormat, BeforeValidator(format_name)] | None = Field(
+        None, description="Format of the image; png unless given."
+    )
+    output_compression: Whole | None = Field(
         None, ge=0, le=100, description=f"Quality of {_WITH_QUALITY}, 0 to 100; 100 unless given."
     )
 
@@ -68,7 +85,7 @@ class ResolvedRequest(BaseModel):
 
     ``width`` and ``height`` are pixels; ``strength`` is null for text to image; ``max_sequence_length`` is null
     for families without a T5 encoder; second and third prompts are null where the model has no such encoder
-    or the client gave none.
+    or the client gave none. ``warnings`` tells the client, in sentences, what is drawn otherwise than it may expect.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
@@ -91,10 +108,11 @@ class ResolvedRequest(BaseModel):
     image_fit: ImageFit = "stretch"
     rng_seed: int
     seeds: Seeds | None = None
-    max_sequence_length: int | None = None
+    max_sequence_length: Whole | None = None
     adapters: tuple[AdapterSelection, ...] = ()
     output_format: OutputFormat = "png"
     output_compression: int = 100
+    warnings: tuple[str, ...] = ()
 
     @property
     def size(self) -> str:

@@ -26,6 +26,8 @@ from graphs.requests.sizes import resolve_size
 from graphs.resolution import Resolution
 
 _MAX_GUIDANCE_SCALE = 100.0
+# As clients of Stable Diffusion web UIs write it.
+_RANDOM_SEED = -1
 # Two of OpenAI's longest prompts, 32,000 characters, in any script.
 _MAX_PROMPTS_BYTES = 256_000
 
@@ -187,11 +189,12 @@ def _image_fit(parameters: GenerationParameters, operation: Operation) -> ImageF
 
 def _seed(parameters: GenerationParameters) -> int:
     seed = parameters.rng_seed
-    if seed is None:
+    if seed in (None, _RANDOM_SEED):
         return secrets.randbelow(DISTINCT_SEEDS)
     if not 0 <= seed < MAX_SEED:
         raise InvalidRequest(
-            f"The seed must be between 0 and {MAX_SEED - 1}; leave it out for a random one.", param="rng_seed"
+            f"The seed must be between 0 and {MAX_SEED - 1}; leave it out, or send -1, for a random one.",
+            param="rng_seed",
         )
     # GenAI uses the low 32 bits only; the seed that is reported must be the one that it used.
     return seed % DISTINCT_SEEDS

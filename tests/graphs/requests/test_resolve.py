@@ -68,7 +68,7 @@ def test_each_family_has_its_defaults(
         ("guidance_scale", 100.5, "between 0 and 100, not 100.5"),
         ("strength", 0.5, "for edits"),
         ("strength", 0.0, "for edits"),
-        ("rng_seed", -1, "between 0 and 18446744073709551615"),
+        ("rng_seed", -2, "between 0 and 18446744073709551615"),
         ("rng_seed", 2**64, "between 0 and"),
         ("max_sequence_length", 77, "not used by Stable Diffusion models"),
         ("prompt_2", "x", "not used by Stable Diffusion models; leave it out"),
