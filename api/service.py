@@ -26,6 +26,8 @@ from workers.jobs.request_rates import RequestRates
 from workers.jobs.status import Status
 from workers.jobs.store import JobStore
 
+log = logging.getLogger(__name__)
+
 # The code of the error of a readiness probe before the workers are ready.
 NOT_READY = "not_ready"
 
@@ -45,6 +47,10 @@ class ImageService:
         self._missing: list[str] = []  # graphs without a ready worker, as the last probe found them
         on_disk = load_served(**settings.repository.model_dump())
         facts = {name: read_served_facts(graph) for name, graph in on_disk.graphs.items()}
+        # Why other models that were to be served are not: for administrators and the log, since it names files.
+        self.failed = on_disk.failed
+        for name, sentence in self.failed.items():
+            log.error("the model %r cannot be served; the others are: %s", name, sentence)
         self.devices = {name: " ".join(graph.device) for name, graph in on_disk.graphs.items()}
         self.models = LiveModels(settings, on_disk, facts)
         self._store = JobStore(settings.redis, settings.jobs)

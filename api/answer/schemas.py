@@ -157,6 +157,11 @@ class ModelList(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[ModelBody]
+    failed: dict[str, str] | None = Field(
+        default=None,
+        description="For administrators: why a model that is configured is not served, by its name.",
+        exclude_if=lambda value: value is None,
+    )
 
 
 class AdapterRemoved(BaseModel):

@@ -141,13 +141,19 @@ class HttpMetrics:
 
 @dataclass(frozen=True)
 class QueueMetrics:
-    """The queue's metrics of one scrape. ``devices``: by served graph; ``snapshot`` None: Redis did not answer."""
+    """The queue's metrics of one scrape. ``devices``: by served graph; ``snapshot`` None: Redis did not answer.
+
+    ``failed`` is the number of configured models that cannot be served.
+    """
 
     snapshot: MetricsSnapshot | None
     devices: Mapping[str, str]
+    failed: int = 0
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metric families: without a snapshot only ``imagegen_redis_up``."""
+        """Yield the metric families: without a snapshot only those that need no Redis."""
+        failed = "Configured models that cannot be served; the API's log and `imagegen doctor` say why."
+        yield GaugeMetricFamily("imagegen_models_failed", failed, value=self.failed)
         up = 0 if self.snapshot is None else 1
         yield GaugeMetricFamily("imagegen_redis_up", "Whether Redis answered this scrape.", value=up)
         if self.snapshot is None:

@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from api.http.dependencies import Keys, Service
 from api.http.errors import documented
 from api.http.openapi import OPEN
-from api.service import NOT_READY
+from api.service import NOT_READY, ImageService
 from graphs.errors import ServiceUnavailable, ShuttingDown
 
 # With API keys, a probe has none, so it gets neither names of models nor anything of Redis.
@@ -28,6 +28,8 @@ async def live() -> dict[str, str]:
 async def ready(service: Service, keys: Keys) -> dict[str, str]:
     """Answer 200 when Redis answers and every graph has a worker that has loaded it, else 503 with the reason.
 
+    A model that cannot be served does not make the others unready: ``warning`` tells of it, or that there is no model.
+
     A server with API keys gives the kind of the reason only; its log has the rest, once for each reason.
 
     A server that is shutting down is not ready, so that load balancers send requests elsewhere.
@@ -41,4 +43,12 @@ async def ready(service: Service, keys: Keys) -> dict[str, str]:
         raise ServiceUnavailable(
             public, reason=str(error), code=error.code, retry_after_s=error.retry_after_s
         ) from error
-    return {"status": "ready"}
+    warning = _warning(service, names_models=keys.is_open)
+    return {"status": "ready", "warning": warning} if warning else {"status": "ready"}
+
+
+def _warning(service: ImageService, *, names_models: bool) -> str | None:
+    if service.failed:
+        names = f": {', '.join(service.failed)}" if names_models else ""
+        return f"{len(service.failed)} of the configured models cannot be served{names}."
+    return None if service.devices else "No model is served: none is configured."

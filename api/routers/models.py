@@ -7,20 +7,21 @@ from api.http.dependencies import KeyOwner, Models
 from api.http.errors import documented
 from api.live_models import LiveModels
 from graphs.adapters.updates import AdapterCoverage
-from graphs.errors import AuthenticationFailed, ModelNotFound
+from graphs.errors import AuthenticationFailed, ModelNotFound, ServiceUnavailable
 from graphs.repository.repository import Route
 
 router = APIRouter(tags=["models"])
 
 
 @router.get("/models", responses=documented(AuthenticationFailed))
-async def models(request: Request, _: KeyOwner, models: Models) -> ModelList:
-    """List base models, adapters and composites."""
-    routes = (await models.repository()).routes()
-    return ModelList(data=[model_body(route, request, models) for route in routes])
+async def models(request: Request, owner: KeyOwner, models: Models) -> ModelList:
+    """List base models, adapters and composites; an administrator also sees what cannot be served, and why."""
+    repository = await models.repository()
+    failed = repository.failed if owner.is_administrator and repository.failed else None
+    return ModelList(data=[model_body(route, request, models) for route in repository.routes()], failed=failed)
 
 
-@router.get("/models/{name:path}", responses=documented(AuthenticationFailed, ModelNotFound))
+@router.get("/models/{name:path}", responses=documented(AuthenticationFailed, ModelNotFound, ServiceUnavailable))
 async def model(name: str, request: Request, _: KeyOwner, models: Models) -> ModelBody:
     """Describe one name."""
     return model_body((await models.repository()).route(name), request, models)

@@ -22,7 +22,6 @@ from graphs.definition.devices import device_shown, with_stand_ins
 from graphs.definition.graph import Graph
 from graphs.errors import ConfigurationError
 from graphs.repository.configuration import check_worker_device
-from graphs.repository.served_facts import read_served_facts
 
 LEAST_FREE_BYTES = 2**30
 _DEVICES_TIMEOUT_S = 60
@@ -31,22 +30,25 @@ _HEALTH_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True)
 class ModelsReport:
-    """The finding about the models, and the graphs that can be served."""
+    """The findings about the models, and the graphs that can be served."""
 
-    finding: Finding
+    findings: list[Finding]
     graphs: dict[str, Graph]
 
 
 def check_models(settings: Settings) -> ModelsReport:
-    """Check that every graph of these settings can be read."""
+    """Check that every graph of these settings, and its model, can be read."""
+    remedy = "Mend it; `imagegen validate PATH` says again what is wrong."
     try:
-        graphs = dict(repository_from(settings).graphs)
-        for graph in graphs.values():
-            read_served_facts(graph)
+        repository = repository_from(settings)
     except ConfigurationError as error:
-        remedy = "Mend it; `imagegen validate PATH` says again what is wrong."
-        return ModelsReport(wrong("models", error.message, remedy), {})
-    return ModelsReport(ok("models", f"Can be served: {', '.join(sorted(graphs))}."), graphs)
+        return ModelsReport([wrong("models", error.message, remedy)], {})
+    findings = [wrong("models", f"{name}: {sentence}", remedy) for name, sentence in repository.failed.items()]
+    if repository.graphs:
+        findings.append(ok("models", f"Can be served: {', '.join(repository.graphs)}."))
+    else:
+        findings.append(note("models", "No model is configured.", "List one in config.json."))
+    return ModelsReport(findings, repository.graphs)
 
 
 def check_devices(settings: Settings, graphs: dict[str, Graph], served: Collection[str] = ()) -> list[Finding]:

@@ -52,7 +52,7 @@ def examine(settings: Settings) -> list[Finding]:
     served = {worker.graph for worker in redis.diagnostics.workers if worker.ready} if redis.diagnostics else set()
     return [
         *check_settings(settings),
-        models.finding,
+        *models.findings,
         *check_adapters(models.graphs),
         *check_devices(settings, models.graphs, served),
         *redis.findings,

@@ -5,6 +5,7 @@ from cli.local.data_folder import locked_data_folder
 from cli.local.source_adapters import serve_adapters
 from cli.local.stop_signals import StopSignals
 from cli.options import SourceLoras, repository_from, with_setting_options
+from cli.terminal import say
 from config.log_setup import configure_logging
 from config.settings import Settings
 from graphs.repository.adapter_folder import graph_of_folder
@@ -26,4 +27,6 @@ def serve(settings: Settings, source_loras: SourceLoras = None) -> None:
             from cli.local.local_service import LocalService
 
             configure_logging(settings.log, quiet=("httpx", "httpcore"))
+            for name, sentence in repository.failed.items():
+                say(f"{name} cannot be served; the others are: {sentence}", err=True)
             LocalService(settings, sorted(repository.graphs), lock, signals).run()

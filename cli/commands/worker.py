@@ -52,6 +52,8 @@ def choose_graph(repository: Repository, asked: str | None) -> str:
     names = sorted(repository.graphs)
     if not asked and len(names) == 1:
         return names[0]
+    if asked in repository.failed:
+        raise UserError(f"{asked!r} cannot be served: {repository.failed[asked]}")
     if not asked:
         raise UserError(f"several graphs are defined; give --graph with one of: {', '.join(names)}.")
     if asked not in names:

@@ -144,11 +144,8 @@ def announcement(http: HttpSettings, graphs: Sequence[str]) -> str:
         (
             "",
             f"imagegen is ready: {url}/v3 (the base URL for OpenAI clients)",
-            f"models: {', '.join(graphs)}",
-            "draw an image into image.png:",
-            "",
-            f"  {curl_line(url, graphs)}",
-            "",
+            f"models: {', '.join(graphs) or 'none'}",
+            *(("draw an image into image.png:", "", f"  {curl_line(url, graphs)}", "") if graphs else ()),
             f"docs: {url}/docs",
             "Ctrl-C stops",
         )

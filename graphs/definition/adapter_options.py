@@ -1,5 +1,6 @@
 """Checks lora_adapters and composite_lora_adapters, and makes the Graph's entries of them."""
 
+import logging
 import math
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from graphs.definition.graph import CompositeComponent, CompositeLoraAdapter, Lo
 from graphs.definition.image_gen_calculator_pb2 import ImageGenCalculatorOptions
 from graphs.definition.source_lines import Source, Step
 from graphs.operator_files import is_file
+
+log = logging.getLogger(__name__)
 
 _Composite = ImageGenCalculatorOptions.CompositeLoraAdapterEntry
 _Component = ImageGenCalculatorOptions.CompositeLoraComponent
@@ -152,12 +155,17 @@ def _alpha(entry: _Entry | _Component, source: Source, at: _At) -> float:
 
 
 def _mode(entry: _Entry, source: Source, at: _At, *, npu: bool) -> LoraMode:
-    """Return the mode as written, else STATIC on the NPU and DYNAMIC elsewhere."""
+    """Return the mode as written, else STATIC on the NPU and DYNAMIC elsewhere.
+
+    The NPU cannot switch adapters between requests: there, as in OVMS, a DYNAMIC adapter is compiled in.
+    """
     if not entry.HasField("mode"):
         return LoraMode.STATIC if npu else LoraMode.DYNAMIC
     mode = LoraMode(ImageGenCalculatorOptions.LoraLoadMode.Name(entry.mode))
-    reason = "The NPU cannot switch adapters between requests; write mode: STATIC (or FUSE)."
-    source.check_option(not npu or mode is not LoraMode.DYNAMIC, reason, *at, "mode")
+    if npu and mode is LoraMode.DYNAMIC:
+        place = f"{source.path}:{source.line('node', 'node_options', '[]', *at, 'mode')}: " if source.path else ""
+        log.warning("%sThe NPU cannot switch adapters between requests; %s is STATIC here.", place, entry.alias)
+        return LoraMode.STATIC
     return mode
 
 

@@ -25,8 +25,10 @@ _REPEATED_FIELD = re.compile(r'multiple "(\w+)" fields')
 _UNKNOWN_TYPE = re.compile(r"Type (\S+) not found in descriptor pool")
 
 
-def read_graph(path: Path, name: str, *, default_device: str = "CPU") -> Graph:
+def read_graph(path: Path, name: str, *, default_device: str = "CPU", folder: Path | None = None) -> Graph:
     """Read and check a graph.pbtxt; ``default_device`` is used where it names no device.
+
+    ``folder``: where its relative paths start, by default the file's own folder.
 
     Raises GraphError with file and reason and, if they are known, line and field.
     """
@@ -45,7 +47,9 @@ def read_graph(path: Path, name: str, *, default_device: str = "CPU") -> Graph:
         raise GraphError("The definition is nested too deeply to be read.", path=path) from None
     source = Source(path, text)
     options = unpack_options(config, source)
-    return resolve_options(options, source, name=name, folder=path.parent, default_device=default_device)
+    return resolve_options(
+        options, source, name=name, folder=(folder or path.parent).absolute(), default_device=default_device
+    )
 
 
 def graph_with_defaults(models_path: Path, name: str, *, default_device: str = "CPU") -> Graph:

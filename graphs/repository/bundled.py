@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from graphs.repository.repository import Repository, load_repository
+from graphs.repository.served_facts import with_usable_models
 
 BUNDLED_MODEL_NAME = "demo"
 
@@ -22,15 +23,17 @@ def load_served(
 ) -> Repository:
     """Load the repository that these settings describe, or the bundled model if no path is given.
 
-    Raises ConfigurationError if it cannot be used.
+    A graph whose model's files cannot be used is in ``failed``, as one that cannot be read is.
+    Raises ConfigurationError if nothing can be served.
     """
     if model_repository_path is None and config_path is None and model_path is None:
         model_path = bundled_model_path()
         model_name = model_name or BUNDLED_MODEL_NAME
-    return load_repository(
+    repository = load_repository(
         model_repository_path=model_repository_path,
         config_path=config_path,
         model_path=model_path,
         model_name=model_name,
         default_device=target_device,
     )
+    return with_usable_models(repository)

@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from graphs.definition.graph import CompositeLoraAdapter, Graph, LoraAdapter, LoraMode
 from graphs.definition.reader import graph_with_defaults, read_graph
-from graphs.errors import InvalidRequest, ModelNotFound, RepositoryError
-from graphs.repository.servables import WHAT_IS_SERVABLE, Servable, servable_in, servables_below, servables_in_config
+from graphs.errors import ConfigurationError, InvalidRequest, ModelNotFound, RepositoryError, ServiceUnavailable
+from graphs.repository.config_file import servables_in_config
+from graphs.repository.servables import WHAT_IS_SERVABLE, Found, Servable, servable_in, servables_below
 
 _MOST_NAMES_LISTED = 10
 
@@ -27,14 +28,18 @@ class Route:
 
 @dataclass(frozen=True)
 class Repository:
-    """All graphs by name, in the order of their names."""
+    """All graphs by name, in the order of their names, and why other models that were to be served are not.
+
+    ``failed`` has the sentence of each such model by its name; it is for operators, since it names files.
+    """
 
     graphs: dict[str, Graph]
+    failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def base_graph(self) -> Graph | None:
-        """The only graph, None if there are several."""
-        return next(iter(self.graphs.values())) if len(self.graphs) == 1 else None
+        """The only graph, None if there are several, or would be if all could be served."""
+        return next(iter(self.graphs.values())) if len(self.graphs) == 1 and not self.failed else None
 
     def routes(self) -> list[Route]:
         """Return the routes of all model names: of each graph the base, its adapters and its composites."""
@@ -43,12 +48,16 @@ class Repository:
     def route(self, model: str | None) -> Route:
         """Return the route of a model name, or of the only graph if there is no name.
 
-        Raises InvalidRequest if a name is needed and ModelNotFound if it is unknown; both list the known names.
+        Raises InvalidRequest if a name is needed and ModelNotFound if it is unknown; both list the known names. Raises
+        ServiceUnavailable for a model that was to be served and cannot be.
         """
         if not model:
             return self._only_route()
         if model in self._by_name:
             return self._by_name[model]
+        if model in self.failed:
+            reason = f"The model {model!r} cannot be served now; the administrators of this server can see why."
+            raise ServiceUnavailable(reason, code="model_failed")
         raise ModelNotFound(f"{self._why_not(model)} Available: {self._names()}.", param="model")
 
     def with_adapters(self, added: Mapping[str, Sequence[LoraAdapter]]) -> "Repository":
@@ -58,13 +67,27 @@ class Repository:
             own = graphs[name].lora_adapters
             graphs[name] = graphs[name].model_copy(update={"lora_adapters": (*own, *adapters)})
         _check_aliases(graphs.values())
-        return Repository(graphs)
+        return replace(self, graphs=graphs)
+
+    def without(self, failed: Mapping[str, ConfigurationError]) -> "Repository":
+        """Return the repository in which these graphs have failed. Raises ConfigurationError if none is left."""
+        if not failed:
+            return self
+        left = {name: graph for name, graph in self.graphs.items() if name not in failed}
+        sentences = {**self.failed, **{name: error.message for name, error in failed.items()}}
+        if left:
+            return Repository(left, dict(sorted(sentences.items())))
+        if len(sentences) == 1:
+            raise next(iter(failed.values()))
+        raise RepositoryError(f"None of {len(sentences)} models can be served: {' '.join(sentences.values())}")
 
     def _only_route(self) -> Route:
         graph = self.base_graph
         if graph is not None and graph.name in self._by_name:
             return self._by_name[graph.name]
-        if len(self._by_name) == 1:
+        if not self._by_name and not self.failed:
+            raise ModelNotFound("No model is served here: none is configured.", param="model")
+        if len(self._by_name) == 1 and not self.failed:
             return next(iter(self._by_name.values()))
         raise InvalidRequest(f"model is required here; it is one of: {self._names()}.", param="model")
 
@@ -100,7 +123,8 @@ def load_repository(
     """Load every graph from exactly one source: a models directory, a config.json or one model's folder.
 
     ``model_name`` renames a single servable; ``default_device`` is used for graphs that name no device.
-    Raises RepositoryError, or GraphError for a graph.pbtxt that cannot be used.
+    A model that cannot be read does not take the others down: it is in ``failed``. A config.json may list nothing.
+    Raises RepositoryError, or GraphError for a graph.pbtxt that cannot be used, where there is no other model.
     """
     sources = [path for path in (model_repository_path, config_path, model_path) if path is not None]
     if len(sources) != 1:
@@ -111,10 +135,10 @@ def load_repository(
             raise RepositoryError("A model name cannot be used together with a config path, which holds the names.")
         found = servables_in_config(config_path)
     elif model_path is not None:
-        found = [_single(model_path, model_name)]
+        found = Found([_single(model_path, model_name)], {})
     else:
-        found = _directory(sources[0], model_name)
-    if not found:
+        found = Found(_directory(sources[0], model_name), {})
+    if not found.servables and config_path is None:
         raise RepositoryError(f"{sources[0]}: There is nothing to serve here; a servable is {WHAT_IS_SERVABLE}.")
     return _repository(found, default_device)
 
@@ -139,23 +163,29 @@ def _directory(root: Path, name: str | None) -> list[Servable]:
     return [Servable(name, found[0].folder, found[0].graph_path)]
 
 
-def _repository(found: list[Servable], default_device: str) -> Repository:
+def _repository(found: Found, default_device: str) -> Repository:
     by_name: dict[str, Servable] = {}
-    for servable in found:
+    for servable in found.servables:
         _check_name(servable)
         other = by_name.setdefault(servable.name, servable)
         if other is not servable:
             reason = f"The name {servable.name!r} is given twice: for {other.folder} and {servable.folder}."
             raise RepositoryError(reason)
-    graphs = {name: _load(by_name[name], default_device) for name in sorted(by_name)}
-    _check_aliases(graphs.values())
-    return Repository(graphs)
+    graphs: dict[str, Graph] = {}
+    failed = dict(found.failed)
+    for name in sorted(by_name):
+        try:
+            graphs[name] = _load(by_name[name], default_device)
+        except ConfigurationError as error:
+            failed[name] = error
+    return Repository(graphs).without(failed | _taken_aliases(graphs.values()))
 
 
 def _load(servable: Servable, default_device: str) -> Graph:
     if servable.graph_path is None:
         return graph_with_defaults(servable.folder, servable.name, default_device=default_device)
-    return read_graph(servable.graph_path, servable.name, default_device=default_device)
+    path = servable.graph_path
+    return read_graph(path, servable.name, default_device=default_device, folder=servable.folder)
 
 
 def _check_name(servable: Servable) -> None:
@@ -171,13 +201,21 @@ def aliases_of(graph: Graph) -> list[str]:
 
 def _check_aliases(graphs: Iterable[Graph]) -> None:
     """Refuse an alias that occurs twice in the whole repository: clients send it as the model's name."""
+    for error in _taken_aliases(graphs).values():
+        raise error
+
+
+def _taken_aliases(graphs: Iterable[Graph]) -> dict[str, ConfigurationError]:
+    """Return the error of each graph with an alias that is another graph's name, or an alias of one before it."""
     owners = {graph.name: graph for graph in graphs}
+    found: dict[str, ConfigurationError] = {}
     for graph in list(owners.values()):
         for alias, uses in Counter(aliases_of(graph)).items():
             other = owners.setdefault(alias, graph)
             if other is not graph or alias == graph.name or uses > 1:
                 reason = f"The adapter name {alias!r} of {graph.name!r} is already taken by {other.name!r}."
-                raise RepositoryError(f"{graph.path}: {reason} Choose another alias.")
+                found.setdefault(graph.name, RepositoryError(f"{graph.path}: {reason} Choose another alias."))
+    return found
 
 
 def _routes(graph: Graph) -> list[Route]:

@@ -1,8 +1,9 @@
 """The facts of a graph's model, checked against the sizes that the graph promises."""
 
 from graphs.definition.graph import Graph
-from graphs.errors import RepositoryError
+from graphs.errors import ConfigurationError, RepositoryError
 from graphs.families.model_facts import ModelFacts, read_model_facts
+from graphs.repository.repository import Repository
 from graphs.resolution import Resolution
 
 
@@ -18,6 +19,20 @@ def read_served_facts(graph: Graph) -> ModelFacts:
     for size in graph.resolution:
         _check(graph, "resolution", size, facts)
     return facts
+
+
+def with_usable_models(repository: Repository) -> Repository:
+    """Return the repository in which the graphs whose facts cannot be read have failed.
+
+    Raises ConfigurationError if none is left.
+    """
+    failed: dict[str, ConfigurationError] = {}
+    for name, graph in repository.graphs.items():
+        try:
+            read_served_facts(graph)
+        except ConfigurationError as error:
+            failed[name] = error
+    return repository.without(failed)
 
 
 def _check(graph: Graph, option: str, size: Resolution, facts: ModelFacts) -> None:

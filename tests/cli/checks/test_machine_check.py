@@ -14,8 +14,9 @@ from tests.cli.checks.check_support import only
 def test_models_that_cannot_be_served(tmp_path: Path) -> None:
     (tmp_path / "graph.pbtxt").write_text("node: {")
     report = check_models(Settings(repository=RepositorySettings(model_path=tmp_path)))
-    assert report.finding.verdict is Verdict.WRONG
-    assert str(tmp_path / "graph.pbtxt") in report.finding.message
+    (finding,) = report.findings
+    assert finding.verdict is Verdict.WRONG
+    assert str(tmp_path / "graph.pbtxt") in finding.message
     assert report.graphs == {}
 
 

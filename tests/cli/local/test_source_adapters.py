@@ -16,7 +16,7 @@ from graphs.definition.graph import LoraMode
 from graphs.definition.reader import read_graph
 from graphs.repository.bundled import bundled_model_path
 from tests.cli.cli_support import imagegen_here
-from tests.graphs.definition.graph_files import EXAMPLE, graph_text, write_graph
+from tests.graphs.definition.graph_files import EXAMPLE, MODELS, graph_text
 from tests.workers.sources.sources_support import FileServer, Page, adapter_bytes, file_server
 
 BODY = adapter_bytes()
@@ -53,7 +53,8 @@ def server(monkeypatch: pytest.MonkeyPatch, started: list[Settings]) -> Iterator
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
-    write_graph(folder)
+    shutil.copytree(MODELS / "sd", folder, ignore=shutil.ignore_patterns("*.bin", "*.xml"))
+    (folder / "graph.pbtxt").write_text(EXAMPLE)
     return folder
 
 

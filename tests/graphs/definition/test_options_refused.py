@@ -168,11 +168,6 @@ ADAPTERS = [
     (STATIC_A + B.replace(" }", f" mode: DYNAMIC }} {HERE}"), "lora_adapters[1].mode", "cannot be combined"),
     (A + STATIC_B.rstrip() + f" {HERE}", "lora_adapters[1].mode", "cannot be combined"),
     (STATIC_A + STATIC_B.rstrip() + f" {HERE}", "lora_adapters[1]", "composite_lora_adapters"),
-    (
-        'device: "NPU" resolution: "1x1"\n' + A.replace(" }", f" mode: DYNAMIC }} {HERE}"),
-        "lora_adapters[0].mode",
-        "NPU cannot switch",
-    ),
     (f'{A}composite_lora_adapters {{ alias: "m" }} {HERE}', "composite_lora_adapters[0].components", "at least one"),
     (
         f'{A}composite_lora_adapters {{ components {{ adapter_alias: "a" }} }} {HERE}',

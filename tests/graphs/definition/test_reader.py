@@ -235,3 +235,12 @@ def test_a_word_that_is_no_text_is_refused(tmp_path: Path, word: str, put: str) 
     with pytest.raises(GraphError) as refusal:
         read_graph(path, "m")
     assert refusal.value.path == path
+
+
+def test_a_dynamic_adapter_on_the_npu_is_compiled_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.safetensors").write_bytes(b"")
+    adapter = 'lora_adapters { alias: "a" path: "a.safetensors" mode: DYNAMIC }'
+    options = f'models_path: "./" device: "NPU" resolution: "64x64"\n{adapter}'
+    path = write_graph(tmp_path, graph_text(options))
+    assert read_graph(path, "m").lora_adapters[0].mode is LoraMode.STATIC
+    assert "The NPU cannot switch adapters between requests; a is STATIC here." in caplog.text

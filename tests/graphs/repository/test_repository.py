@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from graphs.errors import GraphError, RepositoryError
+from graphs.errors import GraphError, InvalidRequest, ModelNotFound, RepositoryError, ServiceUnavailable
 from graphs.repository.repository import Repository, load_repository
 from graphs.repository.servables import Servable, servables_below
 from tests.graphs.definition.graph_files import EXAMPLE, MODELS, graph_text, write_graph
@@ -142,8 +142,8 @@ def test_a_broken_graph_is_refused_with_its_file(tmp_path: Path) -> None:
 def test_an_alias_that_leads_elsewhere_is_refused(tmp_path: Path, first: str, second: str) -> None:
     write_graph(tmp_path / "one", _lora(first), "a.safetensors")
     write_graph(tmp_path / "two", _lora(second), "a.safetensors")
-    with pytest.raises(RepositoryError, match="already taken by"):
-        load_repository(model_repository_path=tmp_path)
+    (sentence,) = load_repository(model_repository_path=tmp_path).failed.values()
+    assert "already taken by" in sentence
 
 
 def _config(folder: Path, config: Any) -> Path:
@@ -187,7 +187,6 @@ def test_a_config_lists_models_and_graphs(tmp_path: Path) -> None:
         ("[" * 100_000, "too deeply"),
         ("[]", "not an object"),
         ({}, "nothing to serve"),
-        ({"model_config_list": []}, "nothing to serve"),
         ({"model_config_lists": []}, "model_config_lists: There is no such key"),
         ({"model_config_list": {}}, "model_config_list: This must be a list"),
         ({"model_config_list": [1]}, r"model_config_list\[0\]: This must be an object"),
@@ -209,6 +208,91 @@ def test_a_config_that_cannot_be_used_is_refused(tmp_path: Path, config: Any, sa
     (tmp_path / "empty").mkdir()
     with pytest.raises((RepositoryError, GraphError), match=says):
         load_repository(config_path=_config(tmp_path, config))
+
+
+@pytest.mark.parametrize("key", ["model_config_list", "mediapipe_config_list"])
+def test_a_config_with_an_empty_list_serves_nothing(tmp_path: Path, key: str) -> None:
+    repository = load_repository(config_path=_config(tmp_path, {key: []}))
+    assert (repository.graphs, repository.failed) == ({}, {})
+    with pytest.raises(ModelNotFound, match="No model is served here"):
+        repository.route(None)
+
+
+def test_entries_of_other_tasks_are_left_out_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_graph(tmp_path / "pictures")
+    write_graph(tmp_path / "llm", 'node { calculator: "HttpLLMCalculator" input_stream_handler { x: 1 } }')
+    (tmp_path / "resnet" / "1").mkdir(parents=True)
+    (tmp_path / "face.onnx").write_bytes(b"")
+    config = {
+        "model_config_list": [
+            {"config": {"name": "resnet", "base_path": "resnet"}},
+            {"config": {"name": "face", "base_path": "."}},
+        ],
+        "mediapipe_config_list": [{"name": "llm"}, {"name": "pictures", "subconfig": "subconfig.json"}],
+    }
+    repository = load_repository(config_path=_config(tmp_path, config))
+    assert (_names(repository), repository.failed) == (["pictures"], {})
+    for words in (
+        "'resnet' is a classic model",
+        "'face' is a classic model",
+        "'llm' is a graph of HttpLLMCalculator",
+        "mediapipe_config_list[1]: subconfig is ignored",
+    ):
+        assert words in caplog.text
+
+
+def test_a_graph_of_another_task_below_a_folder_is_left_out(tmp_path: Path) -> None:
+    write_graph(tmp_path / "pictures")
+    write_graph(tmp_path / "llm", '# calculator: "ImageGenCalculator"\nnode { calculator: "HttpLLMCalculator" }')
+    assert _names(load_repository(model_repository_path=tmp_path)) == ["pictures"]
+
+
+def test_the_paths_of_a_graph_elsewhere_start_from_its_base_path(tmp_path: Path) -> None:
+    _model(tmp_path / "m")
+    graph_path = write_graph(tmp_path / "graphs", EXAMPLE)
+    config = {
+        "mediapipe_config_list": [
+            {"name": "m", "graph_path": str(graph_path)},
+            {"name": "up", "base_path": "m", "graph_path": "../graphs/graph.pbtxt"},
+        ]
+    }
+    graphs = load_repository(config_path=_config(tmp_path, config)).graphs
+    assert [graph.models_path for graph in graphs.values()] == [tmp_path / "m", tmp_path / "m"]
+
+
+def test_an_absolute_graph_path_needs_no_folder_of_its_name(tmp_path: Path) -> None:
+    _model(tmp_path / "m")
+    graph_path = write_graph(tmp_path / "graphs", graph_text(f'models_path: "{tmp_path / "m"}"'))
+    config = {"mediapipe_config_list": [{"name": "absent", "graph_path": str(graph_path)}]}
+    assert load_repository(config_path=_config(tmp_path, config)).graphs["absent"].models_path == tmp_path / "m"
+
+
+def test_an_empty_base_path_is_the_folder_of_the_name(tmp_path: Path) -> None:
+    write_graph(tmp_path / "m")
+    config = {"mediapipe_config_list": [{"name": "m", "base_path": ""}]}
+    assert load_repository(config_path=_config(tmp_path, config)).graphs["m"].models_path == tmp_path / "m"
+
+
+def test_a_model_that_cannot_be_read_does_not_take_the_others_down(tmp_path: Path) -> None:
+    write_graph(tmp_path / "good")
+    write_graph(tmp_path / "bad", "node {")
+    config = {"mediapipe_config_list": [{"name": "good"}, {"name": "bad"}, {"name": "absent"}]}
+    repository = load_repository(config_path=_config(tmp_path, config))
+    assert _names(repository) == ["good"]
+    assert f"{tmp_path / 'bad' / 'graph.pbtxt'}:1" in repository.failed["bad"]
+    assert repository.failed["absent"].endswith(f"base_path: {tmp_path / 'absent'} is not a folder.")
+    with pytest.raises(ServiceUnavailable, match="'bad' cannot be served now") as refusal:
+        repository.route("bad")
+    assert str(tmp_path) not in refusal.value.message
+    with pytest.raises(InvalidRequest, match="model is required here"):
+        repository.route(None)
+
+
+def test_an_error_names_every_model_where_none_can_be_read(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_graph(tmp_path / name, "node {")
+    with pytest.raises(RepositoryError, match=r"None of 2 models can be served: .*one.*two"):
+        load_repository(model_repository_path=tmp_path)
 
 
 def test_a_config_that_is_not_there_is_refused(tmp_path: Path) -> None:
