@@ -5,7 +5,8 @@ import time
 
 from graphs.errors import OperationNotAvailable
 from graphs.families.family import Operation
-from workers.jobs.observe.presence import WorkerPresence
+from graphs.repository.repository import model_failed
+from workers.jobs.observe.presence import WorkerPresence, load_failures
 from workers.jobs.store import JobStore
 
 _TTL_S = 1.0
@@ -22,21 +23,30 @@ class LiveWorkers:
 
     async def ready(self, graph: str) -> list[WorkerPresence]:
         """Return the workers that have loaded this graph, as of at most a second ago."""
+        return [worker for worker in await self._recent() if worker.graph == graph and worker.ready]
+
+    async def _recent(self) -> list[WorkerPresence]:
         if time.monotonic() - self._read_at > _TTL_S:
             async with self._reading:  # requests that arrive meanwhile share this reading
                 if time.monotonic() - self._read_at > _TTL_S:
                     self._workers = await self._store.workers()
                     self._read_at = time.monotonic()
-        return [worker for worker in self._workers if worker.graph == graph and worker.ready]
+        return self._workers
 
     async def check_available(self, graph: str, operation: Operation) -> None:
-        """Raise OperationNotAvailable where no ready worker supports the operation. Without one, the job waits."""
+        """Raise OperationNotAvailable where no ready worker supports the operation. Without one, the job waits.
+
+        Raises ServiceUnavailable where no worker can load the model.
+        """
+        if graph in load_failures(await self._recent()):
+            raise model_failed(graph)
         ready = await self.ready(graph)
         if ready and not any(worker.can(operation) for worker in ready):
             raise OperationNotAvailable(
                 f"{operation.value.capitalize()} is not available for this model ({graph}).", param="model"
             )
 
-    async def ready_graphs(self) -> set[str]:
-        """Return the graphs that a worker has loaded, as of now."""
-        return {worker.graph for worker in await self._store.workers() if worker.ready}
+    async def loading(self) -> tuple[set[str], dict[str, str]]:
+        """Return the graphs that a worker has loaded, as of now, and why no worker can load others, by graph."""
+        workers = await self._store.workers()
+        return {worker.graph for worker in workers if worker.ready}, load_failures(workers)

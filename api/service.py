@@ -21,6 +21,7 @@ from graphs.repository.served_facts import read_served_facts
 from workers.jobs.events import EventReader, JobEvent, JobEvents
 from workers.jobs.job import Job
 from workers.jobs.observe.metrics import MetricsSnapshot, MetricsView
+from workers.jobs.observe.presence import load_failures
 from workers.jobs.observe.queue_view import Page, QueueEstimate, QueueView
 from workers.jobs.request_rates import RequestRates
 from workers.jobs.status import Status
@@ -48,8 +49,8 @@ class ImageService:
         on_disk = load_served(**settings.repository.model_dump())
         facts = {name: read_served_facts(graph) for name, graph in on_disk.graphs.items()}
         # Why other models that were to be served are not: for administrators and the log, since it names files.
-        self.failed = on_disk.failed
-        for name, sentence in self.failed.items():
+        self._failed = on_disk.failed
+        for name, sentence in self._failed.items():
             log.error("the model %r cannot be served; the others are: %s", name, sentence)
         self.devices = {name: " ".join(graph.device) for name, graph in on_disk.graphs.items()}
         self.models = LiveModels(settings, on_disk, facts)
@@ -163,16 +164,39 @@ class ImageService:
             await self._rates.count(owner.id, rate)
 
     async def check_ready(self) -> None:
-        """Raise ServiceUnavailable while a graph lacks a ready worker, Redis is away, or this process shuts down."""
+        """Raise ServiceUnavailable where a graph has no ready worker yet or none can load any graph.
+
+        Raises it also where Redis is away or this process shuts down.
+        """
         self._drain.check_open()
         await self._store.check_layout()
-        loaded = await self._workers.ready_graphs()
-        missing = [name for name in self.devices if name not in loaded]
+        loaded, failures = await self._workers.loading()
+        missing = [name for name in self.devices if name not in loaded and name not in failures]
         if missing != self._missing:
             self._missing = missing
             log.info("graphs without a worker that has loaded them: %s", ", ".join(missing) or "none")
         if missing:
             raise ServiceUnavailable(f"No worker has loaded {', '.join(missing)} yet.", code=NOT_READY)
+        if self.devices and not loaded & set(self.devices):
+            message = f"No worker can load {', '.join(self.devices)}."
+            raise ServiceUnavailable(message, reason=" ".join(failures.values()), code=NOT_READY)
+
+    async def failed(self) -> dict[str, str]:
+        """Return why configured models are not served, by name: for administrators, since it names files.
+
+        They cannot be read, or no worker can load them; the latter is not known while Redis is away.
+        """
+        try:
+            _, failures = await self._workers.loading()
+        except ServiceUnavailable:
+            failures = {}
+        of_workers = {name: sentence for name, sentence in failures.items() if name in self.devices}
+        return dict(sorted({**self._failed, **of_workers}.items()))
+
+    def failed_count(self, snapshot: MetricsSnapshot | None) -> int:
+        """Return how many configured models are not served, as of a snapshot (None: Redis did not answer)."""
+        failures = load_failures(snapshot.workers) if snapshot else {}
+        return len(self._failed) + sum(name in self.devices for name in failures)
 
     async def queue_figures(self) -> MetricsSnapshot:
         """Return the figures of the queue and of the workers, for the metrics. Raises ServiceUnavailable."""

@@ -193,7 +193,7 @@ def _of_kept(kept: KeptFigures) -> Iterator[Metric]:
 
 def _of_workers(snapshot: MetricsSnapshot, devices: Mapping[str, str]) -> Iterator[Metric]:
     live = Counts({served: 0 for served in devices.items()})
-    live.update((worker.graph, worker.device) for worker in snapshot.workers)
+    live.update((worker.graph, worker.device) for worker in snapshot.workers if not worker.error)
     ready = Counts((worker.graph, worker.device) for worker in snapshot.workers if worker.ready)
     for name, documentation, counted in (
         ("imagegen_workers_live", "Workers that gave a sign of life in the last 15 s.", live),

@@ -43,12 +43,12 @@ async def ready(service: Service, keys: Keys) -> dict[str, str]:
         raise ServiceUnavailable(
             public, reason=str(error), code=error.code, retry_after_s=error.retry_after_s
         ) from error
-    warning = _warning(service, names_models=keys.is_open)
+    warning = await _warning(service, names_models=keys.is_open)
     return {"status": "ready", "warning": warning} if warning else {"status": "ready"}
 
 
-def _warning(service: ImageService, *, names_models: bool) -> str | None:
-    if service.failed:
-        names = f": {', '.join(service.failed)}" if names_models else ""
-        return f"{len(service.failed)} of the configured models cannot be served{names}."
+async def _warning(service: ImageService, *, names_models: bool) -> str | None:
+    if failed := await service.failed():
+        names = f": {', '.join(failed)}" if names_models else ""
+        return f"{len(failed)} of the configured models cannot be served{names}."
     return None if service.devices else "No model is served: none is configured."

@@ -30,7 +30,8 @@ _REDIS_TIMEOUT_S = 2.0
 async def metrics(request: Request, _: KeyOwner, service: Service) -> Response:
     """Return the metrics for Prometheus. Where the server has API keys, this needs one."""
     http: HttpMetrics = request.app.state.http_metrics
-    queue = QueueMetrics(await _snapshot(service), service.devices, len(service.failed))
+    snapshot = await _snapshot(service)
+    queue = QueueMetrics(snapshot, service.devices, service.failed_count(snapshot))
     # In a thread, since the sums over several processes are read from files.
     text = await asyncio.to_thread(generate_latest, _Both(queue, http))
     return Response(text, media_type=None, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 
 from api.answer.schemas import AdapterFileBody, CoverageBody, ModelBody, ModelList
-from api.http.dependencies import KeyOwner, Models
+from api.http.dependencies import KeyOwner, Models, Service
 from api.http.errors import documented
 from api.live_models import LiveModels
 from graphs.adapters.updates import AdapterCoverage
@@ -14,11 +14,11 @@ router = APIRouter(tags=["models"])
 
 
 @router.get("/models", responses=documented(AuthenticationFailed))
-async def models(request: Request, owner: KeyOwner, models: Models) -> ModelList:
+async def models(request: Request, owner: KeyOwner, models: Models, service: Service) -> ModelList:
     """List base models, adapters and composites; an administrator also sees what cannot be served, and why."""
-    repository = await models.repository()
-    failed = repository.failed if owner.is_administrator and repository.failed else None
-    return ModelList(data=[model_body(route, request, models) for route in repository.routes()], failed=failed)
+    routes = (await models.repository()).routes()
+    failed = await service.failed() if owner.is_administrator else {}
+    return ModelList(data=[model_body(route, request, models) for route in routes], failed=failed or None)
 
 
 @router.get("/models/{name:path}", responses=documented(AuthenticationFailed, ModelNotFound, ServiceUnavailable))

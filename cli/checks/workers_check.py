@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from cli.checks.finding import Finding, note, ok, wrong
 from cli.checks.redis_check import CLOCKS_AGREE_S
 from workers.jobs.observe.diagnostics import Diagnostics
-from workers.jobs.observe.presence import WorkerPresence
+from workers.jobs.observe.presence import WorkerPresence, load_failures
 
 _RECENT_S = 600.0
 _MANY_CRASHES = 3
@@ -35,6 +35,9 @@ def _workers(diagnostics: Diagnostics, graph: str) -> Finding:
     if ready:
         by_device = ", ".join(f"{count} on {device}" for device, count in sorted(ready.items()))
         return ok("workers", f"{graph}: ready: {by_device}.{waiting}")
+    if (failure := load_failures(live).get(graph)) is not None:
+        remedy = "Mend the model's files, or its device; `imagegen serve` starts the worker again by itself."
+        return wrong("workers", f"{graph}: its worker cannot load the model: {failure}", remedy)
     if live:
         message = f"{graph}: {len(live)} workers run, and none has loaded its model.{waiting}"
         return wrong("workers", message, "Wait while it loads; if it takes minutes, the worker's log says why.")

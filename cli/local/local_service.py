@@ -112,16 +112,26 @@ class LocalService:
         imagegen = [sys.executable, "-P", "-m", "cli"]
         for name in self._graphs:
             command = [*imagegen, "worker", "--graph", name]
-            self._start(f"worker {name}", command, _WORKERS, self._settings.worker.shutdown_timeout_s)
+            self._start(f"worker {name}", command, _WORKERS, self._settings.worker.shutdown_timeout_s, may_refuse=True)
         if self._settings.webhooks.secrets:
             limit_s = self._settings.webhooks.timeout_s
             self._start("webhooks", [*imagegen, "worker", "--webhooks"], _WORKERS, limit_s)
         self._start("api", [*imagegen, "api"], _API, self._settings.http.shutdown_timeout_s)
 
-    def _start(self, name: str, command: list[str], stage: int, limit_s: float, pass_fds: tuple[int, ...] = ()) -> None:
+    def _start(
+        self,
+        name: str,
+        command: list[str],
+        stage: int,
+        limit_s: float,
+        pass_fds: tuple[int, ...] = (),
+        may_refuse: bool = False,
+    ) -> None:
         """``limit_s`` is the time that the process's own graceful shutdown may take."""
         environment = child_environment(self._settings)
-        self._supervisor.start(ChildSpec(name, command, environment, stage, limit_s + _STOP_MARGIN_S, pass_fds))
+        self._supervisor.start(
+            ChildSpec(name, command, environment, stage, limit_s + _STOP_MARGIN_S, pass_fds, may_refuse)
+        )
 
     def _wait_until_ready(self) -> None:
         reminded = time.monotonic()

@@ -31,7 +31,10 @@ _BETWEEN_SIGNALS_S = 0.2
 
 @dataclass(frozen=True)
 class ChildSpec:
-    """A process to keep running. ``command[0]`` is absolute; higher stages stop earlier."""
+    """A process to keep running. ``command[0]`` is absolute; higher stages stop earlier.
+
+    The start goes on when a child ``may_refuse`` and exits with code 2, as long as another such child has not.
+    """
 
     name: str
     command: list[str]
@@ -39,6 +42,7 @@ class ChildSpec:
     stage: int
     stop_deadline_s: float = 10.0
     pass_fds: tuple[int, ...] = ()
+    may_refuse: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class Supervisor:
         self._backoff = backoff or Backoff()
         self._children: dict[str, _Child] = {}
         self._starting = True
+        self._refused: set[str] = set()
 
     def start(self, spec: ChildSpec) -> None:
         """Start a child and keep it running from now on."""
@@ -127,7 +132,8 @@ class Supervisor:
     def tick(self) -> None:
         """Collect the children that have exited, and start those whose delay is over.
 
-        Raises ChildRefused when a child exits with code 2 in the start phase.
+        Raises ChildRefused when a child exits with code 2 in the start phase, unless it may refuse and another that may
+        has not.
         """
         for child in self._children.values():
             code = child.collect()
@@ -148,11 +154,16 @@ class Supervisor:
         self._children.clear()
 
     def _on_exit(self, child: _Child, code: int) -> None:
-        if code == _REFUSED and self._starting:
+        if code == _REFUSED and self._starting and self._must_stop(child.spec):
             raise ChildRefused(child.spec.name)
         delay = child.schedule_restart()
         how = f"was killed by {_signal_name(-code)}" if code < 0 else f"exited with code {code}"
         _logger.warning("%s %s; starting it again in %g s", child.spec.name, how, delay)
+
+    def _must_stop(self, refused: ChildSpec) -> bool:
+        self._refused.add(refused.name)
+        others = {child.spec.name for child in self._children.values() if child.spec.may_refuse}
+        return not refused.may_refuse or others <= self._refused
 
 
 def _stop_together(children: list[_Child], hurry: Callable[[], bool]) -> None:

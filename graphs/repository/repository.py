@@ -56,8 +56,7 @@ class Repository:
         if model in self._by_name:
             return self._by_name[model]
         if model in self.failed:
-            reason = f"The model {model!r} cannot be served now; the administrators of this server can see why."
-            raise ServiceUnavailable(reason, code="model_failed")
+            raise model_failed(model)
         raise ModelNotFound(f"{self._why_not(model)} Available: {self._names()}.", param="model")
 
     def with_adapters(self, added: Mapping[str, Sequence[LoraAdapter]]) -> "Repository":
@@ -110,6 +109,12 @@ class Repository:
     @cached_property
     def _by_name(self) -> dict[str, Route]:
         return {route.model: route for graph in self.graphs.values() for route in _routes(graph)}
+
+
+def model_failed(model: str) -> ServiceUnavailable:
+    """Return the error for a request to a model that is configured and cannot be served; it tells no path."""
+    reason = f"The model {model!r} cannot be served now; the administrators of this server can see why."
+    return ServiceUnavailable(reason, code="model_failed")
 
 
 def load_repository(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from graphs.repository.bundled import bundled_model_path
+from tests.support.polling import wait_until
 from tests.support.service import Service, serving, write_graph
 
 KEYS = {"administrator": "first-key", "client": "second-key"}
@@ -123,3 +124,34 @@ def test_a_configuration_without_models_starts(tmp_path: Path) -> None:
         answer = service.http.post("/v3/images/generations", json={"prompt": "a red circle"})
         assert answer.status_code == 404
         assert answer.json()["error"]["message"] == "No model is served here: none is configured."
+
+
+def test_a_model_that_no_worker_can_load_does_not_take_the_others_down(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    write_graph(folder / "good", steps=2, more=SMALL)
+    torn = tmp_path / "torn"
+    shutil.copytree(bundled_model_path(), torn, ignore=shutil.ignore_patterns("*.pbtxt"))
+    decoder = torn / "vae_decoder" / "openvino_model.xml"
+    whole = decoder.read_bytes()
+    decoder.write_bytes(whole[: len(whole) // 2])
+    write_graph(folder / "torn", torn, steps=2, more=SMALL)
+    keys = tmp_path / "keys"
+    keys.write_text("first-key\nsecond-key")
+    keys.chmod(0o600)
+    options = ("--model_repository_path", str(folder), "--api_key_file", str(keys))
+    with serving(tmp_path / "service", *options) as service:
+        assert _draw(service, "good").status_code == 200
+        assert _draw(service, "torn").json()["error"]["code"] == "model_failed"
+        (name, sentence), *others = (
+            service.http.get("/v3/models", headers=_as("administrator")).json()["failed"].items()
+        )
+        assert (name, others) == ("torn", [])
+        warning = "1 of the configured models cannot be served."
+        assert service.http.get("/v2/health/ready").json() == {"status": "ready", "warning": warning}
+        assert "imagegen_models_failed 1.0" in service.http.get("/metrics", headers=_as("client")).text
+        data = tmp_path / "service" / "data"
+        done = _imagegen("doctor", "--model_repository_path", str(folder), "--data_dir", str(data))
+        assert f"torn: its worker cannot load the model: {sentence}" in done.stdout
+        decoder.write_bytes(whole)  # the worker is started again by itself
+        wait_until(lambda: _draw(service, "torn").status_code == 200, "the mended model")
+        assert service.http.get("/v2/health/ready").json() == {"status": "ready"}

@@ -4,11 +4,12 @@ It is a thread of the main process, so it continues while the child is inside C+
 waits for Redis. It knows nothing of Celery; ``workers/app.py`` gives it a view of the pool.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from graphs.errors import ConfigurationError
+from graphs.errors import ConfigurationError, ServiceUnavailable
 from workers.jobs.job import ended_in_step_message
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.recovery import Recovery
@@ -100,7 +101,7 @@ class Supervision(PeriodicThread):
         self._cycles += 1
         report = self._load_reports.read()
         alive = self._pool.living()
-        _check_load(report)
+        self._check_load(report)
         has_loaded = report is not None and report.pid in alive
         running = self._running_job.id()
         if self._drain.is_on:
@@ -115,6 +116,16 @@ class Supervision(PeriodicThread):
             log.warning("%s requeued: its worker's lease ran out", job_id, extra={"job_id": job_id})
         if resend:
             self._resend(is_idle=has_loaded and not running and not self._drain.is_on)
+
+    def _check_load(self, report: LoadReport | None) -> None:
+        """Raise ConfigurationError where the child cannot load its model: Celery would replace the child for ever.
+
+        The last heartbeat says why. The child ends with this process (its parent-death signal).
+        """
+        if report is not None and report.error is not None:
+            with contextlib.suppress(ServiceUnavailable):  # without Redis, the log alone says it
+                self._recovery.heartbeat(replace(self._presence, error=report.error))
+            raise ConfigurationError(report.error)
 
     def _shut_down(self, running: str | None) -> None:
         # The drain comes first: the shutdown must not depend on Redis.
@@ -186,12 +197,3 @@ class Supervision(PeriodicThread):
             log.warning("jobs wait and no message reaches this worker: it connects to the broker again")
             self._unheard_resends = 0
             self._pool.reconnect()
-
-
-def _check_load(report: LoadReport | None) -> None:
-    """Raise ConfigurationError where the child cannot load its model: Celery would replace the child for ever.
-
-    The child ends with this process (its parent-death signal).
-    """
-    if report is not None and report.error is not None:
-        raise ConfigurationError(report.error)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,26 @@ def test_a_steady_run_resets_the_delay(caplog: pytest.LogCaptureFixture) -> None
     wait_until(enough)
     supervisor.stop()
     assert all("in 0.05 s" in message for message in caplog.messages)
+
+
+def test_a_child_that_may_refuse_ends_all_only_when_all_such_children_do(
+    supervisor: Supervisor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    go = tmp_path / "go"
+    waits = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.02)\nraise SystemExit(2)"
+    supervisor.start(replace(spec("a", "raise SystemExit(2)"), may_refuse=True))
+    supervisor.start(replace(spec("b", waits), may_refuse=True))
+
+    def refused_once() -> bool:
+        supervisor.tick()
+        return any("a exited with code 2" in message for message in caplog.messages)
+
+    wait_until(refused_once)
+    go.touch()
+    with pytest.raises(ChildRefused):
+        while True:
+            supervisor.tick()
+            pause(0.02)
 
 
 def test_code_2_ends_all_while_starting_and_is_a_crash_later(supervisor: Supervisor) -> None:

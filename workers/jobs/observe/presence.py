@@ -2,13 +2,15 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from graphs.families.family import Operation
 
 ALIVE_S = 15.0
+# A worker that could not load its model has ended; it counts until the next one has tried again.
+_FAILURE_S = 4 * ALIVE_S
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,20 @@ class WorkerPresence:
 
 
 def live_workers(stored: Mapping[bytes, bytes], now: float) -> list[WorkerPresence]:
-    """Return the workers with a recent heartbeat, by name; ``now`` is unix seconds of Redis's clock."""
+    """Return the workers with a recent heartbeat, by name; ``now`` is unix seconds of Redis's clock.
+
+    Among them, with an ``error``, are those that have lately ended because they could not load their model.
+    """
     beats = (json.loads(value) for value in stored.values())
     found = [_presence(beat) for beat in beats]
-    return sorted((w for w in found if now - w.seen_at < ALIVE_S), key=lambda w: w.name)
+    return sorted((w for w in found if now - w.seen_at < (_FAILURE_S if w.error else ALIVE_S)), key=lambda w: w.name)
+
+
+def load_failures(workers: Sequence[WorkerPresence]) -> dict[str, str]:
+    """Return why the workers of a graph could not load its model, by graph, where no worker is ready for it."""
+    ready = {worker.graph for worker in workers if worker.ready}
+    failed = sorted((w for w in workers if w.error and w.graph not in ready), key=lambda worker: worker.seen_at)
+    return {worker.graph: worker.error or "" for worker in failed}
 
 
 def _presence(beat: Mapping[str, Any]) -> WorkerPresence:
@@ -54,4 +66,4 @@ def _presence(beat: Mapping[str, Any]) -> WorkerPresence:
 
 def stale_names(stored: Mapping[bytes, bytes], now: float) -> list[str]:
     """Return the names of workers whose heartbeat stopped a minute ago or more."""
-    return [k.decode() for k, v in stored.items() if now - json.loads(v)["seen_at"] > 4 * ALIVE_S]
+    return [k.decode() for k, v in stored.items() if now - json.loads(v)["seen_at"] > _FAILURE_S]
