@@ -22,6 +22,7 @@ from graphs.definition.devices import device_shown, with_stand_ins
 from graphs.definition.graph import Graph
 from graphs.errors import ConfigurationError
 from graphs.repository.configuration import check_worker_device
+from graphs.repository.model_files import with_loadable_models
 
 LEAST_FREE_BYTES = 2**30
 _DEVICES_TIMEOUT_S = 60
@@ -37,10 +38,10 @@ class ModelsReport:
 
 
 def check_models(settings: Settings) -> ModelsReport:
-    """Check that every graph of these settings, and its model, can be read."""
+    """Check that every graph of these settings can be read, and that a worker finds what it needs of its model."""
     remedy = "Mend it; `imagegen validate PATH` says again what is wrong."
     try:
-        repository = repository_from(settings)
+        repository = with_loadable_models(repository_from(settings))
     except ConfigurationError as error:
         return ModelsReport([wrong("models", error.message, remedy)], {})
     findings = [wrong("models", f"{name}: {sentence}", remedy) for name, sentence in repository.failed.items()]

@@ -11,9 +11,9 @@ from cli.terminal import say, say_lines
 from config.printable import printable_json
 from config.settings import RepositorySettings
 from graphs.definition.reader import read_graph
+from graphs.repository.model_files import check_loadable, with_loadable_models
 from graphs.repository.repository import Repository, load_repository
 from graphs.repository.servables import servable_in
-from graphs.repository.served_facts import read_served_facts, with_usable_models
 
 
 def validate(
@@ -30,7 +30,7 @@ def validate(
     device = target_device or RepositorySettings().target_device
     if given.is_file() and given.suffix != ".json":
         graph = read_graph(given, given.parent.name, default_device=device)
-        read_served_facts(graph)
+        check_loadable(graph)
         say_lines(printable_json(graph.options()))
         return
     repository = _repository(given, device)
@@ -43,8 +43,8 @@ def validate(
 
 def _repository(path: Path, device: str) -> Repository:
     if path.is_file():
-        return with_usable_models(load_repository(config_path=path, default_device=device))
-    return with_usable_models(load_repository(model_repository_path=path, default_device=device))
+        return with_loadable_models(load_repository(config_path=path, default_device=device))
+    return with_loadable_models(load_repository(model_repository_path=path, default_device=device))
 
 
 def _options(path: Path, repository: Repository) -> object:
