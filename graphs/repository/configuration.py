@@ -9,6 +9,7 @@ from graphs.adapters.lora_source import FIELD
 from graphs.adapters.sources import SourceLoras, mode_for
 from graphs.definition.adapter_options import read_adapters, read_composites
 from graphs.definition.calculator_graph import unpack_options
+from graphs.definition.devices import uses_npu
 from graphs.definition.graph import Graph, LoraMode
 from graphs.definition.image_gen_calculator_pb2 import CalculatorGraphConfig, ImageGenCalculatorOptions
 from graphs.definition.options import resolve_options
@@ -41,13 +42,18 @@ def with_adapters(graph: Graph, sources: SourceLoras, files: Mapping[str, Path])
 
 def check_worker_device(graph: Graph, device: str) -> None:
     """Raise GraphError where a graph cannot be served on a worker's own ``device``, by the rules for its own device."""
+    refused = f"{graph.name!r} cannot be served on {device!r}."
+    if uses_npu(device.split()) and any(adapter.mode is LoraMode.DYNAMIC for adapter in graph.lora_adapters):
+        # Names of models follow from the graph's own device, on which the adapters are switched.
+        reason = f"{refused} The NPU cannot switch adapters between requests; write mode: STATIC (or FUSE)."
+        raise GraphError(reason, field="device")
     message = _parse(format_graph(graph))
     message.device = device
     folder = graph.path.parent if graph.path else graph.models_path
     try:
         resolve_options(message, Source(), name=graph.name, folder=folder, default_device=device)
     except GraphError as error:
-        raise GraphError(f"{graph.name!r} cannot be served on {device!r}. {error}", field="device") from None
+        raise GraphError(f"{refused} {error}", field="device") from None
 
 
 def configured(path: Path, name: str, options: Mapping[str, str | int | float], *, keep_adapters: bool = True) -> Graph:
