@@ -85,6 +85,13 @@ class WorkerSettings(SettingsGroup):
         description="The simulated engine ends its process on a prompt that contains this text, as a crash in native "
         "code would.",
     )
+    child_memory_limit_bytes: int | None = Field(
+        None,
+        gt=0,
+        description="Resident memory of the process that holds the model, above which it is replaced between two jobs. "
+        "If not set, it is three quarters of the memory of this machine, or of its cgroup, shared by the workers of "
+        "`imagegen serve`.",
+    )
     shutdown_timeout_s: int = Field(
         30, gt=0, description="How long a worker that was asked to stop may go on with its job before it hands it back."
     )

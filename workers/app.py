@@ -17,6 +17,7 @@ from celery import signals
 from config.environment import load_settings
 from config.log_context import log_always_with
 from config.log_setup import configure_logging
+from config.machine_memory import child_memory_limit_bytes, memory_bytes
 from graphs.definition.devices import device_shown
 from graphs.definition.graph import Graph
 from graphs.errors import ConfigurationError, EngineError
@@ -29,6 +30,7 @@ from workers.jobs.claims import Claims
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.recovery import Recovery
 from workers.process.adapter_sync import AdapterSync
+from workers.process.child_memory import ChildMemory
 from workers.process.drain import WorkerDrain, end_process
 from workers.process.runner import Runner
 from workers.process.server_paths import ServerPaths
@@ -86,8 +88,19 @@ def runner() -> Runner:
     own = [graph.models_path, graph.path, settings.worker.cache_dir, settings.lora_folder]
     paths = ServerPaths([*own, *(adapter.path for adapter in graph.lora_adapters)])
     return Runner(
-        claims, engine, graph.name, _shared, time_limit_s=settings.jobs.time_limit_s, adapters=adapters, paths=paths
+        claims,
+        engine,
+        graph.name,
+        _shared,
+        time_limit_s=settings.jobs.time_limit_s,
+        adapters=adapters,
+        paths=paths,
+        memory=ChildMemory(os.getpid(), _child_memory_limit_bytes(), _shared.memory_reports),
     )
+
+
+def _child_memory_limit_bytes() -> int:
+    return settings.worker.child_memory_limit_bytes or child_memory_limit_bytes(memory_bytes(), workers=1)
 
 
 @signals.setup_logging.connect

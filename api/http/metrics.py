@@ -71,7 +71,7 @@ _DURATIONS = {
 _ALWAYS = {
     "failed": ("generation_failed", "worker_crashed"),
     "cancelled": ("requested", "deadline_exceeded", "ended_in_step", "erased"),
-    "replaced": ("step_grace",),
+    "replaced": ("step_grace", "memory"),
 }
 
 

@@ -19,6 +19,7 @@ from cli.local.stop_signals import StopSignals
 from cli.local.supervisor import ChildSpec, Supervisor
 from cli.terminal import say_lines, terminal
 from config.http_settings import HttpSettings
+from config.machine_memory import child_memory_limit_bytes, memory_bytes
 from config.printable import printable
 from config.settings import Settings
 from workers.jobs.redis.layout import check_layout_at_start
@@ -108,7 +109,16 @@ class LocalService:
         redis = self._settings.redis.model_copy(update={"url": server.url})
         self._settings = self._settings.model_copy(update={"redis": redis})
 
+    def _share_memory(self) -> None:
+        """Give each worker its share of this machine's memory, unless the settings state a bound."""
+        worker = self._settings.worker
+        if worker.child_memory_limit_bytes is None:
+            limit = child_memory_limit_bytes(memory_bytes(), workers=len(self._graphs))
+            worker = worker.model_copy(update={"child_memory_limit_bytes": limit})
+            self._settings = self._settings.model_copy(update={"worker": worker})
+
     def _start_the_rest(self) -> None:
+        self._share_memory()
         imagegen = [sys.executable, "-P", "-m", "cli"]
         for name in self._graphs:
             command = [*imagegen, "worker", "--graph", name]

@@ -16,10 +16,14 @@ from workers.jobs.job import JobError, overdue_error
 from workers.jobs.observe.metrics import stages_measured
 from workers.jobs.status import ClaimState
 from workers.process.adapter_sync import AdapterSync
+from workers.process.child_memory import ChildMemory
 from workers.process.server_paths import ServerPaths
 from workers.process.shared_memory import ChildCommand
 
 log = logging.getLogger(__name__)
+
+# The main process looks every second whether its child is past its bound.
+_REPLACED_WITHIN_S = 30.0
 
 
 class ClaimLost(Exception):
@@ -67,11 +71,12 @@ class Runner:
         time_limit_s: int,
         adapters: AdapterSync | None = None,
         paths: ServerPaths | None = None,
+        memory: ChildMemory | None = None,
     ) -> None:
         """``graph`` is the name of the graph whose queue is served; ``adapters`` of None adds no adapter to the engine.
 
         ``paths`` are left out of the errors of jobs. A job that runs longer than ``time_limit_s`` fails at its next
-        step.
+        step. ``memory`` of None does not watch the memory of this process.
         """
         self._claims = claims
         self._engine = engine
@@ -80,6 +85,8 @@ class Runner:
         self._time_limit_s = time_limit_s
         self._adapters = adapters
         self._paths = paths or ServerPaths()
+        self._memory = memory
+        self._has_drawn = False
         self._ends_at = float("inf")
         self._last_selection: tuple[AdapterSelection, ...] = ()
         # How often the adapters changed from one job to the next, since the last completed job.
@@ -87,6 +94,10 @@ class Runner:
 
     def run_next(self) -> None:
         """Run the next job of the graph to its end, if one waits. Raises ServiceUnavailable."""
+        if self._memory is not None and self._memory.is_past_bound:
+            # A child that returned would use up the messages of the jobs that wait.
+            time.sleep(_REPLACED_WITHIN_S)  # noqa: TID251 - the main process ends this process meanwhile
+            return
         if self._reporter.command() is not ChildCommand.CONTINUE:
             log.info("this worker stops and takes no more jobs")
             return
@@ -103,6 +114,8 @@ class Runner:
                 self._run(claim)
         finally:
             self._reporter.job_ended()
+            if self._memory is not None:
+                self._memory.job_ended(has_drawn=self._has_drawn)
 
     def _run(self, claim: Claim) -> None:
         """Draw the job and store its images; an exception that prevents it decides how the job ends."""
@@ -143,6 +156,7 @@ class Runner:
             self._switches += 1
             self._last_selection = request.adapters
         generated = self._draw(claim, inputs)
+        self._has_drawn = True
         started = time.perf_counter()
         images = [encode(image, request.output_format, request.output_compression) for image in generated.images]
         seconds = {**generated.seconds, "encode": time.perf_counter() - started}

@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from workers.process.child_memory import MemoryReports
+
 
 class ChildCommand(IntEnum):
     """What the main process lets its child do."""
@@ -114,6 +116,7 @@ class SharedMemory:
 
     commands: ChildCommands = field(default_factory=ChildCommands)
     load_reports: LoadReports = field(default_factory=LoadReports)
+    memory_reports: MemoryReports = field(default_factory=MemoryReports)
     running_job: RunningJob = field(default_factory=RunningJob)
 
     def job_started(self, job_id: str) -> None:

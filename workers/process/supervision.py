@@ -57,10 +57,12 @@ class Supervision(PeriodicThread):
         self._recovery = recovery
         self._presence = presence
         self._load_reports = shared.load_reports
+        self._memory_reports = shared.memory_reports
         self._running_job = shared.running_job
         self._pool = pool
         self._drain = drain
         self._step_grace = StepGrace(recovery.step_grace_s)
+        self._has_warned_of_bound = False
         self._cycles = 0
         self._has_left = False
         # Jobs whose child died, and whose leases Redis still has to end.
@@ -139,6 +141,8 @@ class Supervision(PeriodicThread):
             self._pool.replace_dead_child()
         elif running:
             self._look_after_job(running, alive)
+        elif not self._drain.is_on:
+            self._look_after_memory(alive)
 
     def _look_after_job(self, job_id: str, children: set[int]) -> None:
         drawing_s = self._running_job.running_s()
@@ -165,6 +169,21 @@ class Supervision(PeriodicThread):
         )
         self._running_job.clear()
         self._replace_child(children, "step_grace")
+
+    def _look_after_memory(self, children: set[int]) -> None:
+        """Replace a child that grew past the bound of its memory; no job runs, and it takes none any more."""
+        report = self._memory_reports.read()
+        if report is None or report.pid not in children:
+            return
+        if report.is_past_bound:
+            log.warning("%s; it is ended, and the next one loads the model", report.growth_sentence())
+            self._memory_reports.clear()
+            self._replace_child(children, "memory")
+            # The child may have taken the message of a job that waits.
+            self.guarded(self._recovery.pass_on)
+        elif report.is_too_large_at_first and not self._has_warned_of_bound:
+            log.warning("%s", report.too_large_sentence())
+            self._has_warned_of_bound = True
 
     def _replace_child(self, children: set[int], reason: str) -> None:
         """End the child, so that the pool starts another one, and count that by its reason."""

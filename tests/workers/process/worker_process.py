@@ -29,7 +29,8 @@ class WorkerProcess:
     def is_ready(self) -> bool:
         """Return whether its child has loaded."""
         assert self.process.poll() is None, self.log.read_text()
-        return any(worker.ready for worker in on_store(self._redis, lambda store: store.workers()))
+        workers = on_store(self._redis, lambda store: store.workers())
+        return any(worker.ready and f"/{self.process.pid}/" in worker.name for worker in workers)
 
     def wake(self) -> None:
         """Send it the message to run the next job."""

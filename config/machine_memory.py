@@ -1,0 +1,65 @@
+"""The memory of this machine, or of the cgroup that limits it, and the share of it that a worker's child may take.
+
+The files are those of Linux: proc(5), and the kernel's documents "cgroup-v1/memory" and "cgroup-v2" (``memory.max``).
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+_PROC = Path("/proc")
+_CGROUPS = Path("/sys/fs/cgroup")
+# The rest is for Redis, the API, the workers' main processes and the files that the system keeps in memory.
+_SHARE_OF_CHILDREN = 0.75
+
+
+def child_memory_limit_bytes(memory_bytes: int, workers: int) -> int:
+    """Return the bound of each child's resident memory, for so many workers on a machine with this memory."""
+    return int(memory_bytes * _SHARE_OF_CHILDREN) // max(1, workers)
+
+
+def memory_bytes(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
+    """Return the memory that this process may use: the machine's, or the least limit of the cgroups that it is in.
+
+    ``proc`` and ``cgroups`` are where the kernel's files are. Raises OSError and ValueError for a machine without them.
+    """
+    found = re.search(r"^MemTotal:\s+(\d+) kB$", (proc / "meminfo").read_text(), re.MULTILINE)
+    if found is None:
+        raise ValueError(f"{proc / 'meminfo'} has no MemTotal.")
+    limits = (_limit(path) for path in _limit_files(proc, cgroups))
+    return min([int(found[1]) * 1024, *(limit for limit in limits if limit is not None)])
+
+
+def resident_bytes(pid: int | str = "self", proc: Path = _PROC) -> int:
+    """Return the memory of a process that is not swapped out, mapped files included. Raises OSError if it has ended."""
+    found = re.search(r"^VmRSS:\s+(\d+) kB$", (proc / str(pid) / "status").read_text(), re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+def _limit_files(proc: Path, cgroups: Path) -> Iterator[Path]:
+    """Yield the files of the limits of this process's cgroups and of those above them, of both versions."""
+    try:
+        lines = (proc / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        if number == "0":
+            yield from _upwards(cgroups, path, "memory.max")
+        elif "memory" in controllers.split(","):
+            yield from _upwards(cgroups / "memory", path, "memory.limit_in_bytes")
+
+
+def _upwards(root: Path, path: str, name: str) -> Iterator[Path]:
+    """Yield the file of a cgroup and of all above it. Inside a container, only that of the root may be there."""
+    parts = [part for part in PurePosixPath(path).parts if part not in ("/", "..")]
+    for count in range(len(parts), -1, -1):
+        yield root.joinpath(*parts[:count], name)
+
+
+def _limit(path: Path) -> int | None:
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else None
