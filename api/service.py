@@ -8,6 +8,7 @@ from api.job_submitter import JobSubmitter
 from api.live_models import LiveModels
 from api.live_workers import LiveWorkers
 from api.waiter import AbandonedJobs, Client, JobWaiter, WaitingEnded, first_of
+from config.http_settings import ResponseFormat
 from config.settings import Settings
 from graphs.api_keys import Owner
 from graphs.errors import (
@@ -17,6 +18,7 @@ from graphs.errors import (
     ShuttingDown,
 )
 from graphs.repository.bundled import load_served
+from graphs.repository.model_aliases import is_answered_with_url
 from graphs.repository.served_facts import read_served_facts
 from workers.jobs.events import EventReader, JobEvent, JobEvents
 from workers.jobs.job import Job
@@ -94,6 +96,14 @@ class ImageService:
         """Return the owner's jobs that follow the job with the id ``after``, at most ``limit``. Raises JobNotFound."""
         edge = await self._store.find(after, owner_id) if after else None
         return await self._queue.page(owner_id, after=edge, limit=limit, newest_first=newest_first, status=status)
+
+    async def response_format(self, model: str | None, asked: ResponseFormat | None) -> ResponseFormat:
+        """Return how images are answered to a request that names this model and asks for this format, if any."""
+        chosen = asked or self._settings.http.default_response_format
+        if chosen is not None or not model:
+            return chosen or "b64_json"
+        is_alias = (await self.models.repository()).is_alias(model)
+        return "url" if is_alias and is_answered_with_url(model) else "b64_json"
 
     async def cancel(self, job: Job) -> Job:
         """Cancel a job: at once while it is queued, at its next step while it runs. Returns it as it is then."""

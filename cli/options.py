@@ -39,6 +39,7 @@ SETTING_OPTIONS = {
     "config_path": ("repository.config_path", "serve api worker doctor"),
     "model_path": ("repository.model_path", "serve api worker doctor"),
     "model_name": ("repository.model_name", "serve api worker doctor"),
+    "model_alias": ("repository.model_alias", "serve api worker doctor"),
     "target_device": ("repository.target_device", "serve api worker doctor"),
     "lora_folder": ("lora_folder", "serve api"),
     "device": ("worker.device", "worker doctor"),

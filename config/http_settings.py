@@ -1,13 +1,16 @@
 """The settings of the HTTP API, in four groups: the API, input images, its connections, and web pages."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from config.settings_group import SettingsGroup
 
+ResponseFormat = Literal["b64_json", "url"]
 
-# 16 fields, more than a class should have. A second group would rename environment variables that users have set, and
+
+# 17 fields, more than a class should have. A second group would rename environment variables that users have set, and
 # one class built from several mixins would have as many.
 class HttpSettings(SettingsGroup):
     """The HTTP API."""
@@ -52,6 +55,11 @@ class HttpSettings(SettingsGroup):
         True,
         description="Whether a client that closes its connection cancels the job it waits for. Jobs submitted with "
         "`Prefer: respond-async` go on in any case.",
+    )
+    default_response_format: ResponseFormat | None = Field(
+        None,
+        description="`response_format` of requests that do not give it. If not set, it is `b64_json`; and `url`, as "
+        "OpenAI's, for requests that name a `dall-e-*` model which is an alias here.",
     )
     strict_parameters: bool = Field(
         False,

@@ -61,6 +61,11 @@ class RepositorySettings(SettingsGroup):
     config_path: Path | None = Field(None, description="A `config.json` that lists what is served.")
     model_path: Path | None = Field(None, description="Folder of a single model.")
     model_name: str | None = Field(None, description="Name of the single model; if not set, its folder's name.")
+    model_alias: str | None = Field(
+        None,
+        description="Other names of models: `NAME=MODEL,...`; `*` in a name stands for anything, as in "
+        "`gpt-image-*=demo`. While one base model is served, the names of OpenAI's image models mean it without this.",
+    )
     target_device: str = Field("CPU", description="Device of graphs that name none: CPU, GPU, GPU.1, NPU, ...")
 
 

@@ -26,7 +26,7 @@ async def answer(request: ImageRequest, service: ImageService, links: Links) -> 
     if not job.status.is_final:
         return await accepted(job, service, links)
     artifacts = await service.artifacts(job)
-    if request.body.response_format == "url":
+    if await service.response_format(request.body.model, request.body.response_format) == "url":
         body = linked(job, len(artifacts), await url_signer(service), links)
     else:
         body = embedded(job, artifacts)

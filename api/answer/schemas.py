@@ -147,6 +147,7 @@ class ModelBody(BaseModel):
     created: int
     owned_by: str = "imagegen-server"
     kind: Literal["base", "adapter", "composite"]
+    alias_of: str | None = Field(None, description="The model that this other name means; null for a model's own name.")
     base: str
     adapters: dict[str, float]
     adapter_files: dict[str, AdapterFileBody] = Field(description="What the files of the adapters contain, by alias.")

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from config.http_settings import ResponseFormat
 from graphs.api_keys import Priority
 from graphs.errors import InvalidRequest
 from graphs.requests.request import FiniteFloat, GenerationParameters, Whole
@@ -38,7 +39,9 @@ class ImageBody(GenerationParameters):
     cfg: FiniteFloat | None = Field(None, description="Another name for guidance_scale.")
     cfg_scale: FiniteFloat | None = Field(None, description="Another name for guidance_scale.")
     size: str | None = Field(None, description="WxH in pixels, or auto.", examples=["512x512"])
-    response_format: Literal["b64_json", "url"] | None = Field(None, description="b64_json unless given.")
+    response_format: ResponseFormat | None = Field(
+        None, description="b64_json unless given; url for an alias such as dall-e-3."
+    )
     background: Literal["auto", "opaque", "transparent"] | None = Field(None, description="transparent is refused.")
     stream: bool | None = Field(None, description="Answer with server-sent events.")
     partial_images: Whole | None = Field(None, ge=0, le=3, description="Previews per image in a stream.")

@@ -15,26 +15,34 @@ router = APIRouter(tags=["models"])
 
 @router.get("/models", responses=documented(AuthenticationFailed))
 async def models(request: Request, owner: KeyOwner, models: Models, service: Service) -> ModelList:
-    """List base models, adapters and composites; an administrator also sees what cannot be served, and why."""
-    routes = (await models.repository()).routes()
+    """List base models, adapters and composites, then other names of models (``alias_of``).
+
+    An administrator also sees what cannot be served, and why.
+    """
+    repository = await models.repository()
+    own = [model_body(route, request, models) for route in repository.routes()]
+    aliases = [model_body(route, request, models, alias) for alias, route in repository.alias_routes()]
     failed = await service.failed() if owner.is_administrator else {}
-    return ModelList(data=[model_body(route, request, models) for route in routes], failed=failed or None)
+    return ModelList(data=own + aliases, failed=failed or None)
 
 
 @router.get("/models/{name:path}", responses=documented(AuthenticationFailed, ModelNotFound, ServiceUnavailable))
 async def model(name: str, request: Request, _: KeyOwner, models: Models) -> ModelBody:
     """Describe one name."""
-    return model_body((await models.repository()).route(name), request, models)
+    repository = await models.repository()
+    return model_body(repository.route(name), request, models, name if repository.is_alias(name) else None)
 
 
-def model_body(route: Route, request: Request, models: LiveModels) -> ModelBody:
-    """Return the model object. Its time of creation is the start of this process."""
+def model_body(route: Route, request: Request, models: LiveModels, alias: str | None = None) -> ModelBody:
+    """Return the model object, under its ``alias`` where one is given. Its time of creation is the start of this
+    process."""
     created: int = request.app.state.started_at
     files = {alias: coverage for alias, _ in route.adapters if (coverage := models.coverage(alias)) is not None}
     return ModelBody(
-        id=route.model,
+        id=alias or route.model,
         created=created,
         kind=route.kind,
+        alias_of=route.model if alias else None,
         base=route.graph.name,
         adapters=dict(route.adapters),
         adapter_files={alias: _adapter_body(coverage) for alias, coverage in files.items()},

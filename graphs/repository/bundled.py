@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from graphs.repository.model_aliases import parse_aliases
 from graphs.repository.repository import Repository, load_repository
 from graphs.repository.served_facts import with_usable_models
 
@@ -20,6 +21,7 @@ def load_served(
     model_path: Path | None = None,
     model_name: str | None = None,
     target_device: str = "CPU",
+    model_alias: str | None = None,
 ) -> Repository:
     """Load the repository that these settings describe, or the bundled model if no path is given.
 
@@ -36,4 +38,4 @@ def load_served(
         model_name=model_name,
         default_device=target_device,
     )
-    return with_usable_models(repository)
+    return with_usable_models(repository).with_aliases(parse_aliases(model_alias))

@@ -11,6 +11,14 @@ from graphs.definition.graph import CompositeLoraAdapter, Graph, LoraAdapter, Lo
 from graphs.definition.reader import graph_with_defaults, read_graph
 from graphs.errors import ConfigurationError, InvalidRequest, ModelNotFound, RepositoryError, ServiceUnavailable
 from graphs.repository.config_file import servables_in_config
+from graphs.repository.model_aliases import (
+    Aliases,
+    check_aliases,
+    is_openai_model,
+    listed_aliases,
+    spellings,
+    target_of,
+)
 from graphs.repository.servables import WHAT_IS_SERVABLE, Found, Servable, servable_in, servables_below
 
 _MOST_NAMES_LISTED = 10
@@ -30,11 +38,13 @@ class Route:
 class Repository:
     """All graphs by name, in the order of their names, and why other models that were to be served are not.
 
-    ``failed`` has the sentence of each such model by its name; it is for operators, since it names files.
+    ``failed`` has the sentence of each such model by its name; it is for operators, since it names files. ``aliases``
+    are the operator's other names of models.
     """
 
     graphs: dict[str, Graph]
     failed: dict[str, str] = field(default_factory=dict)
+    aliases: Aliases = ()
 
     @property
     def base_graph(self) -> Graph | None:
@@ -45,19 +55,34 @@ class Repository:
         """Return the routes of all model names: of each graph the base, its adapters and its composites."""
         return list(self._by_name.values())
 
+    def alias_routes(self) -> list[tuple[str, Route]]:
+        """Return the aliases to list, each with its route; a model's own name is none, even if OpenAI has it too."""
+        names = listed_aliases(self.aliases, with_openai=self._sole_route is not None)
+        routes = [(name, self._of_alias(name)) for name in names if name not in self._by_name]
+        return [(name, route) for name, route in routes if route is not None]
+
     def route(self, model: str | None) -> Route:
         """Return the route of a model name, or of the only graph if there is no name.
 
+        A name that is unknown with a provider's prefix (``openai/demo``) is looked for without it. One of OpenAI's
+        models means the only model, where only one base model is served.
         Raises InvalidRequest if a name is needed and ModelNotFound if it is unknown; both list the known names. Raises
         ServiceUnavailable for a model that was to be served and cannot be.
         """
         if not model:
             return self._only_route()
-        if model in self._by_name:
-            return self._by_name[model]
-        if model in self.failed:
-            raise model_failed(model)
-        raise ModelNotFound(f"{self._why_not(model)} Available: {self._names()}.", param="model")
+        for name in spellings(model):
+            if name in self._by_name:
+                return self._by_name[name]
+            if name in self.failed:
+                raise model_failed(name)
+            if (route := self._of_alias(name)) is not None:
+                return route
+        raise ModelNotFound(f"{self._why_not(model)} Available: {self._names()}.{self._hint(model)}", param="model")
+
+    def is_alias(self, model: str | None) -> bool:
+        """Return whether a name that can be routed is no model's own name."""
+        return bool(model) and model not in self._by_name
 
     def with_adapters(self, added: Mapping[str, Sequence[LoraAdapter]]) -> "Repository":
         """Return the repository with more adapters, by graph name. Raises RepositoryError if an alias is taken."""
@@ -75,19 +100,37 @@ class Repository:
         left = {name: graph for name, graph in self.graphs.items() if name not in failed}
         sentences = {**self.failed, **{name: error.message for name, error in failed.items()}}
         if left:
-            return Repository(left, dict(sorted(sentences.items())))
+            return replace(self, graphs=left, failed=dict(sorted(sentences.items())))
         if len(sentences) == 1:
             raise next(iter(failed.values()))
         raise RepositoryError(f"None of {len(sentences)} models can be served: {' '.join(sentences.values())}")
 
-    def _only_route(self) -> Route:
+    def with_aliases(self, aliases: Aliases) -> "Repository":
+        """Return the repository with other names of its models. Raises RepositoryError for one that means none."""
+        check_aliases(aliases, [*self._by_name, *self.failed])
+        return replace(self, aliases=aliases)
+
+    def _of_alias(self, name: str) -> Route | None:
+        target = target_of(name, self.aliases)
+        if target in self.failed:
+            raise model_failed(name)
+        if target is not None:
+            return self._by_name.get(target)
+        return self._sole_route if is_openai_model(name) else None
+
+    @cached_property
+    def _sole_route(self) -> Route | None:
+        """The route of requests that name no model; None where several could be meant."""
         graph = self.base_graph
         if graph is not None and graph.name in self._by_name:
             return self._by_name[graph.name]
+        return next(iter(self._by_name.values())) if len(self._by_name) == 1 and not self.failed else None
+
+    def _only_route(self) -> Route:
+        if self._sole_route is not None:
+            return self._sole_route
         if not self._by_name and not self.failed:
             raise ModelNotFound("No model is served here: none is configured.", param="model")
-        if len(self._by_name) == 1 and not self.failed:
-            return next(iter(self._by_name.values()))
         raise InvalidRequest(f"model is required here; it is one of: {self._names()}.", param="model")
 
     def _why_not(self, model: str) -> str:
@@ -100,6 +143,10 @@ class Repository:
                 if adapter.alias == model:
                     return f"The adapter {model!r} is compiled into {graph.name!r}; name a composite instead."
         return f"The model {model[:100]!r} does not exist."
+
+    def _hint(self, model: str) -> str:
+        sent = next((name for name in spellings(model) if is_openai_model(name)), None)
+        return f" To let it mean one of them, start the server with --model_alias {sent[:100]}=MODEL." if sent else ""
 
     def _names(self) -> str:
         names = list(self._by_name)

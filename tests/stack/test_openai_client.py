@@ -4,6 +4,7 @@ import base64
 import io
 from typing import Any
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -34,6 +35,18 @@ def test_a_prompt_is_drawn(service: Service) -> None:
     assert Image.open(io.BytesIO(image)).format == "PNG"
     assert _share_near(pixels(image), BLUE) > 0.5, "the background is blue"
     assert _share_near(pixels(image)[48:80, 48:80], RED) > 0.5, "the middle is red"
+
+
+def test_models_of_openai_mean_the_only_model(service: Service, draw: Draw) -> None:
+    """A stock client needs nothing but the address; requests to DALL-E are answered with URLs, as OpenAI's are."""
+    client = service.client()
+    listed = [model.id for model in client.models.list()]
+    assert listed.index("shapes") < listed.index("dall-e-3")
+    response = client.images.generate(prompt="a star", model="gpt-image-1", extra_body={"seed": 5})
+    assert _images(response) == [draw("a star", seed=5)]
+    (item,) = client.images.generate(prompt="a star", model="dall-e-3", extra_body={"seed": 5}).data or []
+    assert item.b64_json is None and item.url is not None
+    assert httpx.get(item.url).content == draw("a star", seed=5)
 
 
 def test_the_answer_says_what_was_drawn(service: Service) -> None:
@@ -110,7 +123,7 @@ def test_a_mask_of_either_kind_repaints_its_part_only(service: Service, draw: Dr
 
 
 def test_models_are_listed_and_found(service: Service) -> None:
-    (model,) = service.client().models.list().data
+    model = service.client().models.list().data[0]
     assert (model.id, model.object, model.owned_by) == ("shapes", "model", "imagegen-server")
     assert model.model_extra is not None and model.model_extra["kind"] == "base"
     assert service.client().models.retrieve("shapes").id == "shapes"
@@ -175,7 +188,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"background": "transparent"}, "background", "invalid_value"),
     ({"extra_body": {"num_inference_steps": 0}}, "num_inference_steps", "invalid_value"),
     ({"extra_body": {"num_inference_steps": 101}}, "num_inference_steps", "invalid_value"),
-    ({"extra_body": {"num_inference_steps": "3"}}, "num_inference_steps", "invalid_value"),
+    ({"extra_body": {"num_inference_steps": "three"}}, "num_inference_steps", "invalid_value"),
     ({"extra_body": {"guidance_scale": -1}}, "guidance_scale", "invalid_value"),
     ({"extra_body": {"guidance_scale": 1, "negative_prompt": "x"}}, "negative_prompt", "invalid_value"),
     ({"extra_body": {"prompt_2": "x"}}, "prompt_2", "invalid_value"),
@@ -211,5 +224,5 @@ def test_a_bad_edit_names_its_parameter(service: Service, image: bytes, fields: 
 
 def test_an_unknown_model_is_not_found(service: Service) -> None:
     with pytest.raises(openai.NotFoundError) as refused:
-        service.client().images.generate(prompt="a star", model="dall-e-2")
+        service.client().images.generate(prompt="a star", model="stable-image")
     assert (refused.value.param, refused.value.code) == ("model", "model_not_found")
