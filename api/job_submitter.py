@@ -11,6 +11,7 @@ from api.decoding_turns import DecodingTurns
 from api.drain import ApiDrain
 from api.live_models import LiveModels
 from api.live_workers import LiveWorkers
+from api.memory_admission import check_memory
 from config.log_context import log_from_here_with
 from config.settings import Settings, WebhookSettings
 from graphs.errors import InvalidRequest, ServiceUnavailable
@@ -102,9 +103,12 @@ class JobSubmitter:
         operation = _operation(images)
         await self._workers.check_available(route.graph.name, operation)
         facts = self._facts[route.graph.name]
+        ready = await self._workers.ready(route.graph.name)
 
         def resolved(size: Resolution | None) -> ResolvedRequest:
-            return resolve(parameters, operation, route, facts, image_size=size)
+            request = resolve(parameters, operation, route, facts, image_size=size)
+            check_memory(request, route.graph, facts, ready)
+            return request
 
         def fitting(size: Resolution) -> tuple[Resolution, ImageFit]:
             request = resolved(size)

@@ -1,7 +1,8 @@
 """``python -m benchmarks.photographs [MODEL]``: what edits of photographs cost, and what the worker's memory keeps.
 
 Prints the time of an edit of a small image and of a photograph of 12 megapixels, in turn, then the memory of the child
-that draws after edits of more and more different input sizes, and after images of more and more different sizes.
+that draws after edits of more and more different input sizes, and after images of more and more different sizes, with
+how often the worker has replaced the child.
 """
 
 import argparse
@@ -23,6 +24,7 @@ SMALL = (128, 128)
 _ROUNDS = 5
 _INPUT_SIZES = 100
 _OUTPUT_SIZES = 30
+_LIMIT = "IMAGEGEN_WORKER__CHILD_MEMORY_LIMIT_BYTES"
 
 
 def main() -> None:
@@ -32,15 +34,21 @@ def main() -> None:
     parser.add_argument("--size", default="128x128", help="what is drawn (default: 128x128)")
     parser.add_argument("--steps", type=int, default=2, help="denoising steps (default: 2)")
     parser.add_argument("--output_sizes", type=int, default=_OUTPUT_SIZES, help="different sizes to draw (default: 30)")
+    parser.add_argument("--least_side", type=int, default=80, help="the least side of these sizes (default: 80)")
+    parser.add_argument("--limit_mib", type=int, help="bound of the child's memory (default: that of the service)")
+    parser.add_argument("--precision", default="f32", help="the type to compute in: f32 or bf16 (default: f32)")
     given = parser.parse_args()
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
         graph = write_graph(Path(folder) / "model", given.model and given.model.absolute(), steps=given.steps)
-        with serving(Path(folder), "--model_path", str(graph)) as service:
+        definition = graph / "graph.pbtxt"
+        definition.write_text(definition.read_text().replace('"f32"', f'"{given.precision}"'))
+        limit = {} if given.limit_mib is None else {_LIMIT: str(given.limit_mib * 2**20)}
+        with serving(Path(folder), "--model_path", str(graph), environment=limit) as service:
             service.http.timeout = 600
             _times(service, given.size)
             _input_sizes(service, given.size)
-            _output_sizes(service, given.output_sizes)
+            _output_sizes(service, given.output_sizes, given.least_side)
 
 
 def _times(service: Service, size: str) -> None:
@@ -64,13 +72,24 @@ def _input_sizes(service: Service, size: str) -> None:
             print(f"after {number} input sizes: memory {_memory(service)}")
 
 
-def _output_sizes(service: Service, count: int) -> None:
+def _output_sizes(service: Service, count: int, least: int) -> None:
     for number in range(1, count + 1):
-        body = {"prompt": "a red circle", "width": 64 + 8 * number, "height": 200 - 8 * (number % 16), "seed": 1}
+        body = {"prompt": "a red circle", "width": least + 8 * number, "height": least + 8 * (number % 16), "seed": 1}
+        began = time.perf_counter()
         answer = service.http.post("/v3/images/generations", json=body)
         assert answer.status_code == 200, answer.text
-        if number in (1, 5, count):
-            print(f"after {number} output sizes: memory {_memory(service)}")
+        seconds = time.perf_counter() - began
+        sides = f"{body['width']}x{body['height']}"
+        print(f"output size {number}, {sides}: {seconds:.1f} s; memory {_memory(service)}; {_replacements(service)}")
+
+
+def _replacements(service: Service) -> str:
+    found = re.search(r'^imagegen_worker_replacements_total.*reason="memory".* (\S+)$', _metrics(service), re.MULTILINE)
+    return f"{float(found[1]) if found else 0:.0f} replacements"
+
+
+def _metrics(service: Service) -> str:
+    return service.http.get("/metrics").text
 
 
 def _edit(service: Service, image: bytes, size: str) -> None:

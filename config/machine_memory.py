@@ -36,6 +36,15 @@ def resident_bytes(pid: int | str = "self", proc: Path = _PROC) -> int:
     return int(found[1]) * 1024 if found else 0
 
 
+def computes_in_bf16(proc: Path = _PROC) -> bool:
+    """Return whether OpenVINO computes in bf16 on this CPU by itself: the CPU has AVX-512's or AMX's bf16."""
+    try:
+        found = re.search(r"^flags\s*:.*\b(avx512_bf16|amx_bf16)\b", (proc / "cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        return False
+    return found is not None
+
+
 def _limit_files(proc: Path, cgroups: Path) -> Iterator[Path]:
     """Yield the files of the limits of this process's cgroups and of those above them, of both versions."""
     try:

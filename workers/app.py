@@ -17,7 +17,6 @@ from celery import signals
 from config.environment import load_settings
 from config.log_context import log_always_with
 from config.log_setup import configure_logging
-from config.machine_memory import child_memory_limit_bytes, memory_bytes
 from graphs.definition.devices import device_shown
 from graphs.definition.graph import Graph
 from graphs.errors import ConfigurationError, EngineError
@@ -32,6 +31,7 @@ from workers.jobs.recovery import Recovery
 from workers.process.adapter_sync import AdapterSync
 from workers.process.child_memory import ChildMemory
 from workers.process.drain import WorkerDrain, end_process
+from workers.process.planned_memory import PlannedMemory, plan_memory
 from workers.process.runner import Runner
 from workers.process.server_paths import ServerPaths
 from workers.process.shared_memory import LoadReport, SharedMemory
@@ -71,10 +71,14 @@ def device() -> tuple[str, ...]:
 def runner() -> Runner:
     """Return this child's runner; the first call loads the model. Raises EngineError."""
     graph = served_graph()
+    facts = read_served_facts(graph)
+    planned = planned_memory()
+    if warning := planned.load_warning(facts):
+        log.warning("%r: %s", graph.name, warning)
     engine = make_engine(
         settings.worker.engine,
         graph,
-        read_served_facts(graph),
+        facts,
         device=device(),
         stand_ins=settings.worker.stand_ins,
         cache_dir=settings.worker.cache_dir,
@@ -95,12 +99,14 @@ def runner() -> Runner:
         time_limit_s=settings.jobs.time_limit_s,
         adapters=adapters,
         paths=paths,
-        memory=ChildMemory(os.getpid(), _child_memory_limit_bytes(), _shared.memory_reports),
+        memory=ChildMemory(os.getpid(), planned.limit_bytes, _shared.memory_reports),
     )
 
 
-def _child_memory_limit_bytes() -> int:
-    return settings.worker.child_memory_limit_bytes or child_memory_limit_bytes(memory_bytes(), workers=1)
+@cache
+def planned_memory() -> PlannedMemory:
+    """Return the memory that this worker plans with. Raises ConfigurationError as ``served_graph`` does."""
+    return plan_memory(settings.worker, served_graph(), device())
 
 
 @signals.setup_logging.connect
@@ -122,6 +128,7 @@ def _load_in_child(**_: Any) -> None:
 @signals.worker_ready.connect
 def _supervise(sender: Any, **_: Any) -> None:
     graph = served_graph().name
+    planned = planned_memory()
     recovery = Recovery(settings.redis, settings.jobs, OWNER, graph, partial(wake_worker, app))
     presence = WorkerPresence(
         name=f"{sender.hostname}/{OWNER}",
@@ -130,6 +137,9 @@ def _supervise(sender: Any, **_: Any) -> None:
         ready=False,
         operations=(),
         seen_at=0.0,
+        memory_limit_bytes=planned.limit_bytes,
+        fixed_bytes=planned.need.fixed_bytes if planned.need else 0,
+        pixel_bytes=planned.need.pixel_bytes if planned.need else 0,
     )
     pool = _pool_view(sender)
     drain = WorkerDrain(recovery, _shared.commands, pool.living, settings.worker.shutdown_timeout_s)

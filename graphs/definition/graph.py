@@ -106,6 +106,11 @@ class Graph(_Frozen):
         """Whether the models are reshaped to the one resolution that is listed."""
         return len(self.resolution) == 1
 
+    @property
+    def states_its_sizes(self) -> bool:
+        """Whether its definition says how large images may be; else the memory of its workers decides."""
+        return bool(self.resolution) or "max_resolution" in self.model_fields_set
+
     def is_compiled_at_construction(self, devices: Sequence[str]) -> bool:
         """Return whether its pipelines are compiled while they are constructed, not by ``reshape`` and ``compile()``.
 

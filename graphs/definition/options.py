@@ -41,7 +41,6 @@ def resolve_options(
         models_path=_models_path(message, source, folder),
         device=device,
         plugin_config=_plugin_config(message, source),
-        max_resolution=limit,
         default_resolution=default,
         max_num_images_per_prompt=max_images,
         default_num_inference_steps=steps,
@@ -51,6 +50,8 @@ def resolve_options(
         guidance_scale=_guidance_scale(message, source, static=len(resolutions) == 1),
         lora_adapters=adapters,
         composite_lora_adapters=read_composites(message, source, adapters, graph_name=name),
+        # Passed only where it is stated: see Graph.states_its_sizes.
+        **({"max_resolution": limit} if message.HasField("max_resolution") else {}),
     )
 
 

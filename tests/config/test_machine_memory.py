@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from config.machine_memory import child_memory_limit_bytes, memory_bytes, resident_bytes
+from config.machine_memory import child_memory_limit_bytes, computes_in_bf16, memory_bytes, resident_bytes
 
 GIB = 2**30
 V1_UNLIMITED = "9223372036854771712"
@@ -71,3 +71,17 @@ class TestMemory:
 def test_this_machine_and_this_process_have_memory() -> None:
     assert 2**20 < resident_bytes() < memory_bytes()
     assert resident_bytes() == pytest.approx(resident_bytes(os.getpid()), rel=0.2)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("fpu avx512_bf16 sse", True), ("amx_bf16", True), ("avx512f bf16x", False), ("", False)]
+)
+def test_a_cpu_computes_in_bf16_where_it_has_instructions_for_it(machine: Machine, flags: str, expected: bool) -> None:
+    machine.write("proc/cpuinfo", f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: amx_bf16\n")
+    assert computes_in_bf16(machine.proc) is expected
+
+
+@pytest.mark.fast
+def test_a_cpu_that_nothing_is_known_of_computes_in_f32(machine: Machine) -> None:
+    assert not computes_in_bf16(machine.proc)

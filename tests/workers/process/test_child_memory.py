@@ -8,7 +8,7 @@ import pytest
 from config.settings import JobSettings, RedisSettings, WorkerSettings
 from tests.support.polling import wait_until
 from tests.support.redis_server import RunningRedis
-from tests.workers.jobs.jobs_support import GRAPH, look, on_metrics, submit
+from tests.workers.jobs.jobs_support import GRAPH, look, on_metrics, on_store, submit
 from tests.workers.process.worker_process import WorkerProcess, running_worker
 from workers.jobs.job import Job
 from workers.jobs.status import Status
@@ -90,6 +90,10 @@ def test_a_child_that_grew_is_replaced_and_no_job_is_lost(redis_server: RunningR
     worker: WorkerProcess
     with running_worker(settings, tmp_path / "log", JobSettings(), worker=one_byte) as worker:
         first = worker.child()
+        [presence] = on_store(settings, lambda store: store.workers())
+        assert presence.memory_limit_bytes == 1
+        assert min(presence.fixed_bytes, presence.pixel_bytes) > 0
+        assert "'demo': the model is estimated to take" in worker.log.read_text()
         drawn(submit(settings))
         drawn(submit(settings))
         assert worker.child() == first

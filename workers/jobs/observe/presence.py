@@ -26,6 +26,10 @@ class WorkerPresence:
     error: str | None = None
     # Unix seconds of its machine's clock, at about the moment of ``seen_at``; 0 where it is unknown.
     clock: float = 0.0
+    # The bound of its child's memory, and what a request is estimated to take: fixed, and for each pixel; 0: unknown.
+    memory_limit_bytes: int = 0
+    fixed_bytes: int = 0
+    pixel_bytes: int = 0
 
     def can(self, operation: Operation) -> bool:
         """Return whether this worker's model has a pipeline for the operation."""
