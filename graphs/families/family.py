@@ -28,6 +28,23 @@ class AdapterComponent:
     prefix: str
 
 
+INTEGER_TIME_SCHEDULERS = (
+    "DDIMScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "LCMScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+)
+FLOW_MATCH_SCHEDULERS = ("FlowMatchEulerDiscreteScheduler",)
+"""All that GenAI 2026.4 has (``openvino_genai.Scheduler.Type``): those for UNets, and that for transformers."""
+
+
+def plain_or_inpainting(latent_channels: int) -> tuple[int, ...]:
+    """Return the channels of a denoiser that takes the latent, or for inpainting also a masked latent and the mask."""
+    return latent_channels, 2 * latent_channels + 1
+
+
 def no_original_names(module: str, layers: Collection[str]) -> tuple[tuple[str, ...], ...]:
     """Return no names: the original checkpoints of the family call their layers as diffusers does."""
     return ()
@@ -46,6 +63,10 @@ class Family:
     ``leaves_a_step``: takes strength and steps, and returns whether an edit has a step left to draw.
 
     Of loading:
+    ``components``: the class of each part of the model that GenAI looks at, by its name in model_index.json;
+    ``optional_components``: those of them that a model may lack;
+    ``schedulers``: the classes of the schedulers that draw with the family;
+    ``denoiser_channels``: takes the channels of the latent, and returns those that the denoiser's input may have;
     ``draws_static_batches``: whether a model that is compiled for a batch can draw it in one call;
     ``keeps_prompt_batch``: whether its pipelines fail when a request with a guidance scale above 1 follows one without,
     or the other way round.
@@ -66,6 +87,10 @@ class Family:
     guidance_scale: Mapping[Operation, float]
     strength: Mapping[Operation, float]
     leaves_a_step: Callable[[float, int], bool]
+    components: Mapping[str, str]
+    optional_components: Collection[str] = ()
+    schedulers: Collection[str] = INTEGER_TIME_SCHEDULERS
+    denoiser_channels: Callable[[int], Collection[int]] = plain_or_inpainting
     size_multiple: int = 8
     max_sequence_length: int | None = None
     draws_static_batches: bool = True

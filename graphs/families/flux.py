@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection
 
-from graphs.families.family import AdapterComponent, Family, Operation
+from graphs.families.family import FLOW_MATCH_SCHEDULERS, AdapterComponent, Family, Operation
 from graphs.families.strength import leaves_part_of_a_step
 
 _BLOCK = re.compile(r"(double|single)_blocks_(\d+)_(.+)")
@@ -70,9 +70,22 @@ ADAPTER_COMPONENTS = {
     "text_encoder": AdapterComponent(folder="text_encoder", prefix="lora_te."),
 }
 
+COMPONENTS = {
+    "text_encoder": "CLIPTextModel",
+    "text_encoder_2": "T5EncoderModel",
+    "transformer": "FluxTransformer2DModel",
+    "vae": "AutoencoderKL",
+}
+
+
+def packed_channels(latent_channels: int) -> tuple[int, ...]:
+    """Return the channels of FLUX's input, in which 2 by 2 places of the latent are one."""
+    return (4 * latent_channels,)
+
+
 FLUX = Family(
     name="FLUX",
-    class_names=("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"),
+    class_names=("FluxPipeline", "FluxInpaintPipeline"),
     prompts=2,
     negative_prompts=0,
     guidance_scale={Operation.GENERATION: 3.5, Operation.EDIT: 7.0, Operation.INPAINTING: 7.0},
@@ -80,6 +93,9 @@ FLUX = Family(
     leaves_a_step=leaves_part_of_a_step,
     size_multiple=16,
     max_sequence_length=512,
+    components=COMPONENTS,
+    schedulers=FLOW_MATCH_SCHEDULERS,
+    denoiser_channels=packed_channels,
     adapter_components=ADAPTER_COMPONENTS,
     original_names=original_names,
 )

@@ -14,7 +14,7 @@ def _leaves_a_step(strength: float, steps: int) -> bool:
 
 LCM = Family(
     name="Latent Consistency Model",
-    class_names=("LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline"),
+    class_names=("LatentConsistencyModelPipeline",),
     prompts=1,
     negative_prompts=0,
     guidance_scale=for_every_operation(8.5),
@@ -22,6 +22,7 @@ LCM = Family(
     leaves_a_step=_leaves_a_step,
     # Measured: compiled for a batch, it fails at its first generation (its timestep_cond keeps batch 1).
     draws_static_batches=False,
+    components={"text_encoder": "CLIPTextModel", "unet": "UNet2DConditionModel", "vae": "AutoencoderKL"},
     adapter_components={
         "denoiser": AdapterComponent(folder="unet", prefix=""),
         "text_encoder": AdapterComponent(folder="text_encoder", prefix="lora_te."),

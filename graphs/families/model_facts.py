@@ -36,10 +36,10 @@ def read_model_facts(models_path: Path) -> ModelFacts:
 
     Takes the models directory. Raises RepositoryError when a file is missing or says nothing usable.
     """
-    index = _read_json(models_path / "model_index.json")
+    index = read_json_file(models_path / "model_index.json")
     class_name = str(index.get("_class_name", ""))
     scheduler_path = models_path / "scheduler" / "scheduler_config.json"
-    scheduler = _read_json(scheduler_path)
+    scheduler = read_json_file(scheduler_path)
     family = _family(class_name, models_path)
     return ModelFacts(
         family=family,
@@ -64,7 +64,7 @@ def _family(class_name: str, models_path: Path) -> Family:
         known = ", ".join(other.class_names[0] for other in FAMILIES)
         raise RepositoryError(
             f"{models_path / 'model_index.json'}: _class_name is {class_name!r}, which is no image pipeline that this "
-            f"server knows ({known}, or an image-to-image or inpainting variant of these)."
+            f"server knows ({known}, or an inpainting variant of these)."
         )
     return family
 
@@ -74,9 +74,9 @@ def _native_resolution(models_path: Path) -> Resolution:
     folder = "unet" if (models_path / "unet").is_dir() else "transformer"
     denoiser_path = models_path / folder / "config.json"
     vae_path = models_path / "vae_decoder" / "config.json"
-    size = _read_json(denoiser_path).get("sample_size")
+    size = read_json_file(denoiser_path).get("sample_size")
     height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
-    channels = _read_json(vae_path).get("block_out_channels", [0] * 4)
+    channels = read_json_file(vae_path).get("block_out_channels", [0] * 4)
     levels = len(channels) if isinstance(channels, list) else 0
     # A list of thousands would give a number that Python refuses to print.
     levels = levels if levels <= _MOST_LEVELS else 0
@@ -93,7 +93,8 @@ def _count(path: Path, name: str, value: object, default: int) -> int:
     return value
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json_file(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file of a model. Raises RepositoryError."""
     try:
         text = read_text(path)
     except ValueError as error:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection
 
-from graphs.families.family import AdapterComponent, Family, Operation, for_every_operation
+from graphs.families.family import FLOW_MATCH_SCHEDULERS, AdapterComponent, Family, Operation, for_every_operation
 from graphs.families.strength import leaves_part_of_a_step
 
 _BLOCK = re.compile(r"joint_blocks_(\d+)_(.+)")
@@ -56,7 +56,7 @@ def original_names(module: str, layers: Collection[str]) -> tuple[tuple[str, ...
 
 SD3 = Family(
     name="Stable Diffusion 3",
-    class_names=("StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline"),
+    class_names=("StableDiffusion3Pipeline", "StableDiffusion3InpaintPipeline"),
     prompts=3,
     negative_prompts=3,
     guidance_scale=for_every_operation(7.0),
@@ -65,6 +65,15 @@ SD3 = Family(
     size_multiple=16,
     max_sequence_length=256,
     keeps_prompt_batch=True,
+    components={
+        "text_encoder": "CLIPTextModelWithProjection",
+        "text_encoder_2": "CLIPTextModelWithProjection",
+        "text_encoder_3": "T5EncoderModel",
+        "transformer": "SD3Transformer2DModel",
+        "vae": "AutoencoderKL",
+    },
+    optional_components=("text_encoder_3",),
+    schedulers=FLOW_MATCH_SCHEDULERS,
     # Measured: its text encoders take no adapter.
     adapter_components={"denoiser": AdapterComponent(folder="transformer", prefix="transformer.")},
     original_names=original_names,

@@ -61,7 +61,7 @@ def test_the_bundled_model_is_known() -> None:
     [
         ("StableDiffusionPipeline", SD),
         ("StableDiffusionInpaintPipeline", SD),
-        ("StableDiffusionXLImg2ImgPipeline", SDXL),
+        ("StableDiffusionXLInpaintPipeline", SDXL),
         ("StableDiffusion3Pipeline", SD3),
         ("LatentConsistencyModelPipeline", LCM),
         ("FluxPipeline", FLUX),
@@ -77,6 +77,7 @@ def test_the_class_name_decides_the_family(tmp_path: Path, class_name: str, fami
     [
         {},
         {"_class_name": "LTXPipeline"},
+        {"_class_name": "StableDiffusionImg2ImgPipeline"},
         {"_class_name": "Flux2KleinPipeline"},
         {"_class_name": None},
         {"_class_name": ["x"]},
