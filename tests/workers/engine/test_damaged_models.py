@@ -152,7 +152,7 @@ MORE_CASES: dict[str, tuple[str, Damage, bool]] = {
     "a scheduler of UNets in FLUX": ("flux", scheduler("EulerDiscreteScheduler"), BAD),
     "a scheduler of UNets in SD3": ("sd3", scheduler("DDIMScheduler"), BAD),
     "LMS without clipped samples": ("sd", scheduler("LMSDiscreteScheduler"), GOOD),
-    "DDIM, which clips unless told": ("sdxl", scheduler("DDIMScheduler"), BAD),
+    "DDIM, which clips by default": ("sdxl", scheduler("DDIMScheduler"), BAD),
     "Karras sigmas": ("sdxl", edited(SCHEDULER, use_karras_sigmas=True), BAD),
     "Karras sigmas that nothing reads": ("flux", edited(SCHEDULER, use_karras_sigmas=True), GOOD),
     "an unknown prediction": ("sd", edited(SCHEDULER, prediction_type="flow"), BAD),
