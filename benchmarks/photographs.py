@@ -33,8 +33,10 @@ def main() -> None:
     parser.add_argument("model", nargs="?", type=Path, help="a models directory (default: the bundled model)")
     parser.add_argument("--size", default="128x128", help="what is drawn (default: 128x128)")
     parser.add_argument("--steps", type=int, default=2, help="denoising steps (default: 2)")
+    parser.add_argument("--input_sizes", type=int, default=_INPUT_SIZES, help="different inputs (default: 100)")
     parser.add_argument("--output_sizes", type=int, default=_OUTPUT_SIZES, help="different sizes to draw (default: 30)")
     parser.add_argument("--least_side", type=int, default=80, help="the least side of these sizes (default: 80)")
+    parser.add_argument("--multiple", type=int, default=8, help="what all sides are multiples of (default: 8)")
     parser.add_argument("--limit_mib", type=int, help="bound of the child's memory (default: that of the service)")
     parser.add_argument("--precision", default="f32", help="the type to compute in: f32 or bf16 (default: f32)")
     given = parser.parse_args()
@@ -47,8 +49,8 @@ def main() -> None:
         with serving(Path(folder), "--model_path", str(graph), environment=limit) as service:
             service.http.timeout = 600
             _times(service, given.size)
-            _input_sizes(service, given.size)
-            _output_sizes(service, given.output_sizes, given.least_side)
+            _input_sizes(service, given.size, given.input_sizes)
+            _output_sizes(service, _sizes(given.output_sizes, given.least_side, given.multiple))
 
 
 def _times(service: Service, size: str) -> None:
@@ -65,22 +67,27 @@ def _times(service: Service, size: str) -> None:
     )
 
 
-def _input_sizes(service: Service, size: str) -> None:
-    for number in range(1, _INPUT_SIZES + 1):
+def _input_sizes(service: Service, size: str, count: int) -> None:
+    for number in range(1, count + 1):
         _edit(service, _photograph(400 + 13 * number, 300 + 7 * number), size)
-        if number in (1, 5, 20, _INPUT_SIZES):
+        if number in (1, 5, 20, count):
             print(f"after {number} input sizes: memory {_memory(service)}")
 
 
-def _output_sizes(service: Service, count: int, least: int) -> None:
-    for number in range(1, count + 1):
-        body = {"prompt": "a red circle", "width": least + 8 * number, "height": least + 8 * (number % 16), "seed": 1}
+def _sizes(count: int, least: int, multiple: int) -> list[tuple[int, int]]:
+    """Return so many different sizes, six widths for each height."""
+    return [(least + multiple * (number % 6), least + multiple * (number // 6)) for number in range(count)]
+
+
+def _output_sizes(service: Service, sizes: list[tuple[int, int]]) -> None:
+    for number, (width, height) in enumerate(sizes, 1):
         began = time.perf_counter()
+        body = {"prompt": "a red circle", "width": width, "height": height, "seed": 1}
         answer = service.http.post("/v3/images/generations", json=body)
         assert answer.status_code == 200, answer.text
         seconds = time.perf_counter() - began
-        sides = f"{body['width']}x{body['height']}"
-        print(f"output size {number}, {sides}: {seconds:.1f} s; memory {_memory(service)}; {_replacements(service)}")
+        found = f"{seconds:.1f} s; memory {_memory(service)}; {_replacements(service)}"
+        print(f"output size {number}, {width}x{height}: {found}")
 
 
 def _replacements(service: Service) -> str:

@@ -73,7 +73,7 @@ def runner() -> Runner:
     graph = served_graph()
     facts = read_served_facts(graph)
     planned = planned_memory()
-    if warning := planned.load_warning(facts):
+    if warning := planned.load_warning(graph.default_resolution or facts.native_resolution):
         log.warning("%r: %s", graph.name, warning)
     engine = make_engine(
         settings.worker.engine,

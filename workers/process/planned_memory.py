@@ -6,8 +6,8 @@ from config.machine_memory import child_memory_limit_bytes, computes_in_bf16, me
 from config.settings import WorkerSettings
 from graphs.definition.devices import with_stand_ins
 from graphs.definition.graph import Graph
-from graphs.families.model_facts import ModelFacts
 from graphs.repository.model_memory import MemoryNeed, read_memory_need
+from graphs.resolution import Resolution
 
 _MIB = 2**20
 _F32_BYTES = 4
@@ -21,9 +21,8 @@ class PlannedMemory:
     limit_bytes: int
     need: MemoryNeed | None
 
-    def load_warning(self, facts: ModelFacts) -> str | None:
-        """Return a sentence where one image of the model's own size is estimated to be past the bound."""
-        size = facts.native_resolution
+    def load_warning(self, size: Resolution) -> str | None:
+        """Return a sentence where one image of this size is estimated to be past the bound."""
         if self.need is None or (needed := self.need.bytes_for(size.width, size.height)) <= self.limit_bytes:
             return None
         fixed_bytes = self.need.fixed_bytes

@@ -4,8 +4,8 @@ import pytest
 
 from config.settings import WorkerSettings
 from graphs.definition.graph import Graph
-from graphs.families.model_facts import read_model_facts
 from graphs.repository.bundled import bundled_model_path
+from graphs.resolution import Resolution
 from workers.process.planned_memory import plan_memory
 
 pytestmark = pytest.mark.fast
@@ -47,12 +47,12 @@ def test_the_type_that_the_cpu_computes_in_counts() -> None:
 
 
 def test_the_warning_of_a_model_that_is_past_the_bound_has_figures() -> None:
-    facts = read_model_facts(GRAPH.models_path)
+    size = Resolution(128, 128)
     bf16 = _graph(INFERENCE_PRECISION_HINT="bf16")
-    assert plan_memory(LIMITED, bf16, ("CPU",)).load_warning(facts) == (
+    assert plan_memory(LIMITED, bf16, ("CPU",)).load_warning(size) == (
         "the model is estimated to take 274 MiB for an image of 128x128, 270 MiB of them for any size; the bound of "
         "the process that draws is 100 MiB (IMAGEGEN_WORKER__CHILD_MEMORY_LIMIT_BYTES). It is loaded nevertheless; if "
         "the system ends the process, serve it with smaller weights (INT8) or on a machine with more memory."
     )
-    assert plan_memory(WorkerSettings(child_memory_limit_bytes=300 * MIB), bf16, ("CPU",)).load_warning(facts) is None
-    assert plan_memory(LIMITED, GRAPH, ("GPU",)).load_warning(facts) is None
+    assert plan_memory(WorkerSettings(child_memory_limit_bytes=300 * MIB), bf16, ("CPU",)).load_warning(size) is None
+    assert plan_memory(LIMITED, GRAPH, ("GPU",)).load_warning(size) is None
