@@ -58,5 +58,7 @@ def _kind_of_container(head: bytes) -> str:
     size_bytes = int.from_bytes(head[:4], "big")
     brands = [head[8:12], *(head[at : at + 4] for at in range(16, min(size_bytes, len(head)), 4))]
     if _AVIF.intersection(brands):
-        return "an AVIF image"
-    return "a HEIC image" if _HEIC.intersection(brands) else "an MP4 or QuickTime video"
+        return "an AVIF image without a picture in AV1"
+    return (
+        "a HEIC image without a picture in HEVC or AV1" if _HEIC.intersection(brands) else "an MP4 or QuickTime video"
+    )

@@ -44,6 +44,15 @@ class JpegFrame:
 
 
 @dataclass(frozen=True)
+class JpegStructure:
+    """A JPEG's first frame header, None if there is none, the number of its scans, and whether it has its end."""
+
+    frame: JpegFrame | None
+    scans: int
+    has_end: bool
+
+
+@dataclass(frozen=True)
 class Part:
     """A chunk of a PNG or WebP: its name, where it begins and where the next one begins, and its data's place."""
 
@@ -53,11 +62,8 @@ class Part:
     data: slice
 
 
-def jpeg_frame(content: bytes) -> tuple[JpegFrame | None, int]:
-    """Return a JPEG's first frame header, None if there is none, and the number of its scans.
-
-    Raises TooManyParts.
-    """
+def jpeg_structure(content: bytes) -> JpegStructure:
+    """Walk once over the markers of a JPEG. Raises TooManyParts."""
     at = 0
     parts = 0
     scans = 0
@@ -75,7 +81,7 @@ def jpeg_frame(content: bytes) -> tuple[JpegFrame | None, int]:
             frame = _frame(content[at : at + 8 + 3 * 255], is_progressive=kind in _PROGRESSIVE)
         if kind not in JPEG_ALONE:
             at += max(2, int.from_bytes(content[at : at + 2], "big"))
-    return frame, scans
+    return JpegStructure(frame, scans, has_end=found is not None)
 
 
 def next_marker(content: bytes, at: int) -> re.Match[bytes] | None:

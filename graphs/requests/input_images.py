@@ -15,8 +15,7 @@ from graphs.errors import InvalidRequest
 from graphs.requests.image_colour import Conversion, conversion_to_srgb
 from graphs.requests.image_fit import ImageFit, fitted_image, fitted_mask
 from graphs.requests.image_headers import ImageHeader, InputHeaders, incomplete, unreadable
-from graphs.requests.opened_images import check_whole, open_image, profile_of, strips
-from graphs.requests.still_images import has_end
+from graphs.requests.opened_images import check_whole, decode_image, open_image, profile_of, strips
 from graphs.resolution import Resolution
 
 # The limits are judged by image_headers.py; Pillow's own only warns up to twice its value.
@@ -67,6 +66,9 @@ def encode_inputs(headers: InputHeaders, fitting: Fitting) -> EncodedInputs:
 def _checked(header: ImageHeader, fitting: Fitting) -> tuple[Resolution, tuple[Resolution, ImageFit]]:
     """Return the image's upright size, and what is drawn. Only the header is read."""
     with _readable(header):
+        if header.decoder is not None:
+            size = Resolution(header.width, header.height)
+            return size, fitting(size)
         opened = open_image(header)
         turned = _orientation(opened) in _ON_THEIR_SIDE
         size = Resolution(*(reversed(opened.size) if turned else opened.size))
@@ -80,7 +82,7 @@ def _decoded(
 ) -> bytes:
     """Return the image converted, turned upright and fitted, as PNG."""
     with _readable(header):
-        opened = open_image(header)
+        opened = open_image(header) if header.decoder is None else decode_image(header)
         orientation = _orientation(opened)
         to_srgb = conversion_to_srgb(profile_of(header, opened), opened.mode)
         check_whole(header)
@@ -100,7 +102,7 @@ def _readable(header: ImageHeader) -> Iterator[None]:
     except InvalidRequest:
         raise
     except Exception as error:
-        if not has_end(header.content):
+        if not header.has_end:
             raise incomplete(header.param) from error
         raise unreadable(header.param, error) from error
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from PIL import Image
 
+from graphs.requests.formats.decoding import decoded_apart
 from graphs.requests.image_colour import png_profile
 from graphs.requests.image_headers import ImageHeader, incomplete, unreadable
 from graphs.requests.simple_images import still_gif
-from graphs.requests.still_images import has_end, still_jpeg, still_png
+from graphs.requests.still_images import still_jpeg, still_png
 
 _STRIP_PIXELS = 2**18
 _JPEG_EOI = b"\xff\xd9"
@@ -17,6 +18,18 @@ _JPEG_EOI = b"\xff\xd9"
 # markers stand among them, as data at the place of one are passed over.
 _DATA = bytes.fromhex("5a3c96e1") * 16
 _MORE_DATA = b"".join(_DATA + bytes((0xFF, 0xD0 + number)) for number in range(8)) + _DATA
+
+
+def decode_image(header: ImageHeader) -> Image.Image:
+    """Return the decoded and upright image of a format that a process of its own decodes.
+
+    Raises DecoderFailed, and InvalidImage if data are missing.
+    """
+    if header.decoder is None:
+        raise ValueError(f"{header.format} is decoded in this process")
+    if not header.has_end:
+        raise incomplete(header.param)
+    return decoded_apart(header.content, header.format, header.decoder, (header.width, header.height))
 
 
 def open_image(header: ImageHeader, end: bytes = _JPEG_EOI) -> Image.Image:
@@ -29,7 +42,7 @@ def open_image(header: ImageHeader, end: bytes = _JPEG_EOI) -> Image.Image:
         content = still_png(content)
     elif header.format == "JPEG":
         # A single 0xFF at the end is half a marker.
-        content = still_jpeg(content if has_end(content) else content.rstrip(b"\xff") + end)
+        content = still_jpeg(content if header.has_end else content.rstrip(b"\xff") + end)
     elif header.format == "GIF":
         content = still_gif(content) or content
     opened = Image.open(io.BytesIO(content), formats=(header.format,))
@@ -44,7 +57,7 @@ def check_whole(header: ImageHeader) -> None:
     If nothing is missing, data behind it change no pixel. A progressive JPEG that was cut exactly between two scans is
     taken as whole: it has all its pixels, only coarser. Raises InvalidImage.
     """
-    if header.format != "JPEG" or has_end(header.content):
+    if header.format != "JPEG" or header.has_end:
         return
     if _digest(header, _JPEG_EOI) != _digest(header, _MORE_DATA + _JPEG_EOI):
         raise incomplete(header.param)
@@ -60,6 +73,8 @@ def _digest(header: ImageHeader, end: bytes) -> bytes:
 
 def profile_of(header: ImageHeader, opened: Image.Image) -> bytes | None:
     """Return the ICC profile that an image carries, None if it has none."""
+    if header.decoder is not None:
+        return header.profile
     return png_profile(header.content) if header.format == "PNG" else opened.info.get("icc_profile")
 
 

@@ -10,13 +10,11 @@ from graphs.requests.image_structure import (
     JPEG_ALONE,
     JPEG_END,
     JPEG_SCAN,
-    JPEG_START,
     PNG_SIGNATURE,
     Part,
     next_marker,
     png_chunks,
 )
-from graphs.requests.simple_images import BMP_START, GIF_STARTS, has_bmp_pixels
 
 # What the pixels need. Texts, times, the frames of an animation and the profile (image_colour.py) are left out.
 _PNG_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"}
@@ -74,33 +72,6 @@ def still_jpeg(content: bytes) -> bytes:
         if is_exif or is_profile or kind in (_APP0, _ADOBE) or (kind not in _APP and kind != _COMMENT):
             kept.append(content[found.start() : at])
     return b"".join(kept) + (b"" if found is None else content[found.start() :])
-
-
-def has_end(content: bytes) -> bool:
-    """Return whether a file has its end: the chunk IEND, the marker EOI, a GIF's trailer, a BMP's last pixel.
-
-    Of a WebP it is the length that it states.
-    """
-    if content.startswith(JPEG_START):
-        return _has_jpeg_end(content)
-    if content.startswith(PNG_SIGNATURE):
-        return any(part.name == b"IEND" for part in png_chunks(content))
-    if content.startswith(GIF_STARTS):
-        return content.endswith(b";")
-    if content.startswith(BMP_START):
-        return has_bmp_pixels(content)
-    return len(content) >= 8 + int.from_bytes(content[4:8], "little")
-
-
-def _has_jpeg_end(content: bytes) -> bool:
-    at = 0
-    while (found := next_marker(content, at)) is not None:
-        at = found.end()
-        if found[1][0] == JPEG_END:
-            return True
-        if found[1][0] not in JPEG_ALONE:
-            at += max(2, int.from_bytes(content[at : at + 2], "big"))
-    return False
 
 
 def _orientation_of(part: Part, content: bytes) -> bytes | None:

@@ -3,12 +3,15 @@
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from tests.support.heif_files import box, coded_picture, full_box, grid, heif_file, with_size
 from tests.support.images import image_bytes
 
+PICTURES = Path(__file__).parents[1] / "graphs" / "requests" / "pictures"
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -43,6 +46,10 @@ def _large_exif() -> bytes:
     exif = Image.Exif()
     exif[0x010E] = "x" * 60_000
     return image_bytes(_small(), "JPEG", exif=exif)
+
+
+def _heic() -> bytes:
+    return (PICTURES / "plain.heic").read_bytes()
 
 
 def _zip() -> bytes:
@@ -85,6 +92,10 @@ def drawable() -> dict[str, bytes]:
         "animated gif": _frames("GIF"),
         "gif and jar": image_bytes(_small(), "GIF") + _zip(),
         "bmp": image_bytes(_small(), "BMP"),
+        "avif": image_bytes(_small(), "AVIF"),
+        "animated avif": _frames("AVIF", 3),
+        "heic": _heic(),
+        "heic of tiles": heif_file([grid(2, 2, 100, 80), *[coded_picture(_heic())] * 4], [(b"dimg", 1, [2, 3, 4, 5])]),
         "unknown chunks": png(16, 16, rows, *[chunk(b"fuZz", b"x")] * 500),
         "png and zip": whole + _zip(),
         "jpeg and zip": jpeg + _zip(),
@@ -102,7 +113,10 @@ def refused() -> dict[str, bytes]:
         "ico with many images": struct.pack("<HHH", 0, 1, 65535) + bytes(16 * 1000),
         "ppm": image_bytes(_small(), "PPM"),
         "jpeg 2000": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100),
-        "avif": b"\0\0\0\x1cftypavif\0\0\0\0avifmif1" + bytes(100),
+        "avif of nothing": b"\0\0\0\x1cftypavif\0\0\0\0avifmif1" + bytes(100),
+        "heic of a size that it does not have": heif_file([with_size(coded_picture(_heic()), 500, 400)]),
+        "heic of itself": heif_file([grid(2, 2, 100, 80)], [(b"dimg", 1, [1, 1, 1, 1])]),
+        "mp4": b"\0\0\0\x18ftypmp42\0\0\0\0isommp42" + bytes(100),
         "svg": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
         "svg bomb": b'<!DOCTYPE s [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><svg>&b;</svg>',
         "html": b"<!DOCTYPE html><script>alert(1)</script>",
@@ -154,6 +168,24 @@ def bombs() -> dict[str, Callable[[], bytes]]:
         "bmp of 65535 x 65535": lambda: image_bytes(_small(), "BMP").replace(
             struct.pack("<ii", 16, 16), struct.pack("<ii", 65535, -65535)
         ),
+        "heic of 60000 x 60000": lambda: heif_file([with_size(coded_picture(_heic()), 60_000, 60_000)]),
+        "avif of 60000 x 60000": lambda: heif_file(
+            [with_size(coded_picture(image_bytes(_small(), "AVIF")), 60_000, 60_000)]
+        ),
+        "heic of tiles of 20000 x 20000": lambda: heif_file(
+            [grid(1, 4, 64, 64), *[with_size(coded_picture(_heic()), 20_000, 20_000)] * 4],
+            [(b"dimg", 1, [2, 3, 4, 5])],
+        ),
+        "heic of 36 million pixels that states 64": lambda: heif_file(
+            [with_size(coded_picture((PICTURES / "large.heic").read_bytes()), 64, 64)]
+        ),
+        "avif of 36 million pixels that states 64": lambda: heif_file(
+            [with_size(coded_picture(image_bytes(Image.new("L", (6000, 6000)), "AVIF", speed=10)), 64, 64)]
+        ),
+        "heic of entries without end": lambda: (
+            box(b"ftyp", b"heic", bytes(4), b"mif1")
+            + full_box(b"meta", 0, full_box(b"iloc", 1, b"\0\0\xff\xff", b"\0\1\0\0\0\0\xff\xff" * 60_000))
+        ),
         "png of empty chunks": lambda: png(16, 16, bytes(784), chunk(b"fuZz", b"") * 2_000_000),
         "png of empty texts": lambda: png(16, 16, bytes(784), chunk(b"tEXt", b"k\0v") * 1_500_000),
     }
@@ -184,7 +216,7 @@ def _endless_jpeg(side: int, scans: int) -> bytes:
 def truncated(kind: str) -> Iterator[bytes]:
     """An image cut at every place that its format knows, and within each part."""
     noise = Image.effect_noise((48, 48), 80).convert("RGB")
-    whole = image_bytes(noise, kind)
+    whole = _heic() if kind == "HEIC" else image_bytes(noise, kind)
     cuts = {"PNG": _png_cuts, "JPEG": _jpeg_cuts, "GIF": _gif_cuts}.get(kind, _even_cuts)(whole)
     for cut in sorted({place for at in cuts for place in (at - 1, at, at + 3)}):
         if 0 < cut < len(whole):

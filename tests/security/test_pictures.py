@@ -11,9 +11,10 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.fuzz.hostile_images import chunk, png
+from tests.fuzz.hostile_images import PICTURES, chunk, png
 from tests.security.conftest import KEY, OTHER_KEY
 from tests.security.honest import honest_clients
+from tests.support.heif_files import coded_picture, heif_file, with_size
 from tests.support.images import image_bytes
 from tests.support.polling import wait_until
 from tests.support.service import Service
@@ -61,6 +62,7 @@ COSTLY: dict[str, Callable[[], bytes]] = {
     "grey png of 16 bits": lambda: _flat_png(8000, 5000, 16, 0),
     "webp": lambda: image_bytes(Image.new("RGB", (6000, 5000), "red"), "WEBP", lossless=True),
     "gif": lambda: image_bytes(Image.new("P", (8000, 5000), 3), "GIF"),
+    "heic": lambda: (PICTURES / "large.heic").read_bytes(),
     "jpeg of 45 scans": lambda: _scans(Image.new("RGB", (5000, 4000), "red"), 35),
 }
 # What is not: the status and the code of the refusal.
@@ -77,6 +79,16 @@ REFUSED: dict[str, tuple[Callable[[], bytes], int, str]] = {
         lambda: image_bytes(Image.new("P", (10_000, 6000), 3), "GIF"),
         413,
         "image_too_large",
+    ),
+    "an avif of 3.6 thousand million pixels": (
+        lambda: heif_file([with_size(coded_picture(image_bytes(Image.new("RGB", (16, 16)), "AVIF")), 60_000, 60_000)]),
+        413,
+        "image_too_large",
+    ),
+    "a heic of 36 million pixels that states 64": (
+        lambda: heif_file([with_size(coded_picture((PICTURES / "large.heic").read_bytes()), 64, 64)]),
+        400,
+        "invalid_image_format",
     ),
     "a bmp of 4 thousand million pixels": (
         lambda: image_bytes(Image.new("RGB", (16, 16)), "BMP")[:18] + struct.pack("<ii", 65535, -65535) + bytes(700),

@@ -143,7 +143,7 @@ def test_anything_else_is_refused(content: bytes) -> None:
     for refusal, param in ((_refusal(content), "image"), (_refusal(image_bytes(_row("L", 0)), content), "mask")):
         assert isinstance(refusal, InvalidImage)
         assert (refusal.param, refusal.code) == (param, "invalid_image_format")
-        assert refusal.message.startswith(f"{param} is no PNG, JPEG, WebP, GIF or BMP image that can be read")
+        assert refusal.message.startswith(f"{param} is no image that can be read")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from graphs.errors import InvalidImage
-from graphs.requests.image_headers import ImageLimits, read_headers
+from graphs.requests.image_headers import READ, ImageLimits, read_headers
 from graphs.requests.input_images import encode_inputs
 from tests.fuzz.hostile_images import chunk
 from tests.support.images import image_bytes, pixels
@@ -121,9 +121,7 @@ def test_a_cut_picture_is_incomplete_or_has_all_its_pixels(whole: bytes) -> None
     [
         (image_bytes(NOISE, "TIFF"), "a TIFF or raw image"),
         (image_bytes(NOISE, "ICO"), "an ICO image"),
-        (image_bytes(NOISE, "AVIF"), "an AVIF image"),
         (image_bytes(NOISE, "JPEG2000"), "a JPEG 2000 image"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC image"),
         (b"\0\0\0\x18ftypmp42\0\0\0\0isommp42", "an MP4 or QuickTime video"),
         (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "an SVG drawing"),
         (b"\n<!doctype html><title>Sign in</title>", "an HTML or XML page"),
@@ -135,4 +133,4 @@ def test_a_cut_picture_is_incomplete_or_has_all_its_pixels(whole: bytes) -> None
     ],
 )
 def test_the_error_names_the_kind_of_what_is_not_read(content: bytes, kind: str) -> None:
-    assert _message(content) == f"image is {kind}, which is not read here; send a PNG, JPEG or WebP image."
+    assert _message(content) == f"image is {kind}, which is not read here. {READ}"
