@@ -11,10 +11,11 @@ from graphs.errors import InvalidImage, RequestTooLarge
 from graphs.requests.formats.decoding import DecoderLimits
 from graphs.requests.formats.facts import Format, facts_of
 from graphs.requests.formats.heif import is_cut, is_heif
+from graphs.requests.formats.tiff import first_page, is_tiff
 from graphs.requests.image_kinds import kind_of
 from graphs.requests.image_structure import TooManyParts
 
-READ = "PNG, JPEG, WebP, GIF, BMP, AVIF and HEIC are read."
+READ = "PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF and HEIC are read."
 _PNG_OF_RGB = 3.5  # the encoded image, while its mask is decoded: 3 bytes a pixel if nothing can be compressed
 _COPIES = 2  # of the file itself
 _STRIPS = 8 * 2**20  # what the conversion of one strip takes, and Pillow's buffers
@@ -101,6 +102,11 @@ def _unknown(content: bytes, param: str) -> InvalidImage:
     if is_heif(content) and is_cut(content):
         return incomplete(param)
     kind = kind_of(content)
+    if is_tiff(content):
+        page = first_page(content)
+        if page is None:
+            return incomplete(param)
+        kind = page.misfit
     if kind is None:
         return unreadable(param)
     reason = f"{param} is {kind}, which is not read here. {READ}"

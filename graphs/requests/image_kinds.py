@@ -13,8 +13,6 @@ _SIGNATURES: dict[bytes, str] = {
     b"8BPS": "a Photoshop document (PSD)",
     b"GIF8": "a GIF image without a frame",
     b"BM": "a BMP image with run lengths, or a broken one",
-    b"II*\0": "a TIFF or raw image",
-    b"MM\0*": "a TIFF or raw image",
     b"II+\0": "a BigTIFF image",
     b"MM\0+": "a BigTIFF image",
     b"\0\0\1\0": "an ICO image",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from graphs.requests.formats.decoding import decoded_apart
+from graphs.requests.formats.tiff import still_tiff
 from graphs.requests.image_colour import png_profile
 from graphs.requests.image_headers import ImageHeader, incomplete, unreadable
 from graphs.requests.simple_images import still_gif
@@ -29,7 +30,8 @@ def decode_image(header: ImageHeader) -> Image.Image:
         raise ValueError(f"{header.format} is decoded in this process")
     if not header.has_end:
         raise incomplete(header.param)
-    return decoded_apart(header.content, header.format, header.decoder, (header.width, header.height))
+    content = still_tiff(header.content) if header.format == "TIFF" else header.content
+    return decoded_apart(content, header.format, header.decoder, (header.width, header.height))
 
 
 def open_image(header: ImageHeader, end: bytes = _JPEG_EOI) -> Image.Image:

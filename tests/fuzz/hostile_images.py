@@ -94,6 +94,10 @@ def drawable() -> dict[str, bytes]:
         "bmp": image_bytes(_small(), "BMP"),
         "avif": image_bytes(_small(), "AVIF"),
         "animated avif": _frames("AVIF", 3),
+        "tiff": image_bytes(_small(), "TIFF"),
+        "tiff with many pages": _frames("TIFF", 50),
+        "tiff of 16 bits, packed": image_bytes(Image.new("I;16", (16, 16)), "TIFF", compression="tiff_lzw"),
+        "tiff with a text of 4 megabytes": image_bytes(_small(), "TIFF", tiffinfo={270: "x" * 4_000_000}),
         "heic": _heic(),
         "heic of tiles": heif_file([grid(2, 2, 100, 80), *[coded_picture(_heic())] * 4], [(b"dimg", 1, [2, 3, 4, 5])]),
         "unknown chunks": png(16, 16, rows, *[chunk(b"fuZz", b"x")] * 500),
@@ -107,8 +111,10 @@ def drawable() -> dict[str, bytes]:
 def refused() -> dict[str, bytes]:
     """No images, or none that are read here: each must be refused with 400."""
     return {
-        "tiff": image_bytes(_small(), "TIFF"),
-        "tiff with many pages": _frames("TIFF", 50),
+        "tiff of a fax": image_bytes(_small().convert("1"), "TIFF", compression="group3"),
+        "big tiff": image_bytes(_small(), "TIFF", big_tiff=True),
+        "tiff without pixels": b"II*\0\x08\0\0\0\0\0" + bytes(100),
+        "tiff without its tags": b"II*\0\xff\xff\xff\x7f" + bytes(100),
         "ico": image_bytes(_small(), "ICO"),
         "ico with many images": struct.pack("<HHH", 0, 1, 65535) + bytes(16 * 1000),
         "ppm": image_bytes(_small(), "PPM"),
@@ -168,6 +174,9 @@ def bombs() -> dict[str, Callable[[], bytes]]:
         "bmp of 65535 x 65535": lambda: image_bytes(_small(), "BMP").replace(
             struct.pack("<ii", 16, 16), struct.pack("<ii", 65535, -65535)
         ),
+        "tiff of 65535 x 65535": lambda: _tiff_of(65535, 65535),
+        "tiff of a tile of 60000 x 60000": lambda: tiled_tiff(60_000),
+        "tiff of strips without end": lambda: _tiff_of(16, 16, strips=4_000_000),
         "heic of 60000 x 60000": lambda: heif_file([with_size(coded_picture(_heic()), 60_000, 60_000)]),
         "avif of 60000 x 60000": lambda: heif_file(
             [with_size(coded_picture(image_bytes(_small(), "AVIF")), 60_000, 60_000)]
@@ -196,6 +205,21 @@ def _jpeg_of(width: int, height: int) -> bytes:
     whole = image_bytes(_small(), "JPEG")
     at = whole.index(b"\xff\xc0") + 5
     return whole[:at] + struct.pack(">HH", height, width) + whole[at + 4 :]
+
+
+def _tiff_of(width: int, height: int, *, strips: int = 1) -> bytes:
+    """A TIFF of one grey page with so many strips, of which each begins at the same place."""
+    tags = [(256, 1, width), (257, 1, height), (258, 1, 8), (262, 1, 1), (273, strips, 122), (279, strips, 122)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, count, value) for tag, count, value in tags)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries
+    return head.ljust(122, b"\0") + struct.pack("<I", 122) * max(strips, 16)
+
+
+def tiled_tiff(side: int) -> bytes:
+    """A TIFF of 16 x 16 pixels with one tile that is larger."""
+    tags = [(256, 16), (257, 16), (258, 8), (259, 1), (262, 1), (277, 1), (322, side), (323, side), (324, 8), (325, 64)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<I", 72) + bytes(64) + struct.pack("<H", len(tags)) + entries + bytes(4)
 
 
 def _webp_of(width: int, height: int) -> bytes:

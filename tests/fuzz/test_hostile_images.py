@@ -16,7 +16,7 @@ from tests.support.service import Service
 DRAWABLE, REFUSED, BOMBS = drawable(), refused(), bombs()
 EDITS = "/v3/images/edits"
 DRAWABLE_IMAGE = Image.effect_noise((24, 24), 60).convert("RGB")
-KINDS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF", "HEIC"]
+KINDS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF", "HEIC", "TIFF"]
 HALF_A_GIB_KB = 512 * 1024
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from graphs.requests.formats.decoding import PROCESS_BYTES, DecoderLimits, limits_for
-from graphs.requests.formats.heif import HeifFacts, heif_facts, is_heif
+from graphs.requests.formats.heif import heif_facts, is_heif
+from graphs.requests.formats.tiff import first_page, is_tiff
 from graphs.requests.image_structure import (
     JPEG_START,
     PNG_SIGNATURE,
@@ -21,7 +22,7 @@ from graphs.requests.image_structure import (
 )
 from graphs.requests.simple_images import BMP_START, GIF_STARTS, bmp_size, gif_size, has_bmp_pixels
 
-Format = Literal["PNG", "JPEG", "WEBP", "GIF", "BMP", "HEIC", "AVIF"]
+Format = Literal["PNG", "JPEG", "WEBP", "GIF", "BMP", "HEIC", "AVIF", "TIFF"]
 
 # Pillow stores RGB in 4 bytes, and the converted or turned image stands beside the first one.
 TWO_IMAGES = 8
@@ -121,17 +122,27 @@ def _bmp(content: bytes) -> PictureFacts | None:
 
 def _heif(content: bytes) -> PictureFacts | None:
     found = heif_facts(content)
-    return None if found is None else _apart(content, found)
+    if found is None:
+        return None
+    limits = limits_for(content, found.width * found.height, found.decoder_bytes)
+    return _apart(found.format, (found.width, found.height), limits, found.has_end, found.profile)
 
 
-def _apart(content: bytes, found: HeifFacts) -> PictureFacts:
+def _tiff(content: bytes) -> PictureFacts | None:
+    page = first_page(content)
+    if page is None or page.misfit is not None:
+        return None
+    limits = limits_for(content, math.prod(page.size), page.decoder_bytes)
+    return _apart("TIFF", page.upright_size, limits, page.has_end, page.profile)
+
+
+def _apart(
+    kind: Format, size: tuple[int, int], decoder: DecoderLimits, has_end: bool, profile: bytes | None
+) -> PictureFacts:
     """Return the facts of a picture that another process decodes, and of which this one holds an image meanwhile."""
-    pixels = found.width * found.height
-    limits = limits_for(content, pixels, found.decoder_bytes)
-    pixels_bytes = max(pixels * TWO_IMAGES, limits.memory_bytes + PROCESS_BYTES + pixels * TWO_IMAGES / 2)
-    return PictureFacts(
-        found.format, found.width, found.height, pixels_bytes, found.has_end, decoder=limits, profile=found.profile
-    )
+    pixels = math.prod(size)
+    pixels_bytes = max(pixels * TWO_IMAGES, decoder.memory_bytes + PROCESS_BYTES + pixels * TWO_IMAGES / 2)
+    return PictureFacts(kind, *size, pixels_bytes, has_end, decoder, profile)
 
 
 _READERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], PictureFacts | None]], ...] = (
@@ -141,4 +152,5 @@ _READERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], PictureFacts | 
     (lambda content: content.startswith(GIF_STARTS), _gif),
     (lambda content: content.startswith(BMP_START), _bmp),
     (is_heif, _heif),
+    (is_tiff, _tiff),
 )

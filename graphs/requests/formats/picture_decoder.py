@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _STRIP_BYTES = 2**20
-_MODES = {"RGB", "RGBA", "RGBa", "L", "LA", "CMYK"}
+_WRITTEN = {"L", "LA", "RGB", "RGBA", "RGBa", "CMYK"}
+_OTHERS = {"1": "L", "P": "RGB", "PA": "RGBA", "RGBX": "RGB", "YCbCr": "RGB"}
+_SIXTEEN_BITS = {"I;16", "I;16B", "I;16L"}
+"""Pillow's modes: those that are written as they are, what others become, and those whose upper byte is written."""
 
 Decoded = tuple[str, tuple[int, int], Iterator[bytes | memoryview]]
 """Pillow's mode, width and height, and the rows."""
@@ -29,7 +32,7 @@ def main() -> None:
     """Decode the picture within the limits."""
     kind = sys.argv[1]
     max_bytes, max_cpu_s = map(int, sys.argv[2:])
-    decode = {"HEIC": _heic, "AVIF": _avif}[kind]()
+    decode = {"HEIC": _heic, "AVIF": _avif, "TIFF": _tiff}[kind]()
     content = sys.stdin.buffer.read()
     _limit(max_bytes, max_cpu_s)
     out = sys.stdout.buffer
@@ -86,6 +89,12 @@ def _avif() -> Any:
     return _by_pillow("AVIF")
 
 
+def _tiff() -> Any:
+    from PIL import TiffImagePlugin  # noqa: F401 - it is loaded before files may not be opened any more
+
+    return _by_pillow("TIFF")
+
+
 def _by_pillow(kind: str) -> Any:
     from PIL import Image, ImageOps
 
@@ -96,15 +105,30 @@ def _by_pillow(kind: str) -> Any:
         opened = Image.open(io.BytesIO(content), formats=(kind,))
         opened.load()
         ImageOps.exif_transpose(opened, in_place=True)
-        return opened.mode, opened.size, _rows(opened)
+        return _mode(opened), opened.size, _rows(opened)
 
     return decode
 
 
+def _mode(image: "Image.Image") -> str:
+    """Return the mode in which an image is written. Raises ValueError where it has no colours in 8 or 16 bits."""
+    if image.mode in _SIXTEEN_BITS:
+        return "L"
+    mode = image.mode if image.mode in _WRITTEN else _OTHERS.get(image.mode)
+    if mode is None:
+        raise ValueError(f"a picture of mode {image.mode}")
+    return mode
+
+
 def _rows(image: "Image.Image") -> Iterator[bytes]:
     rows = max(1, _STRIP_BYTES // (image.width * 4))
+    mode = _mode(image)
     for top in range(0, image.height, rows):
-        yield image.crop((0, top, image.width, min(top + rows, image.height))).tobytes()
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        if image.mode in _SIXTEEN_BITS:
+            yield strip.convert("I").tobytes()[1::4]  # the second of four bytes is the value divided by 256
+        else:
+            yield strip.convert(mode).tobytes()
 
 
 if __name__ == "__main__":
