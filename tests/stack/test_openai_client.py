@@ -2,6 +2,7 @@
 
 import base64
 import io
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ from openai.types import ImagesResponse
 from PIL import Image
 
 from tests.stack.conftest import Draw
+from tests.support.heif_files import coded_picture, grid, heif_file
 from tests.support.images import image_bytes, pixels
 from tests.support.service import Service
 
@@ -107,6 +109,16 @@ def test_an_edit_keeps_what_low_strength_leaves(service: Service, draw: Draw, im
     )
     after = pixels(_images(response)[0])
     assert 0 < np.abs(after.astype(int) - pixels(before)).mean() < 12
+
+
+def test_a_photograph_of_a_phone_is_edited(service: Service) -> None:
+    """HEIC of 4032 x 3024 pixels in 48 tiles, under the name and the type that a phone gives it."""
+    tile = coded_picture((Path(__file__).parents[1] / "graphs/requests/pictures/tile.heic").read_bytes())
+    photograph = heif_file([grid(6, 8, 4032, 3024), *[tile] * 48], [(b"dimg", 1, list(range(2, 50)))])
+    response = service.client().images.edit(
+        image=("IMG_0001.HEIC", photograph, "image/heic"), prompt="a red circle", extra_body={"strength": 0.3}
+    )
+    assert pixels(_images(response)[0]).shape == (128, 128, 3)
 
 
 @pytest.mark.parametrize("kind", ["alpha", "luminance"])

@@ -16,11 +16,11 @@ from PIL import Image
 
 _SCRIPT = Path(__file__).with_name("picture_decoder.py")
 # Python, Pillow and the decoder's library before a file is read: 22 to 26 MiB resident.
-PROCESS_BYTES = 32 * 2**20
-# Copies of the file: as it is read, Pillow's or pi-heif's own, and the library's.
-_COPIES = 4
+PROCESS_BYTES = 28 * 2**20
+# Copies of the file: as it is read, and the library's own.
+_COPIES = 2
 # Stacks of threads, tables and buffers: 10 MiB are enough for a small picture.
-_FIXED_BYTES = 32 * 2**20
+_FIXED_BYTES = 24 * 2**20
 _FIXED_CPU_S = 10
 _CPU_S_FOR_A_MEGAPIXEL = 0.5  # measured: 0.03 for a photograph
 # The processors may be busy: so many seconds may pass for one of processor time.

@@ -72,7 +72,13 @@ class TiffPage:
 
     @property
     def has_end(self) -> bool:
-        """Return whether all strips or tiles are in the file."""
+        """Return whether all strips or tiles are in the file, and the values of the tags that the pixels need."""
+        if any(
+            place + count * _TYPE_BYTES.get(kind, 1) > len(self.content)
+            for tag, (kind, count, place) in self.tags.items()
+            if tag in _KEPT
+        ):
+            return False
         starts, sizes = _TILES if _TILES[0] in self.tags else _STRIPS
         places = zip(self.numbers(starts), self.numbers(sizes), strict=False)
         return all(start + size <= len(self.content) for start, size in places)

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from graphs.errors import InvalidImage, RequestTooLarge
-from graphs.requests.image_headers import ImageLimits, read_headers
+from graphs.requests.image_headers import ImageLimits, InputHeaders, read_headers
 from graphs.requests.input_images import encode_inputs
+from graphs.resolution import Resolution
 from tests.support.heif_files import Picture, box, coded_picture, full_box, grid, heif_file, with_size
 from tests.support.images import image_bytes, pixels
 
@@ -123,16 +124,20 @@ def test_tiles_are_put_together(kind: str) -> None:
     assert _differs(_read(content), whole) < 3
 
 
-def test_a_photograph_of_a_phone_is_decoded_within_the_memory_that_its_header_states() -> None:
-    """48 tiles of 4032 x 3024 pixels, turned; the kernel ends a decoder that takes more."""
-    photograph = grid(6, 8, 4032, 3024)
+@pytest.mark.parametrize(("columns", "rows", "width", "height"), [(8, 6, 4032, 3024), (16, 12, 8064, 6048)])
+def test_a_photograph_of_a_phone_is_decoded_within_the_memory_that_its_header_states(
+    columns: int, rows: int, width: int, height: int
+) -> None:
+    """Of 12 and 48 megapixels in tiles, turned; the kernel ends a decoder that takes more."""
+    photograph = grid(rows, columns, width, height)
     photograph.properties.append(box(b"irot", b"\3"))
-    tiles = [coded_picture(_file("tile.heic"))] * 48
-    content = heif_file([photograph, *tiles], [(b"dimg", 1, list(range(2, 50)))])
+    tiles = [coded_picture(_file("tile.heic"))] * (rows * columns)
+    content = heif_file([photograph, *tiles], [(b"dimg", 1, list(range(2, 2 + len(tiles))))])
+    content += bytes(8_000_000 - len(content))  # as much as a camera writes
     header = read_headers(content, None, LIMITS).image
-    assert (header.width, header.height) == (3024, 4032)
-    assert header.decoding_bytes < 200 * 2**20
-    assert _read(content).size == (3024, 4032)
+    assert (header.width, header.height) == (height, width)
+    found = encode_inputs(InputHeaders(header, None), lambda size: (Resolution(384, 512), "stretch"))
+    assert Image.open(io.BytesIO(found.image)).size == (384, 512)
 
 
 def test_of_several_pictures_the_primary_one_is_read() -> None:
