@@ -8,6 +8,7 @@ from graphs.definition.graph import Graph
 from graphs.families.model_facts import ModelFacts
 from workers.engine.protocol import Engine
 from workers.engine.simulated import SimulatedEngine
+from workers.engine.simulated_faults import SimulatedDevice
 
 
 def make_engine(
@@ -20,16 +21,17 @@ def make_engine(
     cache_dir: Path | None,
     simulated_step_s: float,
     simulated_fatal_words: str | None = None,
+    simulated_device: SimulatedDevice | None = None,
 ) -> Engine:
     """Return an engine that has not loaded its model yet.
 
     ``device`` has one entry, or three (text encoders, denoising, VAE). ``stand_ins``: the devices that
     the model is compiled for in place of others. ``cache_dir`` is the folder of compiled models;
     None keeps none. ``simulated_step_s`` is the length of a simulated step in seconds. A prompt that contains
-    ``simulated_fatal_words`` kills the process of a simulated engine.
+    ``simulated_fatal_words`` kills the process of a simulated engine, and ``simulated_device`` may break.
     """
     if kind == "simulated":
-        return SimulatedEngine(simulated_step_s, simulated_fatal_words)
+        return SimulatedEngine(simulated_step_s, simulated_fatal_words, simulated_device)
     # Imported here: Celery's parent process imports this module and must never import openvino.
     from workers.engine.openvino_engine import OpenVinoEngine
 

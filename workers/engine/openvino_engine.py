@@ -27,25 +27,18 @@ from graphs.families.schedules import makes_other_step_count
 from graphs.requests.request import AdapterSelection, ResolvedRequest
 from workers.engine.adapters.adapter_set import AdapterSet
 from workers.engine.adapters.model_copy import adapted_model
+from workers.engine.call_arguments import call_options, input_tensors
+from workers.engine.checks.known_picture import KnownPicture
 from workers.engine.checks.known_request import KnownRequest, check_equal_images, known_request
+from workers.engine.checks.verdict import Trouble
 from workers.engine.devices import keeps_input_addresses
 from workers.engine.pipelines import RUNTIME_ERRORS, LoadOptions, load_pipelines, reason, static_batch
 from workers.engine.prompt_batch import PromptBatch
-from workers.engine.protocol import Generated, InputImages, OnStep, Pixels
+from workers.engine.protocol import DrawingFailed, Generated, InputImages, OnStep, Pixels
 from workers.engine.stage_seconds import stage_seconds
 from workers.engine.step_watch import StepWatch
 
 logger = logging.getLogger(__name__)
-
-# Parameters of a request that are passed on only when they are set.
-_OPTIONAL = (
-    "prompt_2",
-    "prompt_3",
-    "negative_prompt",
-    "negative_prompt_2",
-    "negative_prompt_3",
-    "max_sequence_length",
-)
 
 
 class OpenVinoEngine:
@@ -82,12 +75,13 @@ class OpenVinoEngine:
         self._pipelines: dict[Operation, Any] = {}
         self._adapters: AdapterSet | None = None
         self._prompt_batch = PromptBatch(is_kept=False)
+        self._known_picture: KnownPicture | None = None
 
     def load(self) -> frozenset[Operation]:
         """Load and compile the model, and return the operations that it supports.
 
-        Raises EngineError with a sentence for a file or device that does not exist or cannot be used, and where the
-        same request does not draw the same image with the graph's adapters.
+        Raises EngineError with a sentence for a file or device that does not exist or cannot be used, where it does not
+        draw the known picture, and where the same request does not draw the same image with the graph's adapters.
         """
         at_construction = self._graph.is_compiled_at_construction(self._device)
         self._compile(
@@ -96,6 +90,7 @@ class OpenVinoEngine:
             )
         )
         try:
+            self._draw_known_picture()
             self._check_equal_images()
         except EngineError:
             self.unload()
@@ -106,15 +101,16 @@ class OpenVinoEngine:
         """Draw the request's images, ``uint8 [height, width, 3]`` each.
 
         ``on_step`` is called in a thread of the runtime while this one waits. Raises GenerationCancelled when
-        ``on_step`` returned True, the exception that it raised, or EngineError when the runtime failed.
+        ``on_step`` returned True, the exception that it raised, DrawingFailed when the runtime failed or computed
+        infinite numbers, or EngineError for a request that is not drawn here.
         """
         pipeline = self._pipeline(request)
         per_call = min(self._batch, request.num_images_per_prompt)
         calls = request.num_images_per_prompt // per_call
         watch = StepWatch(on_step, calls, self._step_limit(request), partial(_decoded, pipeline))
-        arguments = _input_tensors(request, inputs)
+        arguments = input_tensors(request, inputs)
         options = {
-            **self._options(request),
+            **call_options(request),
             **self._prompt_batch.options(request),
             "num_images_per_prompt": per_call,
             "callback": watch,
@@ -148,16 +144,22 @@ class OpenVinoEngine:
         try:
             if must_compile:
                 self._compile(adapters)
+                self._draw_known_picture()
             self._check_equal_images(alias)
         except EngineError as error:
             adapters.remove(alias)
             if must_compile:
                 self._compile(adapters)
+                self._draw_known_picture()
             raise EngineError(f"The adapter {alias!r} ({path}) cannot be added. {error.message}") from error
 
     def remove_adapter(self, alias: str) -> None:
         """Remove a selectable adapter, between two generations only. Raises EngineError for an unknown alias."""
         self._loaded_adapters().remove(alias)
+
+    def draws_known_picture(self) -> bool:
+        """Draw the known picture again, and return whether it is that of the compiled models as they were new."""
+        return self._known_picture is not None and self._known_picture.is_right()
 
     def unload(self) -> None:
         """Free the model's memory."""
@@ -201,6 +203,11 @@ class OpenVinoEngine:
         keeps = family.keeps_prompt_batch and not self._graph.is_static
         return PromptBatch(is_kept=keeps, graph_has_guidance=default > 1)
 
+    def _draw_known_picture(self) -> None:
+        """Draw the known picture with models that were compiled just now. Raises EngineError."""
+        known = known_request(self._graph, self._facts, self._pipelines)
+        self._known_picture = KnownPicture(self._draw_known, known, " ".join(self._device))
+
     def _check_equal_images(self, added: str | None = None) -> None:
         """Check the graph with all of its adapters, or with the ``added`` one alone. Raises EngineError."""
         adapters = self._loaded_adapters()
@@ -221,23 +228,6 @@ class OpenVinoEngine:
         if (config := adapters.compile_config()) is not None:
             properties["adapters"] = config
         return properties
-
-    def _options(self, request: ResolvedRequest) -> dict[str, Any]:
-        options: dict[str, Any] = {
-            "width": request.width,
-            "height": request.height,
-            "num_inference_steps": request.num_inference_steps,
-            "guidance_scale": request.guidance_scale,
-        }
-        for name in _OPTIONAL:
-            if (value := getattr(request, name)) is not None:
-                options[name] = value
-        if any(name.startswith("negative") for name in options):
-            # Without negative_prompt, SDXL would ignore negative_prompt_2.
-            options.setdefault("negative_prompt", "")
-        if request.operation is not Operation.GENERATION and request.strength is not None:
-            options["strength"] = request.strength
-        return options
 
     def _adapter_option(self, request: ResolvedRequest) -> dict[str, Any]:
         """Return the adapters of the next call, which differ from those of the call before it."""
@@ -263,13 +253,14 @@ def _draw(
         tensor = pipeline.generate(prompt, *arguments, **options)
     except RUNTIME_ERRORS as error:
         watch.raise_if_stopped()
-        raise EngineError(f"The runtime failed: {reason(error)}") from error
+        raise DrawingFailed(Trouble.RUNTIME_ERROR, f"The runtime failed: {reason(error)}") from error
     watch.end_call(len(pipeline.get_performance_metrics().raw_metrics.iteration_durations))
     # Checked first: after a stop at the last step, the runtime still returns images.
     watch.raise_if_stopped()
+    watch.check_finite()
     images = np.array(tensor.data)
     if images.ndim != 4:
-        raise EngineError("The runtime returned no image.")
+        raise DrawingFailed(Trouble.RUNTIME_ERROR, "The runtime returned no image.")
     return list(images)
 
 
@@ -277,17 +268,3 @@ def _decoded(pipeline: Any, latent: Any) -> Pixels:
     """Return the unfinished first image of the batch; inside the step callback only."""
     image: Pixels = np.array(pipeline.decode(latent).data)[0]
     return image
-
-
-def _input_tensors(request: ResolvedRequest, inputs: InputImages | None) -> list[openvino.Tensor]:
-    """Return the positional arguments after the prompt, ``uint8 [1, h, w, 3]`` each."""
-    if request.operation is Operation.GENERATION:
-        return []
-    if inputs is None:
-        raise EngineError(f"There is no image for {request.operation}.")
-    arrays = [inputs.image]
-    if request.operation is Operation.INPAINTING:
-        if inputs.mask is None:
-            raise EngineError("There is no mask for inpainting.")
-        arrays.append(np.repeat(inputs.mask[..., np.newaxis], 3, axis=2))
-    return [openvino.Tensor(np.ascontiguousarray(array[np.newaxis])) for array in arrays]

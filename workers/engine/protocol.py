@@ -11,8 +11,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from graphs.errors import EngineError
 from graphs.families.family import Operation
 from graphs.requests.request import ResolvedRequest
+from workers.engine.checks.verdict import Trouble
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -50,6 +52,14 @@ class GenerationCancelled(Exception):
     """The step callback stopped the generation."""
 
 
+class DrawingFailed(EngineError):
+    """The runtime failed, or computed no image. Its request may be at fault, or the device: see ``trouble``."""
+
+    def __init__(self, trouble: Trouble, message: str) -> None:
+        super().__init__(message)
+        self.trouble = trouble
+
+
 OnStep = Callable[[Step], bool]
 """Called after every denoising step. It returns True to stop; what it raises stops the engine and is raised again."""
 
@@ -64,8 +74,13 @@ class Engine(Protocol):
     def generate(self, request: ResolvedRequest, inputs: InputImages | None, on_step: OnStep) -> Generated:
         """Generate ``request.num_images_per_prompt`` images.
 
-        Raises GenerationCancelled when ``on_step`` returned True, and EngineError when the runtime failed.
+        Raises GenerationCancelled when ``on_step`` returned True, DrawingFailed when the runtime failed or computed
+        infinite numbers, and EngineError for a request that it does not draw.
         """
+        ...
+
+    def draws_known_picture(self) -> bool:
+        """Draw the known picture again, and return whether it is the one that was drawn when the model was loaded."""
         ...
 
     def add_adapter(self, alias: str, path: Path) -> None:

@@ -16,31 +16,51 @@ import numpy.typing as npt
 
 from graphs.families.family import Operation
 from graphs.requests.request import ResolvedRequest
+from workers.engine.checks.known_picture import KnownPicture
+from workers.engine.checks.known_request import KnownRequest
 from workers.engine.protocol import Generated, GenerationCancelled, InputImages, OnStep, Pixels, Step
+from workers.engine.simulated_faults import SimulatedDevice
 
 _WITHOUT_EFFECT = {"graph", "model", "num_images_per_prompt", "output_format", "output_compression", "seeds"}
 _INPUT_WEIGHT = 0.5
+_KNOWN = ResolvedRequest(
+    operation=Operation.GENERATION,
+    graph="simulated",
+    model="simulated",
+    prompt="a red fox in a field",
+    width=64,
+    height=64,
+    num_images_per_prompt=1,
+    num_inference_steps=1,
+    guidance_scale=1.0,
+    strength=None,
+    rng_seed=7,
+)
 
 
 class SimulatedEngine:
     """Draws gradients: a pure function of prompts, seed, size, steps, operation, inputs and adapters."""
 
-    def __init__(self, step_s: float, fatal_words: str | None = None) -> None:
-        """``step_s`` is the length of each denoising step in seconds.
+    def __init__(self, step_s: float, fatal_words: str | None = None, device: SimulatedDevice | None = None) -> None:
+        """``step_s`` is the length of each denoising step in seconds; ``device`` of None never fails.
 
         A prompt that contains ``fatal_words`` kills the process after its first step, like a crash in native code.
         """
         self._step_s = step_s
         self._fatal_words = fatal_words
+        self._device = device or SimulatedDevice()
+        self._known_picture: KnownPicture | None = None
 
     def load(self) -> frozenset[Operation]:
-        """Return every operation; there is nothing to load."""
+        """Draw the known picture and return every operation; there is nothing to load."""
+        self._known_picture = KnownPicture(self._draw_known, KnownRequest(_KNOWN, None), "a simulated device")
         return frozenset(Operation)
 
     def generate(self, request: ResolvedRequest, inputs: InputImages | None, on_step: OnStep) -> Generated:
         """Draw the request's images; each step takes ``step_s``.
 
-        Raises GenerationCancelled when ``on_step`` returned True, and what ``on_step`` raises.
+        Raises GenerationCancelled when ``on_step`` returned True, what ``on_step`` raises, and DrawingFailed where the
+        device or the request is at fault.
         """
         total = request.num_inference_steps * request.num_images_per_prompt
         steps_s: list[float] = []
@@ -54,12 +74,18 @@ class SimulatedEngine:
             if on_step(Step(number=number, total=total, preview=preview)):
                 raise GenerationCancelled
             steps_s.append(time.perf_counter() - began)
+            if number == 1:
+                self._device.begin(request.prompt)
             if self._fatal_words is not None and self._fatal_words in request.prompt:
                 os.kill(os.getpid(), signal.SIGKILL)
-        images = [_image(request, inputs, index) for index in range(request.num_images_per_prompt)]
+        images = self._images(request, inputs)
         denoise = total * self._step_s
         seconds = {"text_encode": 0.0, "denoise": denoise, "vae_encode": 0.0, "vae_decode": 0.0}
         return Generated(images=images, seconds={**seconds, "generate": denoise}, steps_s=steps_s)
+
+    def draws_known_picture(self) -> bool:
+        """Draw the known picture again, and return whether it is the first one."""
+        return self._known_picture is not None and self._known_picture.is_right()
 
     def add_adapter(self, alias: str, path: Path) -> None:
         """Do nothing; requests may name any adapter."""
@@ -69,6 +95,15 @@ class SimulatedEngine:
 
     def unload(self) -> None:
         """Do nothing; there is nothing to free."""
+
+    def _draw_known(self, known: KnownRequest) -> list[Pixels]:
+        return self._images(known.request, known.inputs)
+
+    def _images(self, request: ResolvedRequest, inputs: InputImages | None) -> list[Pixels]:
+        return [
+            self._device.drawn(request.prompt, _image(request, inputs, index), request.rng_seed)
+            for index in range(request.num_images_per_prompt)
+        ]
 
 
 def _unfinished(request: ResolvedRequest, inputs: InputImages | None, index: int, done: float) -> Pixels:

@@ -4,8 +4,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from graphs.errors import EngineError
-from workers.engine.protocol import GenerationCancelled, OnStep, Pixels, Step
+from workers.engine.checks.verdict import Trouble
+from workers.engine.protocol import DrawingFailed, GenerationCancelled, OnStep, Pixels, Step
 
 
 class StepWatch:
@@ -29,12 +32,14 @@ class StepWatch:
         # The number of the last step before the current call.
         self._before_call = 0
         self._total = 0
+        self._last_latent: Any = None
         self._cancelled = False
         self._error: BaseException | None = None
 
     def __call__(self, step: int, num_steps: int, latent: Any) -> bool:
         """Report one of the ``num_steps`` steps of this call; returning True stops the pipeline."""
         self._total = num_steps * self._calls
+        self._last_latent = latent
         try:
             self._check_count(num_steps)
             self._report(partial(self._decode, latent) if self._decode else None)
@@ -58,6 +63,20 @@ class StepWatch:
             raise self._error
         if self._cancelled:
             raise GenerationCancelled
+
+    def check_finite(self) -> None:
+        """Raise DrawingFailed where the latents of the last callback of a call have infinite numbers or NaN.
+
+        They are read once a call, after it: a step that computed such numbers leaves none after it that does not.
+        """
+        latent = self._last_latent
+        self._last_latent = None
+        if latent is not None and not np.isfinite(latent.data).all():
+            raise DrawingFailed(
+                Trouble.NOT_FINITE,
+                "The model computed numbers that are infinite or not a number (NaN), so there is no image. Another "
+                "size, guidance_scale or adapter strength may draw one.",
+            )
 
     @property
     def _is_stopped(self) -> bool:

@@ -9,7 +9,7 @@ from PIL import Image, ImageCms
 
 from graphs.requests.output_formats import OUTPUT_FORMATS, OutputFormat
 from graphs.resolution import Resolution
-from workers.engine.images import decode_inputs, encode
+from workers.engine.images import decode_inputs, encode, has_one_value
 from workers.engine.protocol import Pixels
 
 SIZE = Resolution(64, 48)
@@ -82,3 +82,16 @@ def test_decode_inputs_brings_images_of_older_jobs_to_the_size_that_is_drawn() -
 def test_decode_inputs_refuses_other_formats_than_png() -> None:
     with pytest.raises(OSError, match="cannot identify"):
         decode_inputs(encode(gradient(), "jpeg", 90), None, SIZE)
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+@pytest.mark.parametrize("size", [(8, 8), (100, 60), (512, 512)])
+def test_one_pixel_makes_an_image_of_one_value_a_picture(value: int, size: tuple[int, int]) -> None:
+    image = np.full((*size, 3), value, dtype=np.uint8)
+    assert has_one_value(image)
+    image[-1, -1, 2] = abs(value - 1)
+    assert not has_one_value(image)
+
+
+def test_an_image_of_one_colour_that_is_no_grey_is_an_image() -> None:
+    assert not has_one_value(np.full((64, 64, 3), (255, 0, 0), dtype=np.uint8))

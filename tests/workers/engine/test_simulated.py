@@ -10,8 +10,11 @@ import pytest
 
 from graphs.families.family import Operation
 from graphs.requests.request import AdapterSelection, ResolvedRequest
-from workers.engine.protocol import GenerationCancelled, InputImages, Pixels, Step
+from workers.engine.checks.verdict import Trouble
+from workers.engine.images import has_one_value
+from workers.engine.protocol import DrawingFailed, GenerationCancelled, InputImages, Pixels, Step
 from workers.engine.simulated import SimulatedEngine
+from workers.engine.simulated_faults import SimulatedDevice, SimulatedFault
 
 
 def make_request(**changes: Any) -> ResolvedRequest:
@@ -149,3 +152,61 @@ def test_a_step_lasts_for_step_s() -> None:
     assert time.monotonic() - started >= 0.06
     assert result.seconds["denoise"] == pytest.approx(0.06)
     assert set(result.seconds) == {"text_encode", "denoise", "vae_encode", "vae_decode", "generate"}
+
+
+def faulty_engine(breaks_after: int | None = None) -> SimulatedEngine:
+    engine = SimulatedEngine(0, device=SimulatedDevice(has_faults=True, breaks_after=breaks_after))
+    engine.load()
+    return engine
+
+
+def draw_with(engine: SimulatedEngine, **changes: Any) -> Pixels:
+    return engine.generate(make_request(**changes), None, lambda step: False).images[0]
+
+
+@pytest.mark.parametrize(
+    ("fault", "trouble"),
+    [(SimulatedFault.RUNTIME_ERROR, Trouble.RUNTIME_ERROR), (SimulatedFault.NOT_FINITE, Trouble.NOT_FINITE)],
+)
+def test_a_request_at_fault_fails_and_the_device_is_right(fault: SimulatedFault, trouble: Trouble) -> None:
+    engine = faulty_engine()
+    with pytest.raises(DrawingFailed) as caught:
+        draw_with(engine, prompt=f"a fox, {fault}")
+    assert caught.value.trouble is trouble
+    assert engine.draws_known_picture()
+
+
+def test_images_of_one_value_and_plain_ones_are_drawn() -> None:
+    engine = faulty_engine()
+    assert has_one_value(draw_with(engine, prompt=SimulatedFault.ONE_VALUE))
+    plain = draw_with(engine, prompt=SimulatedFault.PLAIN)
+    assert (plain.min(), plain.max()) == (253, 255)
+    assert engine.draws_known_picture()
+
+
+def test_without_faults_the_words_mean_nothing() -> None:
+    for fault in SimulatedFault:
+        assert not has_one_value(draw(make_request(prompt=fault))[0])
+
+
+def test_a_broken_device_draws_nothing_right_any_more() -> None:
+    engine = faulty_engine(breaks_after=2)
+    for _ in range(2):
+        assert not has_one_value(draw_with(engine))
+        assert engine.draws_known_picture()
+    found = set()
+    for seed in range(3):
+        try:
+            assert has_one_value(draw_with(engine, rng_seed=seed))
+            found.add(Trouble.ONE_VALUE)
+        except DrawingFailed as error:
+            found.add(error.trouble)
+        assert not engine.draws_known_picture()
+    assert found == set(Trouble)
+
+
+def test_a_request_may_break_the_device() -> None:
+    engine = faulty_engine()
+    with pytest.raises(DrawingFailed):
+        draw_with(engine, prompt=SimulatedFault.BROKEN_DEVICE, rng_seed=0)
+    assert not engine.draws_known_picture()

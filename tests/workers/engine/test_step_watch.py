@@ -1,10 +1,13 @@
 """Every step is reported once, also those that the runtime drops at the end of a call."""
 
 from functools import partial
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
-from workers.engine.protocol import GenerationCancelled, Step
+from workers.engine.protocol import DrawingFailed, GenerationCancelled, Step
 from workers.engine.step_watch import StepWatch
 
 
@@ -71,3 +74,29 @@ def test_an_exception_of_a_dropped_step_passes() -> None:
 
     with pytest.raises(LookupError):
         watch.end_call(2)
+
+
+class Latent:
+    """What the runtime passes to its callback, as far as it is read."""
+
+    def __init__(self, *numbers: float) -> None:
+        self.data: npt.NDArray[Any] = np.array(numbers, dtype=np.float32)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_infinite_numbers_in_the_last_latent_are_an_error_of_that_call_only(bad: float) -> None:
+    watch = StepWatch(lambda step: False, calls=2, step_limit=None)
+    watch(0, 2, Latent(1.0, 2.0))
+    watch(1, 2, Latent(1.0, bad))
+    watch.end_call(2)
+
+    with pytest.raises(DrawingFailed, match="infinite or not a number"):
+        watch.check_finite()
+    watch.check_finite()
+
+
+def test_finite_latents_and_a_call_without_callbacks_are_no_error() -> None:
+    watch = StepWatch(lambda step: False, calls=1, step_limit=None)
+    watch.check_finite()
+    watch(0, 1, Latent(3.4e38, 0.0))
+    watch.check_finite()

@@ -36,6 +36,9 @@ class TinyEngine:
         images = [np.zeros((8, 8, 3), np.uint8)] * request.num_images_per_prompt
         return Generated(images, {"generate": 0.0})
 
+    def draws_known_picture(self) -> bool:
+        return True
+
     def add_adapter(self, alias: str, path: Path) -> None:
         raise AssertionError("no adapter is added here")
 

@@ -18,10 +18,10 @@ from graphs.repository.repository import Route
 from graphs.requests.request import AdapterSelection, GenerationParameters, ResolvedRequest
 from graphs.requests.resolve import resolve
 from graphs.resolution import Resolution
-from workers.engine.protocol import InputImages, Pixels
+from workers.engine.protocol import DrawingFailed, InputImages, Pixels
 
 _SIDE = 64  # pixels; every family draws it
-_TOLERANCE = 1  # of 255: another order of sums may round a number the other way
+TOLERANCE = 1  # of 255: another order of sums may round a number the other way
 _BY_PREFERENCE = (Operation.GENERATION, Operation.INPAINTING, Operation.EDIT)
 
 
@@ -67,14 +67,25 @@ def known_request(
 def difference(draw: Draw, known: KnownRequest) -> int:
     """Draw a request twice with another one between; return the largest difference of its images, 0 to 255.
 
+    It is 255 where one of both failed; where both did, DrawingFailed is raised.
+
     The other one is drawn twice. A runtime whose tensors take two addresses in turn would otherwise give both draws of
     the known request the same one, and a computation that reads an old address would be right by chance.
     """
-    first = draw(known)
+    first = _drawn(draw, known)
     for _ in range(2):
-        draw(known.other())
-    second = draw(known)
-    return int(np.abs(np.stack(first).astype(np.int16) - np.stack(second)).max())
+        _drawn(draw, known.other())
+    second = _drawn(draw, known)
+    if isinstance(first, DrawingFailed) and isinstance(second, DrawingFailed):
+        raise second
+    if isinstance(first, DrawingFailed) or isinstance(second, DrawingFailed):
+        return 255
+    return difference_of(first, second)
+
+
+def difference_of(ones: list[Pixels], others: list[Pixels]) -> int:
+    """Return the largest difference of values of as many images, 0 to 255."""
+    return int(np.abs(np.stack(ones).astype(np.int16) - np.stack(others)).max())
 
 
 def check_equal_images(draw: Draw, known: KnownRequest, device: str) -> None:
@@ -83,13 +94,20 @@ def check_equal_images(draw: Draw, known: KnownRequest, device: str) -> None:
     ``device`` is named in the message. Raises EngineError, which says what is wrong and what to do.
     """
     largest = difference(draw, known)
-    if largest > _TOLERANCE:
+    if largest > TOLERANCE:
         raise EngineError(
             f"With its LoRA adapters, the model {known.request.graph!r} does not draw the same image for the same "
             f"request on {device} (values differ by up to {largest} of 255), so no image of it can be trusted. "
             'Set "INFERENCE_PRECISION_HINT": "bf16" in plugin_config where the processor supports it, or '
             "mode: FUSE for the adapters, or leave them out; and report it to OpenVINO (docs/upstream)."
         )
+
+
+def _drawn(draw: Draw, known: KnownRequest) -> list[Pixels] | DrawingFailed:
+    try:
+        return draw(known)
+    except DrawingFailed as error:
+        return error
 
 
 def _smallest_size(graph: Graph, facts: ModelFacts) -> Resolution:
