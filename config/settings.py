@@ -85,10 +85,7 @@ class WorkerSettings(SettingsGroup):
     cache_dir: Path | None = Field(None, description="Folder for compiled models; later starts are faster.")
     simulated_step_s: float = Field(0.02, ge=0, description="How long a denoising step of the simulated engine takes.")
     simulated_fatal_words: str | None = Field(
-        None,
-        min_length=1,
-        description="The simulated engine ends its process on a prompt that contains this text, as a crash in native "
-        "code would.",
+        None, min_length=1, description="The simulated engine ends its process on a prompt that contains this text."
     )
     child_memory_limit_bytes: int | None = Field(
         None,
@@ -96,6 +93,9 @@ class WorkerSettings(SettingsGroup):
         description="Resident memory of the process that holds the model, above which it is replaced between two jobs. "
         "If not set, it is three quarters of the memory of this machine, or of its cgroup, shared by the workers of "
         "`imagegen serve`.",
+    )
+    simulated_breaks_after: int | None = Field(
+        None, ge=0, description="So many requests the simulated device draws; then it fails until its process ends."
     )
     shutdown_timeout_s: int = Field(
         30, gt=0, description="How long a worker that was asked to stop may go on with its job before it hands it back."

@@ -12,6 +12,7 @@ import socket
 from functools import cache, partial
 from typing import Any
 
+from billiard.exceptions import WorkerLostError
 from celery import signals
 
 from config.environment import load_settings
@@ -23,11 +24,13 @@ from graphs.errors import ConfigurationError, EngineError
 from graphs.repository.bundled import load_served
 from graphs.repository.served_facts import read_served_facts
 from workers.engine.factory import make_engine
+from workers.engine.simulated_faults import SimulatedDevice
 from workers.jobs.adapter_registry import AddedAdapterReader
 from workers.jobs.broker import make_celery, wake_worker
 from workers.jobs.claims import Claims
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.recovery import Recovery
+from workers.jobs.redis.keys import queue_name
 from workers.process.adapter_sync import AdapterSync
 from workers.process.child_memory import ChildMemory
 from workers.process.drain import WorkerDrain, end_process
@@ -84,9 +87,10 @@ def runner() -> Runner:
         cache_dir=settings.worker.cache_dir,
         simulated_step_s=settings.worker.simulated_step_s,
         simulated_fatal_words=settings.worker.simulated_fatal_words,
+        simulated_device=SimulatedDevice(settings.worker.simulated_breaks_after),
     )
     operations = engine.load()
-    _shared.load_reports.write(LoadReport(os.getpid(), tuple(sorted(operation.value for operation in operations))))
+    _shared.loaded(sorted(operation.value for operation in operations))
     adapters = AdapterSync(engine, graph, AddedAdapterReader(settings.redis, graph.name), settings.downloads)
     claims = Claims(settings.redis, settings.jobs, OWNER)
     own = [graph.models_path, graph.path, settings.worker.cache_dir, settings.lora_folder]
@@ -113,6 +117,15 @@ def planned_memory() -> PlannedMemory:
 def _configure_logging(**_: Any) -> None:
     log_always_with(graph=settings.worker.graph)
     configure_logging(settings.log, quiet=("celery", "kombu", "amqp"))
+    logging.getLogger("celery.worker.request").addFilter(_without_traceback)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Take the traceback from Celery's line about a child that died: it shows Celery's own code only."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(getattr(error, "exc", error), WorkerLostError):  # billiard wraps it, with the text of its traceback
+        record.exc_info = None
+    return True
 
 
 @signals.worker_process_init.connect
@@ -122,6 +135,7 @@ def _load_in_child(**_: Any) -> None:
     try:
         runner()
     except (ConfigurationError, EngineError) as error:
+        _shared.job_failed(error.message)
         _shared.load_reports.write(LoadReport(os.getpid(), error=error.message))
 
 
@@ -180,7 +194,14 @@ def _pool_view(consumer: Any) -> PoolView:
         child_pids=lambda: {process.pid for process in list(consumer.pool._pool._pool)},
         replace_dead_child=lambda: consumer.hub.call_soon(consumer.pool.maintain_pool),
         reconnect=lambda: consumer.hub.call_soon(_lose_connection),
+        take_messages=lambda takes: consumer.hub.call_soon(_take_messages, consumer, takes),
     )
+
+
+def _take_messages(consumer: Any, takes: bool) -> None:
+    """Begin or stop, in Celery's event loop, to take messages from the queue of the graph."""
+    queue = queue_name(served_graph().name)
+    (consumer.add_task_queue if takes else consumer.cancel_task_queue)(queue)
 
 
 def _lose_connection() -> None:

@@ -75,7 +75,7 @@ def job_body(job: Job, estimate: QueueEstimate, links: Links) -> JobBody:
         error=JobErrorBody(code=job.error.code, message=job.error.message) if job.error else None,
         usage=Usage() if job.status is Status.COMPLETED else None,
         metadata=job.options.metadata,
-        warnings=list(job.request.warnings),
+        warnings=list(job.warnings),
         urls=JobUrls(
             self=url, result=f"{url}/result", content=contents, events=f"{url}/events", cancel=f"{url}/cancel"
         ),
@@ -92,7 +92,7 @@ def poll_headers(job: Job, estimate: QueueEstimate) -> dict[str, str]:
 
 def warning_headers(job: Job) -> dict[str, str]:
     """Return the warnings of a job as a header, shortened to what proxies take; none if there are no warnings."""
-    text = " ".join(" ".join(job.request.warnings).split()).encode("ascii", "backslashreplace").decode()
+    text = " ".join(" ".join(job.warnings).split()).encode("ascii", "backslashreplace").decode()
     return {"x-imagegen-warnings": text[:_MAX_HEADER_LENGTH]} if text else {}
 
 
@@ -113,7 +113,7 @@ def _response(job: Job, images: Sequence[dict[str, str]]) -> ImagesResponse:
         output_format=request.output_format,
         size=request.size,
         seed=request.rng_seed,
-        warnings=list(request.warnings) or None,
+        warnings=list(job.warnings) or None,
     )
 
 

@@ -91,7 +91,7 @@ async def _end(service: ImageService, job: Job, family: str) -> AsyncIterator[by
             for index, artifact in enumerate(artifacts):
                 seed = job.request.seed_of(index)
                 fields = {"usage": Usage().model_dump(), **({} if seed is None else {"seed": seed})}
-                fields |= {"warnings": list(job.request.warnings)} if job.request.warnings else {}
+                fields |= {"warnings": list(job.warnings)} if job.warnings else {}
                 yield _image(f"{family}.completed", job, artifact, index, fields)
             return
 

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from tests.faults.checks import violations
+from tests.faults.device_plan import DevicePlan
 from tests.faults.harness import run
 from tests.faults.plan import GROUPS, make_plan
 from tests.faults.report import report
@@ -22,6 +23,9 @@ def main() -> int:
     parser.add_argument(
         "--pause", type=float, nargs=2, default=(0.5, 4.0), metavar=("LEAST", "MOST"), help="seconds between two faults"
     )
+    parser.add_argument(
+        "--asks", type=int, default=None, help="in place of harm: so many requests, every tenth and devices at fault"
+    )
     parser.add_argument("--folder", type=Path, default=None, help="where logs and data go")
     given = parser.parse_args()
     seed = secrets.randbelow(10**6) if given.seed is None else given.seed
@@ -30,7 +34,10 @@ def main() -> int:
     if unknown := [name for name in without if name not in GROUPS]:
         parser.error(f"--without: there is no {unknown[0]!r}")
     print(f"seed {seed}, logs in {folder}", file=sys.stderr)
-    plan = make_plan(seed, given.faults, without=without, lease_s=given.lease, pause_s=tuple(given.pause))
+    if given.asks is None:
+        plan = make_plan(seed, given.faults, without=without, lease_s=given.lease, pause_s=tuple(given.pause))
+    else:
+        plan = DevicePlan(seed, given.lease, (), given.asks)
     evidence = asyncio.run(run(plan, folder))
     text = report(evidence)
     (folder / "report.md").write_text(text)

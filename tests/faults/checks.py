@@ -5,11 +5,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
+from tests.faults.device_plan import ERRORS, fault_of
 from tests.faults.harness import Evidence
 from tests.faults.images import are_right, expected_request
 from tests.faults.plan import ONCE_ONLY, WORKERS, Ask, AskKind, Kind, ask_number
 from tests.faults.store import StoredJob
+from workers.engine.simulated_faults import SimulatedFault
+from workers.jobs.job import JobError
 from workers.jobs.status import FINAL_STATUSES, Status
+from workers.process.device_check import ONE_VALUE_WARNING
 
 # What a fault may still do to a client after it is over: reconnecting takes its time.
 _AFTERMATH_S = 20.0
@@ -115,7 +119,7 @@ def _clients(evidence: Evidence) -> Iterator[str]:
         about = f"ask {answer.ask.number} ({answer.ask.kind})"
         if answer.outcome == "images" and not are_right(answer.ask, list(answer.images)):
             yield f"{about} was answered with wrong images"
-        if answer.outcome == "failed" and answer.ask.kind is not AskKind.POISON:
+        if answer.outcome == "failed" and answer.ask.kind not in (AskKind.POISON, AskKind.AT_FAULT):
             yield f"{about} was answered that its job failed"
         if answer.outcome == "error" and answer.ask in evicted and answer.error.startswith("NotFoundError"):
             continue  # it was looked up after it had ended and gone
@@ -128,8 +132,9 @@ def _left_behind(evidence: Evidence) -> Iterator[str]:
         if not (_FOR_EVER.fullmatch(key) or (_FOR_A_WHILE.fullmatch(key) and ttl_s >= 0)):
             yield f"the key {key} was left behind (time to live {ttl_s} s)"
     # A message of a connection that died stays listed until the visibility timeout, then finds nothing to do.
-    if evidence.stored.unacked > 3 * len(evidence.faults):
-        yield f"{evidence.stored.unacked} messages are unacknowledged after {len(evidence.faults)} faults"
+    faults = len(evidence.faults) + evidence.deaths
+    if evidence.stored.unacked > 3 * faults:
+        yield f"{evidence.stored.unacked} messages are unacknowledged after {faults} faults"
 
 
 def _counted(evidence: Evidence) -> Iterator[str]:
@@ -149,6 +154,31 @@ def _workers(evidence: Evidence) -> Iterator[str]:
         yield f"{evidence.stored.messages} messages are left in the queue"
 
 
+def _devices(evidence: Evidence) -> Iterator[str]:
+    """Requests at fault fail once, plain images are images, and a process that draws dies of its device only."""
+    for job_id, found in evidence.stored.jobs.items():
+        job, ask = found.job, _ask_of(evidence, found)
+        if ask.kind is AskKind.AT_FAULT and not _failed_once(found, ask):
+            yield f"{job_id} of ask {ask.number} is at fault: {job.status}, {job.error}, {job.attempts} attempts"
+        if ask.kind is AskKind.PLAIN and job.status is not Status.COMPLETED:
+            yield f"{job_id} of ask {ask.number} is a plain image: {job.status}, {job.error}"
+        warned = (ONE_VALUE_WARNING,) if ask.kind is AskKind.PLAIN and fault_of(ask) is SimulatedFault.ONE_VALUE else ()
+        if job.status is Status.COMPLETED and job.warnings != warned:
+            yield f"{job_id} of ask {ask.number} has the warnings {job.warnings}"
+    if evidence.plan.breaks_after is None:
+        return
+    counts = evidence.stored.counts
+    faults = sum(count for name, count in counts.items() if name.startswith("device_faults:"))
+    if not faults == evidence.deaths == counts.get("replaced:device", 0) or counts.get("crashes"):
+        yield f"{faults} faults of devices, {evidence.deaths} deaths, counted: {counts}"
+
+
+def _failed_once(found: StoredJob, ask: Ask) -> bool:
+    job = found.job
+    error = JobError("generation_failed", ERRORS[fault_of(ask)])
+    return job.status is Status.FAILED and job.error == error and job.attempts - job.device_faults == 1
+
+
 _CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     _ended,
     _kept,
@@ -159,6 +189,7 @@ _CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     _clients,
     _left_behind,
     _workers,
+    _devices,
 )
 
 
@@ -171,7 +202,10 @@ def _ask_of(evidence: Evidence, found: StoredJob) -> Ask:
 
 def _may_have_failed(evidence: Evidence, job_id: str, found: StoredJob) -> bool:
     is_crash = found.job.error is not None and found.job.error.code == "worker_crashed"
-    is_poison = _ask_of(evidence, found).kind is AskKind.POISON
+    ask = _ask_of(evidence, found)
+    if ask.kind is AskKind.AT_FAULT:  # _devices says whether it failed as it should
+        return True
+    is_poison = ask.kind is AskKind.POISON
     return is_crash and (is_poison or _is_unlucky(evidence, job_id, found))
 
 

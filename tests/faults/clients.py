@@ -23,7 +23,7 @@ _JOB_WITHIN_S = 150.0
 
 @dataclass(frozen=True)
 class Answer:
-    """How an ask ended for its client. ``outcome``: images, cancelled, left, failed (a poisonous job) or error."""
+    """How an ask ended for its client. ``outcome``: images, cancelled, left, failed (poisonous, at fault) or error."""
 
     ask: Ask
     began: float
@@ -85,7 +85,10 @@ class Clients:
 
     async def _keep_asking(self) -> None:
         while not self._stopping:
-            await self.ask(self.plan.ask(next(self._numbers)))
+            number = next(self._numbers)
+            if self.plan.asks is not None and number >= self.plan.asks:
+                return
+            await self.ask(self.plan.ask(number))
 
     async def _ask(self, ask: Ask) -> tuple[str, list[bytes]]:
         if ask.kind is AskKind.LEAVE:
@@ -95,7 +98,7 @@ class Clients:
                 return "left", []
         if ask.kind is AskKind.STREAM:
             return "images", await self._stream(ask)
-        if ask.kind in (AskKind.JOB, AskKind.PUT, AskKind.CANCEL, AskKind.POISON):
+        if ask.kind in (AskKind.JOB, AskKind.PUT, AskKind.CANCEL, AskKind.POISON, AskKind.AT_FAULT):
             return await self._job(ask)
         return "images", await (self._edit(ask) if ask.is_edit else self._wait(ask))
 

@@ -18,6 +18,9 @@ _ENDED_WITHIN_S = 180.0
 _WATCH_EVERY_S = 0.5
 _OVERLAP_AFTER_S = 20.0
 _LAST = 10**9
+# On average, with all clients at work.
+_ASK_WITHIN_S = 2.0
+_DEATH = "Worker exited prematurely"
 
 
 @dataclass(frozen=True)
@@ -32,20 +35,22 @@ class Evidence:
     stored: Stored
     last: Answer
     unfinished: list[str]
+    deaths: int = 0  # of processes that drew, as the workers' logs have them
 
 
 async def run(plan: Plan, folder: Path) -> Evidence:
     """Do what the plan says, with the processes' logs in ``folder``."""
     began = time.monotonic()
-    async with running_parts(folder, plan.lease_s) as parts:
+    async with running_parts(folder, plan.lease_s, plan.breaks_after) as parts:
         witness, clients = Witness(parts.redis_url), Clients(plan, parts.url)
         injector = Injector(parts, witness, clients)
         watching = asyncio.create_task(_watch(witness))
         load = asyncio.create_task(clients.run(CLIENTS))
         try:
             unfinished = await _harm(plan, injector)
-            clients.stop()
-            unfinished += await _over("clients", {load})
+            if plan.asks is None:
+                clients.stop()
+            unfinished += await _over("clients", {load}, _ENDED_WITHIN_S + (plan.asks or 0) * _ASK_WITHIN_S)
             return await _gather(plan, parts, witness, injector, unfinished, began)
         finally:
             for task in (watching, load):
@@ -74,13 +79,15 @@ async def _harm(plan: Plan, injector: Injector) -> list[str]:
     return await _over("faults", tasks)
 
 
-async def _over(what: str, tasks: set[asyncio.Task[None]]) -> list[str]:
+async def _over(what: str, tasks: set[asyncio.Task[None]], within_s: float = _ENDED_WITHIN_S) -> list[str]:
     """Wait for the tasks' ends; say which went wrong, or on for too long."""
-    done, pending = await asyncio.wait(tasks, timeout=_ENDED_WITHIN_S)
+    if not tasks:
+        return []
+    done, pending = await asyncio.wait(tasks, timeout=within_s)
     wrong = [f"{task.get_name()}: {task.exception()!r}" for task in done if task.exception() is not None]
     for task in pending:
         task.cancel()
-    return wrong + [f"{what}: {task.get_name()} has not ended within {_ENDED_WITHIN_S:.0f} s" for task in pending]
+    return wrong + [f"{what}: {task.get_name()} has not ended within {within_s:.0f} s" for task in pending]
 
 
 async def _gather(
@@ -97,7 +104,8 @@ async def _gather(
     await witness.read_on()
     stored = read_store(parts.redis_url)
     took_s = time.monotonic() - began
-    return Evidence(plan, took_s, injector.done, clients.seen, witness.stories, stored, last, unfinished)
+    deaths = sum(worker.log.read_text(errors="replace").count(_DEATH) for worker in parts.workers)
+    return Evidence(plan, took_s, injector.done, clients.seen, witness.stories, stored, last, unfinished, deaths)
 
 
 async def _all_final(parts: Parts) -> None:

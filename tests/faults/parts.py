@@ -86,11 +86,13 @@ class Part:
 class Parts:
     """Redis, two workers, two API processes. Each reaches Redis through a proxy; clients reach the APIs through one."""
 
-    def __init__(self, folder: Path, lease_s: float) -> None:
+    def __init__(self, folder: Path, lease_s: float, breaks_after: int | None = None) -> None:
+        """``breaks_after``: how many requests a worker's device draws before it breaks."""
         server = prepare(folder / "data")
         self.server, self.redis_url = server, server.url
         self.redis = Part("redis", server.command, dict(os.environ), folder)
         self._folder, self._lease_s = folder, lease_s
+        self._breaks_after = breaks_after
         self.proxies = [Proxy(Path(unquote(urlsplit(server.url).path))) for _ in range(WORKERS + APIS)]
         self._ports = [free_port() for _ in range(APIS)]
         self.front = Proxy(*self._ports)
@@ -151,16 +153,21 @@ class Parts:
         return load_settings(
             redis={"url": f"redis://:{parts.password}@127.0.0.1:{proxy.port}/0"},
             http={"rest_port": port},
-            worker={"engine": "simulated", "simulated_step_s": STEP_S, "simulated_fatal_words": FATAL_WORDS},
+            worker={
+                "engine": "simulated",
+                "simulated_step_s": STEP_S,
+                "simulated_fatal_words": FATAL_WORDS,
+                "simulated_breaks_after": self._breaks_after,
+            },
             jobs={"lease_s": self._lease_s},
             data_dir=self._folder / "data",
         )
 
 
 @asynccontextmanager
-async def running_parts(folder: Path, lease_s: float) -> AsyncIterator[Parts]:
+async def running_parts(folder: Path, lease_s: float, breaks_after: int | None = None) -> AsyncIterator[Parts]:
     """Start everything, keep it running until the block ends, then end it."""
-    parts = Parts(folder, lease_s)
+    parts = Parts(folder, lease_s, breaks_after)
     keeper: asyncio.Task[None] | None = None
     try:
         await parts.start()

@@ -85,11 +85,16 @@ class AskKind(StrEnum):
     CANCEL = "job, cancelled"
     LEAVE = "wait, leaves"
     POISON = "poison"
+    AT_FAULT = "at fault"  # the runtime fails, or computes infinite numbers, on any device
+    PLAIN = "plain image"  # one value, or nearly so: an image all the same
 
 
 # Each of these has a key, so a request that is sent twice makes one job.
-ONCE_ONLY = frozenset({AskKind.KEYED, AskKind.STREAM, AskKind.JOB, AskKind.PUT, AskKind.CANCEL, AskKind.POISON})
-_WEIGHTS = {**dict.fromkeys(AskKind, 1), AskKind.WAIT: 4, AskKind.JOB: 4, AskKind.POISON: 0}
+ONCE_ONLY = frozenset(
+    {AskKind.KEYED, AskKind.STREAM, AskKind.JOB, AskKind.PUT, AskKind.CANCEL, AskKind.POISON, AskKind.AT_FAULT}
+)
+_NEVER = dict.fromkeys((AskKind.POISON, AskKind.AT_FAULT, AskKind.PLAIN), 0)
+_WEIGHTS = {**dict.fromkeys(AskKind, 1), AskKind.WAIT: 4, AskKind.JOB: 4, **_NEVER}
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,16 @@ class Plan:
     seed: int
     lease_s: float
     faults: tuple[Fault, ...]
+
+    @property
+    def asks(self) -> int | None:
+        """How many requests there are; None: as many as come while parts are harmed."""
+        return None
+
+    @property
+    def breaks_after(self) -> int | None:
+        """How many requests a worker's device draws before it breaks; None: it never does."""
+        return None
 
     def ask(self, number: int) -> Ask:
         """The request of that number; the same for the same seed."""

@@ -6,7 +6,7 @@ from statistics import median
 
 from tests.faults.checks import unlucky, violations
 from tests.faults.harness import Evidence
-from tests.faults.plan import Kind
+from tests.faults.plan import AskKind, Kind
 
 _DEATHS = (Kind.CHILD_KILL, Kind.WORKER_KILL, Kind.WORKER_FREEZE, Kind.WORKER_SIGTERM)
 
@@ -15,9 +15,10 @@ def report(evidence: Evidence) -> str:
     """Return the whole report, violations first."""
     wrong = violations(evidence)
     parts = [
-        f"# {len(evidence.faults)} faults, seed {evidence.plan.seed}, {evidence.took_s:.0f} s\n",
+        f"# {len(evidence.faults) + evidence.deaths} faults, seed {evidence.plan.seed}, {evidence.took_s:.0f} s\n",
         "**Nothing was lost.**\n" if not wrong else "**Violations:**\n\n" + "\n".join(f"- {line}" for line in wrong),
         _table(("fault", "done", "nothing to harm"), _fault_rows(evidence)),
+        _table(("requests and devices at fault", "number"), _device_rows(evidence)),
         _table(("jobs", "number"), _job_rows(evidence)),
         _table(("a client's view", "answers", "errors"), _client_rows(evidence)),
         _table(("from a worker's death to the rerun of its job", "n", "p50 (s)", "max (s)"), _rerun_rows(evidence)),
@@ -30,6 +31,21 @@ def _fault_rows(evidence: Evidence) -> Iterable[Sequence[object]]:
     done = Counter(fault.fault.kind for fault in evidence.faults)
     missed = Counter(fault.fault.kind for fault in evidence.faults if fault.missed)
     yield from ((kind, done[kind], missed[kind]) for kind in Kind if done[kind])
+
+
+def _device_rows(evidence: Evidence) -> Iterable[Sequence[object]]:
+    if evidence.plan.breaks_after is None:
+        return
+    asked = Counter(answer.ask.kind for answer in evidence.seen.answers)
+    ended = Counter((answer.ask.kind, answer.outcome) for answer in evidence.seen.answers)
+    yield ("requests", asked.total())
+    yield ("of them at fault; answered as failed", f"{asked[AskKind.AT_FAULT]}; {ended[AskKind.AT_FAULT, 'failed']}")
+    yield ("of plain images; answered with images", f"{asked[AskKind.PLAIN]}; {ended[AskKind.PLAIN, 'images']}")
+    counts = evidence.stored.counts
+    for name in sorted(counts):
+        if name.startswith("device_faults:"):
+            yield (f"faults of devices, met as {name.partition(':')[2]}", counts[name])
+    yield ("processes that died while they drew", evidence.deaths)
 
 
 def _job_rows(evidence: Evidence) -> Iterable[Sequence[object]]:

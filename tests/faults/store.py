@@ -26,7 +26,7 @@ class StoredJob:
 class Stored:
     """Jobs by id; every key with its time to live in seconds (-1: for ever); what waits, who works, what is counted.
 
-    ``evicted``: how many ended jobs made room for others.
+    ``evicted``: how many ended jobs made room for others; ``counts``: the metrics of the graph.
     """
 
     jobs: dict[str, StoredJob]
@@ -38,6 +38,7 @@ class Stored:
     counted_as_ended: set[str]
     unfinished_bytes: int
     evicted: int
+    counts: dict[str, int] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
 
 
@@ -63,6 +64,7 @@ def read_store(url: str) -> Stored:
             counted_as_ended={raw.decode() for raw in client.hkeys(keys.ENDED_SIZES)},
             unfinished_bytes=int(client.hget(keys.KEPT, "unfinished") or 0),
             evicted=sum(int(n) for field, n in client.hgetall(keys.KEPT).items() if field.startswith(b"evicted:")),
+            counts={field.decode(): int(n) for field, n in client.hgetall(keys.metrics(GRAPH)).items()},
             broken=sorted(set(ids) - set(jobs)),
         )
 

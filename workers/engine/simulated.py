@@ -21,7 +21,9 @@ from workers.engine.checks.known_request import KnownRequest
 from workers.engine.protocol import Generated, GenerationCancelled, InputImages, OnStep, Pixels, Step
 from workers.engine.simulated_faults import SimulatedDevice
 
-_WITHOUT_EFFECT = {"graph", "model", "num_images_per_prompt", "output_format", "output_compression", "seeds"}
+_WITHOUT_EFFECT = {
+    *("graph", "model", "num_images_per_prompt", "output_format", "output_compression", "seeds", "warnings")
+}
 _INPUT_WEIGHT = 0.5
 _KNOWN = ResolvedRequest(
     operation=Operation.GENERATION,

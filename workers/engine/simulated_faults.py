@@ -9,7 +9,7 @@ from workers.engine.protocol import DrawingFailed, Pixels
 
 
 class SimulatedFault(StrEnum):
-    """What happens to a request whose prompt contains these words, where faults are simulated."""
+    """What happens to a request whose prompt contains these words."""
 
     RUNTIME_ERROR = "simulate a runtime error"
     NOT_FINITE = "simulate infinite numbers"
@@ -21,18 +21,17 @@ class SimulatedFault(StrEnum):
 class SimulatedDevice:
     """The device of a simulated engine, which may break."""
 
-    def __init__(self, *, has_faults: bool = False, breaks_after: int | None = None) -> None:
-        """``has_faults``: whether prompts may name a fault; ``breaks_after``: how many requests it draws before."""
-        self._has_faults = has_faults
+    def __init__(self, breaks_after: int | None = None) -> None:
+        """``breaks_after``: how many requests it draws before it breaks by itself; None: it never does."""
         self._breaks_after = breaks_after
         self._begun = 0
         self._is_broken = False
 
     def begin(self, prompt: str) -> None:
         """Begin a request. Raises DrawingFailed where it fails at its first step."""
-        self._is_broken |= self._begun == self._breaks_after or self._has(SimulatedFault.BROKEN_DEVICE, prompt)
+        self._is_broken |= self._begun == self._breaks_after or SimulatedFault.BROKEN_DEVICE in prompt
         self._begun += 1
-        if self._has(SimulatedFault.RUNTIME_ERROR, prompt):
+        if SimulatedFault.RUNTIME_ERROR in prompt:
             raise DrawingFailed(Trouble.RUNTIME_ERROR, "The runtime failed: this error is simulated.")
 
     def drawn(self, prompt: str, image: Pixels, seed: int) -> Pixels:
@@ -40,13 +39,10 @@ class SimulatedDevice:
         trouble = list(Trouble)[seed % len(Trouble)] if self._is_broken else None
         if trouble is Trouble.RUNTIME_ERROR:
             raise DrawingFailed(trouble, "The runtime failed: the simulated device is broken.")
-        if trouble is Trouble.NOT_FINITE or self._has(SimulatedFault.NOT_FINITE, prompt):
+        if trouble is Trouble.NOT_FINITE or SimulatedFault.NOT_FINITE in prompt:
             raise DrawingFailed(Trouble.NOT_FINITE, "The model computed infinite numbers: this fault is simulated.")
         if trouble is Trouble.ONE_VALUE:
             return np.zeros_like(image)
-        if self._has(SimulatedFault.ONE_VALUE, prompt):
+        if SimulatedFault.ONE_VALUE in prompt:
             return np.full_like(image, 255)
-        return 253 + image % 3 if self._has(SimulatedFault.PLAIN, prompt) else image
-
-    def _has(self, fault: SimulatedFault, prompt: str) -> bool:
-        return self._has_faults and fault in prompt
+        return 253 + image % 3 if SimulatedFault.PLAIN in prompt else image

@@ -18,7 +18,7 @@ from workers.jobs.queue_bounds import kept_bounds
 from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect, redis_errors
 from workers.jobs.redis.script import flat
-from workers.jobs.redis.scripts import CLAIM, FINISH, HAND_BACK, PROGRESS
+from workers.jobs.redis.scripts import CLAIM, FINISH, HAND_BACK, PROGRESS, RUN_AGAIN
 from workers.jobs.status import ClaimState, Status
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ class Claims:
         self._quick = connect(redis_settings, retries=0)
         self._claim = self._redis.register_script(CLAIM.source)
         self._finish = self._redis.register_script(FINISH.source)
+        self._run_again = self._redis.register_script(RUN_AGAIN.source)
         self._progress = self._quick.register_script(PROGRESS.source)
         self._hand_back = self._quick.register_script(HAND_BACK.source)
 
@@ -110,15 +111,19 @@ class Claims:
         artifacts: Sequence[bytes],
         seconds: Mapping[str, float],
         measured: Mapping[str, int] | None = None,
+        warnings: Sequence[str] = (),
     ) -> bool:
         """Store the artifacts and end the job; False when the claim no longer holds.
 
-        ``seconds`` by stage stay with the job; ``measured`` is added to the graph's metrics in the same step. While
-        Redis is full this waits for room, for as long as artifacts are kept. Raises StoreFull when none comes.
+        ``seconds`` by stage and ``warnings`` stay with the job; ``measured`` is added to the graph's metrics in the
+        same step. While Redis is full this waits for room, for as long as artifacts are kept. Raises StoreFull when
+        none comes.
         """
         rounded = {stage: round(value, 6) for stage, value in seconds.items()}
         counts = {**_image_counts(claim, len(artifacts)), **(measured or {})}
         fields = {"artifacts": str(len(artifacts)), "seconds": json.dumps(rounded), "measured": json.dumps(counts)}
+        if warnings:
+            fields["worker_warnings"] = json.dumps(list(warnings))
         give_up_at = time.monotonic() + self._jobs.result_ttl_s + _ROOM_MARGIN_S
         has_warned = False
         while (outcome := self._end(claim, Status.COMPLETED, fields, artifacts)) == _NO_ROOM:
@@ -148,6 +153,25 @@ class Claims:
             return bool(
                 self._hand_back(**HAND_BACK.of(claim.job.request.graph, self._jobs, job_id=claim.job.id, **held))
             )
+
+    def run_again(self, claim: Claim, trouble: str, failed_message: str) -> Status | None:
+        """Put the job back to its place because the device failed (``trouble``), which is not the job's fault.
+
+        A job that met ``max_attempts`` failures of devices fails with the message. Returns its status then; None when
+        the claim does not hold.
+        """
+        call = RUN_AGAIN.of(
+            claim.job.request.graph,
+            self._jobs,
+            job_id=claim.job.id,
+            token=claim.token,
+            trouble=trouble,
+            max_faults=self._jobs.max_attempts,
+            failed_message=failed_message,
+        )
+        with redis_errors():
+            status = self._run_again(**call).decode()
+        return Status(status) if status else None
 
     def count(self, graph: str, added: Mapping[str, int]) -> None:
         """Add to a graph's metrics what is known only after a transition; lost while Redis cannot be reached."""

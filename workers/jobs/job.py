@@ -25,6 +25,7 @@ class JobError:
 class Job:
     """The record of a job. Times are unix seconds; ``seconds`` is the worker's time by stage.
 
+    ``attempts`` counts every one, those too that ended because a device failed: ``device_faults``.
     ``id`` is never used twice. ``own_name`` is the id that the owner chose, if any: a name among the owner's jobs only.
     """
 
@@ -39,6 +40,7 @@ class Job:
     step: int | None = None
     total_steps: int | None = None
     attempts: int = 0
+    device_faults: int = 0
     error: JobError | None = None
     seconds: Mapping[str, float] | None = None
     artifacts: int = 0
@@ -46,11 +48,17 @@ class Job:
     events: int = 0
     sequence: int = 0
     own_name: str | None = None
+    worker_warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """The id that clients see: the owner's own, else that of the record."""
         return self.own_name or self.id
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is drawn otherwise than the client may expect: what was known when it asked, then what a worker saw."""
+        return (*self.request.warnings, *self.worker_warnings)
 
     @property
     def progress(self) -> int:
@@ -129,6 +137,7 @@ def job_from_hash(job_id: str, stored: Mapping[bytes, bytes]) -> Job:
         step=count("step"),
         total_steps=count("total_steps"),
         attempts=count("attempts") or 0,
+        device_faults=count("device_faults") or 0,
         error=JobError(**json.loads(error)) if error else None,
         seconds=json.loads(seconds) if seconds else None,
         artifacts=count("artifacts") or 0,
@@ -136,4 +145,5 @@ def job_from_hash(job_id: str, stored: Mapping[bytes, bytes]) -> Job:
         events=count("events") or 0,
         sequence=count("sequence") or 0,
         own_name=text("name"),
+        worker_warnings=tuple(json.loads(text("worker_warnings") or "[]")),
     )

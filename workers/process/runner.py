@@ -2,6 +2,7 @@
 
 import contextvars
 import logging
+import os
 import time
 from typing import Protocol
 
@@ -10,13 +11,15 @@ from graphs.errors import EngineError, ServiceUnavailable, StoreFull
 from graphs.requests.request import AdapterSelection
 from graphs.resolution import Resolution
 from workers.engine.images import decode_inputs, encode
-from workers.engine.protocol import Engine, Generated, GenerationCancelled, InputImages, Step
+from workers.engine.protocol import DrawingFailed, Engine, Generated, GenerationCancelled, InputImages, Step
 from workers.jobs.claims import Claim, Claims, Preview
 from workers.jobs.job import JobError, overdue_error
 from workers.jobs.observe.metrics import stages_measured
 from workers.jobs.status import ClaimState
 from workers.process.adapter_sync import AdapterSync
 from workers.process.child_memory import ChildMemory
+from workers.process.child_reports import ChildEnd
+from workers.process.device_check import DeviceCheck, DeviceFailed
 from workers.process.server_paths import ServerPaths
 from workers.process.shared_memory import ChildCommand
 
@@ -49,8 +52,20 @@ class Reporter(Protocol):
         """Report that the job's images wait to be stored: no time limit applies to that."""
         ...
 
+    def device_checked(self) -> None:
+        """Report that the known picture is drawn, to check the device."""
+        ...
+
+    def job_failed(self, error: str) -> None:
+        """Report why a job failed, in a sentence without paths."""
+        ...
+
     def job_ended(self) -> None:
         """Report that no job runs any more."""
+        ...
+
+    def end_child(self, end: ChildEnd) -> None:
+        """End this process, so that a fresh one loads the model."""
         ...
 
     def command(self) -> ChildCommand:
@@ -88,6 +103,10 @@ class Runner:
         self._memory = memory
         self._has_drawn = False
         self._ends_at = float("inf")
+        self._device = DeviceCheck(engine, reporter.device_checked)
+        # Whether this process has completed no job yet, and why it ends, once it does.
+        self._is_fresh = True
+        self._end: ChildEnd | None = None
         self._last_selection: tuple[AdapterSelection, ...] = ()
         # How often the adapters changed from one job to the next, since the last completed job.
         self._switches = 0
@@ -116,6 +135,8 @@ class Runner:
             self._reporter.job_ended()
             if self._memory is not None:
                 self._memory.job_ended(has_drawn=self._has_drawn)
+            if self._end is not None:
+                self._reporter.end_child(self._end)
 
     def _run(self, claim: Claim) -> None:
         """Draw the job and store its images; an exception that prevents it decides how the job ends."""
@@ -137,15 +158,27 @@ class Runner:
         except StoreFull as error:
             log.error("%s failed: there was no room for its images", job_id)
             self._claims.fail(claim, JobError(error.code, f"The image could not be kept. {error.message}"))
+        except DeviceFailed as failure:
+            self._give_up(claim, failure)
         except EngineError as error:
             # The log has the whole sentence. The client of the job, an ordinary one, reads it without paths.
             log.error("%s failed: %s", job_id, error)
-            self._claims.fail(claim, JobError(error.code, self._paths.left_out_of(error.message)))
+            message = self._paths.left_out_of(error.message)
+            self._reporter.job_failed(message)
+            self._claims.fail(claim, JobError(error.code, message))
         except ServiceUnavailable:
             raise
         except Exception:  # a bug: the job must end all the same, and the log must have the traceback
             log.exception("%s failed with an unexpected exception", job_id)
             self._claims.fail(claim, JobError("internal_error", "The server failed while it drew the image."))
+
+    def _give_up(self, claim: Claim, failure: DeviceFailed) -> None:
+        """End this process after the job: the device is not trusted with another one. The job runs again elsewhere."""
+        error = self._paths.left_out_of(str(failure))
+        self._end = ChildEnd(os.getpid(), "device", error, self._is_fresh)
+        self._reporter.job_failed(error)
+        status = self._claims.run_again(claim, failure.trouble, failure.failed_message)
+        log.error("%s is %s now, and this process ends: %s", claim.job.id, status or "another worker's", failure)
 
     def _complete(self, claim: Claim) -> None:
         request = claim.job.request
@@ -157,17 +190,21 @@ class Runner:
             self._last_selection = request.adapters
         generated = self._draw(claim, inputs)
         self._has_drawn = True
+        warnings = self._device.warnings_of(generated.images)
         started = time.perf_counter()
         images = [encode(image, request.output_format, request.output_compression) for image in generated.images]
         seconds = {**generated.seconds, "encode": time.perf_counter() - started}
         measured = stages_measured({**seconds, "prepare": prepare_s}, generated.steps_s)
         measured["adapter_switches"] = self._switches
+        if warnings:
+            measured["one_value_images"] = 1
         self._reporter.job_drawn(claim.job.id)
         started = time.perf_counter()
-        if not self._claims.complete(claim, images, seconds, measured):
+        if not self._claims.complete(claim, images, seconds, measured, warnings):
             raise ClaimLost
         self._claims.count(self._graph, stages_measured({"store": time.perf_counter() - started}))
         self._switches = 0
+        self._is_fresh = False
         log.info("%s completed in %.2f s", claim.job.id, seconds.get("generate", 0.0))
 
     def _prepare(self, claim: Claim) -> InputImages | None:
@@ -183,7 +220,13 @@ class Runner:
     def _draw(self, claim: Claim, inputs: InputImages | None) -> Generated:
         # The runtime calls back in a thread of its own; the context gives that thread's log lines the job's fields.
         context = contextvars.copy_context()
-        return self._engine.generate(claim.job.request, inputs, lambda step: context.run(self._on_step, claim, step))
+        try:
+            return self._engine.generate(
+                claim.job.request, inputs, lambda step: context.run(self._on_step, claim, step)
+            )
+        except DrawingFailed as failure:
+            self._device.judge_failure(failure)
+            raise
 
     def _on_step(self, claim: Claim, step: Step) -> bool:
         """Record a step and return whether the engine must stop, because the job was cancelled.

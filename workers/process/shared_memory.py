@@ -3,13 +3,16 @@
 The main process makes it before it forks. Both sides only read and write pages, so neither ever waits for the other.
 """
 
-import json
+import logging
 import mmap
+import os
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 
 from workers.process.child_memory import MemoryReports
+from workers.process.child_reports import ChildEnd, ChildEnds, ChildErrors, ChildStage, ChildStages, JsonPages
 
 
 class ChildCommand(IntEnum):
@@ -44,30 +47,17 @@ class LoadReport:
     error: str | None = None
 
 
-class LoadReports:
+class LoadReports(JsonPages):
     """The pages with the load report of the newest child."""
-
-    # Room for an error of 2000 characters, twelve bytes each where JSON escapes a surrogate pair.
-    _SIZE = 32 * 1024
-
-    def __init__(self) -> None:
-        self._page = mmap.mmap(-1, self._SIZE)
 
     def write(self, report: LoadReport) -> None:
         """Replace the report (in the child)."""
-        text = json.dumps({**report.__dict__, "error": report.error and report.error[:2000]}).encode()
-        self._page[:] = text.ljust(self._SIZE, b"\0")
+        self._write(asdict(report))
 
     def read(self) -> LoadReport | None:
         """Return the newest report (in the main process), or None before the first."""
-        text = self._page[:].rstrip(b"\0")
-        if not text:
-            return None
-        try:
-            values = json.loads(text)
-        except ValueError:  # the child is writing at this moment; the next cycle reads the whole report
-            return None
-        return LoadReport(values["pid"], tuple(values["operations"]), values["error"])
+        values = self._read()
+        return LoadReport(values["pid"], tuple(values["operations"]), values["error"]) if values else None
 
 
 class RunningJob:
@@ -118,18 +108,43 @@ class SharedMemory:
     load_reports: LoadReports = field(default_factory=LoadReports)
     memory_reports: MemoryReports = field(default_factory=MemoryReports)
     running_job: RunningJob = field(default_factory=RunningJob)
+    stages: ChildStages = field(default_factory=ChildStages)
+    errors: ChildErrors = field(default_factory=ChildErrors)
+    ends: ChildEnds = field(default_factory=ChildEnds)
+
+    def loaded(self, operations: Iterable[str]) -> None:
+        """Report that this child has loaded its model, which has these operations."""
+        self.stages.set(ChildStage.IDLE)
+        self.load_reports.write(LoadReport(os.getpid(), tuple(operations)))
 
     def job_started(self, job_id: str) -> None:
         """Report that a job runs: from now on the main process renews its lease."""
         self.running_job.set(job_id)
+        self.stages.set(ChildStage.DRAWING)
+
+    def device_checked(self) -> None:
+        """Report that the child draws the known picture, to check the device."""
+        self.stages.set(ChildStage.CHECKING)
+
+    def job_failed(self, error: str) -> None:
+        """Report why a job failed, or why the device did."""
+        self.errors.write(error)
 
     def job_drawn(self, job_id: str) -> None:
         """Report that the job's images wait to be stored: no time limit applies to that."""
         self.running_job.set_drawn(job_id)
+        self.stages.set(ChildStage.STORING)
 
     def job_ended(self) -> None:
         """Report that no job runs any more."""
         self.running_job.clear()
+        self.stages.set(ChildStage.IDLE)
+
+    def end_child(self, end: ChildEnd) -> None:
+        """End this process, the child, so that a fresh one loads the model."""
+        self.ends.write(end)
+        logging.shutdown()
+        os._exit(1)
 
     def command(self) -> ChildCommand:
         """Return the main process's current command."""

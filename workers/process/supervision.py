@@ -15,8 +15,9 @@ from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.recovery import Recovery
 from workers.periodic_thread import PeriodicThread
 from workers.process.child_processes import end_at_once, is_running
+from workers.process.device_watch import DeviceWatch
 from workers.process.drain import WorkerDrain
-from workers.process.shared_memory import LoadReport, SharedMemory
+from workers.process.shared_memory import ChildCommand, LoadReport, SharedMemory
 from workers.process.step_grace import StepGrace
 
 log = logging.getLogger(__name__)
@@ -34,12 +35,13 @@ class PoolView:
     """What the thread sees and does of Celery's pool.
 
     ``child_pids`` returns the pids of its children, ``replace_dead_child`` starts a new child for a dead one at once,
-    and ``reconnect`` replaces the connection to the broker.
+    ``reconnect`` replaces the connection to the broker, and ``take_messages`` begins or stops to take messages from it.
     """
 
     child_pids: Callable[[], set[int]]
     replace_dead_child: Callable[[], None]
     reconnect: Callable[[], None]
+    take_messages: Callable[[bool], None] = lambda _: None
 
     def living(self) -> set[int]:
         """Return the pids of the children that live."""
@@ -56,6 +58,7 @@ class Supervision(PeriodicThread):
         super().__init__("supervision")
         self._recovery = recovery
         self._presence = presence
+        self._shared = shared
         self._load_reports = shared.load_reports
         self._memory_reports = shared.memory_reports
         self._running_job = shared.running_job
@@ -63,6 +66,8 @@ class Supervision(PeriodicThread):
         self._drain = drain
         self._step_grace = StepGrace(recovery.step_grace_s)
         self._has_warned_of_bound = False
+        self._device = DeviceWatch()
+        self._is_resting = False
         self._cycles = 0
         self._has_left = False
         # Jobs whose child died, and whose leases Redis still has to end.
@@ -75,6 +80,7 @@ class Supervision(PeriodicThread):
         if self._drain.is_forced:  # the drain killed the child and hands its job back
             return
         if job_id := self._running_job.id():
+            self._shared.errors.write("The process that drew died.")
             log.error("the process that ran %s died; the job goes back to the queue", job_id, extra={"job_id": job_id})
             self._running_job.clear()
             self._lost_jobs.add(job_id)
@@ -101,17 +107,22 @@ class Supervision(PeriodicThread):
         """Do everything that is due. Raises ServiceUnavailable, or ConfigurationError, which ends the process."""
         resend = self._cycles % _RESEND_EVERY == 0
         self._cycles += 1
+        self.guarded(self._look_at_ends)
         report = self._load_reports.read()
         alive = self._pool.living()
-        self._check_load(report)
-        has_loaded = report is not None and report.pid in alive
+        has_failed_load = self._device.has_failed_load(report)
+        if not has_failed_load:
+            self._check_load(report)
+        has_loaded = report is not None and report.pid in alive and not has_failed_load
         running = self._running_job.id()
         if self._drain.is_on:
             self._shut_down(running)
         else:
+            self._look_after_device(alive & {report.pid} if report and has_failed_load else set())
+            has_loaded = has_loaded and not self._is_resting
             operations = report.operations if report and has_loaded else ()
             self._recovery.check_layout()
-            self._recovery.heartbeat(replace(self._presence, ready=has_loaded, operations=operations))
+            self._recovery.heartbeat(self._state(ready=has_loaded, operations=operations))
         self._look_after_child(running, alive)
         self._end_lost_leases()
         for job_id in self._recovery.reap():
@@ -128,6 +139,35 @@ class Supervision(PeriodicThread):
             with contextlib.suppress(ServiceUnavailable):  # without Redis, the log alone says it
                 self._recovery.heartbeat(replace(self._presence, error=report.error))
             raise ConfigurationError(report.error)
+
+    def _state(self, *, ready: bool, operations: tuple[str, ...]) -> WorkerPresence:
+        stage = self._shared.stages.current().name.lower() if ready else "resting" if self._is_resting else "loading"
+        last = self._shared.errors.read()
+        return replace(
+            self._presence,
+            ready=ready,
+            operations=operations,
+            stage=stage,
+            last_error=self._device.error if self._is_resting else last.message if last else None,
+            last_error_at=last.at if last else None,
+        )
+
+    def _look_after_device(self, without_model: set[int]) -> None:
+        """Let the device rest, or take jobs again; ``without_model``: children that could not load the model."""
+        if self._device.is_resting != self._is_resting:
+            self._is_resting = self._device.is_resting
+            self._pool.take_messages(not self._is_resting)
+            takes_no_jobs = self._is_resting or self._drain.is_on  # a signal may have begun the shutdown just now
+            self._shared.commands.give(ChildCommand.TAKE_NO_JOBS if takes_no_jobs else ChildCommand.CONTINUE)
+            self._recovery.pass_on()
+        if without_model and not self._is_resting:
+            self._replace_child(without_model, "device")
+
+    def _look_at_ends(self) -> None:
+        """Take note of a child that ended because of the device, and wake a worker for its job."""
+        if self._device.is_new_end(self._shared.ends.read()):
+            self._recovery.count_replacement("device")
+            self._recovery.pass_on()
 
     def _shut_down(self, running: str | None) -> None:
         # The drain comes first: the shutdown must not depend on Redis.

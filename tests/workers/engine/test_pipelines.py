@@ -22,6 +22,7 @@ from tests.workers.engine.engine_support import (
     make_graph,
     make_request,
 )
+from tests.workers.engine.flux_fill import make_flux_fill
 from workers.engine.openvino_engine import OpenVinoEngine
 from workers.engine.pipelines import reason
 from workers.engine.protocol import Step
@@ -189,8 +190,7 @@ def test_without_a_vae_encoder_only_generation_works(
 
 
 def test_a_flux_fill_model_only_inpaints(tmp_path: Path, cache_dir: Path) -> None:
-    model = copy_model("flux", tmp_path)
-    edit_json(model / "model_index.json", _class_name="FluxFillPipeline")
+    model = make_flux_fill(tmp_path)
     engine = OpenVinoEngine(make_graph(model), read_model_facts(model), device=("CPU",), cache_dir=cache_dir)
 
     assert engine.load() == {Operation.INPAINTING}

@@ -17,7 +17,7 @@ _TIME_LIMIT_S = 60
 
 
 class TinyEngine:
-    """Draws black images of 8 x 8 pixels, calls ``before(number)`` before each step, and has previews."""
+    """Draws black images of 8 x 8 pixels with a white one, calls ``before(number)`` before each step, has previews."""
 
     def __init__(self, before: Callable[[int], object] = lambda _: None) -> None:
         self.before = before
@@ -33,7 +33,9 @@ class TinyEngine:
             self.steps = number
             if on_step(Step(number, total, lambda: np.zeros((8, 8, 3), np.uint8))):
                 raise GenerationCancelled
-        images = [np.zeros((8, 8, 3), np.uint8)] * request.num_images_per_prompt
+        image = np.zeros((8, 8, 3), np.uint8)
+        image[0, 0] = 255
+        images = [image] * request.num_images_per_prompt
         return Generated(images, {"generate": 0.0})
 
     def draws_known_picture(self) -> bool:

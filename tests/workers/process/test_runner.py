@@ -17,6 +17,7 @@ from workers.jobs.job import Job, JobError
 from workers.jobs.job_options import JobOptions
 from workers.jobs.status import Status
 from workers.jobs.store import Submission
+from workers.process.child_reports import ChildEnd
 from workers.process.shared_memory import ChildCommand
 
 
@@ -32,8 +33,17 @@ class RecordingReporter:
     def job_drawn(self, job_id: str) -> None:
         self.reports.append(("drawn", job_id))
 
+    def device_checked(self) -> None:
+        self.reports.append(("checked",))
+
+    def job_failed(self, error: str) -> None:
+        self.reports.append(("failed", error))
+
     def job_ended(self) -> None:
         self.reports.append(("ended",))
+
+    def end_child(self, end: ChildEnd) -> None:
+        self.reports.append(("child ends", end.reason, end.error, str(end.is_fresh)))
 
     def command(self) -> ChildCommand:
         return ChildCommand.CONTINUE

@@ -9,7 +9,7 @@ from pathlib import Path
 from celery import Celery
 
 from cli.local.child_environment import PROJECT_ROOT, child_environment
-from config.settings import JobSettings, RedisSettings, Settings, WorkerSettings
+from config.settings import JobSettings, RedisSettings, RepositorySettings, Settings, WorkerSettings
 from tests.support.polling import wait_until
 from tests.workers.jobs.jobs_support import GRAPH, on_store
 from workers.jobs.broker import make_celery, wake_worker
@@ -44,12 +44,21 @@ class WorkerProcess:
 
 @contextmanager
 def running_worker(
-    redis: RedisSettings, log: Path, jobs: JobSettings, step_s: float = 0.05, worker: WorkerSettings | None = None
+    redis: RedisSettings,
+    log: Path,
+    jobs: JobSettings,
+    step_s: float = 0.05,
+    worker: WorkerSettings | None = None,
+    model: Path | None = None,
 ) -> Iterator[WorkerProcess]:
-    """Start the process and wait until it is ready; kill it at the end. Without ``worker``, its engine is simulated."""
+    """Start the process and wait until it is ready; kill it at the end.
+
+    Without ``worker``, its engine is simulated; without ``model``, it serves the bundled one.
+    """
     simulated = WorkerSettings(engine="simulated", simulated_step_s=step_s)
     chosen = (worker or simulated).model_copy(update={"graph": GRAPH})
-    environment = child_environment(Settings(redis=redis, jobs=jobs, worker=chosen))
+    repository = RepositorySettings(model_path=model, model_name=GRAPH) if model else RepositorySettings()
+    environment = child_environment(Settings(redis=redis, jobs=jobs, worker=chosen, repository=repository))
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "cli", "worker"], env=environment, cwd=PROJECT_ROOT, stdout=output, stderr=output

@@ -6,12 +6,8 @@ prepares what the runtime prepares only then, so that the first client does not 
 
 from graphs.errors import EngineError
 from workers.engine.checks.known_request import TOLERANCE, Draw, KnownRequest, difference_of
+from workers.engine.checks.verdict import CURE
 from workers.engine.images import has_one_value
-
-CURE = (
-    'Set "INFERENCE_PRECISION_HINT": "f32" in plugin_config, spread the parts of the model over several devices '
-    '(device: "TEXT_ENCODE DENOISE VAE"), or allow smaller sizes only (max_resolution).'
-)
 
 
 class KnownPicture:

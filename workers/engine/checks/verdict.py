@@ -2,6 +2,12 @@
 
 from enum import StrEnum
 
+# What the operator of a device that draws nothing right can do.
+CURE = (
+    'Set "INFERENCE_PRECISION_HINT": "f32" in plugin_config, spread the parts of the model over several devices '
+    '(device: "TEXT_ENCODE DENOISE VAE"), or allow smaller sizes only (max_resolution).'
+)
+
 
 class Trouble(StrEnum):
     """What a request met. A device that fails does each of these, and so may a request on a device that works."""

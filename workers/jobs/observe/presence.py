@@ -11,11 +11,19 @@ from graphs.families.family import Operation
 ALIVE_S = 15.0
 # A worker that could not load its model has ended; it counts until the next one has tried again.
 _FAILURE_S = 4 * ALIVE_S
+# loading: no child has loaded the model; checking: the child draws the known picture after a trouble; resting: it
+# takes no jobs, because its device failed in fresh children one after the other.
+STAGES_OF_WORKERS = ("loading", "idle", "drawing", "checking", "storing", "resting")
 
 
 @dataclass(frozen=True)
 class WorkerPresence:
-    """A worker's last heartbeat. ``seen_at``: unix seconds of Redis's clock; ``error``: why it could not load."""
+    """A worker's last heartbeat.
+
+    ``seen_at``: unix seconds of Redis's clock. ``stage``: one of STAGES_OF_WORKERS, '' for an older release.
+    ``error``: why it could not load. ``last_error``: that of its children, also after they drew again, or why it rests;
+    ``last_error_at``: unix seconds of its machine's clock.
+    """
 
     name: str
     graph: str
@@ -30,6 +38,9 @@ class WorkerPresence:
     memory_limit_bytes: int = 0
     fixed_bytes: int = 0
     pixel_bytes: int = 0
+    stage: str = ""
+    last_error: str | None = None
+    last_error_at: float | None = None
 
     def can(self, operation: Operation) -> bool:
         """Return whether this worker's model has a pipeline for the operation."""

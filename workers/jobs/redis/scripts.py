@@ -74,6 +74,10 @@ FINISH = GraphScript(
     },
 )
 HAND_BACK = GraphScript("hand_back", arguments={"job_id": _TEXT, "claim_field": _TEXT, "claim_value": _TEXT})
+RUN_AGAIN = GraphScript(
+    "run_again",
+    arguments={"job_id": _TEXT, "token": _TEXT, "trouble": _TEXT, "max_faults": _NUMBER, "failed_message": _TEXT},
+)
 
 # The upkeep (recovery.py).
 RENEW = GraphScript("renew", arguments={"job_id": _TEXT, "worker": _TEXT, "lease_ms": _NUMBER})

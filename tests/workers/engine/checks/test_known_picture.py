@@ -1,10 +1,5 @@
-"""The known picture tells a request at fault from a device at fault, on real pipelines.
+"""The known picture tells a request at fault from a device at fault, on real pipelines."""
 
-The device at fault is a model whose files are overwritten after it was loaded: the runtime reads some of its constants
-from the file whenever it draws (mmap), so the damage reaches the loaded model, as bad memory would.
-"""
-
-import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +11,7 @@ from graphs.errors import EngineError
 from graphs.families.family import Operation
 from graphs.families.model_facts import read_model_facts
 from graphs.repository.bundled import bundled_model_path
+from tests.support.damaged_model import overwrite_largest_constant
 from tests.workers.engine.adapter_support import UNET, draw_image, kohya_tensors, write_kohya
 from tests.workers.engine.engine_support import (
     FAMILIES,
@@ -33,19 +29,6 @@ from workers.engine.protocol import DrawingFailed
 pytestmark = pytest.mark.usefixtures("openvino_runtime")
 
 _CURE = r"INFERENCE_PRECISION_HINT.*f32.*TEXT_ENCODE DENOISE VAE.*max_resolution"
-
-
-def overwrite_largest_constant(part: Path, byte: int) -> None:
-    """Fill the largest constant of a part's weights, in place, with one byte."""
-    constants = [
-        (int(data.attrib["size"]), int(data.attrib["offset"]))
-        for data in ET.parse(part / "openvino_model.xml").iter("data")
-        if "offset" in data.attrib
-    ]
-    size, offset = max(constants)
-    with (part / "openvino_model.bin").open("r+b") as file:
-        file.seek(offset)
-        file.write(bytes([byte]) * size)
 
 
 @pytest.mark.parametrize("family", ["sd", *(pytest.param(name, marks=pytest.mark.thorough) for name in FAMILIES[1:])])

@@ -12,15 +12,15 @@ while true do
   local first = redis.call('ZRANGE', queued_key, 0, 0, 'WITHSCORES')
   if #first == 0 then return {} end
   local job, place = job_keys(first[1]), tonumber(first[2])
-  local record = redis.call('HMGET', job.hash, 'status', 'attempts', 'start_by', 'deadline')
-  local attempts, now = tonumber(record[2] or 0), now_ms()
+  local record = redis.call('HMGET', job.hash, 'status', 'attempts', 'start_by', 'deadline', 'device_faults')
+  local attempts, own_attempts, now = tonumber(record[2] or 0), (record[2] or 0) - (record[5] or 0), now_ms()
   local latest_start_s = math.min(tonumber(record[3] or 1e300), tonumber(record[4] or 1e300))
   if record[1] ~= STATUS_QUEUED then
     leave_queue(job)
   elseif now > latest_start_s * 1000 then
     finish(job, STATUS_CANCELLED, failure('deadline_exceeded', 'No client waited for this job any longer.'))
-  elseif attempts >= max_attempts then
-    fail_as_crashed(job, attempts)
+  elseif own_attempts >= max_attempts then
+    fail_as_crashed(job, own_attempts)
   else
     local rank = math.floor(place / 1e12)
     -- A job that returned to its old place does not turn the clock back.
