@@ -90,8 +90,8 @@ class InputImageSettings(SettingsGroup):
         640 * 2**20,
         gt=0,
         description="Memory for all input images that an API process decodes at a time; more wait for their turn, and "
-        "an image that takes more by itself gets status 413. A pixel takes 8 bytes as PNG or JPEG (up to 12 if the "
-        "JPEG is progressive), and 16 as WebP.",
+        "an image that takes more by itself gets status 413. docs/input-images.md says what a pixel takes in each "
+        "format: 8 bytes as PNG and JPEG, 11 as HEIC, 16 as WebP.",
     )
 
 

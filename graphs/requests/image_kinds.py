@@ -4,6 +4,7 @@ The signatures are those of the formats' own specifications; ISO 14496-12 (secti
 or of an image in its container stands.
 """
 
+import codecs
 import re
 
 _HEAD_BYTES = 4096
@@ -37,6 +38,10 @@ _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _AVIF = {b"avif", b"avis"}
 _DOCUMENT = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|\?xml|svg|!--)", re.IGNORECASE)
 
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/\r\n]+={0,2}\s*")
+_SHORTEST_BASE64 = 64
+
 
 def kind_of(content: bytes) -> str | None:
     """Return what a file is, in words with their article, None if it is not known."""
@@ -49,12 +54,27 @@ def kind_of(content: bytes) -> str | None:
         return "an SVG drawing" if b"<svg" in head.lower() else "an HTML or XML page"
     if head.startswith(b"data:"):
         return "the text of a data URL"
-    return next((name for signature, name in _SIGNATURES.items() if head.startswith(signature)), None)
+    found = next((name for signature, name in _SIGNATURES.items() if head.startswith(signature)), None)
+    return found or _kind_of_text(head)
+
+
+def _kind_of_text(head: bytes) -> str | None:
+    """Return what a text is, None if it is none: it has no control characters, and is UTF-8."""
+    if not head.strip() or _CONTROL.search(head):
+        return None
+    try:
+        # A character may be cut where the head ends.
+        codecs.getincrementaldecoder("utf-8")().decode(head, final=len(head) < _HEAD_BYTES)
+    except UnicodeDecodeError:
+        return None
+    return "text in base64" if _BASE64.fullmatch(head) and len(head) >= _SHORTEST_BASE64 else "text"
 
 
 def _kind_of_container(head: bytes) -> str:
     size_bytes = int.from_bytes(head[:4], "big")
     brands = [head[8:12], *(head[at : at + 4] for at in range(16, min(size_bytes, len(head)), 4))]
+    if b"crx " in brands:
+        return "a raw image of a camera"
     if _AVIF.intersection(brands):
         return "an AVIF image without a picture in AV1"
     return (

@@ -39,9 +39,8 @@ _COMPRESSIONS = {1, 5, 7, 8, 32946, 32773}
 _ON_THEIR_SIDE = {5, 6, 7, 8}
 _REDUCED = 1  # of a subfile: a raw image begins with a small copy of itself
 _WHOLE_NUMBERS = {1, 4}  # sample formats: unsigned, undefined
-# The library's strip stands beside the page as it is stored, Pillow's image beside the turned one.
-_COPIES_STORED = 2
-_IMAGE_BYTES = 8
+# Pillow's image, which stands beside the turned one; and the page as it is stored, which may be a single strip.
+_IMAGE_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,8 @@ class TiffPage:
         """Return what decoding takes: of the page or, if they are larger, of a tile."""
         pixels = max(math.prod(self.size), self._number(_TILE_WIDTH, 0) * self._number(_TILE_HEIGHT, 0))
         stored = self._number(_SAMPLES, 1) * max(self.numbers(_BITS), default=1) / 8
-        return pixels * (_COPIES_STORED * stored + _IMAGE_BYTES)
+        images = 1 if self._number(_ORIENTATION, 1) == 1 else 2
+        return pixels * (stored + images * _IMAGE_BYTES)
 
     @property
     def has_end(self) -> bool:

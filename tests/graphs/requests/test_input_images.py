@@ -131,7 +131,7 @@ def _refusal(image: bytes, mask: bytes | None = None, limit: int = LIMIT) -> Inv
 @pytest.mark.parametrize(
     "content",
     [
-        b"x",
+        b"\x01x",
         b"\x00" * 1000,
         b"\x89PNG\r\n\x1a\n",
         b"\xff\xd8\xff",

@@ -1,5 +1,6 @@
 """Images with more or less in their files than pixels: texts, what programs store, no end, other bytes, a cut."""
 
+import base64
 import json
 import os
 import struct
@@ -122,6 +123,12 @@ def test_a_cut_picture_is_incomplete_or_has_all_its_pixels(whole: bytes) -> None
         (image_bytes(NOISE, "ICO"), "an ICO image"),
         (image_bytes(NOISE, "JPEG2000"), "a JPEG 2000 image"),
         (b"\0\0\0\x18ftypmp42\0\0\0\0isommp42", "an MP4 or QuickTime video"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "a raw image of a camera"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image"),
+        (b"\xff\x0a\x10\x10", "a JPEG XL image"),
+        ("ein Stern, rot und größer".encode(), "text"),
+        (b'{"prompt": "a star"}', "text"),
+        (base64.b64encode(image_bytes(NOISE)), "text in base64"),
         (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "an SVG drawing"),
         (b"\n<!doctype html><title>Sign in</title>", "an HTML or XML page"),
         (b"%PDF-1.7", "a PDF document"),
