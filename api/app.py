@@ -12,15 +12,17 @@ from fastapi_offline import FastAPIOffline
 from api.drain import ApiDrain
 from api.http.access_log import PREFIXES, AccessLogMiddleware
 from api.http.answer_headers import PagePolicyMiddleware
-from api.http.body_limits import BodyLimitMiddleware
 from api.http.connections import Connections
 from api.http.errors import install_error_handlers
 from api.http.loop_lag import watch_lag
 from api.http.metrics import HttpMetrics
 from api.http.middleware import DrainMiddleware, RequestIdMiddleware, UnexpectedErrorMiddleware
 from api.http.openapi import describe
-from api.http.web_origins import WebMiddleware, add_cors
 from api.http.wrong_keys import WrongKeys
+from api.middleware.body_limits import BodyLimitMiddleware
+from api.middleware.client_paths import ClientPathsMiddleware
+from api.middleware.compressed_bodies import CompressedBodiesMiddleware
+from api.middleware.web_origins import WebMiddleware, add_cors
 from api.routers import adapters, files, health, images, jobs, metrics, models
 from api.service import ImageService
 from config.environment import prometheus_folder
@@ -69,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
     install_error_handlers(app)
     # The last one added is the first to get a request.
     app.add_middleware(BodyLimitMiddleware, http=settings.http, connections=settings.connections)
+    app.add_middleware(CompressedBodiesMiddleware, max_bytes=settings.http.max_body_bytes)
     app.add_middleware(PagePolicyMiddleware)
     app.add_middleware(WebMiddleware, settings=settings, is_open=app.state.keys.current().is_open)
     app.add_middleware(UnexpectedErrorMiddleware)
@@ -76,4 +79,5 @@ def create_app(settings: Settings) -> FastAPI:
     add_cors(app, settings)
     app.add_middleware(RequestIdMiddleware)
     app.add_middleware(DrainMiddleware, drain=drain)
+    app.add_middleware(ClientPathsMiddleware)
     return app

@@ -5,6 +5,7 @@ validated is small. Validation stops before it would collect an error for each o
 """
 
 import asyncio
+import codecs
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -142,7 +143,7 @@ async def _read(request: Request, limit: int | None) -> bytes:
             raise _too_large()
         parts.append(part)
         more = message.get("more_body", False)
-    return b"".join(parts)
+    return b"".join(parts).removeprefix(codecs.BOM_UTF8)
 
 
 def _check_media_type(request: Request) -> None:

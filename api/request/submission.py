@@ -28,7 +28,7 @@ class ImageRequest:
         Raises InvalidRequest for a header that cannot be used, and for fields without effect where the settings refuse
         them.
         """
-        self.body = sent.body
+        self.body = _with_model(sent.body, http)
         self.headers = read_headers(http)
         self._http = http
         self._owner = owner
@@ -101,6 +101,12 @@ class ImageRequest:
         for image in (self._images.image, self._images.mask) if self._images else ():
             digest.update(hashlib.sha256(image or b"").digest())
         return digest.hexdigest()
+
+
+def _with_model(body: ImageBody, http: Request) -> ImageBody:
+    """Return the body with the model that the path names (client_paths.py), unless the body names one."""
+    deployment = http.scope.get("deployment")
+    return body if body.model or not deployment else body.model_copy(update={"model": deployment})
 
 
 async def read_generation(http: Request, owner: Owner) -> ImageRequest:
