@@ -1,7 +1,5 @@
 """Reads the bodies of requests: JSON, and multipart forms in the spellings of the clients."""
 
-import asyncio
-import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,25 +7,19 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import from_json
-from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from api.job_submitter import UploadedImages
 from api.request.foreign_parameters import client_fields
+from api.request.form_parts import read_form
+from api.request.image_texts import decoded_image
 from api.request.json_bodies import JsonBody, check_entries, read_json_of_clients, read_json_with_images
 from api.request.schemas import EditBody, ImageBody, ImageReference, JobObjects
 from api.request.validation import invalid_request
-from graphs.errors import InvalidImage, InvalidRequest
+from graphs.errors import InvalidRequest
 
 Image = TypeVar("Image")
 
-_MAX_FIELDS = 100
-_MAX_FILES = 20
-_MAX_FIELD_BYTES = 256 * 1024
-# What stands before the base64 of a data URL is short; no pattern is tried on more.
-_MAX_HEAD_BYTES = 256
-_DATA_URL = re.compile(rb"data:[\w.+/-]*(;[\w.+=-]+)*;base64,", re.ASCII)
-_BASE64_PART = 2**20  # a multiple of 4
 _PART = re.compile(r"(?P<name>lora_alphas|metadata|webhook)\[(?P<key>[^\]]+)\]")
 _LIST = "webhook[events]"
 _OBJECTS = ("lora_alphas", "metadata", "webhook")
@@ -63,7 +55,7 @@ async def read_generation_or_edit_body(request: Request) -> SentBody:
     if request.headers.get("content-type", "").lower().startswith("multipart/"):
         return await read_edit_body(request)
     body = await read_json_with_images(request)
-    if "images" in body.fields:
+    if {"image", "images"} & body.fields.keys():
         return await edit_of(body)
     own = body.of_clients()
     return SentBody(own.validated(ImageBody), ignored=own.ignored)
@@ -73,30 +65,20 @@ async def edit_of(sent: JsonBody) -> SentBody:
     """Return an edit that came as JSON. Raises InvalidRequest naming the parameter."""
     body = sent.of_clients()
     edit = body.validated(EditBody)
-    reference = _only(edit.images, "images")
-    image = await _from_data_url(reference, body.images, "images")
-    mask = None if edit.mask is None else await _from_data_url(edit.mask, body.images, "mask")
+    image = await _decoded(_only(edit.references(), "images"), body.images, "images")
+    mask = None if edit.mask is None else await _decoded(edit.mask, body.images, "mask")
     return SentBody(edit.image_body(), UploadedImages(image, mask), body.ignored)
 
 
 async def _read_multipart(request: Request) -> SentBody:
-    files: dict[str, list[bytes]] = {"image": [], "mask": []}
+    parts = await read_form(request)
     fields: dict[str, Any] = {}
-    async with request.form(max_files=_MAX_FILES, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES) as form:
-        for name, value in form.multi_items():
-            stem = name.removesuffix("[]")
-            if stem in files and isinstance(value, UploadFile):
-                files[stem].append(await value.read())
-            elif isinstance(value, UploadFile):
-                raise InvalidRequest(f"{name} must not be a file.", param=name)
-            elif stem in files:
-                raise InvalidRequest(f"{stem} must be a file.", param=stem)
-            else:
-                _add_field(fields, name, value)
-    masks = files["mask"]
+    for name, value in parts.texts:
+        _add_field(fields, name, value)
     own = client_fields(fields)
     body = _form_body(own.values)
-    images = UploadedImages(_only(files["image"], "image"), _only(masks, "mask") if masks else None)
+    masks = parts.files["mask"]
+    images = UploadedImages(_only(parts.files["image"], "image"), _only(masks, "mask") if masks else None)
     return SentBody(body, images, own.ignored)
 
 
@@ -162,29 +144,7 @@ def _only(images: Sequence[Image], param: str) -> Image:
     return images[0]
 
 
-async def _from_data_url(reference: ImageReference, images: dict[str, bytes], param: str) -> bytes:
-    """Return the bytes of a data URL: one of the ``images`` taken out of the body, or one that was left in it."""
+async def _decoded(reference: ImageReference, images: dict[str, bytes], param: str) -> bytes:
+    """Return an image's bytes: its text is one of the ``images`` taken out of the body, or was left in it."""
     given = reference.image_url or ""
-    url = images.get(given) or given.encode(errors="surrogatepass")
-    comma = url.find(b",", 0, _MAX_HEAD_BYTES)
-    if comma < 0 or _DATA_URL.fullmatch(url, 0, comma + 1) is None:
-        raise InvalidRequest(
-            f"{param}: give the image as a data URL (image_url: data:image/png;base64,...); "
-            "other addresses are not fetched.",
-            param=param,
-            code="invalid_image_url",
-        )
-    try:
-        return await asyncio.to_thread(_from_base64, url, comma + 1)
-    except ValueError as error:
-        raise InvalidImage(
-            f"{param}: the data URL's base64 is broken.", param=param, code="invalid_base64_image"
-        ) from error
-
-
-def _from_base64(text: bytes, start: int) -> bytes:
-    """Decode what follows ``start``, in parts: other threads run between them. Raises ValueError."""
-    if 0 <= text.find(b"=", start) < len(text) - 2:
-        raise ValueError("there is a = before the end")
-    parts = (text[at : at + _BASE64_PART] for at in range(start, len(text), _BASE64_PART))
-    return b"".join(base64.b64decode(part, validate=True) for part in parts)
+    return await decoded_image(images.get(given) or given.encode(errors="surrogatepass"), param)

@@ -6,7 +6,8 @@ validated is small. Validation stops before it would collect an error for each o
 
 import asyncio
 import codecs
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -33,9 +34,13 @@ _MAX_BRACKETS = 10_000
 _INLINE_BYTES = 64 * 1024
 # How many of these keys are looked at. What a hostile body has beyond them counts as text.
 _MAX_IMAGES = 32
-_IMAGE_KEY = b'"image_url"'
-_IMAGE_START = b"data:"
-_SPACE = b" \t\r\n"
+_IMAGE_KEY = re.compile(rb'"(?:image_url|images?|mask)"')
+# A key and its value are a few spaces apart; what is further apart is left to the parser. A second string of a list
+# follows a comma.
+_FIRST = re.compile(rb'\s{0,32}:\s{0,32}(?:\[\s{0,32})?"')
+_NEXT = re.compile(rb'"\s{0,32},\s{0,32}"(?!\w+"\s*:)')
+_IMAGE_START = re.compile(rb"data:|[A-Za-z0-9+/_=\s\\-]{64}", re.IGNORECASE)
+_SHORT_BYTES = 64
 # What browsers add to requests and other clients do not.
 _BROWSER_HEADERS = ("origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "sec-fetch-user")
 _parsers = ThreadPoolExecutor(2, thread_name_prefix="parse")
@@ -178,25 +183,11 @@ def _without_images(content: bytes) -> JsonBody:
     pieces: list[bytes] = []
     images: dict[str, bytes] = {}
     copied = 0
-    end = 0
-    for _ in range(_MAX_IMAGES):
-        key = content.find(_IMAGE_KEY, end)
-        if key < 0:
-            break
-        end = key + len(_IMAGE_KEY)
-        start = _string_after(content, end)
-        if start < 0:
-            continue
-        end = content.find(b'"', start)
-        if end < 0:
-            break
-        url = content[start:end]
-        if b"\\" in url:  # PHP writes / as \/
-            url = url.replace(b"\\/", b"/")
-        if not url.startswith(_IMAGE_START) or b"\\" in url:
+    for start, end in _image_strings(content):
+        if (text := _image_text(content[start:end])) is None:
             continue
         place = f"data:,{len(images)}"
-        images[place] = url
+        images[place] = text
         pieces += [content[copied:start], place.encode()]
         copied = end
     pieces.append(content[copied:])
@@ -205,15 +196,32 @@ def _without_images(content: bytes) -> JsonBody:
     return _document(text, images)
 
 
-def _string_after(content: bytes, at: int) -> int:
-    """Return where the text of the string begins that follows a key which ends at ``at``; -1 if none does."""
-    for wanted in (b":", b'"'):
-        # A key and its value are a few spaces apart; what is further apart is left to the parser.
-        rest = content[at : at + 64].lstrip(_SPACE)
-        if not rest.startswith(wanted):
-            return -1
-        at += len(content[at : at + 64]) - len(rest) + 1
-    return at
+def _image_strings(content: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where the strings begin and end that are the value of an image's key, or stand in a list that is."""
+    end = 0
+    for _ in range(_MAX_IMAGES):
+        key = _IMAGE_KEY.search(content, end)
+        if key is None:
+            return
+        end = key.end()
+        opening = _FIRST
+        while (found := opening.match(content, end)) is not None:
+            start = found.end()
+            end = content.find(b'"', start)
+            if end < 0:
+                return
+            yield start, end
+            opening = _NEXT
+
+
+def _image_text(text: bytes) -> bytes | None:
+    """Return the text of an image as it stands for in JSON; None for what is none, or short enough to stay."""
+    if len(text) < _SHORT_BYTES or not _IMAGE_START.match(text):
+        return None
+    if b"\\" in text:  # PHP writes / as \/; wrapped base64 has line breaks
+        for escaped, plain in ((b"\\/", b"/"), (b"\\n", b""), (b"\\r", b"")):
+            text = text.replace(escaped, plain)
+    return None if b"\\" in text else text
 
 
 def _check_text(text: bytes) -> None:

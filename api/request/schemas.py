@@ -104,19 +104,41 @@ class ImageReference(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    image_url: str | None = Field(None, description="The image as a data: URL.")
+    image_url: str | None = Field(None, description="The image as a data: URL, or as base64.")
     file_id: str | None = Field(None, description="Not supported: there is no file storage.")
+
+
+def _reference(value: Any) -> Any:
+    """Return an image that stands in the body as text in the form of OpenAI's object."""
+    return {"image_url": value} if isinstance(value, str) else value
+
+
+def _references(value: Any) -> Any:
+    return [_reference(one) for one in value] if isinstance(value, list) else [_reference(value)]
+
+
+References = Annotated[list[ImageReference], BeforeValidator(_references), Field(max_length=16)]
 
 
 class EditBody(ImageBody):
     """Body of ``images/edits`` as JSON."""
 
-    images: list[ImageReference] = Field(description="The image to edit: exactly one.", min_length=1, max_length=16)
-    mask: ImageReference | None = Field(None, description="Where to repaint: transparent, or white without alpha.")
+    images: References | None = Field(None, description="The image to edit: exactly one.")
+    image: References | None = Field(None, description="Another name for images.")
+    mask: Annotated[ImageReference, BeforeValidator(_reference)] | None = Field(
+        None, description="Where to repaint: transparent, or white without alpha."
+    )
+
+    def references(self) -> list[ImageReference]:
+        """Return the images to edit. Raises InvalidRequest if there are none."""
+        found = [*(self.images or ()), *(self.image or ())]
+        if not found:
+            raise InvalidRequest("images is required.", param="images", code="missing_required_parameter")
+        return found
 
     def image_body(self) -> ImageBody:
         """Return the body without its images."""
-        return ImageBody(**self.model_dump(exclude={"images", "mask"}, exclude_none=True))
+        return ImageBody(**self.model_dump(exclude={"images", "image", "mask"}, exclude_none=True))
 
 
 class AdapterBody(BaseModel):

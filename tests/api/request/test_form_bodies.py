@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from tests.api.api_support import AT_ONCE, PNG, Api, error_of
 from tests.api.request.bodies_support import EDITS, FILE, GENERATIONS, send_form
@@ -25,6 +26,24 @@ from tests.support.images import image_bytes, red_image
 def test_the_format_of_an_image_is_read_from_its_content(api: Api, files: dict[str, Any]) -> None:
     job = send_form(api, {}, files).json()
     assert (job["operation"], job["size"], job["prompt"]) == ("edit", "128x128", "x")
+
+
+@pytest.mark.parametrize("name", ["image", "image[]", "image[0]", "images", "images[]", "images[3]", "file", "file[]"])
+@pytest.mark.parametrize("head", ["", '; filename=""', "; filename*=UTF-8''a%20b.png", '; filename="a.png"'])
+def test_an_image_is_one_under_each_name_of_its_part(api: Api, name: str, head: str) -> None:
+    answer = _raw(api, PROMPT, (f'name="{name}"{head}', PNG))
+    assert answer.json()["operation"] == "edit", answer.text
+
+
+def test_a_large_image_without_a_file_name_is_taken(api: Api) -> None:
+    large = image_bytes(Image.effect_noise((700, 700), 90), "PNG")
+    assert len(large) > 300_000
+    assert _raw(api, PROMPT, ('name="image"', large)).json()["operation"] == "edit"
+
+
+@pytest.mark.parametrize("head", ["", '; filename=""', '; filename="blob"'])
+def test_an_empty_mask_is_none(api: Api, head: str) -> None:
+    assert _raw(api, PROMPT, IMAGE, (f'name="mask"{head}', b"")).json()["operation"] == "edit"
 
 
 @pytest.mark.parametrize("name", ["mask", "mask[]"])
@@ -126,7 +145,7 @@ def test_text_fields_are_converted(api: Api, data: dict[str, str], expected: dic
         ({"metadata[a]": "x" * 513}, "metadata.a"),
         ({"webhook[events][]": "completed"}, "webhook.url"),
         ({"webhook[url]": "https://x", "webhook[events][]": "x"}, "webhook.events.0"),
-        ({"images": "x"}, "images"),
+        ({"images": "x"}, "image"),
     ],
 )
 def test_an_invalid_text_field_is_refused_by_name(api: Api, data: dict[str, str], param: str) -> None:

@@ -1,13 +1,18 @@
 """Edits as JSON, with their images as data URLs."""
 
 import base64
+import json
+import textwrap
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from tests.api.api_support import DATA_URL, PNG, Api, error_of
 from tests.api.request.bodies_support import EDITS, send_edit, send_form, send_json
+from tests.support.images import image_bytes
 
 
 @pytest.mark.parametrize(
@@ -24,13 +29,61 @@ def test_a_data_url_is_edited(api: Api, url: str) -> None:
     assert send_edit(api, [{"image_url": url}], mask={"image_url": url}).json()["operation"] == "inpainting"
 
 
+BASE64 = base64.b64encode(PNG).decode()
+LARGE = base64.b64encode(image_bytes(Image.effect_noise((1200, 1200), 90), "PNG")).decode()
+
+
+@pytest.mark.parametrize("text", [BASE64, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        lambda text: text,
+        lambda text: f"data:image/png;base64,{text}",
+        lambda text: f"DATA:IMAGE/PNG;BASE64,{text}",
+        lambda text: f"data:image/png;name=a.png;base64,{text}",
+        lambda text: text.translate(str.maketrans("+/", "-_")).rstrip("="),
+        lambda text: "\n".join(textwrap.wrap(text, 76)),
+        lambda text: "\r\n".join(textwrap.wrap(f"data:image/png;base64,{text}", 76)),
+    ],
+)
+@pytest.mark.parametrize("name", ["image", "images"])
+def test_an_image_is_read_in_every_spelling(api: Api, name: str, spelled: Callable[[str], str], text: str) -> None:
+    spelling = spelled(text)
+    for value in (spelling, [spelling], {"image_url": spelling}, [{"image_url": spelling}]):
+        answer = send_json(api, {"prompt": "x", name: value}, EDITS)
+        assert answer.status_code == 202, answer.text[:300]
+        assert answer.json()["operation"] == "edit"
+
+
+def test_the_pixels_are_the_same_in_every_spelling(api: Api) -> None:
+    given = {json.dumps(f"data:image/png;base64,{LARGE}"), json.dumps("\n".join(textwrap.wrap(LARGE, 76)))}
+    images = []
+    for text in given:
+        job = send_json(api, f'{{"prompt": "x", "image": {text}}}'.encode(), EDITS).json()
+        claims, claim = api.claim(job["id"])
+        images.append(claim.image)
+        assert claims.complete(claim, [PNG], {})
+    assert len(images) == 2 and images[0] == images[1]
+
+
+def test_a_mask_may_be_text(api: Api) -> None:
+    answer = send_json(api, {"prompt": "x", "image": BASE64, "mask": LARGE}, EDITS)
+    assert answer.json()["operation"] == "inpainting", answer.text[:300]
+    for empty in ("", None):
+        assert send_json(api, {"prompt": "x", "image": BASE64, "mask": empty}, EDITS).json()["operation"] == "edit"
+
+
+def test_two_large_images_get_the_sentence(api: Api) -> None:
+    message = error_of(send_json(api, {"prompt": "x", "images": [LARGE, LARGE]}, EDITS))["message"]
+    assert message == "images: one image at a time is edited here, not 2."
+
+
 @pytest.mark.parametrize(
     "url",
     [
         "data:image/png;base64,!!!",
         "data:image/png;base64,AAAAA",
         "data:image/png;base64,ж",
-        "data:image/png;base64,AA AA",
         DATA_URL[:-2] + "=",
     ],
 )
@@ -50,7 +103,7 @@ def _masked(api: Api, url: str) -> httpx.Response:
         {"image_url": "https://example.com/a.png"},
         {"image_url": "file:///etc/passwd"},
         {"image_url": "data:image/png,abc"},
-        {"image_url": base64.b64encode(PNG).decode()},
+        {"image_url": "data:image/png;base32,AAAA"},
         {"image_url": ""},
         {"image_url": None},
         {"file_id": "file-1"},
@@ -69,7 +122,8 @@ def test_other_urls_are_not_fetched(api: Api, reference: dict[str, Any]) -> None
         (None, "images"),
         ([], "images"),
         ({}, "images"),
-        ([DATA_URL], "images.0"),
+        ([5], "images.0"),
+        ([DATA_URL] * 2, "images"),
         ([{"image_url": 5}], "images.0.image_url"),
         ([{"image_url": DATA_URL, "detail": "low"}], "images.0.detail"),
         ([{"image_url": DATA_URL}] * 2, "images"),
