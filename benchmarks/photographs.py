@@ -115,7 +115,8 @@ def _photograph(width: int, height: int) -> bytes:
 
 def _memory(service: Service) -> str:
     """Return the resident memory of the child that draws, and of the API."""
-    child = service.worker_pids()[-1]
+    # The child is the larger of the worker's two processes; its number may be below its parent's.
+    child = max(service.worker_pids(), key=_resident_mib)
     api = next(pid for pid, command in service.descendants().items() if re.search(r"-m cli api", command))
     return f"{_resident_mib(child)} MiB (child {child}), {_resident_mib(api)} MiB (API)"
 
