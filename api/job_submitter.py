@@ -25,6 +25,7 @@ from graphs.requests.resolve import resolve
 from graphs.resolution import Resolution
 from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions, Webhook
+from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.status import Status
 from workers.jobs.store import Idempotency, JobStore, Submission
 from workers.webhooks.url_check import UrlRefused, check_url
@@ -93,29 +94,44 @@ class JobSubmitter:
     ) -> tuple[Job, bool]:
         """Resolve a request, submit it as a job and wake a worker. Returns the job, and whether it is new.
 
-        ``images``: those of an edit, which is inpainting with a mask and image to image without. ``start_by`` is in
+        ``images``: those of an edit, which is inpainting with a mask or a hole and image to image without.
+        ``start_by`` is in
         unix seconds: a job that is still queued then is not run. ``warnings`` go with the job's answer, before
         those of ``resolve``. Raises InvalidRequest and its subclasses, what
         ``JobStore.submit`` raises, and ShuttingDown.
         """
         check_webhook(options.webhook, self._settings.webhooks)
         route = (await self._models.repository()).route(parameters.model)
+        graph = route.graph
         operation = _operation(images)
-        await self._workers.check_available(route.graph.name, operation)
-        facts = self._facts[route.graph.name]
-        ready = await self._workers.ready(route.graph.name)
+        facts = self._facts[graph.name]
+        ready = await self._workers.ready(graph.name)
+        reads_holes = operation is Operation.EDIT and _repaints(ready)
+        if not reads_holes:
+            await self._workers.check_available(graph.name, operation)
 
-        def resolved(size: Resolution | None) -> ResolvedRequest:
-            request = resolve(parameters, operation, route, facts, image_size=size)
-            check_memory(request, route.graph, facts, ready)
+        def resolved(kind: Operation, size: Resolution | None, *, is_flattened: bool = False) -> ResolvedRequest:
+            request = resolve(parameters, kind, route, facts, image_size=size, is_flattened=is_flattened)
+            check_memory(request, graph, facts, ready)
             return request
 
         def fitting(size: Resolution) -> tuple[Resolution, ImageFit]:
-            request = resolved(size)
+            try:
+                request = resolved(operation, size)
+            except InvalidRequest:
+                if not reads_holes:
+                    raise
+                request = resolved(Operation.INPAINTING, size)  # the image may have a hole
             return Resolution(request.width, request.height), request.image_fit
 
-        async with self._decoded(images, options.owner, fitting) as inputs:
-            request = resolved(None if inputs is None else inputs.size)
+        async with self._decoded(images, options.owner, fitting, reads_holes=reads_holes) as inputs:
+            if inputs is None:
+                request = resolved(operation, None)
+            else:
+                kind = Operation.EDIT if inputs.mask is None else Operation.INPAINTING
+                if reads_holes:
+                    await self._workers.check_available(graph.name, kind)
+                request = resolved(kind, inputs.size, is_flattened=inputs.is_flattened)
             request = request.model_copy(update={"warnings": (*warnings, *request.warnings)})
             self._drain.check_open()
             submission = Submission(
@@ -136,7 +152,7 @@ class JobSubmitter:
 
     @asynccontextmanager
     async def _decoded(
-        self, images: UploadedImages | None, owner: str, fitting: Fitting
+        self, images: UploadedImages | None, owner: str, fitting: Fitting, *, reads_holes: bool
     ) -> AsyncIterator[EncodedInputs | None]:
         """Decode images in the owner's turn; their memory counts until the block ends.
 
@@ -147,7 +163,9 @@ class JobSubmitter:
             return
         headers = await asyncio.to_thread(read_headers, images.image, images.mask, self._limits)
         async with self._turns.turn(owner, headers.decoding_bytes) as turn:
-            encoded: EncodedInputs = await turn.run(lambda: encode_inputs(headers, fitting), _size_bytes)
+            encoded: EncodedInputs = await turn.run(
+                lambda: encode_inputs(headers, fitting, reads_holes=reads_holes), _size_bytes
+            )
             yield encoded
 
     async def _wake_worker(self, job: Job) -> None:
@@ -181,6 +199,11 @@ def check_webhook(webhook: Webhook | None, settings: WebhookSettings) -> None:
 
 def _size_bytes(inputs: EncodedInputs) -> int:
     return len(inputs.image) + len(inputs.mask or b"")
+
+
+def _repaints(ready: Sequence[WorkerPresence]) -> bool:
+    """Return whether one of a graph's ready workers inpaints. Without one, the job waits for one that may."""
+    return not ready or any(worker.can(Operation.INPAINTING) for worker in ready)
 
 
 def _operation(images: UploadedImages | None) -> Operation:

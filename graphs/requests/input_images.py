@@ -16,6 +16,7 @@ from graphs.requests.image_colour import Conversion, conversion_to_srgb
 from graphs.requests.image_fit import ImageFit, fitted_image, fitted_mask
 from graphs.requests.image_headers import ImageHeader, InputHeaders, incomplete, unreadable
 from graphs.requests.opened_images import check_whole, decode_image, open_image, profile_of, strips
+from graphs.requests.transparency import Transparency
 from graphs.resolution import Resolution
 
 # The limits are judged by image_headers.py; Pillow's own only warns up to twice its value.
@@ -36,43 +37,60 @@ _ON_THEIR_SIDE = (5, 6, 7, 8)
 
 @dataclass(frozen=True)
 class EncodedInputs:
-    """The input of an edit as PNG bytes: the image in RGB, the mask in grey (white = repaint), and the image's size."""
+    """The input of an edit as PNG bytes: the image in RGB, the mask in grey (white = repaint), and the image's size.
+
+    The mask is that of the client, or the image's own hole. ``is_flattened``: pixels of the image that are transparent
+    and no hole were laid over white.
+    """
 
     image: bytes
     mask: bytes | None
     size: Resolution
+    is_flattened: bool = False
 
 
 Fitting = Callable[[Resolution], tuple[Resolution, ImageFit]]
 """Takes the upright size of an image, and returns the size that is drawn and how the image is brought to it."""
 
 
-def encode_inputs(headers: InputHeaders, fitting: Fitting) -> EncodedInputs:
+def encode_inputs(headers: InputHeaders, fitting: Fitting, *, reads_holes: bool = False) -> EncodedInputs:
     """Decode an image and, if given, its mask, and return them as PNG.
 
     Where neither side that is drawn is longer than that of the image, both have the size that is drawn; a worker
-    enlarges others. ``fitting`` is called before anything is decoded; what it raises is raised here.
+    enlarges others. ``reads_holes``: an image without a mask, of which pixels have the alpha 0, is repainted there.
+    ``fitting`` is called before anything is decoded; what it raises is raised here.
     Raises InvalidImage, which names ``image`` or ``mask``.
     """
-    size, (drawn, fit) = _checked(headers.image, fitting)
+    orientation, size, (drawn, fit) = _checked(headers.image, fitting)
     shrinks = drawn.fits(size)
-    image = _decoded(headers.image, _as_rgb, lambda one: fitted_image(one, drawn, fit) if shrinks else one)
-    mask = None
+    transparency = Transparency()
+
+    def converted(image: Image.Image, to_srgb: Conversion | None) -> Image.Image:
+        return _as_rgb(image, to_srgb, transparency)
+
+    def mask_fitted(mask: Image.Image) -> Image.Image:
+        return fitted_mask(mask, size, drawn, fit) if shrinks else mask
+
+    image = _decoded(headers.image, converted, lambda one: fitted_image(one, drawn, fit) if shrinks else one)
     if headers.mask is not None:
-        mask = _decoded(headers.mask, _as_mask, lambda one: fitted_mask(one, size, drawn, fit) if shrinks else one)
-    return EncodedInputs(image, mask, size)
+        mask = _decoded(headers.mask, _as_mask, mask_fitted)
+        return EncodedInputs(image, mask, size, is_flattened=not transparency.is_opaque)
+    hole = transparency.hole() if reads_holes else None
+    if hole is None:
+        return EncodedInputs(image, None, size, is_flattened=not transparency.is_opaque)
+    return EncodedInputs(image, _png(mask_fitted(_upright(hole, orientation))), size)
 
 
-def _checked(header: ImageHeader, fitting: Fitting) -> tuple[Resolution, tuple[Resolution, ImageFit]]:
-    """Return the image's upright size, and what is drawn. Only the header is read."""
+def _checked(header: ImageHeader, fitting: Fitting) -> tuple[int, Resolution, tuple[Resolution, ImageFit]]:
+    """Return the image's orientation, its upright size, and what is drawn. Only the header is read."""
     with _readable(header):
         if header.decoder is not None:
             size = Resolution(header.width, header.height)
-            return size, fitting(size)
+            return 1, size, fitting(size)
         opened = open_image(header)
-        turned = _orientation(opened) in _ON_THEIR_SIDE
-        size = Resolution(*(reversed(opened.size) if turned else opened.size))
-    return size, fitting(size)
+        orientation = _orientation(opened)
+        size = Resolution(*(reversed(opened.size) if orientation in _ON_THEIR_SIDE else opened.size))
+    return orientation, size, fitting(size)
 
 
 def _decoded(
@@ -128,13 +146,22 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _as_rgb(image: Image.Image, to_srgb: Conversion | None) -> Image.Image:
+def _as_rgb(image: Image.Image, to_srgb: Conversion | None, transparency: Transparency) -> Image.Image:
+    """Return the image in RGB, over white; what its alpha says is added to ``transparency``."""
+
+    def seen(strip: Image.Image) -> Image.Image:
+        transparency.add(_alpha(strip))
+        return strip
+
     if to_srgb is not None:
-        return _by_strips(image, "RGB", lambda strip: _without_alpha(to_srgb(_eight_bit(strip))))
+        look = seen if image.has_transparency_data else (lambda strip: strip)
+        return _by_strips(image, "RGB", lambda strip: _without_alpha(to_srgb(_eight_bit(look(strip)))))
     # An opened WebP holds libwebp's canvases for as long as it is there.
     if image.mode == "RGB" and image.format != "WEBP" and not image.has_transparency_data:
         return image
-    return _by_strips(image, "RGB", _on_white if image.has_transparency_data else _rgb)
+    if image.has_transparency_data:
+        return _by_strips(image, "RGB", lambda strip: _on_white(seen(strip)))
+    return _by_strips(image, "RGB", _rgb)
 
 
 def _as_mask(image: Image.Image, _: Conversion | None) -> Image.Image:
@@ -176,6 +203,7 @@ def _on_white(strip: Image.Image) -> Image.Image:
 
 
 def _alpha(strip: Image.Image) -> Image.Image:
+    strip = _eight_bit(strip)
     return strip.convert("RGBA").getchannel("A")
 
 

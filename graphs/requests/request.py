@@ -31,6 +31,7 @@ Prompt = Annotated[str, Field(max_length=32_000)]
 Whole = Annotated[int, BeforeValidator(number)]
 FiniteFloat = Annotated[float, BeforeValidator(number), Field(allow_inf_nan=False)]
 _WITH_QUALITY = " and ".join(name for name, image_format in OUTPUT_FORMATS.items() if image_format.has_quality)
+MAX_FEATHER_PX = 256
 MAX_SEED = 2**64  # OVMS takes any size_t
 DISTINCT_SEEDS = 2**32
 Seeds = Literal["each"]
@@ -56,6 +57,12 @@ class GenerationParameters(BaseModel):
     strength: FiniteFloat | None = Field(None, description="How much an edit may change, 0 to 1.")
     image_fit: ImageFit | None = Field(
         None, description="How an edit's image gets the size that is drawn: stretch (unless given), crop or pad."
+    )
+    mask_composite: bool | None = Field(
+        None, description="true: outside the mask, an inpainted image keeps the pixels of the input image exactly."
+    )
+    mask_feather_px: Whole | None = Field(
+        None, ge=0, le=MAX_FEATHER_PX, description="With mask_composite: over how many pixels outside it blends; 8."
     )
     rng_seed: Whole | None = Field(None, description="Seed of the noise; random unless given or -1, always reported.")
     seeds: Seeds | None = Field(
@@ -106,6 +113,8 @@ class ResolvedRequest(BaseModel):
     guidance_scale: float
     strength: float | None = None
     image_fit: ImageFit = "stretch"
+    mask_composite: bool = False
+    mask_feather_px: int = 0
     rng_seed: int
     seeds: Seeds | None = None
     max_sequence_length: Whole | None = None

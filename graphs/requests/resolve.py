@@ -28,6 +28,8 @@ from graphs.resolution import Resolution
 _MAX_GUIDANCE_SCALE = 100.0
 # As clients of Stable Diffusion web UIs write it.
 _RANDOM_SEED = -1
+_FEATHER_PX = 8
+_FLATTENED = "Transparent pixels of image were laid over white."
 # Two of OpenAI's longest prompts, 32,000 characters, in any script.
 _MAX_PROMPTS_BYTES = 256_000
 
@@ -38,11 +40,14 @@ def resolve(
     route: Route,
     facts: ModelFacts,
     image_size: Resolution | None = None,
+    *,
+    is_flattened: bool = False,
 ) -> ResolvedRequest:
     """Return the request with every value filled in and its seed fixed.
 
     Takes the client's parameters, the operation, the route of the model's name, the model's facts and, for edits,
-    the input image's size in pixels. Raises InvalidRequest, which names the parameter.
+    the input image's size in pixels and whether its transparent pixels were laid over white. Raises InvalidRequest,
+    which names the parameter.
     """
     graph = route.graph
     size = resolve_size(parameters, graph, facts, image_size)
@@ -60,12 +65,15 @@ def resolve(
         guidance_scale=guidance_scale,
         strength=_strength(parameters, operation, facts, steps),
         image_fit=_image_fit(parameters, operation),
+        mask_composite=_mask_composite(parameters, operation),
+        mask_feather_px=_mask_feather_px(parameters),
         rng_seed=_seed(parameters),
         seeds=_seeds(parameters, graph),
         max_sequence_length=_max_sequence_length(parameters, facts),
         adapters=_adapters(parameters, route),
         output_format=parameters.output_format or "png",
         output_compression=100 if parameters.output_compression is None else parameters.output_compression,
+        warnings=(_FLATTENED,) if is_flattened else (),
         **prompts,
     )
 
@@ -185,6 +193,23 @@ def _image_fit(parameters: GenerationParameters, operation: Operation) -> ImageF
     if parameters.image_fit is not None and operation is Operation.GENERATION:
         raise InvalidRequest("image_fit is for edits; leave it out here.", param="image_fit")
     return parameters.image_fit or "stretch"
+
+
+def _mask_composite(parameters: GenerationParameters, operation: Operation) -> bool:
+    if parameters.mask_composite and operation is not Operation.INPAINTING:
+        reason = (
+            "mask_composite is for edits with a mask, or with transparent pixels in place of one; leave it out here."
+        )
+        raise InvalidRequest(reason, param="mask_composite")
+    return bool(parameters.mask_composite)
+
+
+def _mask_feather_px(parameters: GenerationParameters) -> int:
+    if not parameters.mask_composite:
+        if parameters.mask_feather_px is not None:
+            raise InvalidRequest("mask_feather_px needs mask_composite: true.", param="mask_feather_px")
+        return 0
+    return _FEATHER_PX if parameters.mask_feather_px is None else parameters.mask_feather_px
 
 
 def _seed(parameters: GenerationParameters) -> int:

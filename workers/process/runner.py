@@ -11,6 +11,7 @@ from graphs.errors import EngineError, ServiceUnavailable, StoreFull
 from graphs.requests.request import AdapterSelection
 from graphs.resolution import Resolution
 from workers.engine.images import decode_inputs, encode
+from workers.engine.mask_composite import composited
 from workers.engine.protocol import DrawingFailed, Engine, Generated, GenerationCancelled, InputImages, Step
 from workers.jobs.claims import Claim, Claims, Preview
 from workers.jobs.job import JobError, overdue_error
@@ -192,7 +193,10 @@ class Runner:
         self._has_drawn = True
         warnings = self._device.warnings_of(generated.images)
         started = time.perf_counter()
-        images = [encode(image, request.output_format, request.output_compression) for image in generated.images]
+        drawn = generated.images
+        if request.mask_composite and inputs is not None:
+            drawn = [composited(image, inputs, request.mask_feather_px) for image in drawn]
+        images = [encode(image, request.output_format, request.output_compression) for image in drawn]
         seconds = {**generated.seconds, "encode": time.perf_counter() - started}
         measured = stages_measured({**seconds, "prepare": prepare_s}, generated.steps_s)
         measured["adapter_switches"] = self._switches

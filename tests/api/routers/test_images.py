@@ -260,3 +260,35 @@ def test_the_images_of_an_edit_reach_the_worker(api: Api) -> None:
     assert claim.image.startswith(b"\x89PNG")
     assert claim.mask.startswith(b"\x89PNG")
     assert (job["operation"], claim.job.request.strength) == ("inpainting", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("operations", "alpha", "drawn_as"),
+    [
+        (("generation", "edit", "inpainting"), 0, "inpainting"),
+        (("generation", "edit", "inpainting"), 128, "edit"),
+        (("generation", "edit"), 0, "edit"),
+        (("generation", "inpainting"), 0, "inpainting"),
+    ],
+)
+def test_transparent_pixels_are_a_mask_where_a_worker_inpaints(
+    redis_settings: RedisSettings, operations: tuple[str, ...], alpha: int, drawn_as: str
+) -> None:
+    Upkeep(redis_settings).heartbeat(WORKER.__class__(**{**WORKER.__dict__, "operations": operations}))
+    image = red_image("RGBA", (64, 64))
+    image.paste((0, 0, 0, alpha), (0, 0, 64, 32))
+    with serving(settings_for(redis_settings)) as own:
+        job = own.submitted(EDITS, data=BODY, files={"image": ("a.png", image_bytes(image), "image/png")})
+        _, claim = own.claim(job["id"])
+    assert job["operation"] == drawn_as
+    assert (claim.mask is not None) == (drawn_as == "inpainting")
+    warnings = [] if drawn_as == "inpainting" else ["Transparent pixels of image were laid over white."]
+    assert job["warnings"] == warnings
+
+
+def test_an_opaque_image_needs_a_mask_where_workers_only_inpaint(redis_settings: RedisSettings) -> None:
+    Upkeep(redis_settings).heartbeat(WORKER.__class__(**{**WORKER.__dict__, "operations": ("inpainting",)}))
+    edit = {"json": {**BODY, "images": [{"image_url": DATA_URL}]}}
+    with serving(settings_for(redis_settings)) as own:
+        error = error_of(own.http.post(EDITS, **edit))  # type: ignore[arg-type]
+    assert error["message"] == "Edit is not available for this model (demo)."

@@ -332,3 +332,22 @@ def test_the_prompts_of_a_request_are_bounded_in_bytes_together() -> None:
     ) as refusal:
         resolved(facts=facts_of(SDXL), prompt=longest, negative_prompt=longest, prompt_2="a")
     assert refusal.value.param == "prompt"
+
+
+def test_the_mask_is_composited_only_if_asked_for() -> None:
+    plain, asked = resolved(I), resolved(I, mask_composite=True)
+    assert (plain.mask_composite, plain.mask_feather_px) == (False, 0)
+    assert (asked.mask_composite, asked.mask_feather_px) == (True, 8)
+    assert resolved(I, mask_composite=True, mask_feather_px=0).mask_feather_px == 0
+    assert not resolved(E, mask_composite=False).mask_composite
+
+
+def test_a_composite_needs_a_mask_and_a_feather_needs_a_composite() -> None:
+    for operation in (G, E):
+        error = _refusal(operation, mask_composite=True)
+        assert error.param == "mask_composite"
+        assert error.message == (
+            "mask_composite is for edits with a mask, or with transparent pixels in place of one; leave it out here."
+        )
+    error = _refusal(I, mask_feather_px=4)
+    assert (error.param, error.message) == ("mask_feather_px", "mask_feather_px needs mask_composite: true.")
