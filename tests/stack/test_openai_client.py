@@ -140,11 +140,11 @@ def test_transparent_pixels_mean_what_a_mask_does(service: Service, draw: Draw) 
     for image in (picture, mask):
         image.paste((255, 255, 255, 0), (64, 0, 128, 128))
     fields = {"prompt": "a plain white background", "extra_body": {"seed": 1, "mask_composite": True}}
-    client = service.client()
-    holed = client.images.edit(image=image_bytes(picture), **fields)  # type: ignore[call-overload]
-    masked = client.images.edit(  # type: ignore[call-overload]
-        image=image_bytes(picture), mask=image_bytes(mask), **fields
-    )
+    with service.client() as client:
+        holed = client.images.edit(image=image_bytes(picture), **fields)  # type: ignore[call-overload]
+        masked = client.images.edit(  # type: ignore[call-overload]
+            image=image_bytes(picture), mask=image_bytes(mask), **fields
+        )
     assert _images(holed) == _images(masked)
     kept = np.array(picture.convert("RGB"))[:, :56]
     assert np.array_equal(pixels(_images(holed)[0])[:, :56], kept), "8 pixels from the hole nothing changes"
@@ -157,8 +157,8 @@ def test_soft_transparency_is_laid_over_white_with_a_warning(service: Service, d
     picture.putalpha(100)
     soft = image_bytes(picture)
     flat = image_bytes(Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB"))
-    client = service.client()
-    answers = [client.images.edit(image=image, prompt="a star", extra_body={"seed": 1}) for image in (soft, flat)]
+    with service.client() as client:
+        answers = [client.images.edit(image=image, prompt="a star", extra_body={"seed": 1}) for image in (soft, flat)]
     assert _images(answers[0]) == _images(answers[1])
     assert answers[0].model_extra is not None and answers[1].model_extra is not None
     assert answers[0].model_extra["warnings"] == ["Transparent pixels of image were laid over white."]
