@@ -10,7 +10,7 @@ from config.settings_group import SettingsGroup
 ResponseFormat = Literal["b64_json", "url"]
 
 
-# 17 fields, more than a class should have. A second group would rename environment variables that users have set, and
+# 19 fields, more than a class should have. A second group would rename environment variables that users have set, and
 # one class built from several mixins would have as many.
 class HttpSettings(SettingsGroup):
     """The HTTP API."""
@@ -65,6 +65,19 @@ class HttpSettings(SettingsGroup):
         False,
         description="Whether parameters of other services that cannot change an image, such as `service_tier`, are "
         "refused; otherwise they are left out, and the answer's `warnings` name them.",
+    )
+    node_timeout_s: float = Field(
+        300.0,
+        gt=0,
+        description="After how many seconds clients on Node give up that state no time-out (openai-node): Node's fetch "
+        "does after 300. One that leaves in the last sixth of this time keeps its job, since its request comes again.",
+    )
+    white_space_s: float | None = Field(
+        None,
+        ge=1,
+        description="How often a client that waits is sent a space before the JSON of its answer, for proxies and "
+        "clients that cut silent connections; if not set, only where a request asks for it (`Prefer: white-space=N`). "
+        "The status is 200 then, and a later failure is the error object in that body.",
     )
     requests_per_minute: int | None = Field(
         None,

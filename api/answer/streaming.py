@@ -7,7 +7,7 @@ streams have neither, and heartbeats are comments.
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import Any
 
 from fastapi.responses import StreamingResponse
@@ -34,6 +34,29 @@ _CONTINUE_ELSEWHERE = b": the server is shutting down; go on with starting_after
 def event_stream(events: AsyncIterator[bytes]) -> StreamingResponse:
     """Return the answer that sends these server-sent events."""
     return StreamingResponse(events, media_type="text/event-stream", headers=_HEADERS)
+
+
+def json_after_spaces(
+    body: Coroutine[Any, Any, bytes], pause_s: float, headers: Mapping[str, str]
+) -> StreamingResponse:
+    """Return the answer that sends a space every ``pause_s`` seconds until the JSON ``body`` is there.
+
+    JSON may begin with spaces (RFC 8259, 2). The status has been sent by the time of an error, whose object is the
+    body.
+    """
+    return StreamingResponse(_after_spaces(body, pause_s), media_type="application/json", headers=dict(headers))
+
+
+async def _after_spaces(body: Coroutine[Any, Any, bytes], pause_s: float) -> AsyncIterator[bytes]:
+    coming = asyncio.create_task(body)
+    try:
+        while not (await asyncio.wait((coming,), timeout=pause_s))[0]:
+            yield b" "
+        yield coming.result()
+    except ImagegenError as error:
+        yield json.dumps(error_body(error)).encode()
+    finally:
+        coming.cancel()
 
 
 async def stream_images(service: ImageService, job: Job, client: Client | None) -> AsyncIterator[bytes]:

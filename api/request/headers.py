@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from config.http_settings import HttpSettings
 from graphs.errors import InvalidRequest
 from workers.jobs.store import Idempotency
 
@@ -13,6 +14,11 @@ _KEY_TTL_S = 24 * 3600
 _RETRY_TTL_S = 3600
 # Between two attempts the SDKs wait at most 8 s.
 RETRY_PAUSE_S = 10.0
+# A client that leaves after so much of its time-out has not left for another reason.
+_SHARE_OF_TIMEOUT = 0.9
+_SHARE_OF_NODE_TIMEOUT = 250 / 300
+_LESS_THAN_ONE_S = 0.5
+_WHITE_SPACE = re.compile(r"(?:^|[,\s])white-space=([1-9]\d{0,3})(?=$|[,;\s])", re.ASCII)
 _WAIT = re.compile(r"wait=(\d{1,6})", re.ASCII)
 _DURATION = re.compile(r"(?P<number>\d{1,9}(?:\.\d{1,3})?)\s*(?P<unit>ms|s|m|h)?", re.ASCII)
 _UNITS_S = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -25,6 +31,9 @@ class RequestHeaders:
     ``wait_s``: how many seconds the client waits for its images; None: until they are there, 0: not at all.
     ``cancel_after_s``: after how many seconds the job is cancelled, whether it is queued or running.
     ``timeout_s``: after how many seconds the client itself stops waiting, None where it does not say so.
+    ``times_out_from_s``: a client that leaves after so many seconds has timed out, and sends the request again; None
+    where that is not known.
+    ``white_space_s``: how often a client that waits wants a space before its answer, in seconds.
     ``retry``: the number of this attempt as an OpenAI SDK counts it, from 0; None for other clients.
     """
 
@@ -32,6 +41,8 @@ class RequestHeaders:
     idempotency_key: str | None = None
     cancel_after_s: float | None = None
     timeout_s: float | None = None
+    times_out_from_s: float | None = None
+    white_space_s: float | None = None
     retry: int | None = None
 
     def idempotency(self, digest: str) -> Idempotency:
@@ -44,7 +55,7 @@ class RequestHeaders:
         return Idempotency(digest=digest)
 
 
-def read_headers(request: Request) -> RequestHeaders:
+def read_headers(request: Request, http: HttpSettings) -> RequestHeaders:
     """Read Prefer, Idempotency-Key, Cancel-After and the headers with which the OpenAI SDKs describe themselves.
 
     Raises InvalidRequest for a Cancel-After that is not a duration, or an Idempotency-Key that is too long.
@@ -53,11 +64,15 @@ def read_headers(request: Request) -> RequestHeaders:
     key = headers.get("idempotency-key") or None
     if key is not None and len(key) > 256:
         raise InvalidRequest("Idempotency-Key must have at most 256 characters.", param="Idempotency-Key")
+    preferences = ", ".join(headers.getlist("prefer"))
+    timeout_s = _timeout_s(headers.get("x-stainless-read-timeout") or headers.get("x-stainless-timeout"))
     return RequestHeaders(
-        wait_s=_preferred_wait_s(", ".join(headers.getlist("prefer"))),
+        wait_s=_preferred_wait_s(preferences),
         idempotency_key=key,
         cancel_after_s=_duration_s(headers.get("cancel-after")),
-        timeout_s=_positive_number(headers.get("x-stainless-read-timeout") or headers.get("x-stainless-timeout")),
+        timeout_s=timeout_s,
+        times_out_from_s=_times_out_from_s(timeout_s, headers.get("x-stainless-lang"), http),
+        white_space_s=_white_space_s(preferences) or http.white_space_s,
         retry=_retry(headers.get("x-stainless-retry-count")),
     )
 
@@ -80,10 +95,29 @@ def _duration_s(text: str | None) -> float | None:
     return float(match["number"]) * _UNITS_S[match["unit"]]
 
 
-def _positive_number(text: str | None) -> float | None:
-    """Read a positive number. SDKs also send None or inf, which mean that there is no limit."""
+def _timeout_s(text: str | None) -> float | None:
+    """Read a time-out in seconds. SDKs also send None or inf, which mean that there is none.
+
+    openai-node rounds down to whole seconds, so 0 is less than one.
+    """
     match = re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text or "", re.ASCII)
-    return float(match[0]) if match and float(match[0]) > 0 else None
+    return None if match is None else float(match[0]) or _LESS_THAN_ONE_S
+
+
+def _times_out_from_s(timeout_s: float | None, language: str | None, http: HttpSettings) -> float | None:
+    """Return from when on a client that leaves has timed out.
+
+    openai-node states no time-out of its own, but Node's fetch ends a request that is not answered after 300 s (undici,
+    headersTimeout), and the client then sends it again.
+    """
+    if timeout_s is not None:
+        return _SHARE_OF_TIMEOUT * timeout_s
+    return _SHARE_OF_NODE_TIMEOUT * http.node_timeout_s if language == "js" else None
+
+
+def _white_space_s(preferences: str) -> float | None:
+    match = _WHITE_SPACE.search(preferences.lower())
+    return None if match is None else float(match[1])
 
 
 def _retry(text: str | None) -> int | None:

@@ -29,7 +29,7 @@ class ImageRequest:
         them.
         """
         self.body = _with_model(sent.body, http)
-        self.headers = read_headers(http)
+        self.headers = read_headers(http, http.app.state.settings.http)
         self._http = http
         self._owner = owner
         self._images = sent.images
@@ -71,10 +71,10 @@ class ImageRequest:
     def grace_s(self) -> float:
         """Return for how many seconds a job is kept after its client disconnected.
 
-        A client that has waited for as long as its headers state has only timed out, and sends the request again.
+        A client that has waited for about as long as it waits at most has only timed out, and sends the request again.
         """
-        timeout_s = self.headers.timeout_s
-        timed_out = timeout_s is not None and time.monotonic() - self._began >= 0.9 * timeout_s
+        from_s = self.headers.times_out_from_s
+        timed_out = from_s is not None and time.monotonic() - self._began >= from_s
         return RETRY_PAUSE_S if timed_out else 0.0
 
     def _judge_ignored(self, names: Sequence[str]) -> None:

@@ -2,13 +2,14 @@ import pytest
 from starlette.requests import Request
 
 from api.request.headers import RequestHeaders, read_headers
+from config.http_settings import HttpSettings
 from graphs.errors import InvalidRequest
 from workers.jobs.store import Idempotency
 
 
 def _read(**headers: str) -> RequestHeaders:
     raw = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]
-    return read_headers(Request({"type": "http", "headers": raw}))
+    return read_headers(Request({"type": "http", "headers": raw}), HttpSettings())
 
 
 def test_without_headers_everything_has_its_default() -> None:
@@ -74,11 +75,36 @@ def test_a_cancel_after_that_is_not_a_duration_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("600", 600), ("0.5", 0.5), ("None", None), ("inf", None), ("0", None), ("-1", None)]
+    ("text", "seconds"),
+    [("600", 600), ("0.5", 0.5), ("None", None), ("inf", None), ("0", 0.5), ("0.0", 0.5), ("-1", None)],
 )
 def test_the_timeout_of_an_sdk_is_a_number_or_none(text: str, seconds: float | None) -> None:
     assert _read(x_stainless_read_timeout=text).timeout_s == seconds
     assert _read(x_stainless_timeout=text).timeout_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("headers", "from_s"),
+    [
+        ({}, None),
+        ({"x_stainless_lang": "python"}, None),
+        ({"x_stainless_lang": "js"}, 250.0),
+        ({"x_stainless_lang": "js", "x_stainless_timeout": "600"}, 540.0),
+        ({"x_stainless_lang": "js", "x_stainless_timeout": "0"}, 0.45),
+        ({"x_stainless_timeout": "10"}, 9.0),
+    ],
+)
+def test_a_client_that_leaves_late_has_timed_out(headers: dict[str, str], from_s: float | None) -> None:
+    """A stock Node client states no time-out and is cut by its fetch after 300 s, then sends the request again."""
+    assert _read(**headers).times_out_from_s == from_s
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("white-space=5", 5.0), ("respond-async, White-Space=20", 20.0), ("white-space=0", None), ("white-space", None)],
+)
+def test_a_request_may_ask_for_white_space(text: str, seconds: float | None) -> None:
+    assert _read(prefer=text).white_space_s == seconds
 
 
 @pytest.mark.parametrize(("text", "retry"), [("0", 0), ("2", 2), ("x", None), ("-1", None), ("", None)])
