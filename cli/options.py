@@ -58,7 +58,10 @@ SourceLoras = Annotated[
         "and blends of them, as alias=@alias:alpha+@alias:alpha.",
     ),
 ]
-ServerUrl = Annotated[str, typer.Option("--url", help="Address of the server.")]
+ServerUrl = Annotated[
+    str | None,
+    typer.Option("--url", help="Address of the server; if not given, IMAGEGEN_URL, or http://127.0.0.1:8000."),
+]
 ServerApiKey = Annotated[
     str | None,
     typer.Option(
@@ -66,7 +69,6 @@ ServerApiKey = Annotated[
         help="Sent as a bearer token; better set as IMAGEGEN_API_KEY: options show in the list of processes at first.",
     ),
 ]
-DEFAULT_SERVER_URL = "http://127.0.0.1:8000"
 
 
 def with_setting_options(command: Callable[..., None]) -> Callable[..., None]:

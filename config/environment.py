@@ -20,6 +20,7 @@ OTHER_VARIABLES = {
 }
 # The key that commands send to a server; it is no setting of a server.
 CLIENT_API_KEY = "IMAGEGEN_API_KEY"
+CLIENT_URL = "IMAGEGEN_URL"
 
 
 class SettingsError(Exception):
@@ -60,6 +61,11 @@ def client_api_key() -> str | None:
     return os.environ.get(CLIENT_API_KEY) or None
 
 
+def client_url() -> str | None:
+    """Return the address of the server that commands talk to, where none is given as an option; None if not set."""
+    return os.environ.get(CLIENT_URL) or None
+
+
 def prometheus_folder() -> Path | None:
     """Return the folder in which prometheus-client adds up the counts of several processes; None if it is not set."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
@@ -69,7 +75,7 @@ def prometheus_folder() -> Path | None:
 def _unknown_variables() -> list[str]:
     """Return variables that begin with our prefix but name no group; pydantic-settings would ignore them silently."""
     known = {name.upper() for name in Settings.model_fields}
-    ours = (name for name in os.environ if name.startswith(PREFIX) and name != CLIENT_API_KEY)
+    ours = (name for name in os.environ if name.startswith(PREFIX) and name not in (CLIENT_API_KEY, CLIENT_URL))
     return sorted(name for name in ours if name.removeprefix(PREFIX).partition(DELIMITER)[0] not in known)
 
 

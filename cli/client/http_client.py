@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
@@ -25,11 +26,13 @@ from cli.client.answers import (
 )
 from cli.errors import UserError
 from cli.polling import attempts
-from config.environment import client_api_key
+from config.environment import client_api_key, client_url
 from workers.jobs.status import EXPIRED, FINAL_STATUSES, Status
 
 JobJson = dict[str, Any]
 
+DEFAULT_SERVER_URL = "http://127.0.0.1:8000"
+_PREFIX = re.compile(r"(/v[13])?/*$")
 _POLL_S = 0.2
 _RECONNECT_S = 0.5
 # A server that restarts is back within seconds, and has lost no job.
@@ -45,14 +48,18 @@ _FINAL = frozenset({*FINAL_STATUSES, EXPIRED})
 class ServerClient:
     """Sends requests to one server. Every error that the user should see is a UserError."""
 
-    def __init__(self, url: str, api_key: str | None, timeout_s: float) -> None:
-        """Without ``api_key``, IMAGEGEN_API_KEY is sent if it is set."""
+    def __init__(self, url: str | None, api_key: str | None, timeout_s: float) -> None:
+        """Without ``url``, the server is that of IMAGEGEN_URL, or one on this machine; ``/v3`` at its end is left out.
+
+        Without ``api_key``, IMAGEGEN_API_KEY is sent if it is set.
+        """
+        url = _PREFIX.sub("", url or client_url() or DEFAULT_SERVER_URL)
         if not url.startswith(("http://", "https://")):
             raise UserError(f"--url {url}: it must begin with http:// or https://.")
         api_key = api_key or client_api_key()
         if api_key and not (api_key.isascii() and api_key.isprintable()):
             raise UserError("the API key has a character that no request can carry; see how it was copied.")
-        self._url = url.rstrip("/")
+        self._url = url
         self._timeout_s = timeout_s
         # A short answer that is compressed can be a long one: none is asked for, and bound_answer refuses it.
         headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
@@ -93,7 +100,11 @@ class ServerClient:
         if ended["status"] != Status.COMPLETED:
             error = ended.get("error") or {}
             raise UserError(f"the job is {ended['status']}: {error.get('message') or 'no reason was given'}")
-        return self._read(self._checked(self._get(f"{_path(answer['id'])}/result")), ImagesForm)
+        return self.images(answer["id"])
+
+    def images(self, job_id: str) -> dict[str, Any]:
+        """Return the ImagesResponse of a completed job."""
+        return self._read(self._checked(self._get(f"{_path(job_id)}/result")), ImagesForm)
 
     def submit(self, fields: Mapping[str, Any], images: Mapping[str, tuple[str, bytes]]) -> str:
         """Submit a job without waiting for it, and return its id."""
@@ -254,12 +265,14 @@ class ServerClient:
             return response
         wait_s = response.headers.get("retry-after", "")[:_LONGEST_WAIT_TEXT]
         again = f" (try again in {wait_s} s)" if wait_s else ""
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            again = " Give a key of the server with --api_key, or set IMAGEGEN_API_KEY."
         raise UserError(f"the server refuses: {error_message(response)}{again}")
 
     def _no_server(self, error: Exception) -> UserError:
         return UserError(
             f"no server answers at {self._url} ({error}); "
-            "start one with `imagegen serve`, or give the address of another with --url."
+            "start one with `imagegen serve`, or give the address of another with --url or IMAGEGEN_URL."
         )
 
     def _other_server(self, error: Exception) -> UserError:

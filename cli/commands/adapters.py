@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cli.options import DEFAULT_SERVER_URL, ServerApiKey, ServerUrl
+from cli.options import ServerApiKey, ServerUrl
 from cli.terminal import cells, say, show_table
 
 adapters = typer.Typer(
@@ -19,7 +19,7 @@ _REFRESH_TIMEOUT_S = 600.0  # the server reads every new file as a whole
 
 
 @adapters.command("list")
-def list_adapters(url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = None) -> None:
+def list_adapters(url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
     """List the adapters and blends that requests can choose with their model."""
     from cli.client.http_client import ServerClient  # imports httpx, which the other commands do not need
 
@@ -31,7 +31,7 @@ def list_adapters(url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = N
 @adapters.command()
 def show(
     name: Annotated[str, typer.Argument(help="An adapter or a blend of `imagegen adapters list`.")],
-    url: ServerUrl = DEFAULT_SERVER_URL,
+    url: ServerUrl = None,
     api_key: ServerApiKey = None,
 ) -> None:
     """Show how much of an adapter's file the model takes: matched of all layers by component, and the rank."""
@@ -54,7 +54,7 @@ def show(
 
 
 @adapters.command()
-def refresh(url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = None) -> None:
+def refresh(url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
     """Look at the folder of --lora_folder again: serve new and changed files, and no longer those that are gone."""
     from cli.client.http_client import ServerClient
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.client.image_files import SUFFIXES, check_encodable, output_format, read_image, save_images
-from cli.options import DEFAULT_SERVER_URL, ServerApiKey, ServerUrl
+from cli.options import ServerApiKey, ServerUrl
 from cli.terminal import progress_bar, say
 from config.printable import printable
 
@@ -43,7 +43,7 @@ def generate(
     strength: Strength = None,
     image: Image = None,
     mask: Mask = None,
-    url: ServerUrl = DEFAULT_SERVER_URL,
+    url: ServerUrl = None,
     api_key: ServerApiKey = None,
     timeout_s: Timeout = 600.0,
     is_async: Async = False,
@@ -71,7 +71,9 @@ def generate(
     images = {name: read_image(path) for name, path in (("image", image), ("mask", mask)) if path}
     with ServerClient(url, api_key, timeout_s) as client:
         if is_async:
-            say(client.submit(given, images))
+            job_id = client.submit(given, images)
+            say(job_id)
+            say(f"Its image comes with: imagegen jobs save {job_id} -o {out}", err=True)
             return
         try:
             result = _draw(client, given, images)

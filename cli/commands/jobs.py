@@ -1,29 +1,34 @@
-"""``imagegen jobs``: lists, shows, watches and cancels the jobs of a running server."""
+"""``imagegen jobs``: lists, shows, watches, saves and cancels the jobs of a running server."""
 
 import json
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from cli.options import DEFAULT_SERVER_URL, ServerApiKey, ServerUrl
+from cli.client.image_files import output_format, save_images
+from cli.errors import UserError
+from cli.options import ServerApiKey, ServerUrl
 from cli.terminal import cells, progress_bar, say, show_table, terminal
 from config.printable import printable
 from workers.jobs.status import Status
 
-jobs = typer.Typer(name="jobs", help="List, show, watch and cancel the jobs of a running server.", no_args_is_help=True)
+jobs = typer.Typer(
+    name="jobs", help="List, show, watch, save and cancel the jobs of a running server.", no_args_is_help=True
+)
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as `imagegen jobs list` shows it.")]
 _Status = Annotated[Status | None, typer.Option("--status", help="Only jobs with this status.")]
 _Limit = Annotated[int, typer.Option("--limit", min=1, help="How many, the newest first.")]
+_Out = Annotated[Path, typer.Option("-o", "--out", help="File to write; further images get a number.")]
+_OutAfter = Annotated[Path | None, typer.Option("-o", "--out", help="File to write once the job is completed.")]
 _TIMEOUT_S = 30.0
 
 
 @jobs.command("list")
-def list_jobs(
-    status: _Status = None, limit: _Limit = 20, url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = None
-) -> None:
+def list_jobs(status: _Status = None, limit: _Limit = 20, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
     """List the newest jobs."""
     from cli.client.http_client import ServerClient  # imports httpx, which the other commands do not need
 
@@ -33,7 +38,7 @@ def list_jobs(
 
 
 @jobs.command()
-def show(job_id: JobId, url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = None) -> None:
+def show(job_id: JobId, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
     """Show all fields of a job, one on each line."""
     from cli.client.http_client import ServerClient
 
@@ -44,10 +49,27 @@ def show(job_id: JobId, url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiK
 
 
 @jobs.command()
-def watch(job_id: JobId, url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = None) -> None:
-    """Follow a job to its end. Exits with 0 when it is completed, else with 1."""
+def save(job_id: JobId, out: _Out = Path("out.png"), url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
+    """Save the images of a completed job."""
     from cli.client.http_client import ServerClient
 
+    wanted = output_format(out)
+    with ServerClient(url, api_key, _TIMEOUT_S) as client:
+        result = client.images(job_id)
+    drawn = result.get("output_format", wanted)
+    if drawn != wanted:
+        raise UserError(f"--out {out}: the images of this job are {drawn}; give a name with that ending.")
+    for path in save_images(result, out):
+        say(str(path))
+
+
+@jobs.command()
+def watch(job_id: JobId, out: _OutAfter = None, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
+    """Follow a job to its end, and save its images with --out. Exits with 0 when it is completed, else with 1."""
+    from cli.client.http_client import ServerClient
+
+    if out is not None:
+        output_format(out)
     event: dict[str, Any] = {}
     with ServerClient(url, api_key, _TIMEOUT_S) as client, progress_bar("more") as progress:
         bar = progress.add_task("waiting", total=100, more="")
@@ -57,10 +79,12 @@ def watch(job_id: JobId, url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApi
     say(f"{job_id}: {event['type']}" + (f": {error['message']}" if error else ""))
     if event["type"] != Status.COMPLETED:
         raise typer.Exit(1)
+    if out is not None:
+        save(job_id, out, url, api_key)
 
 
 @jobs.command()
-def cancel(job_id: JobId, url: ServerUrl = DEFAULT_SERVER_URL, api_key: ServerApiKey = None) -> None:
+def cancel(job_id: JobId, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
     """Cancel a job: at once while it waits, at its next step while it runs."""
     from cli.client.http_client import ServerClient
 

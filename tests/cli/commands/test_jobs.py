@@ -9,7 +9,7 @@ import pytest
 
 from cli.client import http_client
 from config.settings import RedisSettings
-from tests.api.api_support import Api, serving, settings_for
+from tests.api.api_support import PNG, Api, serving, settings_for
 from tests.cli.cli_support import imagegen_here
 from tests.support.redis_server import RunningRedis
 from workers.jobs.job import JobError
@@ -40,8 +40,44 @@ def test_generate_async_prints_the_id_and_draws_nothing(api: Api, tmp_path: Path
     output = capsys.readouterr()
     job = api.http.get(f"/v3/images/jobs/{output.out.strip()}").json()
     assert (job["status"], job["prompt"], job["seed"]) == ("queued", "a star", 4)
-    assert output.out == f"{job['id']}\n" and output.err == ""
+    assert output.out == f"{job['id']}\n"
+    assert output.err.strip().endswith(f"imagegen jobs save {job['id']} -o {out}")
     assert not out.exists()
+    api.complete(job["id"])
+    assert imagegen_here("jobs", "save", job["id"], "-o", str(out), *_url(api)) == 0
+    assert out.read_bytes() == PNG
+
+
+def test_save_refuses_a_job_without_images_and_another_format(api: Api, tmp_path: Path, capsys: Output) -> None:
+    job = api.submitted()["id"]
+    assert imagegen_here("jobs", "save", job, "-o", str(tmp_path / "a.png"), *_url(api)) == 2
+    assert "its images are not there yet" in capsys.readouterr().err
+    api.complete(job)
+    assert imagegen_here("jobs", "save", job, "-o", str(tmp_path / "a.webp"), *_url(api)) == 2
+    assert "the images of this job are png" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_watch_saves_the_images_of_a_completed_job(api: Api, tmp_path: Path) -> None:
+    job = api.submitted()["id"]
+    api.complete(job)
+    assert imagegen_here("jobs", "watch", job, "-o", str(tmp_path / "a.png"), *_url(api)) == 0
+    assert (tmp_path / "a.png").read_bytes() == PNG
+
+
+@pytest.mark.parametrize("end", ["", "/", "/v1", "/v3/"])
+def test_the_address_may_come_from_the_environment_with_a_prefix(
+    api: Api, end: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setenv("IMAGEGEN_URL", str(api.http.base_url).rstrip("/") + end)
+    assert imagegen_here("jobs", "list") == 0
+    assert capsys.readouterr().out.startswith("id")
+
+
+def test_a_missing_key_names_the_option(redis_settings: RedisSettings, capsys: Output) -> None:
+    with serving(settings_for(redis_settings, {"api_key": "a-key-of-this-server"})) as closed:
+        assert imagegen_here("jobs", "list", *_url(closed)) == 2
+        assert "--api_key, or set IMAGEGEN_API_KEY" in capsys.readouterr().err
 
 
 def test_jobs_are_listed_newest_first(api: Api, capsys: Output) -> None:
