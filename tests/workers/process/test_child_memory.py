@@ -15,7 +15,7 @@ from workers.jobs.status import Status
 from workers.process.child_memory import ChildMemory, MemoryReport, MemoryReports
 
 MIB = 2**20
-_LONG_S = 60
+_LONG_S = 180
 
 
 @pytest.mark.fast

@@ -13,7 +13,7 @@ from workers.jobs.status import Status
 
 pytestmark = pytest.mark.usefixtures("processes")
 
-_LONG_S = 60
+_LONG_S = 180
 
 
 def test_a_long_step_after_a_cancellation_ends_with_its_process(redis_server: RunningRedis, tmp_path: Path) -> None:

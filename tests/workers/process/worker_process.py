@@ -14,7 +14,7 @@ from tests.support.polling import wait_until
 from tests.workers.jobs.jobs_support import GRAPH, on_store
 from workers.jobs.broker import make_celery, wake_worker
 
-_START_S = 60
+_START_S = 180
 
 
 class WorkerProcess:
