@@ -93,8 +93,6 @@ def runner() -> Runner:
     _shared.loaded(sorted(operation.value for operation in operations))
     adapters = AdapterSync(engine, graph, AddedAdapterReader(settings.redis, graph.name), settings.downloads)
     claims = Claims(settings.redis, settings.jobs, OWNER)
-    own = [graph.models_path, graph.path, settings.worker.cache_dir, settings.lora_folder]
-    paths = ServerPaths([*own, *(adapter.path for adapter in graph.lora_adapters)])
     return Runner(
         claims,
         engine,
@@ -102,9 +100,17 @@ def runner() -> Runner:
         _shared,
         time_limit_s=settings.jobs.time_limit_s,
         adapters=adapters,
-        paths=paths,
+        paths=server_paths(),
         memory=ChildMemory(os.getpid(), planned.limit_bytes, _shared.memory_reports),
     )
+
+
+@cache
+def server_paths() -> ServerPaths:
+    """Return the paths of this worker that no error of a job names. Raises ConfigurationError (``served_graph``)."""
+    graph = served_graph()
+    own = [graph.models_path, graph.path, settings.worker.cache_dir, settings.lora_folder]
+    return ServerPaths([*own, *(adapter.path for adapter in graph.lora_adapters)])
 
 
 @cache
@@ -134,8 +140,10 @@ def _load_in_child(**_: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         runner()
-    except (ConfigurationError, EngineError) as error:
-        _shared.job_failed(error.message)
+    except EngineError as error:
+        _shared.job_failed(server_paths().left_out_of(error.message))
+        _shared.load_reports.write(LoadReport(os.getpid(), error=error.message))
+    except ConfigurationError as error:
         _shared.load_reports.write(LoadReport(os.getpid(), error=error.message))
 
 

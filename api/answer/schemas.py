@@ -116,6 +116,33 @@ class JobPage(BaseModel):
     has_more: bool
 
 
+class WorkerBody(BaseModel):
+    """A worker that is alive: what its child does, and the last error there."""
+
+    device: str
+    ready: bool
+    stage: str = Field(description="One of: loading, idle, drawing, checking, storing, resting.")
+    last_error: str | None
+    last_error_at: int | None
+
+
+class QueuedGraphBody(BaseModel):
+    """The queue of a graph, and its workers."""
+
+    model: str
+    queued: int
+    running: int
+    oldest_wait_seconds: float
+    workers: list[WorkerBody]
+
+
+class QueueBody(BaseModel):
+    """The queues of all graphs."""
+
+    object: Literal["list"] = "list"
+    data: list[QueuedGraphBody]
+
+
 class JobDeleted(BaseModel):
     """The answer to the deletion of a job."""
 

@@ -4,7 +4,7 @@ docs/metrics.md explains every name.
 """
 
 from collections import Counter as Counts
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,12 @@ from workers.jobs.observe.metrics import (
     by_label,
     histogram,
 )
+from workers.jobs.observe.presence import STAGES_OF_WORKERS, WorkerPresence
 
 # Drop the `_created` series, which double the number of series; Prometheus detects a restart without them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
+_LONGEST_LABEL = 300
 _REQUEST_BUCKETS = (0.005, 0.025, *DURATION_BOUNDS_S)
 _LAG_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 # Reported from the start, as those below.
@@ -53,6 +55,7 @@ _COUNTERS = {
     ),
     "crashes": ("imagegen_worker_crashes", "Times that a worker's child process died while it ran a job."),
     "images": ("imagegen_images", "Images drawn."),
+    "one_value_images": ("imagegen_one_value_jobs", "Completed jobs with an image of one single value."),
     "pixels": ("imagegen_pixels", "Pixels of these images."),
     "adapter_switches": ("imagegen_adapter_switches", "Jobs that wanted other adapters than the one before them."),
 }
@@ -60,6 +63,11 @@ _COUNTERS = {
 _LABELLED = {
     "failed": ("imagegen_jobs_failed", "Jobs that ended with an error, by its code.", "code"),
     "cancelled": ("imagegen_jobs_cancelled", "Jobs that ended without an image and without an error.", "reason"),
+    "device_faults": (
+        "imagegen_device_faults",
+        "Times that a device did not draw its known picture any more, by what a job met.",
+        "trouble",
+    ),
     "replaced": ("imagegen_worker_replacements", "Times that a worker ended its child to load a new one.", "reason"),
 }
 _DURATIONS = {
@@ -71,7 +79,8 @@ _DURATIONS = {
 _ALWAYS = {
     "failed": ("generation_failed", "worker_crashed"),
     "cancelled": ("requested", "deadline_exceeded", "ended_in_step", "erased"),
-    "replaced": ("step_grace", "memory"),
+    "replaced": ("step_grace", "memory", "device"),
+    "device_faults": ("runtime_error", "not_finite", "one_value"),
 }
 
 
@@ -203,6 +212,32 @@ def _of_workers(snapshot: MetricsSnapshot, devices: Mapping[str, str]) -> Iterat
         for labels in sorted(live):
             family.add_metric(labels, counted[labels])
         yield family
+    yield from _of_children(snapshot.workers)
+
+
+def _of_children(workers: Sequence[WorkerPresence]) -> Iterator[Metric]:
+    stages = GaugeMetricFamily(
+        "imagegen_workers_in_stage", "Workers by what their children do.", labels=("graph", "device", "stage")
+    )
+    places = sorted({(worker.graph, worker.device) for worker in workers})
+    found = Counts((worker.graph, worker.device, worker.stage) for worker in workers)
+    for place in places:
+        for stage in STAGES_OF_WORKERS:
+            stages.add_metric((*place, stage), found[(*place, stage)])
+    yield stages
+    errors = GaugeMetricFamily(
+        "imagegen_worker_last_error_timestamp_seconds",
+        "When a worker's child met its last error, which is a label.",
+        labels=("graph", "device", "error"),
+    )
+    last: dict[tuple[str, str, str], float] = {}
+    for worker in workers:
+        if worker.last_error and worker.last_error_at:
+            labels = (worker.graph, worker.device, worker.last_error[:_LONGEST_LABEL])
+            last[labels] = max(worker.last_error_at, last.get(labels, 0.0))
+    for labels, moment in sorted(last.items()):
+        errors.add_metric(labels, moment)
+    yield errors
 
 
 def _of_queues(graphs: Mapping[str, GraphFigures]) -> Iterator[Metric]:

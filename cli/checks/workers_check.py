@@ -17,6 +17,7 @@ def check_workers(diagnostics: Diagnostics, graphs: Sequence[str]) -> Iterator[F
     for graph in graphs:
         yield _workers(diagnostics, graph)
         yield from _crashes(diagnostics, graph)
+        yield from _resting(diagnostics, graph)
     for worker in diagnostics.workers:
         yield from _clock(worker)
     if others := sorted({worker.graph for worker in diagnostics.workers} - set(graphs)):
@@ -52,6 +53,13 @@ def _crashes(diagnostics: Diagnostics, graph: str) -> Iterator[Finding]:
     message = f"{graph}: workers died {len(recent)} times of a job in the last 10 min, last {min(recent):.0f} s ago."
     remedy = "See the workers' log for the jobs' ids, and the kernel's (dmesg) for lack of memory."
     yield wrong("workers", message, remedy) if len(recent) >= _MANY_CRASHES else note("workers", message, remedy)
+
+
+def _resting(diagnostics: Diagnostics, graph: str) -> Iterator[Finding]:
+    for worker in diagnostics.workers:
+        if worker.graph == graph and worker.stage == "resting":
+            message = f"{graph}: the worker on {worker.device} rests. {worker.last_error}"
+            yield wrong("workers", message, "Do what it says and start the worker again; it also tries by itself.")
 
 
 def _clock(worker: WorkerPresence) -> Iterator[Finding]:

@@ -52,7 +52,8 @@ def _job_rows(evidence: Evidence) -> Iterable[Sequence[object]]:
     jobs = [found.job for found in evidence.stored.jobs.values()]
     ends = Counter(f"{job.status}{f' ({job.error.code})' if job.error else ''}" for job in jobs)
     yield ("accepted with an answer (202, or images)", len(evidence.seen.accepted))
-    yield ("of them lost", len(evidence.seen.accepted.keys() - evidence.stored.jobs.keys()))
+    names = {found.job.name for found in evidence.stored.jobs.values()}
+    yield ("of them gone", len(evidence.seen.accepted.keys() - names))
     yield ("in the store", len(jobs))
     yield from sorted(ends.items())
     yield from ((f"of {count} attempts", n) for count, n in sorted(Counter(job.attempts for job in jobs).items()))

@@ -21,14 +21,14 @@ class DeviceWatch:
     """Counts the children that failed, and says when the worker takes jobs."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """``clock`` returns seconds from any beginning. ``error`` is why the worker rests or rested, '' at first."""
+        """``clock`` returns seconds from any beginning. ``advice`` is why the worker rests and what to do."""
         self._clock = clock
         self._fresh_failures = 0
         self._rests_until = 0.0
         self._last_end: ChildEnd | None = None
         self._failed_loads: set[int] = set()
         self._has_loaded = False
-        self.error = ""
+        self.advice = ""
 
     @property
     def is_resting(self) -> bool:
@@ -64,8 +64,8 @@ class DeviceWatch:
             return
         rest_s = min(_REST_S * 2**further, _LONGEST_REST_S)
         self._rests_until = self._clock() + rest_s
-        self.error = (
+        self.advice = (
             f"{self._fresh_failures} fresh processes in a row failed on this device, so this worker is not ready. It "
-            f"tries again in {rest_s:.0f} s. {error} {CURE}"
+            f"tries again in {rest_s:.0f} s. {CURE}"
         )
-        log.error("%s", self.error)
+        log.error("%s %s", self.advice, error)

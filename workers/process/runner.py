@@ -162,16 +162,20 @@ class Runner:
         except DeviceFailed as failure:
             self._give_up(claim, failure)
         except EngineError as error:
-            # The log has the whole sentence. The client of the job, an ordinary one, reads it without paths.
-            log.error("%s failed: %s", job_id, error)
-            message = self._paths.left_out_of(error.message)
-            self._reporter.job_failed(message)
-            self._claims.fail(claim, JobError(error.code, message))
+            self._fail(claim, error)
         except ServiceUnavailable:
             raise
         except Exception:  # a bug: the job must end all the same, and the log must have the traceback
             log.exception("%s failed with an unexpected exception", job_id)
             self._claims.fail(claim, JobError("internal_error", "The server failed while it drew the image."))
+
+    def _fail(self, claim: Claim, error: EngineError) -> None:
+        """End the job with an error. The log has the whole sentence; the client, an ordinary one, reads no paths."""
+        log.error("%s failed: %s", claim.job.id, error)
+        message = self._paths.left_out_of(error.message)
+        if isinstance(error, DrawingFailed):
+            self._reporter.job_failed(message)
+        self._claims.fail(claim, JobError(error.code, message))
 
     def _give_up(self, claim: Claim, failure: DeviceFailed) -> None:
         """End this process after the job: the device is not trusted with another one. The job runs again elsewhere."""

@@ -143,12 +143,13 @@ class Supervision(PeriodicThread):
     def _state(self, *, ready: bool, operations: tuple[str, ...]) -> WorkerPresence:
         stage = self._shared.stages.current().name.lower() if ready else "resting" if self._is_resting else "loading"
         last = self._shared.errors.read()
+        message = last.message if last else None
         return replace(
             self._presence,
             ready=ready,
             operations=operations,
             stage=stage,
-            last_error=self._device.error if self._is_resting else last.message if last else None,
+            last_error=f"{self._device.advice} {message or ''}".rstrip() if self._is_resting else message,
             last_error_at=last.at if last else None,
         )
 

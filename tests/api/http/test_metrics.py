@@ -50,9 +50,11 @@ def own(samples: Samples, name: str, **labels: str) -> float:
 
 
 def test_the_page_names_every_metric_and_no_other(api: Api) -> None:
-    api.complete(api.submitted()["id"])
+    api.complete(api.submitted(json={"prompt": "a red circle", "service_tier": "auto"})["id"])
     api.http.get("/v3/images/jobs/nope")
-    presence = WorkerPresence("w", GRAPH, "CPU", ready=True, operations=(), seen_at=0.0)
+    presence = WorkerPresence(
+        "w", GRAPH, "CPU", ready=True, operations=(), seen_at=0.0, last_error="Bad.", last_error_at=1.0
+    )
     Upkeep(api.redis).heartbeat(presence)
     reported: dict[str, tuple[str, set[str]]] = {}
     for family in text_string_to_metric_families(api.http.get("/metrics").text):
@@ -159,6 +161,27 @@ def test_workers_by_graph_and_device(api: Api) -> None:
     assert value(samples, "imagegen_workers_live", device="GPU.0") == 2
     assert value(samples, "imagegen_workers_ready", device="GPU.0") == 1
     assert value(samples, "imagegen_workers_ready", device="CPU") == 1
+
+
+def test_stages_and_last_errors_of_workers(api: Api) -> None:
+    presence = WorkerPresence(
+        "a",
+        GRAPH,
+        "GPU.0",
+        ready=True,
+        operations=(),
+        seen_at=0.0,
+        stage="checking",
+        last_error="Bad.",
+        last_error_at=9.5,
+    )
+    Upkeep(api.redis).heartbeat(presence)
+    samples = scraped(api.http)
+    assert value(samples, "imagegen_workers_in_stage", device="GPU.0", stage="checking") == 1
+    assert value(samples, "imagegen_workers_in_stage", device="GPU.0", stage="resting") == 0
+    assert value(samples, "imagegen_worker_last_error_timestamp_seconds", device="GPU.0", error="Bad.") == 9.5
+    assert value(samples, "imagegen_device_faults_total", trouble="not_finite") == 0
+    assert value(samples, "imagegen_worker_replacements_total", reason="device") == 0
 
 
 def test_requests_are_counted_by_route_and_not_by_address(api: Api) -> None:

@@ -48,6 +48,18 @@ def test_workers_that_die_again_and_again(redis_settings: RedisSettings) -> None
         assert f"died {number} times" in text
 
 
+def test_a_worker_whose_device_rests(redis_settings: RedisSettings) -> None:
+    beat(redis_settings)
+    sentence = "2 fresh processes in a row failed on this device, so this worker is not ready."
+    resting = WorkerPresence(
+        "sick", GRAPH, "GPU.0", ready=False, operations=(), seen_at=0.0, stage="resting", last_error=sentence
+    )
+    Upkeep(redis_settings).heartbeat(resting)
+    (_, ready, _), (_, verdict, text) = of_workers(redis_settings)
+    assert (ready, verdict) == (Verdict.OK, Verdict.WRONG)
+    assert f"the worker on GPU.0 rests. {sentence} Do what it says" in text
+
+
 def test_a_worker_whose_clock_is_wrong(redis_settings: RedisSettings) -> None:
     beat(redis_settings)
     with client(redis_settings) as behind:

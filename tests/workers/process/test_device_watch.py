@@ -50,9 +50,9 @@ def test_a_second_fresh_child_lets_the_device_rest_and_says_what_to_do(watch: De
         assert not watch.is_resting
         watch.is_new_end(_end(pid, is_fresh=is_fresh))
     assert watch.is_resting
-    assert watch.error == (
+    assert watch.advice == (
         "2 fresh processes in a row failed on this device, so this worker is not ready. It tries again in 60 s. "
-        'It drew black. Set "INFERENCE_PRECISION_HINT": "f32" in plugin_config, spread the parts of the model over '
+        'Set "INFERENCE_PRECISION_HINT": "f32" in plugin_config, spread the parts of the model over '
         'several devices (device: "TEXT_ENCODE DENOISE VAE"), or allow smaller sizes only (max_resolution).'
     )
     clock.now += 59
