@@ -10,7 +10,7 @@ from config.settings_group import SettingsGroup
 ResponseFormat = Literal["b64_json", "url"]
 
 
-# 19 fields, more than a class should have. A second group would rename environment variables that users have set, and
+# 20 fields, more than a class should have. A second group would rename environment variables that users have set, and
 # one class built from several mixins would have as many.
 class HttpSettings(SettingsGroup):
     """The HTTP API."""
@@ -60,6 +60,11 @@ class HttpSettings(SettingsGroup):
         None,
         description="`response_format` of requests that do not give it. If not set, it is `b64_json`; and `url`, as "
         "OpenAI's, for requests that name a `dall-e-*` model which is an alias here.",
+    )
+    default_size_fit: Literal["exact", "nearest"] = Field(
+        "exact",
+        description="`size_fit` of requests that do not give it. `nearest` draws the nearest size for one that the "
+        "model does not draw, and says so: language models ask for sizes such as 1536x1024.",
     )
     strict_parameters: bool = Field(
         False,

@@ -35,6 +35,7 @@ MAX_FEATHER_PX = 256
 MAX_SEED = 2**64  # OVMS takes any size_t
 DISTINCT_SEEDS = 2**32
 Seeds = Literal["each"]
+SizeFit = Literal["exact", "nearest"]
 
 
 class GenerationParameters(BaseModel):
@@ -51,6 +52,9 @@ class GenerationParameters(BaseModel):
     negative_prompt_3: Prompt | None = Field(None, description="The same for the third encoder (SD3).")
     width: Whole | None = Field(None, description="Width in pixels.")
     height: Whole | None = Field(None, description="Height in pixels.")
+    size_fit: SizeFit | None = Field(
+        None, description="nearest: of a size that the model does not draw, the nearest is drawn; exact refuses it."
+    )
     num_images_per_prompt: Whole | None = Field(None, description="How many images to draw.")
     num_inference_steps: Whole | None = Field(None, description="Denoising steps.")
     guidance_scale: FiniteFloat | None = Field(None, description="How strictly to follow the prompt.")

@@ -22,7 +22,7 @@ from graphs.requests.request import (
     ResolvedRequest,
     Seeds,
 )
-from graphs.requests.sizes import resolve_size
+from graphs.requests.sizes import resolve_size, size_warnings
 from graphs.resolution import Resolution
 
 _MAX_GUIDANCE_SCALE = 100.0
@@ -73,7 +73,7 @@ def resolve(
         adapters=_adapters(parameters, route),
         output_format=parameters.output_format or "png",
         output_compression=100 if parameters.output_compression is None else parameters.output_compression,
-        warnings=(_FLATTENED,) if is_flattened else (),
+        warnings=(*size_warnings(parameters, graph, size, image_size), *((_FLATTENED,) if is_flattened else ())),
         **prompts,
     )
 

@@ -8,6 +8,9 @@ from graphs.families.model_facts import ModelFacts
 from graphs.requests.request import GenerationParameters
 from graphs.resolution import Resolution
 
+# Of a larger number from a client no logarithm can be taken.
+_LARGEST_SIDE = 2**31
+
 
 def resolve_size(
     parameters: GenerationParameters, graph: Graph, facts: ModelFacts, image_size: Resolution | None
@@ -15,6 +18,7 @@ def resolve_size(
     """Return the size in pixels: as requested, else the graph's default, else one of the input image's shape, else the
     model's.
 
+    With ``size_fit: nearest``, a size that the model does not draw becomes the nearest one.
     Raises InvalidRequest, which names ``size``, ``width`` or ``height``.
     """
     default = _default(graph, facts, image_size)
@@ -23,9 +27,49 @@ def resolve_size(
         if value is not None and value < 1:
             raise InvalidRequest(f"{name} must be at least 1, not {value}.", param=name)
     size = Resolution(parameters.width or default.width, parameters.height or default.height)
+    if parameters.size_fit == "nearest":
+        return _nearest(size, graph, facts)
     _check_multiple(size, facts, parameters)
     _check_limits(size, graph, parameters)
     return size
+
+
+def size_warnings(
+    parameters: GenerationParameters, graph: Graph, drawn: Resolution, image_size: Resolution | None
+) -> tuple[str, ...]:
+    """Return what a client should know of the size that is drawn, in sentences.
+
+    A size of the request that became another; or, of an edit without one, that the model's own has another shape.
+    """
+    asked = Resolution(parameters.width or drawn.width, parameters.height or drawn.height)
+    if asked != drawn:
+        return (f"The size {asked} was asked for; {drawn} is drawn, the nearest size of this model.",)
+    is_models_own = parameters.width is None and parameters.height is None and _has_sizes(graph)
+    if image_size is None or not is_models_own or parameters.image_fit:
+        return ()
+    if math.isclose(drawn.width * image_size.height, drawn.height * image_size.width, rel_tol=0.02):
+        return ()
+    return (
+        f"The image of {image_size} is stretched to {drawn}, the size of this model; give size for another, or "
+        "image_fit: crop or pad.",
+    )
+
+
+def _has_sizes(graph: Graph) -> bool:
+    return graph.default_resolution is not None or bool(graph.resolution)
+
+
+def _nearest(size: Resolution, graph: Graph, facts: ModelFacts) -> Resolution:
+    """Return the size that the model draws and that is nearest in its sides, or of the same shape below the limit."""
+    size = Resolution(min(size.width, _LARGEST_SIDE), min(size.height, _LARGEST_SIDE))
+    if graph.resolution:
+        return min(graph.resolution, key=lambda one: (_shape_distance(one, size), abs(one.width - size.width)))
+    limit = graph.max_resolution
+    return _scaled(size, min(1.0, limit.width / size.width, limit.height / size.height), facts.size_multiple, limit)
+
+
+def _shape_distance(one: Resolution, other: Resolution) -> float:
+    return round(abs(math.log(one.width * other.height / (one.height * other.width))), 6)
 
 
 def _default(graph: Graph, facts: ModelFacts, image_size: Resolution | None) -> Resolution:
@@ -51,9 +95,12 @@ def _of_image(image_size: Resolution, graph: Graph, facts: ModelFacts) -> Resolu
         limit.width / image_size.width,
         limit.height / image_size.height,
     )
-    if scale == 1.0:
-        return image_size.nearest(multiple)
-    scaled = Resolution(max(1, round(image_size.width * scale)), max(1, round(image_size.height * scale)))
+    return image_size.nearest(multiple) if scale == 1.0 else _scaled(image_size, scale, multiple, limit)
+
+
+def _scaled(size: Resolution, scale: float, multiple: int, limit: Resolution) -> Resolution:
+    """Return the size times ``scale``, with sides that are multiples and within the limit."""
+    scaled = Resolution(max(1, round(size.width * scale)), max(1, round(size.height * scale)))
     near = scaled.nearest(multiple)
     # The nearest multiple may be above a limit that is none itself.
     sides = ((near.width, limit.width), (near.height, limit.height))

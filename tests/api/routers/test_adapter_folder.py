@@ -53,7 +53,8 @@ def serve(redis_settings: RedisSettings, tmp_path: Path) -> Any:
 
 
 def names(api: Api) -> list[str]:
-    return [model["id"] for model in api.http.get("/v3/models").json()["data"]]
+    listed = api.http.get("/v3/models").json()["data"]
+    return [model["id"] for model in listed if model["alias_of"] is None]
 
 
 def refreshed(api: Api) -> dict[str, Any]:

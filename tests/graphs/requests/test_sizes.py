@@ -174,3 +174,53 @@ def test_where_the_other_side_is_wrong_the_given_one_is_named() -> None:
 def test_a_listed_size_may_exceed_the_limit_for_free_sizes() -> None:
     graph = {"resolution": (R(8192, 4096),)}
     assert _size(graph=graph) == "8192x4096"
+
+
+LIST = {"resolution": (R(512, 512), R(768, 512), R(512, 768))}
+LIMITED = {"max_resolution": R(1024, 1024)}
+
+
+@pytest.mark.parametrize(
+    ("graph", "asked", "drawn"),
+    [
+        (LIMITED, (1536, 1024), "1024x680"),
+        (LIMITED, (1024, 1792), "584x1024"),
+        (LIMITED, (100, 100), "96x96"),
+        (LIMITED, (512, 512), "512x512"),
+        (LIMITED, (1, 10**40), "8x1024"),
+        ({"max_resolution": R(1020, 1020)}, (4096, 4096), "1016x1016"),
+        (LIST, (1536, 1024), "768x512"),
+        (LIST, (1024, 1792), "512x768"),
+        (LIST, (2048, 2048), "512x512"),
+    ],
+)
+def test_the_nearest_size_is_drawn_where_that_is_asked_for(
+    graph: dict[str, Any], asked: tuple[int, int], drawn: str
+) -> None:
+    width, height = asked
+    request = resolved(facts=facts_of(SD), route=route_of(**graph), width=width, height=height, size_fit="nearest")
+    assert request.size == drawn
+    sentence = f"The size {width}x{height} was asked for; {drawn} is drawn, the nearest size of this model."
+    assert request.warnings == (() if drawn == f"{width}x{height}" else (sentence,))
+
+
+def test_without_size_fit_such_a_size_is_refused() -> None:
+    assert "at most 1024x1024" in _refusal(graph=LIMITED, width=1536, height=1024).message
+    assert "at least 1" in _refusal(graph=LIMITED, width=0, size_fit="nearest").message
+
+
+@pytest.mark.parametrize(
+    ("image", "more", "warnings"),
+    [
+        (R(200, 150), {}, ["The image of 200x150 is stretched to 128x128, the size of this model; give size for"]),
+        (R(200, 150), {"image_fit": "pad"}, []),
+        (R(256, 256), {}, []),
+        (R(200, 150), {"width": 200, "height": 152}, []),
+    ],
+)
+def test_an_image_that_is_stretched_to_the_models_size_is_reported(
+    image: Resolution, more: dict[str, Any], warnings: list[str]
+) -> None:
+    route = route_of(default_resolution=R(128, 128))
+    request = resolved(Operation.EDIT, facts=facts_of(SD), route=route, image_size=image, **more)
+    assert [sentence.partition(" another")[0] for sentence in request.warnings] == warnings
