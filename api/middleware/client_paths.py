@@ -10,7 +10,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 # Lemonade's and Open WebUI's prefix, an address that ends in /v3 in a client that adds /v1, and that of Azure.
 _PREFIX = re.compile(r"/(?:api|v3|openai)(?=/v[13](?:/|$))")
 # Azure names the model in the path. https://learn.microsoft.com/azure/ai-services/openai/reference
-_DEPLOYMENT = re.compile(r"/openai/deployments/(?P<model>[^/]+)(?=/(?:images/|models$))")
+_DEPLOYMENT = re.compile(r"/openai/deployments/(?P<model>.+?)(?=/images/)")
+_MODELS_OF_AZURE = re.compile(r"/openai(?=/models(?:/|$))")
 _API = re.compile(r"/v[13](?:/|$)")
 _PREFIX_OF_AZURE = "/v1"
 # What is worth a HEAD: models, health, images. A stream of events has no end to wait for.
@@ -37,9 +38,12 @@ class ClientPathsMiddleware:
 
 def _own_path(path: str) -> dict[str, str]:
     """Return the path of the route, and the model that the client's path names, if any, as ``deployment``."""
+    path = re.sub("/{2,}", "/", path)
     azure = _DEPLOYMENT.match(path)
     if azure is not None:
         return {"path": _without_slash(_PREFIX_OF_AZURE + path[azure.end() :]), "deployment": azure["model"]}
+    if (start := _MODELS_OF_AZURE.match(path)) is not None:
+        return {"path": _without_slash(_PREFIX_OF_AZURE + path[start.end() :])}
     if (prefix := _PREFIX.match(path)) is not None:
         path = path[prefix.end() :]
     return {"path": _without_slash(path)} if _API.match(path) else {"path": path}

@@ -73,17 +73,29 @@ async def _parts(receive: Receive, *, is_gzip: bool, max_bytes: int) -> AsyncIte
         if received_bytes > max_bytes:
             raise RequestTooLarge(f"The body is larger than {max_bytes} bytes.")
         if decoder is None:
-            decoder = zlib.decompressobj(_GZIP if is_gzip else _ZLIB if content[0] & _METHOD_BITS == _DEFLATE else _RAW)
-        while content:
+            form = _ZLIB if content[0] & _METHOD_BITS == _DEFLATE else _RAW
+            decoder = zlib.decompressobj(_GZIP if is_gzip else form)
+        part = b""
+        # A full part may leave output in the decoder although it has taken all input.
+        while content or (len(part) == _PART_BYTES and not decoder.eof):
+            if decoder.eof:
+                decoder = _next_member(is_gzip=is_gzip)
             try:
                 part = decoder.decompress(content, _PART_BYTES)
             except zlib.error as error:
                 raise InvalidRequest("The body is not compressed as its Content-Encoding says.") from error
             if part:
                 yield part
-            content = decoder.unconsumed_tail
+            content = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
     if decoder is None or not decoder.eof:
         raise InvalidRequest("The compressed body ends too early.")
+
+
+def _next_member(*, is_gzip: bool) -> "zlib._Decompress":
+    """Return what reads on behind the end of a member: gzip may have several (RFC 1952, 2.2)."""
+    if not is_gzip:
+        raise InvalidRequest("The compressed body goes on behind its end.")
+    return zlib.decompressobj(_GZIP)
 
 
 async def _received(receive: Receive) -> AsyncIterator[bytes]:

@@ -95,6 +95,9 @@ REFUSED = {
 }
 
 
+_MOST_NESTED = 3
+
+
 @dataclass(frozen=True)
 class ClientFields:
     """The fields of a body without those of other services, and the names of the fields that were left out."""
@@ -131,14 +134,28 @@ def _is_given(name: str, value: Any) -> bool:
 
 
 def _with_extra(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields with the content of ``extra_body``: its SDK should have merged it. A field itself wins."""
+    """Return the fields with the content of ``extra_body`` in its place: its SDK should have merged it.
+
+    A field itself wins. What is nested deeper than a proxy behind an SDK would do stays, and is left out.
+    """
+    for _ in range(_MOST_NESTED):
+        merged = _merged(fields)
+        if merged is fields:
+            break
+        fields = merged
+    return fields
+
+
+def _merged(fields: dict[str, Any]) -> dict[str, Any]:
     extra = fields.get("extra_body")
     if isinstance(extra, str) and extra.lstrip().startswith("{"):
         try:
             extra = {name: _form_text(value) for name, value in from_json(extra).items() if value is not None}
         except ValueError as error:
             raise InvalidRequest("extra_body must be a JSON object.", param="extra_body") from error
-    return {**extra, **fields} if isinstance(extra, dict) else fields
+    if not isinstance(extra, dict):
+        return fields
+    return {**extra, **{name: value for name, value in fields.items() if name != "extra_body"}}
 
 
 def _form_text(value: Any) -> str:

@@ -7,6 +7,7 @@ validated is small. Validation stops before it would collect an error for each o
 import asyncio
 import codecs
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ _FIRST = re.compile(rb'\s{0,32}:\s{0,32}(?:\[\s{0,32})?"')
 _NEXT = re.compile(rb'"\s{0,32},\s{0,32}"(?!\w+"\s*:)')
 _IMAGE_START = re.compile(rb"data:|[A-Za-z0-9+/_=\s\\-]{64}", re.IGNORECASE)
 _SHORT_BYTES = 64
+_ESCAPED = re.compile(rb"\\u00(2[bf]|3d)", re.IGNORECASE)
 # What browsers add to requests and other clients do not.
 _BROWSER_HEADERS = ("origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "sec-fetch-user")
 _parsers = ThreadPoolExecutor(2, thread_name_prefix="parse")
@@ -183,10 +185,11 @@ def _without_images(content: bytes) -> JsonBody:
     pieces: list[bytes] = []
     images: dict[str, bytes] = {}
     copied = 0
+    token = secrets.token_hex(8)  # a text of the client's is none of these places
     for start, end in _image_strings(content):
         if (text := _image_text(content[start:end])) is None:
             continue
-        place = f"data:,{len(images)}"
+        place = f"data:,{token}-{len(images)}"
         images[place] = text
         pieces += [content[copied:start], place.encode()]
         copied = end
@@ -218,7 +221,8 @@ def _image_text(text: bytes) -> bytes | None:
     """Return the text of an image as it stands for in JSON; None for what is none, or short enough to stay."""
     if len(text) < _SHORT_BYTES or not _IMAGE_START.match(text):
         return None
-    if b"\\" in text:  # PHP writes / as \/; wrapped base64 has line breaks
+    if b"\\" in text:  # PHP writes / as \/; .NET writes + as \u002B; wrapped base64 has line breaks
+        text = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), text)
         for escaped, plain in ((b"\\/", b"/"), (b"\\n", b""), (b"\\r", b"")):
             text = text.replace(escaped, plain)
     return None if b"\\" in text else text

@@ -13,6 +13,7 @@ from cli.errors import UserError
 from cli.options import ServerApiKey, ServerUrl
 from cli.terminal import cells, progress_bar, say, show_table, terminal
 from config.printable import printable
+from graphs.requests.output_formats import OUTPUT_FORMATS
 from workers.jobs.status import Status
 
 jobs = typer.Typer(
@@ -22,7 +23,10 @@ jobs = typer.Typer(
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as `imagegen jobs list` shows it.")]
 _Status = Annotated[Status | None, typer.Option("--status", help="Only jobs with this status.")]
 _Limit = Annotated[int, typer.Option("--limit", min=1, help="How many, the newest first.")]
-_Out = Annotated[Path, typer.Option("-o", "--out", help="File to write; further images get a number.")]
+_Out = Annotated[
+    Path | None,
+    typer.Option("-o", "--out", help="File to write, out.png unless given; further images get a number."),
+]
 _OutAfter = Annotated[Path | None, typer.Option("-o", "--out", help="File to write once the job is completed.")]
 _TIMEOUT_S = 30.0
 
@@ -49,17 +53,18 @@ def show(job_id: JobId, url: ServerUrl = None, api_key: ServerApiKey = None) -> 
 
 
 @jobs.command()
-def save(job_id: JobId, out: _Out = Path("out.png"), url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
+def save(job_id: JobId, out: _Out = None, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
     """Save the images of a completed job."""
     from cli.client.http_client import ServerClient
 
-    wanted = output_format(out)
+    wanted = None if out is None else output_format(out)
     with ServerClient(url, api_key, _TIMEOUT_S) as client:
         result = client.images(job_id)
-    drawn = result.get("output_format", wanted)
-    if drawn != wanted:
+    drawn = result.get("output_format")
+    drawn = drawn if drawn in OUTPUT_FORMATS else "png"
+    if wanted not in (None, drawn):
         raise UserError(f"--out {out}: the images of this job are {drawn}; give a name with that ending.")
-    for path in save_images(result, out):
+    for path in save_images(result, out or Path(f"out.{drawn}")):
         say(str(path))
 
 

@@ -13,17 +13,24 @@ from graphs.families.family import Operation
 from graphs.requests.image_fit import ImageFit
 from graphs.requests.output_formats import OUTPUT_FORMATS, OutputFormat, format_name
 
+# Python writes no number of more than 4,300 digits, and no field means one of 500.
+_LARGEST_NUMBER = 10**500
 _NUMBER = re.compile(r"[+-]?\d{1,40}(\.\d{0,40})?([eE][+-]?\d{1,3})?", re.ASCII)
 
 
 def number(value: Any) -> Any:
     """Return the number that a client wrote as a text (``"2"``) or as another kind of number (``3.0``, ``1e3``).
 
-    A value that is no number, ``true`` and ``"abc"`` among them, is returned as it is: its field refuses it.
+    A value that is no number, ``true`` and ``"abc"`` among them, is returned as it is: its field refuses it. Raises
+    ValueError for a whole number so large that no field means it.
     """
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = float(value) if set(value) & set(".eE") else int(value)
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
+        raise ValueError("the number is too large")
+    return value
 
 
 # OpenAI's own limit for a prompt, in characters. Text encoders cut at 77 (CLIP) or max_sequence_length (T5) tokens.

@@ -24,6 +24,8 @@ _BITS = 258
 _COMPRESSION = 259
 _ORIENTATION = 274
 _SAMPLES = 277
+_PHOTOMETRIC = 262
+_OTHER_COLOURS = {8, 9, 10}  # CIELab, ICCLab, ITULab
 _STRIPS = (273, 279)  # where they begin, and how long they are
 _TILES = (324, 325)
 _TILE_WIDTH = 322
@@ -98,6 +100,8 @@ class TiffPage:
             return f"a TIFF image of compression {compression}"
         if not _WHOLE_NUMBERS.issuperset(self.numbers(_SAMPLE_FORMAT)) or max(self.numbers(_BITS), default=1) > 16:
             return "a TIFF image of floating-point or large numbers"
+        if self._number(_PHOTOMETRIC, 0) in _OTHER_COLOURS:
+            return "a TIFF image in Lab colours"
         return None
 
     def numbers(self, tag: int) -> tuple[int, ...]:

@@ -20,13 +20,22 @@ def test_every_spelling_of_a_path_is_the_same_route(api: Api, prefix: str, slash
     assert api.http.get(job["urls"]["self"]).json()["id"] == job["id"]
 
 
-@pytest.mark.parametrize(("path_model", "body_model", "drawn"), [("mix", None, "mix"), ("mix", "demo", "demo")])
+@pytest.mark.parametrize(
+    ("path_model", "body_model", "drawn"), [("mix", None, "mix"), ("mix", "demo", "demo"), ("org/mix", None, "mix")]
+)
 def test_azure_names_the_model_in_the_path(api: Api, path_model: str, body_model: str | None, drawn: str) -> None:
     body: dict[str, Any] = {"prompt": "x", "model": body_model}
     path = f"/openai/deployments/{path_model}/images/generations?api-version=2026-01-01"
     job = api.http.post(path, json=body, headers={**AT_ONCE, "api-key": "x"}).json()
     assert job["model"] == drawn
     assert api.http.get(job["urls"]["self"]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/openai/models", "//v1/models", "/v1//models/", "/openai/deployments/a/b/images/jobs"]
+)
+def test_azures_list_of_models_and_doubled_slashes_are_found(api: Api, path: str) -> None:
+    assert api.http.get(f"http://{api.http.base_url.netloc.decode()}{path}").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/openai/deployments/mix/chat/completions", "/api/tags", "/v4/models", "/api/models"])

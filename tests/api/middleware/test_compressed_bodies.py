@@ -1,5 +1,6 @@
 """Bodies with Content-Encoding: gzip and deflate are read, within the bounds of what comes out of them."""
 
+import base64
 import gzip
 import json
 import zlib
@@ -10,7 +11,7 @@ import pytest
 
 from config.settings import HttpSettings, RedisSettings, RepositorySettings, Settings
 from graphs.repository.bundled import bundled_model_path
-from tests.api.api_support import AT_ONCE, Api, error_of, serving
+from tests.api.api_support import AT_ONCE, PNG, Api, error_of, serving
 from tests.api.request.bodies_support import EDITS, FILE, GENERATIONS
 
 BODY = json.dumps({"prompt": "a circle"}).encode()
@@ -73,6 +74,27 @@ def test_a_bomb_is_refused_by_what_comes_out_of_it(redis_settings: RedisSettings
         assert error_of(send(bounded, form, "gzip", EDITS, "multipart/form-data; boundary=b"), 413)
         empty_blocks = zlib.compress(b"")[:2] + b"\x00\x00\x00\xff\xff" * 2**20
         assert error_of(send(bounded, empty_blocks, "deflate"), 413)
+
+
+@pytest.mark.parametrize("size", [2**20 - 1, 2**20, 2**20 + 1, 3 * 2**20])
+@pytest.mark.parametrize(
+    ("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("deflate", raw_deflate)]
+)
+def test_a_body_of_about_whole_parts_is_read(
+    api: Api, encoding: str, compress: Callable[[bytes], bytes], size: int
+) -> None:
+    body = BODY[:-1] + b" " * (size - len(BODY)) + b"}"
+    image = b'{"prompt": "x", "image": "' + base64.b64encode(PNG) + b'"' + b" " * 2**19 + b"}"
+    assert len(body) == size
+    answer = send(api, compress(body), encoding)
+    assert answer.status_code == (202 if size <= 2**20 else 413), answer.text
+    assert send(api, compress(image), encoding, EDITS).status_code == 202
+
+
+def test_several_members_of_gzip_are_one_body_and_other_bytes_are_refused(api: Api) -> None:
+    assert send(api, gzip.compress(BODY[:9]) + gzip.compress(BODY[9:]), "gzip").json()["prompt"] == "a circle"
+    assert "not compressed as" in error_of(send(api, gzip.compress(BODY) + b"more", "gzip"))["message"]
+    assert "behind its end" in error_of(send(api, zlib.compress(BODY) + b"more", "deflate"))["message"]
 
 
 def test_a_byte_order_mark_before_the_json_is_dropped(api: Api) -> None:

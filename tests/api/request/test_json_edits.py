@@ -66,6 +66,19 @@ def test_the_pixels_are_the_same_in_every_spelling(api: Api) -> None:
     assert len(images) == 2 and images[0] == images[1]
 
 
+@pytest.mark.parametrize("text", [BASE64, LARGE], ids=["small", "large"])
+def test_escapes_of_json_libraries_are_read(api: Api, text: str) -> None:
+    escaped = text.replace("+", "\\u002B").replace("/", "\\u002f").replace("=", "\\u003D")
+    body = f'{{"prompt": "x", "image": "{escaped}"}}'.encode()
+    assert send_json(api, body, EDITS).status_code == 202
+
+
+def test_a_text_of_the_client_is_no_place_of_an_image(api: Api) -> None:
+    for place in ("data:,0", "data:,1"):
+        body = {"prompt": "x", "image": place, "mask": f"data:image/png;base64,{LARGE}"}
+        assert error_of(send_json(api, body, EDITS))["param"] == "images"
+
+
 def test_a_mask_may_be_text(api: Api) -> None:
     answer = send_json(api, {"prompt": "x", "image": BASE64, "mask": LARGE}, EDITS)
     assert answer.json()["operation"] == "inpainting", answer.text[:300]

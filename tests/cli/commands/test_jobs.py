@@ -58,6 +58,16 @@ def test_save_refuses_a_job_without_images_and_another_format(api: Api, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_out_the_name_has_the_format_of_the_images(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = api.submitted(json={"prompt": "x", "output_format": "webp"})["id"]
+    api.complete(job)
+    monkeypatch.chdir(tmp_path)
+    assert imagegen_here("jobs", "save", job, *_url(api)) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out.webp"]
+
+
 def test_watch_saves_the_images_of_a_completed_job(api: Api, tmp_path: Path) -> None:
     job = api.submitted()["id"]
     api.complete(job)
