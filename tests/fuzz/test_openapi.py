@@ -44,6 +44,7 @@ ROUTES = [
     ("GET", f"{JOB}/events"),
     ("POST", f"{JOB}/cancel"),
     ("DELETE", JOB),
+    ("GET", "/v3/images/queue"),
     ("GET", "/v3/images/files/{token}.{suffix}"),
     ("GET", "/v3/models"),
     ("GET", "/v3/models/{name}"),

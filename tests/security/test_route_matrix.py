@@ -62,6 +62,7 @@ TABLE: dict[tuple[str, str], Statuses] = {
     ("POST", "/images/jobs"): keyed(202),
     # A name of one's own is free for each owner.
     ("PUT", "/images/jobs/{job_id}"): (401, 401, 202, 200, 202),
+    ("GET", "/images/queue"): keyed(200),
     ("GET", "/images/jobs"): keyed(200),
     ("GET", "/images/jobs/{job_id}"): owned(200),
     ("GET", "/images/jobs/{job_id}/result"): owned(200),

@@ -81,4 +81,5 @@ def refused(answer: httpx.Response, status: int = 400) -> dict[str, Any]:
 def listed(service: Service) -> dict[str, tuple[str, str, dict[str, float]]]:
     """Kind, base and adapters of every listed model."""
     models = service.http.get("/v3/models").json()["data"]
-    return {model["id"]: (model["kind"], model["base"], model["adapters"]) for model in models}
+    own = [model for model in models if model["alias_of"] is None]
+    return {model["id"]: (model["kind"], model["base"], model["adapters"]) for model in own}

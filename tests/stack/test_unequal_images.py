@@ -29,7 +29,9 @@ def test_it_is_not_ready_and_says_why(redis_settings: RedisSettings, tmp_path: P
         answer = httpx.get(f"http://127.0.0.1:{port}/v2/health/ready")
 
     assert code == 2
-    assert "does not draw the same image for the same request on CPU" in log.read_text()
+    # The wrong memory may also hold what is no number; then the first image says so, before two are compared.
+    sentences = ("does not draw the same image for the same request on CPU", "infinite or not a number (NaN)")
+    assert any(sentence in log.read_text() for sentence in sentences)
     assert ready_workers(redis_settings) == 0
     assert answer.status_code == 503
     assert "worker" in answer.json()["error"]["message"]

@@ -53,7 +53,7 @@ def server(monkeypatch: pytest.MonkeyPatch, started: list[Settings]) -> Iterator
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
-    shutil.copytree(MODELS / "sd", folder, ignore=shutil.ignore_patterns("*.bin", "*.xml"))
+    shutil.copytree(MODELS / "sd", folder, ignore=shutil.ignore_patterns("*.bin", "*.xml", "loras"))
     (folder / "graph.pbtxt").write_text(EXAMPLE)
     return folder
 
