@@ -7,7 +7,6 @@ import pytest
 
 from config.settings import JobSettings, RedisSettings, WorkerSettings
 from tests.support.polling import wait_until
-from tests.support.redis_server import RunningRedis
 from tests.workers.jobs.jobs_support import GRAPH, look, on_metrics, on_store, submit
 from tests.workers.process.worker_process import WorkerProcess, running_worker
 from workers.jobs.job import Job
@@ -74,9 +73,9 @@ def _is_final(settings: RedisSettings, job: Job) -> bool:
 
 
 @pytest.mark.usefixtures("processes")
-def test_a_child_that_grew_is_replaced_and_no_job_is_lost(redis_server: RunningRedis, tmp_path: Path) -> None:
+def test_a_child_that_grew_is_replaced_and_no_job_is_lost(redis_settings: RedisSettings, tmp_path: Path) -> None:
     """A bound of one byte is too low for the model, which the log says once; after that, a larger image is too much."""
-    settings = redis_server.settings
+    settings = redis_settings
     one_byte = WorkerSettings(child_memory_limit_bytes=1)
     before = on_metrics(settings, [GRAPH]).graphs[GRAPH].counts  # of earlier tests
 

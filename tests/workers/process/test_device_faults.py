@@ -8,7 +8,6 @@ from config.settings import JobSettings, RedisSettings, WorkerSettings
 from graphs.repository.bundled import bundled_model_path
 from tests.support.damaged_model import overwrite_largest_constant
 from tests.support.polling import wait_until
-from tests.support.redis_server import RunningRedis
 from tests.workers.engine.engine_support import copy_model
 from tests.workers.jobs.jobs_support import GRAPH, Upkeep, claimed, claims_of, client, look, on_store, submit, waiting
 from tests.workers.process.runner_support import make_runner
@@ -133,10 +132,10 @@ def _simulated(breaks_after: int) -> WorkerSettings:
 
 @pytest.mark.usefixtures("processes")
 def test_every_death_of_a_child_is_a_device_at_fault_and_no_job_is_lost(
-    redis_server: RunningRedis, tmp_path: Path
+    redis_settings: RedisSettings, tmp_path: Path
 ) -> None:
     """The device of each child draws three requests. The log names each death, without tracebacks of Celery's."""
-    settings = redis_server.settings
+    settings = redis_settings
     log = tmp_path / "log"
     before = {kind: _counts(settings, kind) for kind in ("replaced:device", "device_faults:", "crashes")}
 
@@ -163,9 +162,9 @@ def test_every_death_of_a_child_is_a_device_at_fault_and_no_job_is_lost(
 
 @pytest.mark.usefixtures("processes")
 def test_a_worker_whose_fresh_children_fail_is_not_ready_and_takes_no_jobs(
-    redis_server: RunningRedis, tmp_path: Path
+    redis_settings: RedisSettings, tmp_path: Path
 ) -> None:
-    settings = redis_server.settings
+    settings = redis_settings
     with running_worker(settings, tmp_path / "log", JOBS, worker=_simulated(breaks_after=0)) as worker:
         job = submit(settings)
         worker.wake()
@@ -185,9 +184,9 @@ def test_a_worker_whose_fresh_children_fail_is_not_ready_and_takes_no_jobs(
 
 @pytest.mark.thorough
 @pytest.mark.usefixtures("processes", "openvino_runtime")
-def test_a_real_model_that_is_damaged_while_it_is_served(redis_server: RunningRedis, tmp_path: Path) -> None:
+def test_a_real_model_that_is_damaged_while_it_is_served(redis_settings: RedisSettings, tmp_path: Path) -> None:
     """The first child met it while it drew, the next ones while they loaded the model."""
-    settings = redis_server.settings
+    settings = redis_settings
     model = copy_model(bundled_model_path(), tmp_path)
     with running_worker(settings, tmp_path / "log", JOBS, worker=WorkerSettings(), model=model) as worker:
         good = submit(settings, width=64, height=64)

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import JobSettings, WorkerSettings
+from config.settings import JobSettings, RedisSettings, WorkerSettings
 from tests.support.polling import wait_until
-from tests.support.redis_server import RunningRedis
 from tests.workers.jobs.jobs_support import cancel, look, submit
 from tests.workers.process.worker_process import running_worker
 from workers.jobs.status import Status
@@ -16,9 +15,9 @@ pytestmark = pytest.mark.usefixtures("processes")
 _LONG_S = 180
 
 
-def test_a_long_step_after_a_cancellation_ends_with_its_process(redis_server: RunningRedis, tmp_path: Path) -> None:
+def test_a_long_step_after_a_cancellation_ends_with_its_process(redis_settings: RedisSettings, tmp_path: Path) -> None:
     """One step at 2048 x 2048 takes the bundled model about a minute, in which the runtime calls nothing back."""
-    settings = redis_server.settings
+    settings = redis_settings
     jobs = JobSettings(step_grace_s=0.5)
     with running_worker(settings, tmp_path / "log", jobs, worker=WorkerSettings()) as worker:
         child = worker.child()
