@@ -23,7 +23,7 @@ from api.middleware.body_limits import BodyLimitMiddleware
 from api.middleware.client_paths import ClientPathsMiddleware
 from api.middleware.compressed_bodies import CompressedBodiesMiddleware
 from api.middleware.web_origins import WebMiddleware, add_cors
-from api.routers import adapters, files, health, images, jobs, metrics, models, queues
+from api.routers import adapters, files, health, images, jobs, metrics, models, queues, start
 from api.service import ImageService
 from config.environment import prometheus_folder
 from config.settings import Settings
@@ -65,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     for prefix in PREFIXES:
         for part in (images, queues, jobs, files, models, adapters):
             app.include_router(part.router, prefix=prefix)
+    app.include_router(start.router)
     app.include_router(health.router)
     app.include_router(metrics.router)
     describe(app)

@@ -55,3 +55,9 @@ def test_head_is_get_without_the_body(api: Api) -> None:
 @pytest.mark.parametrize("path", ["/v3/images/generations", "/v3/images/jobs/x/events"])
 def test_head_is_refused_elsewhere(api: Api, path: str) -> None:
     assert api.http.head(path).status_code == 405
+
+
+def test_the_address_itself_leads_to_the_documentation(api: Api) -> None:
+    answer = api.http.get("/", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (307, "docs")
+    assert "swagger" in api.http.get("/", follow_redirects=True).text
