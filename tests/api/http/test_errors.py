@@ -146,9 +146,7 @@ def test_a_validation_error_names_the_parameter(failing: Api) -> None:
     assert error_of(failing.http.get("/raise/validation"))["param"] == "count"
 
 
-@pytest.mark.parametrize(
-    "path", ["/v3", "/v2/images/generations", "/v3/images", "/v3/images/files/x", "/%00", "/%ff"]
-)
+@pytest.mark.parametrize("path", ["/v3", "/v2/images/generations", "/v3/images", "/v3/images/files/x", "/%00", "/%ff"])
 def test_an_unknown_route_is_answered_in_openais_form(api: Api, path: str) -> None:
     error = error_of(api.http.get(path), 404)
     assert (error["code"], error["param"]) == ("not_found", None)
