@@ -95,10 +95,9 @@ class JobSubmitter:
         """Resolve a request, submit it as a job and wake a worker. Returns the job, and whether it is new.
 
         ``images``: those of an edit, which is inpainting with a mask or a hole and image to image without.
-        ``start_by`` is in
-        unix seconds: a job that is still queued then is not run. ``warnings`` go with the job's answer, before
-        those of ``resolve``. Raises InvalidRequest and its subclasses, what
-        ``JobStore.submit`` raises, and ShuttingDown.
+        ``start_by`` is in unix seconds: a job that is still queued then is not run. ``warnings`` go with the job's
+        answer, before those of ``resolve``. Raises InvalidRequest and its subclasses, what ``JobStore.submit`` raises,
+        and ShuttingDown.
         """
         check_webhook(options.webhook, self._settings.webhooks)
         route = (await self._models.repository()).route(parameters.model)

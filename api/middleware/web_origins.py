@@ -22,7 +22,7 @@ from graphs.errors import ImagegenError
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _OWN_PAGES = (b"same-origin", b"none")
-_EXPOSED = ("X-Request-Id", "Location", "Retry-After", "openai-poll-after-ms")
+_EXPOSED = ("X-Request-Id", "Location", "Retry-After", "openai-poll-after-ms", "x-imagegen-warnings")
 # Names that no one can register, so that no page on the internet has one of them (RFC 6762, RFC 8375, ICANN's
 # .internal, and what container platforms and home routers use).
 _LOCAL_ENDINGS = (".localhost", ".local", ".internal", ".lan", ".svc", ".home.arpa")

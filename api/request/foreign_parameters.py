@@ -96,6 +96,29 @@ REFUSED = {
 
 
 _MOST_NESTED = 3
+_MOST_ENTRIES = 256
+# The end of a name that ``*`` stands for.
+_ENDING = re.compile(r"[\w-]*", re.ASCII)
+
+
+class _Names:
+    """The names of a table: those that stand there, and all that begin as one with ``*`` at its end."""
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        listed = list(entries)
+        self._exact = frozenset(entry for entry in listed if not entry.endswith("*"))
+        self._starts = tuple(entry[:-1] for entry in listed if entry.endswith("*"))
+
+    def entry_of(self, name: str) -> str | None:
+        """Return the entry that a name belongs to."""
+        if name in self._exact:
+            return name
+        start = next((start for start in self._starts if name.startswith(start)), None)
+        return f"{start}*" if start is not None and _ENDING.fullmatch(name, len(start)) else None
+
+
+_IGNORED = _Names(IGNORED)
+_REFUSED = _Names(REFUSED)
 
 
 @dataclass(frozen=True)
@@ -114,23 +137,23 @@ def client_fields(fields: dict[str, Any]) -> ClientFields:
     """
     values = {name: value for name, value in _with_extra(fields).items() if _is_given(name, value)}
     for name in values:
-        if (hint := _first(REFUSED, name)) is not None:
+        if (entry := _REFUSED.entry_of(name)) is not None:
             raise InvalidRequest(
-                f"{name[:100]} has no effect here: {REFUSED[hint]}.", param=name[:100], code="unknown_parameter"
+                f"{name[:100]} has no effect here: {REFUSED[entry]}.", param=name[:100], code="unknown_parameter"
             )
-    ignored = [name for name in values if _first(IGNORED, name) is not None]
+    ignored = [name for name in values if _IGNORED.entry_of(name) is not None]
     return ClientFields({name: value for name, value in values.items() if name not in ignored}, tuple(ignored))
 
 
 def ignored_label(name: str) -> str:
     """Return the entry of ``IGNORED`` that a name belongs to: names of clients are no labels of a metric."""
-    return _first(IGNORED, name) or "other"
+    return _IGNORED.entry_of(name) or "other"
 
 
 def _is_given(name: str, value: Any) -> bool:
     if value not in ("", None) or name == "prompt":
         return True
-    return name not in EditBody.model_fields and _first((*IGNORED, *REFUSED), name) is None
+    return name not in EditBody.model_fields and not (_IGNORED.entry_of(name) or _REFUSED.entry_of(name))
 
 
 def _with_extra(fields: dict[str, Any]) -> dict[str, Any]:
@@ -150,9 +173,12 @@ def _merged(fields: dict[str, Any]) -> dict[str, Any]:
     extra = fields.get("extra_body")
     if isinstance(extra, str) and extra.lstrip().startswith("{"):
         try:
-            extra = {name: _form_text(value) for name, value in from_json(extra).items() if value is not None}
+            found = from_json(extra)
         except ValueError as error:
             raise InvalidRequest("extra_body must be a JSON object.", param="extra_body") from error
+        if len(found) > _MOST_ENTRIES:
+            raise InvalidRequest(f"extra_body: more than {_MOST_ENTRIES} entries.", param="extra_body")
+        extra = {name: _form_text(value) for name, value in found.items() if value is not None}
     if not isinstance(extra, dict):
         return fields
     return {**extra, **{name: value for name, value in fields.items() if name != "extra_body"}}
@@ -161,11 +187,3 @@ def _merged(fields: dict[str, Any]) -> dict[str, Any]:
 def _form_text(value: Any) -> str:
     """Return a value as the field of a form has it."""
     return value if isinstance(value, str) else to_json(value, inf_nan_mode="constants").decode()
-
-
-def _first(entries: Iterable[str], name: str) -> str | None:
-    return next((entry for entry in entries if _pattern(entry).fullmatch(name)), None)
-
-
-def _pattern(entry: str) -> re.Pattern[str]:
-    return re.compile(re.escape(entry).replace(r"\*", r"[\w-]*"), re.ASCII)

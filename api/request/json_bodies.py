@@ -18,6 +18,7 @@ from pydantic_core import from_json, to_json
 from starlette.requests import ClientDisconnect, Request
 
 from api.request.foreign_parameters import client_fields
+from api.request.schemas import EditBody
 from api.request.validation import invalid_request, unknown_parameter
 from graphs.errors import InvalidRequest, MediaTypeNotAccepted, RequestTooLarge
 
@@ -63,7 +64,7 @@ class JsonBody:
 
     def of_clients(self) -> "JsonBody":
         """Return the body without what other services read (foreign_parameters.py). Raises InvalidRequest."""
-        check_entries(self.fields, [])
+        check_entries(self.fields, list(EditBody.model_fields))
         own = client_fields(self.fields)
         if own.values == self.fields:
             return self

@@ -93,6 +93,7 @@ class ModelForm(AnswerForm):
 
     id: str
     kind: str
+    alias_of: str | None = None
     base: str
     adapters: dict[str, float]
     adapter_files: dict[str, AdapterFileForm]

@@ -25,7 +25,7 @@ def list_adapters(url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
 
     with ServerClient(url, api_key, _TIMEOUT_S) as client:
         models = client.models()
-    show_table(_table([model for model in models if model["kind"] != "base"]))
+    show_table(_table([model for model in models if model["kind"] != "base" and not model.get("alias_of")]))
 
 
 @adapters.command()

@@ -82,7 +82,7 @@ class Repository:
 
     def is_alias(self, model: str | None) -> bool:
         """Return whether a name that can be routed is no model's own name."""
-        return bool(model) and model not in self._by_name
+        return bool(model) and not any(name in self._by_name for name in spellings(model or ""))
 
     def with_adapters(self, added: Mapping[str, Sequence[LoraAdapter]]) -> "Repository":
         """Return the repository with more adapters, by graph name. Raises RepositoryError if an alias is taken."""

@@ -6,6 +6,7 @@ number of pixels, how long one side is beside the other, the number of parts, an
 
 import math
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from graphs.errors import InvalidImage, RequestTooLarge
 from graphs.requests.formats.decoding import DecoderLimits
@@ -15,6 +16,7 @@ from graphs.requests.formats.tiff import first_page, is_tiff
 from graphs.requests.image_kinds import kind_of
 from graphs.requests.image_structure import TooManyParts
 
+HAS_HEIC_DECODER = find_spec("pi_heif") is not None
 READ = "PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF and HEIC are read."
 _PNG_OF_RGB = 3.5  # the encoded image, while its mask is decoded: 3 bytes a pixel if nothing can be compressed
 _COPIES = 2  # of the file itself
@@ -149,6 +151,9 @@ def _read(content: bytes, param: str) -> ImageHeader:
         raise _unknown(content, param)
     if not facts.width or not facts.height:
         raise unreadable(param)
+    if facts.format == "HEIC" and not HAS_HEIC_DECODER:
+        reason = f"{param} is HEIC, and this server lacks the decoder (the package pi-heif). Send it as JPEG or PNG."
+        raise InvalidImage(reason, param=param, code="invalid_image_format")
     decoding_bytes = math.ceil(facts.pixels_bytes) + _COPIES * len(content) + _STRIPS
     return ImageHeader(
         param,

@@ -1,4 +1,4 @@
-"""The transparent pixels of an input image: whether there are any, and which are a hole that is to be repainted.
+"""Finds the transparent pixels of an input image, and its hole: the pixels that an inpainting model repaints.
 
 OpenAI's rule for an edit without a mask: where the image's alpha is 0, it is repainted.
 """

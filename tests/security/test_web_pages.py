@@ -219,7 +219,7 @@ def test_allowed_origins_read_answers_and_their_headers(allowing: Api) -> None:
     assert answer.status_code == 202
     assert answer.headers["access-control-allow-origin"] == APP
     exposed = {name.strip().lower() for name in answer.headers["access-control-expose-headers"].split(",")}
-    assert exposed == {"x-request-id", "location", "retry-after", "openai-poll-after-ms"}
+    assert exposed == {"x-request-id", "location", "retry-after", "openai-poll-after-ms", "x-imagegen-warnings"}
     assert exposed <= set(answer.headers)
     # Errors can be read as well, also those of the middleware.
     for refused in (

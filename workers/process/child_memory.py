@@ -31,7 +31,7 @@ class MemoryReport:
 
     @property
     def is_past_bound(self) -> bool:
-        """Whether the child is to be replaced."""
+        """Whether the child has grown past its bound, so that a new one replaces it before the next job."""
         return self.last_bytes > self.bound_bytes
 
     @property

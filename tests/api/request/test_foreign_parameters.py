@@ -1,5 +1,6 @@
 """Fields of other services: those without effect are left out with a warning, those that matter are refused."""
 
+import json
 from typing import Any
 
 import httpx
@@ -62,6 +63,21 @@ def test_the_content_of_extra_body_counts(api: Api) -> None:
     assert send_form(api, {"extra_body": '{"seed": 8}'}).json()["seed"] == 8
     assert error_of(send_form(api, {"extra_body": "{"}))["param"] == "extra_body"
     assert error_of(send_json(api, {"prompt": "x", "extra_body": {"sampler": "x"}}))["param"] == "sampler"
+
+
+def test_a_great_many_fields_are_refused_before_they_are_looked_at(api: Api) -> None:
+    many = {f"k{number}": 1 for number in range(20_000)}
+    for answer in (
+        send_form(api, {"extra_body": json.dumps(many)}),
+        send_json(api, {"prompt": "x", "extra_body": many}),
+    ):
+        assert error_of(answer)["message"] == "extra_body: more than 256 entries."
+    assert error_of(send_json(api, {"prompt": "x", **many}))["param"] == "k0"
+
+
+@pytest.mark.parametrize("name", ["litellm_\n", "litellm_é", "controlnet x", "xlitellm_a"])
+def test_a_name_that_only_begins_like_one_is_unknown(api: Api, name: str) -> None:
+    assert error_of(send_json(api, {"prompt": "x", name: "x"}))["message"].startswith("Unknown parameter: ")
 
 
 def _counted(api: Api) -> float:

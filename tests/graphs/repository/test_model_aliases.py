@@ -42,6 +42,7 @@ def test_the_exact_name_comes_first() -> None:
     named = Repository({"gpt-image-1": _graph("gpt-image-1"), "demo": _graph("demo")})
     assert named.route("gpt-image-1").model == "gpt-image-1"
     assert not named.is_alias("gpt-image-1")
+    assert not named.is_alias("openai/gpt-image-1")
 
 
 @pytest.mark.parametrize("name", ["gpt-4o", "gpt-image", "dall-e", "dalle-3", "unknown", "openai/unknown"])

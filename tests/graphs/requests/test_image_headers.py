@@ -1,10 +1,12 @@
 import struct
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 from PIL import Image
 
 from graphs.errors import InvalidImage, InvalidRequest, RequestTooLarge
+from graphs.requests import image_headers
 from graphs.requests.image_headers import ImageLimits, InputHeaders, read_headers
 from graphs.requests.image_structure import png_chunks
 from graphs.requests.input_images import encode_inputs
@@ -145,3 +147,12 @@ def test_a_second_header_is_not_believed() -> None:
     liar = first[:33] + second + first[33:]
     with pytest.raises(InvalidImage):
         encode_inputs(_headers(liar), lambda size: (size, "stretch"))
+
+
+def test_a_server_without_the_decoder_of_heic_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the package was left out of an installation; the checks before it go on."""
+    monkeypatch.setattr(image_headers, "HAS_HEIC_DECODER", False)
+    content = (Path(__file__).parent / "pictures" / "plain.heic").read_bytes()
+    with pytest.raises(InvalidImage) as refusal:
+        read_headers(content, None, LIMITS)
+    assert refusal.value.message.startswith("image is HEIC, and this server lacks the decoder (the package pi-heif).")
