@@ -56,6 +56,7 @@ def job_body(job: Job, estimate: QueueEstimate, links: Links) -> JobBody:
         id=job.name,
         operation=request.operation.value,
         model=request.model,
+        adapters={adapter.alias: adapter.alpha for adapter in request.adapters},
         status=status,
         progress=job.progress,
         step=job.step,

@@ -83,6 +83,7 @@ class JobBody(BaseModel):
     object: Literal["image.job"] = "image.job"
     operation: str
     model: str
+    adapters: dict[str, float] = Field(description="The adapters that it is drawn with, and their strengths.")
     status: str
     progress: int
     step: int | None

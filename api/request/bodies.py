@@ -20,9 +20,10 @@ from graphs.errors import InvalidRequest
 
 Image = TypeVar("Image")
 
-_PART = re.compile(r"(?P<name>lora_alphas|metadata|webhook)\[(?P<key>[^\]]+)\]")
+_PART = re.compile(r"(?P<name>adapters|lora_alphas|metadata|webhook)\[(?P<key>[^\]]+)\]")
 _LIST = "webhook[events]"
-_OBJECTS = ("lora_alphas", "metadata", "webhook")
+_STRENGTHS = ("adapters", "lora_alphas")
+_OBJECTS = (*_STRENGTHS, "metadata", "webhook")
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,10 @@ def _object_from_json(name: str, text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InvalidRequest(f"{name} must be a JSON object.", param=name)
     check_entries({name: found}, [])
-    return _alphas_as_text(name, found) if name == "lora_alphas" else found
+    return _strengths_as_text(name, found) if name in _STRENGTHS else found
 
 
-def _alphas_as_text(name: str, alphas: dict[str, Any]) -> dict[str, str]:
+def _strengths_as_text(name: str, alphas: dict[str, Any]) -> dict[str, str]:
     """Return strengths as a form sends them, once it is certain that each is a number in the JSON."""
     for alias, alpha in alphas.items():
         if isinstance(alpha, bool) or not isinstance(alpha, int | float):

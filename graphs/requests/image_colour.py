@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from PIL import Image, ImageCms
 
-from graphs.requests.image_structure import png_chunks
+from graphs.requests.formats.image_structure import png_chunks
 
 # Profiles of displays have 500 bytes to 4 kB, those of printing presses 0.5 to 3 MB.
 MOST_PROFILE_BYTES = 4 * 2**20

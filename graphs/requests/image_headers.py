@@ -12,9 +12,9 @@ from graphs.errors import InvalidImage, RequestTooLarge
 from graphs.requests.formats.decoding import DecoderLimits
 from graphs.requests.formats.facts import Format, facts_of
 from graphs.requests.formats.heif import is_cut, is_heif
+from graphs.requests.formats.image_structure import TooManyParts
 from graphs.requests.formats.tiff import first_page, is_tiff
 from graphs.requests.image_kinds import kind_of
-from graphs.requests.image_structure import TooManyParts
 
 HAS_HEIC_DECODER = find_spec("pi_heif") is not None
 READ = "PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF and HEIC are read."

@@ -80,6 +80,9 @@ class GenerationParameters(BaseModel):
         None, description="each: image i is drawn with rng_seed + i, and its answer tells that seed."
     )
     max_sequence_length: Whole | None = Field(None, description="Tokens of the T5 encoder (SD3, FLUX).")
+    adapters: dict[str, FiniteFloat] | None = Field(
+        None, description="Adapters to draw with beside those of model, as alias and strength: a blend of this request."
+    )
     lora_alphas: dict[str, FiniteFloat] | None = Field(None, description="Strengths of the active adapters.")
     output_format: Annotated[OutputFormat, BeforeValidator(format_name)] | None = Field(
         None, description="Format of the image; png unless given."

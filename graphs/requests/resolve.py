@@ -7,17 +7,17 @@ and from the model's family (``graphs/families``).
 
 import secrets
 
-from graphs.definition.graph import MAX_STRENGTH, Graph, LoraMode
+from graphs.definition.graph import Graph
 from graphs.errors import InvalidRequest
 from graphs.families.family import Operation
 from graphs.families.model_facts import ModelFacts
 from graphs.families.schedules import draws_noise, nearest_good_steps
 from graphs.repository.repository import Route
+from graphs.requests.adapter_choice import choose_adapters
 from graphs.requests.image_fit import ImageFit
 from graphs.requests.request import (
     DISTINCT_SEEDS,
     MAX_SEED,
-    AdapterSelection,
     GenerationParameters,
     ResolvedRequest,
     Seeds,
@@ -49,7 +49,8 @@ def resolve(
     the input image's size in pixels and whether its transparent pixels were laid over white. Raises InvalidRequest,
     which names the parameter.
     """
-    graph = route.graph
+    chosen = choose_adapters(parameters, route)
+    parameters, graph = chosen.parameters, route.graph
     size = resolve_size(parameters, graph, facts, image_size)
     steps = _steps(parameters, graph, facts)
     guidance_scale = _guidance_scale(parameters, operation, graph, facts)
@@ -70,10 +71,14 @@ def resolve(
         rng_seed=_seed(parameters),
         seeds=_seeds(parameters, graph),
         max_sequence_length=_max_sequence_length(parameters, facts),
-        adapters=_adapters(parameters, route),
+        adapters=chosen.adapters,
         output_format=parameters.output_format or "png",
         output_compression=100 if parameters.output_compression is None else parameters.output_compression,
-        warnings=(*size_warnings(parameters, graph, size, image_size), *((_FLATTENED,) if is_flattened else ())),
+        warnings=(
+            *size_warnings(parameters, graph, size, image_size),
+            *((_FLATTENED,) if is_flattened else ()),
+            *chosen.warnings,
+        ),
         **prompts,
     )
 
@@ -243,32 +248,3 @@ def _max_sequence_length(parameters: GenerationParameters, facts: ModelFacts) ->
         return supported
     problem = f"must be {supported} for this model" if supported else f"is not used by {facts.family} models"
     raise InvalidRequest(f"max_sequence_length {problem}; leave it out.", param="max_sequence_length")
-
-
-def _adapters(parameters: GenerationParameters, route: Route) -> tuple[AdapterSelection, ...]:
-    alphas = parameters.lora_alphas or {}
-    active = dict(route.adapters)
-    if alphas and not active:
-        raise InvalidRequest(
-            f"lora_alphas has nothing to act on: {route.model!r} is a base model; name an adapter in model.",
-            param="lora_alphas",
-        )
-    modes = {adapter.alias: adapter.mode for adapter in route.graph.lora_adapters}
-    for alias in alphas:
-        if alias not in active:
-            raise InvalidRequest(
-                f"lora_alphas names {alias!r}, which is not part of {route.model!r} ({', '.join(active)}).",
-                param=f"lora_alphas.{alias}",
-            )
-        if modes.get(alias) is not LoraMode.DYNAMIC:
-            raise InvalidRequest(
-                f"The strength of {alias!r} is compiled in ({modes.get(alias)}) and cannot be changed.",
-                param=f"lora_alphas.{alias}",
-            )
-    for alias, alpha in alphas.items():
-        if abs(alpha) > MAX_STRENGTH:
-            raise InvalidRequest(
-                f"The strength of {alias!r} must lie between -{MAX_STRENGTH:g} and {MAX_STRENGTH:g}.",
-                param=f"lora_alphas.{alias}",
-            )
-    return tuple(AdapterSelection(alias=a, alpha=alphas.get(a, alpha)) for a, alpha in active.items())

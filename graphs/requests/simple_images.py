@@ -3,7 +3,7 @@
 The formats are those of the GIF89a specification (sections 18 to 26) and of Microsoft's BITMAPINFOHEADER.
 """
 
-from graphs.requests.image_structure import MOST_PARTS, TooManyParts
+from graphs.requests.formats.image_structure import MOST_PARTS, TooManyParts
 
 GIF_STARTS = (b"GIF87a", b"GIF89a")
 BMP_START = b"BM"

@@ -6,7 +6,7 @@ because of a long one.
 
 import zlib
 
-from graphs.requests.image_structure import (
+from graphs.requests.formats.image_structure import (
     JPEG_ALONE,
     JPEG_END,
     JPEG_SCAN,

@@ -16,7 +16,7 @@ from tests.support.service import Service
 KEYED = (b"Authorization", KEY)
 BOUNDARY = b"fuzz-boundary"
 FORM = (b"Content-Type", b"multipart/form-data; boundary=" + BOUNDARY)
-OBJECTS = ["lora_alphas", "metadata", "webhook"]
+OBJECTS = ["adapters", "lora_alphas", "metadata", "webhook"]
 NAMES = [
     *sorted({*ImageBody.model_fields, "image", "mask"}),
     *("image[]", "mask[]", "image[0]", "[]", "", "lora_alphas[a]", "lora_alphas[]", "lora_alphas[a][b]", "metadata[a]"),

@@ -58,7 +58,17 @@ ROUTES = [
 # What random values of lead to a refusal nearly always.
 PARTICULAR = [
     *("model", "width", "height", "size", "n", "num_images_per_prompt", "num_inference_steps", "guidance_scale"),
-    *("strength", "rng_seed", "seed", "max_sequence_length", "lora_alphas", "background", "webhook", "prompt_2"),
+    *(
+        "strength",
+        "rng_seed",
+        "seed",
+        "max_sequence_length",
+        "lora_alphas",
+        "adapters",
+        "background",
+        "webhook",
+        "prompt_2",
+    ),
     *("prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3", "mask", "images"),
 ]
 

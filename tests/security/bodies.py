@@ -52,7 +52,7 @@ def _objects(item: bytes) -> bytes:
     inside = b",".join(item % number for number in range(25_000))
     return b"".join(
         b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n{%s}\r\n' % (name, inside)
-        for name in (b"lora_alphas", b"metadata", b"webhook")
+        for name in (b"adapters", b"lora_alphas", b"metadata", b"webhook")
     )
 
 

@@ -96,6 +96,53 @@ def test_strengths_within_a_composite(stage: Stage, operation: Operation, alphas
     assert_raw(drawn, [(stage.a, blend["a"]), (stage.b, blend["b"])], operation)
 
 
+@pytest.mark.parametrize("operation", OPERATIONS_BY_TIER)
+def test_a_blend_of_the_request_is_drawn_on_the_base(stage: Stage, operation: Operation) -> None:
+    """JSON in generations, a JSON text in the form of the others."""
+    drawn = served_image(stage.service, "fox", operation, adapters={"b": 0.5, "a": 0.7})
+    assert_raw(drawn, [(stage.a, 0.7), (stage.b, 0.5)], operation)
+
+
+def test_a_form_field_for_each_adapter_of_a_blend(stage: Stage) -> None:
+    fields: dict[str, Any] = {"adapters[a]": "0.3", "adapters[b]": "-0.8"}
+    drawn = served_image(stage.service, "fox", Operation.EDIT, **fields)
+    assert_raw(drawn, [(stage.a, 0.3), (stage.b, -0.8)], Operation.EDIT)
+
+
+def test_a_tag_in_the_prompt_draws_what_its_adapter_draws(stage: Stage) -> None:
+    plain = served_image(stage.service, "mix", prompt="a fox in the snow")
+    tagged = served_image(stage.service, "fox", prompt="a fox <lora:a:0.7> in the snow <lora:b:0.5>")
+    assert distance(plain, tagged) == 0.0
+    assert distance(plain, served_image(stage.service, "fox", prompt="a fox in the snow")) > 0.05
+
+
+def test_a_job_tells_its_adapters_and_its_prompt_without_tags(stage: Stage) -> None:
+    body = {"model": "fox", "prompt": "a fox <lora:a:0.8>, <lora:none:1>", "adapters": {"b": 0.1}}
+    job = stage.service.http.post("/v3/images/jobs", json=body).json()
+    assert job["adapters"] == {"a": 0.8, "b": 0.1}
+    assert job["prompt"] == "a fox , <lora:none:1>"
+    assert [warning.split(";")[0] for warning in job["warnings"]] == [
+        "<lora:none:1> in prompt names no adapter of 'fox' that can be selected"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "adapters", "says"),
+    [
+        ("fox", {"unknown": 1.0}, "'fox' has no adapter 'unknown'; it has a, b."),
+        ("single", {"single": 1.0}, "The adapter 'single' is compiled into 'one' (STATIC)"),
+        ("styled", {"style": 1.0}, "The adapter 'style' is compiled into 'styled' (FUSE)"),
+        ("fox", {"a": "strong"}, "number"),
+    ],
+)
+def test_a_blend_that_cannot_be_is_refused_by_name(
+    stage: Stage, model: str, adapters: dict[str, Any], says: str
+) -> None:
+    error = refused(ask(stage.service, model, adapters=adapters))
+    assert error["param"] == f"adapters.{next(iter(adapters))}"
+    assert says in error["message"]
+
+
 def test_every_choice_draws_another_image(stage: Stage) -> None:
     """Or the equalities of this file would say nothing."""
     blends: list[Blend] = [(), [(stage.a, 1.0)], [(stage.b, 1.0)], [(stage.a, 0.4)], [(stage.a, 0.7), (stage.b, 0.5)]]

@@ -7,7 +7,7 @@ The structure is that of ISO 14496-12 (section 4.2, boxes; 8.11, the meta box an
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from graphs.requests.image_structure import MOST_PARTS, TooManyParts
+from graphs.requests.formats.image_structure import MOST_PARTS, TooManyParts
 
 # A photograph of 48 megapixels has some 200 tiles.
 _MOST_ITEMS = 2000

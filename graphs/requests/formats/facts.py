@@ -10,8 +10,7 @@ from typing import Literal
 
 from graphs.requests.formats.decoding import PROCESS_BYTES, DecoderLimits, limits_for
 from graphs.requests.formats.heif import heif_facts, is_heif
-from graphs.requests.formats.tiff import first_page, is_tiff
-from graphs.requests.image_structure import (
+from graphs.requests.formats.image_structure import (
     JPEG_START,
     PNG_SIGNATURE,
     RIFF,
@@ -20,6 +19,7 @@ from graphs.requests.image_structure import (
     png_chunks,
     webp_chunks,
 )
+from graphs.requests.formats.tiff import first_page, is_tiff
 from graphs.requests.simple_images import BMP_START, GIF_STARTS, bmp_size, gif_size, has_bmp_pixels
 
 Format = Literal["PNG", "JPEG", "WEBP", "GIF", "BMP", "HEIC", "AVIF", "TIFF"]

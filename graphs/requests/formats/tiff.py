@@ -9,8 +9,8 @@ import struct
 from dataclasses import dataclass
 from functools import cached_property
 
+from graphs.requests.formats.image_structure import MOST_PARTS, TooManyParts
 from graphs.requests.image_colour import MOST_PROFILE_BYTES
-from graphs.requests.image_structure import MOST_PARTS, TooManyParts
 
 TIFF_STARTS = {b"II*\0": "<", b"MM\0*": ">"}
 _MOST_TAGS = 4096

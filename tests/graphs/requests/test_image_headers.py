@@ -7,8 +7,8 @@ from PIL import Image
 
 from graphs.errors import InvalidImage, InvalidRequest, RequestTooLarge
 from graphs.requests import image_headers
+from graphs.requests.formats.image_structure import png_chunks
 from graphs.requests.image_headers import ImageLimits, InputHeaders, read_headers
-from graphs.requests.image_structure import png_chunks
 from graphs.requests.input_images import encode_inputs
 from graphs.requests.still_images import still_png
 from graphs.resolution import Resolution
