@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from graphs.definition.graph import CompositeComponent, CompositeLoraAdapter, LoraMode
@@ -134,7 +136,7 @@ def test_a_strength_of_a_tag_has_the_same_bound() -> None:
         ({"lora_alphas": {"a": 1.0}, "prompt": "<lora:a:1>"}, "lora_alphas.a"),
     ],
 )
-def test_a_strength_that_is_given_twice_is_refused(sent: dict[str, object], param: str) -> None:
+def test_a_strength_that_is_given_twice_is_refused(sent: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest, match="give it once") as refusal:
         resolved(route=_route("a"), **sent)
     assert refusal.value.param == param
