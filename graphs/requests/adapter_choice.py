@@ -90,10 +90,10 @@ class _Tags:
         return _joined([*parts, text[end:]])
 
     def _selects(self, param: str, tag: re.Match[str]) -> bool:
-        alias, written = tag["alias"], tag["strength"]
+        written = tag["strength"]
         if written is not None and not _STRENGTH.fullmatch(written):
             return self._stays(param, tag, "has no strength that is one number")
-        found = self._names.strengths(alias, 1.0 if written is None else float(written))
+        found = self._names.strengths(tag["alias"], 1.0 if written is None else float(written))
         if found is None:
             return self._stays(param, tag, f"names no adapter of {self._graph.name!r} that can be selected")
         self.strengths = _sum(self.strengths, found)
