@@ -50,7 +50,8 @@ def resolve(
     which names the parameter.
     """
     chosen = choose_adapters(parameters, route)
-    parameters, graph = chosen.parameters, route.graph
+    parameters = chosen.parameters
+    graph = route.graph
     size = resolve_size(parameters, graph, facts, image_size)
     steps = _steps(parameters, graph, facts)
     guidance_scale = _guidance_scale(parameters, operation, graph, facts)
