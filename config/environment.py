@@ -21,6 +21,7 @@ OTHER_VARIABLES = {
 # The key that commands send to a server; it is no setting of a server.
 CLIENT_API_KEY = "IMAGEGEN_API_KEY"
 CLIENT_URL = "IMAGEGEN_URL"
+DEFAULT_SERVER_URL = "http://127.0.0.1:8000"
 
 
 class SettingsError(Exception):
@@ -48,6 +49,12 @@ def load_settings(**overrides: Any) -> Settings:
 def variable_name(*path: str) -> str:
     """Return the environment variable of a setting, given as its group and name, or as its name alone."""
     return PREFIX + DELIMITER.join(path).upper()
+
+
+def variable_that_sets(group: str, name: str) -> str | None:
+    """Return the environment variable that a setting is read from where no option gives it; None if none is set."""
+    others = [variable for variable, setting in OTHER_VARIABLES.items() if setting == (group, name)]
+    return next((variable for variable in (variable_name(group, name), *others) if os.environ.get(variable)), None)
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:

@@ -26,12 +26,11 @@ from cli.client.answers import (
 )
 from cli.errors import UserError
 from cli.polling import attempts
-from config.environment import client_api_key, client_url
+from config.environment import DEFAULT_SERVER_URL, client_api_key, client_url
 from workers.jobs.status import EXPIRED, FINAL_STATUSES, Status
 
 JobJson = dict[str, Any]
 
-DEFAULT_SERVER_URL = "http://127.0.0.1:8000"
 _PREFIX = re.compile(r"(/v[13])?/*$")
 _POLL_S = 0.2
 _RECONNECT_S = 0.5

@@ -29,4 +29,4 @@ def serve(settings: Settings, source_loras: SourceLoras = None) -> None:
             configure_logging(settings.log, quiet=("httpx", "httpcore"))
             for name, sentence in repository.failed.items():
                 say(f"{name} cannot be served; the others are: {sentence}", err=True)
-            LocalService(settings, sorted(repository.graphs), lock, signals).run()
+            LocalService(settings, repository, lock, signals).run()

@@ -1,15 +1,14 @@
 """The processes of one ``imagegen serve``: started in order, watched, and stopped in the opposite order."""
 
-import json
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import closing
 
 import typer
 from rich.text import Text
 
 from cli.errors import ChildRefused
+from cli.local.announcement import announcement
 from cli.local.api_address import base_url
 from cli.local.child_environment import child_environment
 from cli.local.embedded_redis import choose_max_memory_bytes, prepare, wait_until_answering
@@ -18,10 +17,10 @@ from cli.local.redis_url_check import check_url
 from cli.local.stop_signals import StopSignals
 from cli.local.supervisor import ChildSpec, Supervisor
 from cli.terminal import say_lines, terminal
-from config.http_settings import HttpSettings
 from config.machine_memory import child_memory_limit_bytes, memory_bytes
 from config.printable import printable
 from config.settings import Settings
+from graphs.repository.repository import Repository
 from workers.jobs.redis.layout import check_layout_at_start
 
 _TICK_S = 0.1
@@ -33,10 +32,6 @@ _REDIS_STOPS_S = 30
 _REDIS = 0
 _WORKERS = 1
 _API = 2
-_SAVE = (
-    "import base64,json,sys; "
-    "open('image.png','wb').write(base64.b64decode(json.load(sys.stdin)['data'][0]['b64_json']))"
-)
 
 
 class _Stopped(Exception):
@@ -49,9 +44,10 @@ class LocalService:
     ``lock`` is the file descriptor of the data folder's lock.
     """
 
-    def __init__(self, settings: Settings, graphs: list[str], lock: int, signals: StopSignals) -> None:
+    def __init__(self, settings: Settings, repository: Repository, lock: int, signals: StopSignals) -> None:
         self._settings = settings
-        self._graphs = graphs
+        self._repository = repository
+        self._graphs = sorted(repository.graphs)
         self._lock = lock
         self._signals = signals
         self._supervisor = Supervisor()
@@ -64,7 +60,7 @@ class LocalService:
             check_layout_at_start(self._settings.redis)
             self._start_the_rest()
             self._wait_until_ready()
-            say_lines(announcement(self._settings.http, self._graphs))
+            say_lines(announcement(self._settings, self._repository))
             sys.stdout.flush()
             while True:
                 self._watch()
@@ -155,29 +151,3 @@ class LocalService:
                     self._console.print(f"still waiting: {printable(probe.reason)}")
                 self._watch()
         self._supervisor.has_started()
-
-
-def announcement(http: HttpSettings, graphs: Sequence[str]) -> str:
-    """Return the lines to print: address, models, a command that draws an image, documentation, how to stop."""
-    url = base_url(http)
-    return "\n".join(
-        (
-            "",
-            f"imagegen is ready: {url}/v3 (the base URL for OpenAI clients)",
-            f"models: {', '.join(graphs) or 'none'}",
-            *(("draw an image into image.png:", "", f"  {curl_line(url, graphs)}", "") if graphs else ()),
-            f"docs: {url}/docs",
-            "Ctrl-C stops",
-        )
-    )
-
-
-def curl_line(url: str, graphs: Sequence[str]) -> str:
-    """Return a shell command that saves an image; it names the model only if there are several."""
-    request = {"prompt": "a red circle on a blue background"}
-    if len(graphs) > 1:
-        request["model"] = graphs[0]
-    body = json.dumps(request).replace("'", "\\u0027")
-    return (
-        f"curl -s {url}/v3/images/generations -H 'Content-Type: application/json' -d '{body}' | python3 -c \"{_SAVE}\""
-    )

@@ -8,9 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from cli.local.api_address import base_url
-from cli.local.local_service import announcement, curl_line
-from config.http_settings import HttpSettings
 from tests.cli.cli_support import clean_environment, imagegen, is_gone
 from tests.support.images import pixels
 from tests.support.polling import wait_until
@@ -22,12 +19,12 @@ def children(pid: int) -> list[int]:
     return found + [below for child in found for below in children(child)]
 
 
-def serve(tmp_path: Path, port: int, **extra: str) -> "subprocess.Popen[bytes]":
+def serve(tmp_path: Path, port: int, *args: str, **extra: str) -> "subprocess.Popen[bytes]":
     """Start it with the bundled model, and return when it has printed that it is ready."""
     out = tmp_path / "out"
     with out.open("wb") as stdout, (tmp_path / "err").open("ab") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "cli", "serve"],
+            [sys.executable, "-P", "-m", "cli", "serve", *args],
             env=clean_environment(XDG_DATA_HOME=str(tmp_path), IMAGEGEN_HTTP__REST_PORT=str(port), **extra),
             cwd=tmp_path,
             stdout=stdout,
@@ -42,17 +39,25 @@ def serve(tmp_path: Path, port: int, **extra: str) -> "subprocess.Popen[bytes]":
     return process
 
 
+def draw_with_the_printed_commands(printed: str, tmp_path: Path, **extra: str) -> None:
+    """Paste each of the indented commands into a shell, in which only ``extra`` is set of our variables."""
+    lines = re.findall(r"^  (\S.*)$", printed, re.MULTILINE)
+    assert ["curl" in line for line in lines] == [True, False], printed
+    for line in lines:
+        drawn = tmp_path / "image.png"
+        drawn.unlink(missing_ok=True)
+        subprocess.run(["bash", "-c", line], cwd=tmp_path, env=clean_environment(**extra), check=True, timeout=60)
+        assert pixels(drawn.read_bytes()).shape == (128, 128, 3)
+
+
 @pytest.mark.usefixtures("processes")
 def test_ready_draw_stop_and_again(tmp_path: Path, free_port: int) -> None:
     process = serve(tmp_path, free_port)
     printed = (tmp_path / "out").read_text()
     assert f"http://127.0.0.1:{free_port}/docs" in printed
-    assert "models: demo" in printed
-    line = re.search(r"^  (curl .*)$", printed, re.MULTILINE)
-    assert line
-    subprocess.run(["bash", "-c", line[1]], cwd=tmp_path, check=True, timeout=60)
-    assert (tmp_path / "image.png").read_bytes().startswith(b"\x89PNG")
-    assert pixels((tmp_path / "image.png").read_bytes()).shape == (128, 128, 3)
+    assert "models: demo\nLoRA of demo: adapters: outline, stripes; blends: mix\n" in printed
+    assert "API keys" not in printed
+    draw_with_the_printed_commands(printed, tmp_path)
 
     url = f"http://127.0.0.1:{free_port}"
     drawn = imagegen("generate", "a red circle", "--seed", "7", "--url", url, cwd=tmp_path)
@@ -83,22 +88,24 @@ def test_a_model_that_cannot_be_loaded_ends_it(tmp_path: Path, free_port: int) -
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize(
-    ("address", "url"),
-    [
-        ("127.0.0.1", "http://127.0.0.1:8000"),
-        ("0.0.0.0", "http://127.0.0.1:8000"),
-        ("::", "http://[::1]:8000"),
-        ("fe80::1", "http://[fe80::1]:8000"),
-        ("images.local", "http://images.local:8000"),
-    ],
-)
-def test_the_printed_address_can_be_reached(address: str, url: str) -> None:
-    http = HttpSettings(rest_bind_address=address)
-    assert base_url(http) == url
-    assert f"{url}/v3" in announcement(http, ["demo"])
+@pytest.mark.usefixtures("processes")
+def test_with_a_key_file_the_printed_commands_send_its_first_key(tmp_path: Path, free_port: int) -> None:
+    (tmp_path / "the keys").write_text("# of the team\n\nsk-hush max_priority=low\nsk-other\n")
+    process = serve(tmp_path, free_port, "--api_key_file", "the keys", IMAGEGEN_WORKER__ENGINE="simulated")
+    printed = (tmp_path / "out").read_text()
+    assert f"API keys are on: each request needs a key of the file {tmp_path}/the keys (from --api_key_file)" in printed
+    assert "hush" not in printed
+    draw_with_the_printed_commands(printed, tmp_path)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
 
 
-def test_with_several_models_the_command_names_one() -> None:
-    assert '"model": "it\\u0027s"' in curl_line("http://h:1", ["it's", "other"])
-    assert "model" not in curl_line("http://h:1", ["demo"]).partition("-d '")[2].partition("'")[0]
+@pytest.mark.usefixtures("processes")
+def test_with_an_inherited_key_the_printed_commands_send_it(tmp_path: Path, free_port: int) -> None:
+    process = serve(tmp_path, free_port, API_KEY="sk-hush", IMAGEGEN_WORKER__ENGINE="simulated")
+    printed = (tmp_path / "out").read_text()
+    assert "API keys are on: each request needs the key in the environment variable API_KEY, which was set" in printed
+    assert "hush" not in printed
+    draw_with_the_printed_commands(printed, tmp_path, API_KEY="sk-hush")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0

@@ -12,6 +12,7 @@ from cli.local.stop_signals import StopSignals
 from cli.local.supervisor import ChildSpec, Supervisor
 from cli.main import app
 from config.settings import RedisSettings, Settings, WebhookSettings
+from graphs.repository.bundled import load_served
 
 
 def test_without_a_secret_there_is_no_such_worker(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +38,7 @@ def test_serve_starts_one_if_webhooks_can_be_signed(
         redis=RedisSettings(url="redis://nowhere"), webhooks=WebhookSettings(secret=secret), data_dir=tmp_path
     )
     with StopSignals() as signals:
-        LocalService(settings, ["demo"], 0, signals)._start_the_rest()
+        LocalService(settings, load_served(), 0, signals)._start_the_rest()
     names = [spec.name for spec in specs]
     assert names == ["worker demo", *(["webhooks"] if started else []), "api"]
     if started:
