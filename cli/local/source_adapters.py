@@ -14,40 +14,46 @@ from rich.progress import (
 )
 
 from cli.errors import UserError
-from cli.terminal import terminal
+from cli.terminal import say, terminal
 from config.printable import printable
 from config.settings import DownloadSettings, Settings
 from graphs.adapters.sources import SourceLoras, parse_source_loras
 from graphs.definition.graph import Graph
 from graphs.definition.reader import read_graph
+from graphs.definition.source_lines import Source
 from graphs.definition.writer import format_graph
 from graphs.errors import GraphError
 from graphs.repository.bundled import bundled_model_path
-from graphs.repository.configuration import with_adapters
+from graphs.repository.configuration import with_more_adapters
 from graphs.repository.repository import Repository
 from graphs.repository.servables import GRAPH_FILE
 
 
 def serve_adapters(settings: Settings, repository: Repository, text: str) -> Settings:
-    """Download the adapters of a ``--source_loras`` for the only graph, write its graph.pbtxt, and return the settings
-    that serve it.
+    """Download the adapters of a ``--source_loras`` for the only graph, add them to its own, write its graph.pbtxt,
+    and return the settings that serve it. What changes of the graph's own adapters is printed.
 
     If the model's folder must not be written to, the graph.pbtxt and the adapters go below the data directory.
     Raises UserError or ConfigurationError.
     """
-    sources = parse_source_loras(text)
     graph = repository.base_graph
     if graph is None:
+        parse_source_loras(text)
         names = ", ".join(sorted(repository.graphs))
         raise UserError(
             f"--source_loras is for a single model, and several are served ({names}); choose one with --model_path."
         )
+    sources = parse_source_loras(text, {a.alias: a.alpha if a.alpha_given else None for a in graph.lora_adapters})
+    written = Source(graph.path, graph.path.read_text(encoding="utf-8-sig")) if graph.path else Source()
     path = graph.path or graph.models_path / GRAPH_FILE
     in_place = _may_write(path)
     if not in_place:
         path = settings.data_dir / "graphs" / graph.name / GRAPH_FILE
     graph = graph.model_copy(update={"path": path})
-    write_graph(with_adapters(graph, sources, fetch_all(sources, path.parent, settings.downloads)))
+    graph, changes = with_more_adapters(graph, sources, fetch_all(sources, path.parent, settings.downloads), written)
+    for sentence in changes:
+        say(f"--source_loras: {sentence} in {GRAPH_FILE}.", err=True)
+    write_graph(graph)
     if in_place:
         return settings
     served = {"model_repository_path": None, "config_path": None, "model_path": path.parent, "model_name": graph.name}

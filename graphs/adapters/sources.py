@@ -10,7 +10,7 @@ A comma ends an entry only where the next entry's ``alias=`` follows, or nothing
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphs.adapters.addresses import has_control_character
@@ -58,8 +58,11 @@ class SourceLoras:
         return ",".join([*single, *composites])
 
 
-def parse_source_loras(text: str) -> SourceLoras:
-    """Parse a ``--source_loras``. Raises GraphError (field ``source_loras``), which names the wrong entry."""
+def parse_source_loras(text: str, own: Mapping[str, float | None] | None = None) -> SourceLoras:
+    """Parse a ``--source_loras``; ``own`` has adapters that its composites may name as well, with their alphas.
+
+    Raises GraphError (field ``source_loras``), which names the wrong entry.
+    """
     adapters: list[LoraSource] = []
     composites: list[tuple[SourceEntry, CompositeSource]] = []
     taken: set[str] = set()
@@ -71,8 +74,9 @@ def parse_source_loras(text: str) -> SourceLoras:
             composites.append((entry, CompositeSource(alias, tuple(_components(entry, source)))))
         else:
             adapters.append(read_source(entry, alias, source))
+    alphas = {**(own or {}), **{adapter.alias: adapter.alpha for adapter in adapters}}
     for entry, composite in composites:
-        _check_references(entry, composite, {a.alias: a for a in adapters}, taken)
+        _check_references(entry, composite, alphas, taken)
     return SourceLoras(tuple(adapters), tuple(composite for _, composite in composites))
 
 
@@ -117,13 +121,13 @@ def _components(entry: SourceEntry, source: str) -> Iterator[tuple[str, float | 
 
 
 def _check_references(
-    entry: SourceEntry, composite: CompositeSource, adapters: dict[str, LoraSource], taken: set[str]
+    entry: SourceEntry, composite: CompositeSource, alphas: Mapping[str, float | None], taken: set[str]
 ) -> None:
     for alias, alpha in composite.components:
-        if alias not in adapters and alias in taken:
+        if alias not in alphas and alias in taken:
             entry.refuse(f"{alias!r} is a composite; a composite is made of adapters only.")
-        if alias not in adapters:
-            entry.refuse(f"there is no adapter {alias!r} ({', '.join(adapters) or 'none is defined'}).")
-        own = adapters[alias].alpha
+        if alias not in alphas:
+            entry.refuse(f"there is no adapter {alias!r} ({', '.join(alphas) or 'none is defined'}).")
+        own = alphas[alias]
         if None not in (own, alpha) and own != 1.0 and alpha != 1.0:
             entry.refuse(f"the alpha of {alias!r} is written twice: {own} with the adapter, {alpha} here; keep one.")

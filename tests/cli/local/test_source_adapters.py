@@ -130,6 +130,71 @@ def test_the_rest_of_a_hand_written_graph_stays(model: Path, server: FileServer,
     assert [adapter.mode for adapter in after.lora_adapters] == [LoraMode.STATIC]
 
 
+def _with_own_adapters(model: Path) -> None:
+    (model / "own.safetensors").write_bytes(BODY)
+    (model / "other.safetensors").write_bytes(BODY)
+    entries = """
+    lora_adapters { alias: "own" path: "own.safetensors" alpha: 0.8 }
+    lora_adapters { alias: "base" path: "other.safetensors" mode: FUSE }
+    composite_lora_adapters { alias: "blend" components { adapter_alias: "own" } }"""
+    (model / "graph.pbtxt").write_text(graph_text(f'models_path: "./" {entries}'))
+
+
+def test_adapters_are_added_to_those_of_the_graph(
+    model: Path, server: FileServer, started: list[Settings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _with_own_adapters(model)
+    web = f"web={server.url}/a.safetensors"
+    for _ in range(2):  # at the next start, the same alias with the same source is the same adapter
+        assert serve("--model_path", str(model), "--source_loras", f"{web},both=@own+@web:0.5") == 0
+        assert capsys.readouterr().err == ""
+        graph = read_graph(model / "graph.pbtxt", "model")
+        assert [(a.alias, a.alpha, a.mode) for a in graph.lora_adapters] == [
+            ("own", 0.8, LoraMode.DYNAMIC),
+            ("base", 1.0, LoraMode.FUSE),
+            ("web", 1.0, LoraMode.DYNAMIC),
+        ]
+        assert [composite.alias for composite in graph.composite_lora_adapters] == ["blend", "both"]
+    assert serve("--model_path", str(model), "--source_loras", f"own={model}/own.safetensors") == 0
+    assert read_graph(model / "graph.pbtxt", "model") == graph
+
+
+def test_what_changes_of_the_graphs_adapters_is_said(
+    model: Path, started: list[Settings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _with_own_adapters(model)
+    own = f"own={model}/own.safetensors"
+    assert serve("--model_path", str(model), "--source_loras", f"{own}:0.5,blend=@own") == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "--source_loras: own has the strength 0.5 now, and had 0.8 in graph.pbtxt.",
+        "--source_loras: blend is @own:0.5 now, and was @own:0.8 in graph.pbtxt.",
+    ]
+    assert read_graph(model / "graph.pbtxt", "model").lora_adapters[0].alpha == 0.5
+
+
+@pytest.mark.parametrize(
+    ("sources", "where", "part"),
+    [
+        ("own={}/other.safetensors", "lora_adapters[0].alias", "'own' is {0}/own.safetensors, and --source_loras"),
+        ("x={}/other.safetensors,own=@x", "lora_adapters[0].alias", "gives this name to a blend; choose another alias"),
+        ("base={}/other.safetensors", "lora_adapters[1].alias", "'base' is merged into the model (FUSE), and"),
+        ("blend={}/own.safetensors", "composite_lora_adapters[0].alias", "'blend' is a blend, and --source_loras"),
+    ],
+)
+def test_an_alias_that_means_something_else_in_the_graph_is_refused(
+    sources: str, where: str, part: str, model: Path, started: list[Settings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _with_own_adapters(model)
+    before = (model / "graph.pbtxt").read_text()
+    line = next(n for n, text in enumerate(before.splitlines(), 1) if text.strip().startswith(where.split("[")[0]))
+    line += "[1]" in where
+    assert serve("--model_path", str(model), "--source_loras", sources.format(model)) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"imagegen: {model}/graph.pbtxt:{line}: {where}: ") and len(err.splitlines()) == 1
+    assert part.format(model) in err
+    assert (model / "graph.pbtxt").read_text() == before and started == []
+
+
 def test_a_folder_without_a_graph_gets_one(model: Path, server: FileServer, started: list[Settings]) -> None:
     (model / "graph.pbtxt").unlink()
     sources = f"web={server.url}/a.safetensors"
@@ -154,7 +219,8 @@ def test_the_bundled_model_is_not_written_to(server: FileServer, started: list[S
     (graph,) = repository_from(started[-1]).graphs.values()
     folder = tmp_path / "data" / "graphs" / "demo"
     assert (graph.name, graph.path, graph.models_path) == ("demo", folder / "graph.pbtxt", bundled_model_path())
-    assert graph.lora_adapters[0].path == folder / "loras" / "web" / "a.safetensors"
+    assert [adapter.alias for adapter in graph.lora_adapters] == ["outline", "stripes", "web"]
+    assert graph.lora_adapters[2].path == folder / "loras" / "web" / "a.safetensors"
     assert str(graph.default_resolution) == "128x128"
 
 
