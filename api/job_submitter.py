@@ -100,8 +100,10 @@ class JobSubmitter:
         and ShuttingDown.
         """
         check_webhook(options.webhook, self._settings.webhooks)
-        route = (await self._models.repository()).route(parameters.model)
+        repository = await self._models.repository()
+        route = repository.route(parameters.model)
         graph = route.graph
+        options_of_model = repository.options_of(graph.name).values
         operation = _operation(images)
         facts = self._facts[graph.name]
         ready = await self._workers.ready(graph.name)
@@ -110,7 +112,7 @@ class JobSubmitter:
             await self._workers.check_available(graph.name, operation)
 
         def resolved(kind: Operation, size: Resolution | None, *, is_flattened: bool = False) -> ResolvedRequest:
-            request = resolve(parameters, kind, route, facts, image_size=size, is_flattened=is_flattened)
+            request = resolve(parameters, kind, route, facts, size, options_of_model, is_flattened=is_flattened)
             check_memory(request, graph, facts, ready)
             return request
 

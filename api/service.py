@@ -8,6 +8,7 @@ from api.job_submitter import JobSubmitter
 from api.live_models import LiveModels
 from api.live_workers import LiveWorkers
 from api.waiter import AbandonedJobs, Client, JobWaiter, WaitingEnded, first_of
+from config.environment import typed_model_options
 from config.http_settings import ResponseFormat
 from config.settings import Settings
 from graphs.api_keys import Owner
@@ -48,7 +49,7 @@ class ImageService:
         self._settings = settings
         self._drain = drain
         self._missing: list[str] = []  # graphs without a ready worker, as the last probe found them
-        on_disk = load_served(**settings.repository.model_dump())
+        on_disk = load_served(**settings.repository.model_dump(), typed=typed_model_options(settings))
         facts = {name: read_served_facts(graph) for name, graph in on_disk.graphs.items()}
         # Why other models that were to be served are not: for administrators and the log, since it names files.
         self._failed = on_disk.failed
@@ -97,12 +98,13 @@ class ImageService:
         edge = await self._store.find(after, owner_id) if after else None
         return await self._queue.page(owner_id, after=edge, limit=limit, newest_first=newest_first, status=status)
 
-    async def response_format(self, model: str | None, asked: ResponseFormat | None) -> ResponseFormat:
-        """Return how images are answered to a request that names this model and asks for this format, if any."""
-        chosen = asked or self._settings.http.default_response_format
+    async def response_format(self, job: Job, model: str | None, asked: ResponseFormat | None) -> ResponseFormat:
+        """Return how a job's images are answered to a request that named this model and asked for this format."""
+        repository = await self.models.repository()
+        chosen = asked or repository.options_of(job.request.graph).values.default_response_format
         if chosen is not None or not model:
             return chosen or "b64_json"
-        is_alias = (await self.models.repository()).is_alias(model)
+        is_alias = repository.is_alias(model)
         return "url" if is_alias and is_answered_with_url(model) else "b64_json"
 
     async def cancel(self, job: Job) -> Job:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from cli.errors import UserError
-from config.environment import load_settings
+from config.environment import load_settings, typed_model_options
 from config.settings import Settings
 from graphs.repository.bundled import load_served
 from graphs.repository.repository import Repository
@@ -28,6 +28,7 @@ SETTING_OPTIONS = {
     "graph": ("worker.graph", "worker"),
     "rest_port": ("http.rest_port", "serve api doctor"),
     "rest_bind_address": ("http.rest_bind_address", "serve api doctor"),
+    "public_url": ("http.public_url", "serve api"),
     "reuse_port": ("http.reuse_port", "api"),
     "api_key_file": ("http.api_key_file", "serve api doctor"),
     "allowed_hosts": ("web.allowed_hosts", "serve api"),
@@ -127,7 +128,7 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
 
 def repository_from(settings: Settings) -> Repository:
     """Load the graphs that these settings name. Raises ConfigurationError."""
-    return load_served(**settings.repository.model_dump())
+    return load_served(**settings.repository.model_dump(), typed=typed_model_options(settings))
 
 
 def require_redis_url(url: str | None, command: str) -> None:

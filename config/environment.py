@@ -63,6 +63,12 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     return inherited | dict(_flatten(settings.model_dump(mode="json")))
 
 
+def typed_model_options(settings: Settings) -> dict[str, tuple[str, str]]:
+    """Return the options of models that are set for all of them: by name the value, and the variable of its setting."""
+    values = {name: getattr(settings.http, name) for name in ("default_size_fit", "default_response_format")}
+    return {name: (value, variable_name("http", name)) for name, value in values.items() if value is not None}
+
+
 def client_api_key() -> str | None:
     """Return the API key that commands send to a server, where none is given as an option; None if it is not set."""
     return os.environ.get(CLIENT_API_KEY) or None

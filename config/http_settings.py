@@ -19,6 +19,7 @@ class HttpSettings(SettingsGroup):
     rest_port: int = Field(8000, ge=1, le=65535, description="Port of the HTTP API.")
     public_url: str | None = Field(
         None,
+        pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
         description="URL under which clients reach the API, such as `https://images.example.com`; links in answers "
         "begin with it. If not set, links begin with the scheme and host of the request.",
     )
@@ -58,13 +59,14 @@ class HttpSettings(SettingsGroup):
     )
     default_response_format: ResponseFormat | None = Field(
         None,
-        description="`response_format` of requests that do not give it. If not set, it is `b64_json`; and `url`, as "
-        "OpenAI's, for requests that name a `dall-e-*` model which is an alias here.",
+        description="`response_format` of requests that do not give it. If not set, it is that of imagegen.toml, or "
+        "else `b64_json`; and `url`, as OpenAI's, for requests that name a `dall-e-*` model which is an alias here.",
     )
-    default_size_fit: Literal["exact", "nearest"] = Field(
-        "exact",
-        description="`size_fit` of requests that do not give it. `nearest` draws the nearest size for one that the "
-        "model does not draw, and says so: language models ask for sizes such as 1536x1024.",
+    default_size_fit: Literal["exact", "nearest"] | None = Field(
+        None,
+        description="`size_fit` of requests that do not give it. If not set, it is that of imagegen.toml, or else "
+        "`exact`. `nearest` draws the nearest size for one that the model does not draw, and says so: language models "
+        "ask for sizes such as 1536x1024.",
     )
     strict_parameters: bool = Field(
         False,

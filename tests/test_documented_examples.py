@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from typer.core import TyperGroup
 
 from cli.main import app
 from graphs.adapters.sources import parse_source_loras
+from graphs.own_options.schema import FileOptions
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -70,3 +72,5 @@ def test_programs_and_json_can_be_read(page: Path) -> None:
         ast.parse(text)
     for text in _blocks(page, "json"):
         json.loads(text)
+    for text in _blocks(page, "toml"):
+        FileOptions.model_validate(tomllib.loads(text))

@@ -20,6 +20,7 @@ from cli.main import app
 from cli.options import SETTING_OPTIONS
 from config.environment import OTHER_VARIABLES, variable_name
 from config.settings import Settings
+from tools.own_options_page import own_options_page
 from tools.parameters_page import parameters_page
 from tools.tables import table
 
@@ -65,7 +66,12 @@ def cli_page() -> str:
     return "\n".join((_CLI_PAGE, *_group_lines(group, "imagegen")))
 
 
-PAGES = {"docs/settings.md": settings_page, "docs/cli.md": cli_page, "docs/parameters.md": parameters_page}
+PAGES = {
+    "docs/settings.md": settings_page,
+    "docs/cli.md": cli_page,
+    "docs/parameters.md": parameters_page,
+    "docs/imagegen-toml.md": own_options_page,
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -39,7 +39,7 @@ async def _waited_for(request: ImageRequest, service: ImageService, links: Links
 async def _images(request: ImageRequest, service: ImageService, links: Links, job: Job) -> bytes:
     """Return the body with the images of an ended job, in the format that the request asks for."""
     artifacts = await service.artifacts(job)
-    if await service.response_format(request.body.model, request.body.response_format) == "url":
+    if await service.response_format(job, request.body.model, request.body.response_format) == "url":
         body = linked(job, len(artifacts), await url_signer(service), links)
     else:
         body = embedded(job, artifacts)

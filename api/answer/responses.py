@@ -70,6 +70,7 @@ def job_body(job: Job, estimate: QueueEstimate, links: Links) -> JobBody:
         prompt=request.prompt,
         size=request.size,
         n=request.num_images_per_prompt,
+        guidance_scale=request.guidance_scale,
         seed=request.rng_seed,
         seeds=request.seeds,
         attempts=job.attempts,

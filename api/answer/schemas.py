@@ -97,6 +97,7 @@ class JobBody(BaseModel):
     prompt: str
     size: str
     n: int
+    guidance_scale: float
     seed: int
     seeds: Seeds | None
     attempts: int

@@ -15,7 +15,6 @@ from api.request.validation import unknown_parameter
 from api.service import ImageService
 from graphs.api_keys import Owner, Priority
 from graphs.errors import InvalidRequest
-from graphs.requests.request import GenerationParameters
 from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions
 
@@ -48,7 +47,7 @@ class ImageRequest:
         timeout_s = None if detached else self.headers.timeout_s
         try:
             job = await service.submit(
-                self._parameters(),
+                self.body.parameters(),
                 self._images,
                 self._options(),
                 idempotency=self.headers.idempotency(self._digest()),
@@ -77,11 +76,6 @@ class ImageRequest:
         from_s = self.headers.times_out_from_s
         timed_out = from_s is not None and time.monotonic() - self._began >= from_s
         return RETRY_PAUSE_S if timed_out else 0.0
-
-    def _parameters(self) -> GenerationParameters:
-        parameters = self.body.parameters()
-        fit = parameters.size_fit or self._http.app.state.settings.http.default_size_fit
-        return parameters.model_copy(update={"size_fit": fit})
 
     def _judge_ignored(self, names: Sequence[str]) -> None:
         if names and self._http.app.state.settings.http.strict_parameters:

@@ -23,7 +23,8 @@ from graphs.definition.reader import read_graph
 from graphs.definition.source_lines import Source
 from graphs.definition.writer import format_graph
 from graphs.errors import GraphError
-from graphs.repository.bundled import bundled_model_path
+from graphs.own_options.options_file import options_file_in
+from graphs.repository.bundled import bundled_model_path, options_root
 from graphs.repository.configuration import with_more_adapters
 from graphs.repository.repository import Repository
 from graphs.repository.servables import GRAPH_FILE
@@ -48,6 +49,7 @@ def serve_adapters(settings: Settings, repository: Repository, text: str) -> Set
     path = graph.path or graph.models_path / GRAPH_FILE
     in_place = _may_write(path)
     if not in_place:
+        _check_options_stay(settings, graph, path.parent)
         path = settings.data_dir / "graphs" / graph.name / GRAPH_FILE
     graph = graph.model_copy(update={"path": path})
     graph, changes = with_more_adapters(graph, sources, fetch_all(sources, path.parent, settings.downloads), written)
@@ -58,6 +60,18 @@ def serve_adapters(settings: Settings, repository: Repository, text: str) -> Set
         return settings
     served = {"model_repository_path": None, "config_path": None, "model_path": path.parent, "model_name": graph.name}
     return settings.model_copy(update={"repository": settings.repository.model_copy(update=served)})
+
+
+def _check_options_stay(settings: Settings, graph: Graph, folder: Path) -> None:
+    """Check that a graph.pbtxt in another folder keeps all of the model's options. Raises UserError."""
+    repository = settings.repository
+    root = options_root(model_repository_path=repository.model_repository_path, config_path=repository.config_path)
+    of_all = options_file_in(root) if root is not None else None
+    if of_all is not None and of_all.parent != graph.models_path:
+        raise UserError(
+            f"{folder} must not be written to, so the graph.pbtxt with the adapters would stand where {of_all} is not "
+            f"read; write the adapters into {folder / GRAPH_FILE} yourself, or move the options beside the model."
+        )
 
 
 def fetch_all(sources: SourceLoras, folder: Path, settings: DownloadSettings) -> dict[str, Path]:

@@ -12,6 +12,7 @@ from graphs.resolution import Resolution
 
 LISTS_IN_ONE_TEXT = ("device", "resolution")  # options that are lists here, and one text with spaces in graph.pbtxt
 DEFAULT_MAX_RESOLUTION = Resolution(4096, 4096)
+MAX_GUIDANCE_SCALE = 100.0
 MAX_STRENGTH = 1000.0  # of an adapter, in a request and by the scale that its file means
 _ALIAS = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from graphs.repository.model_aliases import parse_aliases
+from graphs.repository.own_options import Typed, with_own_options
 from graphs.repository.repository import Repository, load_repository
 from graphs.repository.served_facts import with_usable_models
 
@@ -22,9 +23,11 @@ def load_served(
     model_name: str | None = None,
     target_device: str = "CPU",
     model_alias: str | None = None,
+    typed: Typed | None = None,
 ) -> Repository:
     """Load the repository that these settings describe, or the bundled model if no path is given.
 
+    ``typed`` are our own options that were given at the start, which win over those of imagegen.toml files.
     A graph whose model's files cannot be used is in ``failed``, as one that cannot be read is.
     Raises ConfigurationError if nothing can be served.
     """
@@ -38,4 +41,10 @@ def load_served(
         model_name=model_name,
         default_device=target_device,
     )
-    return with_usable_models(repository).with_aliases(parse_aliases(model_alias))
+    root = options_root(model_repository_path=model_repository_path, config_path=config_path)
+    return with_own_options(with_usable_models(repository), root, typed or {}, parse_aliases(model_alias))
+
+
+def options_root(*, model_repository_path: Path | None, config_path: Path | None) -> Path | None:
+    """Return the folder whose imagegen.toml is for all models, None where only one model is given by its folder."""
+    return config_path.parent if config_path is not None else model_repository_path

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from graphs.errors import RepositoryError
@@ -14,36 +15,52 @@ OPENAI_MODELS = (
 _OPENAI_KINDS = ("gpt-image-*", "dall-e-*", "chatgpt-image-*")
 _DALL_E = "dall-e-*"
 
-Aliases = tuple[tuple[str, str], ...]
+TYPED = "--model_alias"
+
+
+@dataclass(frozen=True)
+class Alias:
+    """Another name of a model. ``name`` may contain ``*``; ``place`` is where it was written."""
+
+    name: str
+    model: str
+    place: str = TYPED
+
+    def check(self, models: Collection[str]) -> None:
+        """Check that it means one of the ``models`` and is none itself. Raises RepositoryError."""
+        if not self.name or not self.name.isprintable():
+            raise self.error("must be a name of printable characters.")
+        if self.model not in models:
+            near = difflib.get_close_matches(self.model, models, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" The models are {', '.join(sorted(models)[:10])}."
+            raise self.error(f"means {self.model!r}, which is not served here.{hint}")
+        if self.name in models:
+            raise self.error("is a model itself; choose another name.")
+
+    def error(self, reason: str) -> RepositoryError:
+        """Return the error for this alias, which names its place."""
+        return RepositoryError(f"{self.place}: The alias {self.name!r} {reason}")
+
+
+Aliases = tuple[Alias, ...]
 
 
 def parse_aliases(text: str | None) -> Aliases:
-    """Read ``NAME=MODEL,...`` as pairs of a name, which may contain ``*``, and a model. Raises RepositoryError."""
+    """Read ``NAME=MODEL,...`` as aliases. Raises RepositoryError."""
     pairs = [entry.strip() for entry in (text or "").split(",") if entry.strip()]
-    found = [(name.strip(), model.strip()) for name, _, model in (pair.partition("=") for pair in pairs)]
-    for pair, (name, model) in zip(pairs, found, strict=True):
-        if not name or not model:
-            raise RepositoryError(f"model_alias: {pair!r} must be NAME=MODEL, such as gpt-image-1=demo.")
-        if [other for other, _ in found].count(name) > 1:
-            raise RepositoryError(f"model_alias: {name!r} is given twice.")
+    found = [Alias(name.strip(), model.strip()) for name, _, model in (pair.partition("=") for pair in pairs)]
+    for pair, alias in zip(pairs, found, strict=True):
+        if not alias.name or not alias.model:
+            raise RepositoryError(f"{TYPED}: {pair!r} must be NAME=MODEL, such as gpt-image-1=demo.")
+        if [other.name for other in found].count(alias.name) > 1:
+            raise alias.error("is given twice.")
     return tuple(found)
-
-
-def check_aliases(aliases: Aliases, models: Collection[str]) -> None:
-    """Check that each alias means one of the ``models`` and is none itself. Raises RepositoryError."""
-    for name, model in aliases:
-        if model not in models:
-            near = difflib.get_close_matches(model, models, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else f" The models are {', '.join(sorted(models)[:10])}."
-            raise RepositoryError(f"model_alias: {name!r} means {model!r}, which is not served here.{hint}")
-        if name in models:
-            raise RepositoryError(f"model_alias: {name!r} is a model itself; choose another name.")
 
 
 def target_of(name: str, aliases: Aliases) -> str | None:
     """Return the model that an operator's alias means; a name itself goes before one with ``*``."""
-    exact = dict(aliases).get(name)
-    return exact or next((model for pattern, model in aliases if fnmatchcase(name, pattern)), None)
+    exact = next((alias.model for alias in aliases if alias.name == name), None)
+    return exact or next((alias.model for alias in aliases if fnmatchcase(name, alias.name)), None)
 
 
 def is_openai_model(name: str) -> bool:
@@ -73,6 +90,6 @@ def listed_aliases(aliases: Aliases, *, with_openai: bool) -> list[str]:
 
     ``with_openai``: all of OpenAI's names, since they mean the only model.
     """
-    names = [name for name, _ in aliases if "*" not in name]
+    names = [alias.name for alias in aliases if "*" not in alias.name]
     openai = [name for name in OPENAI_MODELS if with_openai or target_of(name, aliases) is not None]
     return list(dict.fromkeys(names + openai))

@@ -10,10 +10,10 @@ from typing import Literal
 from graphs.definition.graph import CompositeLoraAdapter, Graph, LoraAdapter, LoraMode
 from graphs.definition.reader import graph_with_defaults, read_graph
 from graphs.errors import ConfigurationError, InvalidRequest, ModelNotFound, RepositoryError, ServiceUnavailable
+from graphs.own_options.schema import MergedOptions
 from graphs.repository.config_file import servables_in_config
 from graphs.repository.model_aliases import (
     Aliases,
-    check_aliases,
     is_openai_model,
     listed_aliases,
     spellings,
@@ -39,12 +39,13 @@ class Repository:
     """All graphs by name, in the order of their names, and why other models that were to be served are not.
 
     ``failed`` has the sentence of each such model by its name; it is for operators, since it names files. ``aliases``
-    are the operator's other names of models.
+    are the operator's other names of models, ``options`` our own options of the graphs by their names.
     """
 
     graphs: dict[str, Graph]
     failed: dict[str, str] = field(default_factory=dict)
     aliases: Aliases = ()
+    options: Mapping[str, MergedOptions] = field(default_factory=dict)
 
     @property
     def base_graph(self) -> Graph | None:
@@ -107,8 +108,14 @@ class Repository:
 
     def with_aliases(self, aliases: Aliases) -> "Repository":
         """Return the repository with other names of its models. Raises RepositoryError for one that means none."""
-        check_aliases(aliases, [*self._by_name, *self.failed])
+        models = [*self._by_name, *self.failed]
+        for alias in aliases:
+            alias.check(models)
         return replace(self, aliases=aliases)
+
+    def options_of(self, graph: str) -> MergedOptions:
+        """Return our own options of a graph."""
+        return self.options.get(graph, MergedOptions())
 
     def _of_alias(self, name: str) -> Route | None:
         target = target_of(name, self.aliases)

@@ -7,11 +7,12 @@ and from the model's family (``graphs/families``).
 
 import secrets
 
-from graphs.definition.graph import Graph
+from graphs.definition.graph import MAX_GUIDANCE_SCALE, Graph
 from graphs.errors import InvalidRequest
 from graphs.families.family import Operation
 from graphs.families.model_facts import ModelFacts
 from graphs.families.schedules import draws_noise, nearest_good_steps
+from graphs.own_options.schema import ModelOptions
 from graphs.repository.repository import Route
 from graphs.requests.adapter_choice import choose_adapters
 from graphs.requests.image_fit import ImageFit
@@ -25,10 +26,10 @@ from graphs.requests.request import (
 from graphs.requests.sizes import resolve_size, size_warnings
 from graphs.resolution import Resolution
 
-_MAX_GUIDANCE_SCALE = 100.0
 # As clients of Stable Diffusion web UIs write it.
 _RANDOM_SEED = -1
 _FEATHER_PX = 8
+_NO_OPTIONS = ModelOptions()
 _FLATTENED = "Transparent pixels of image were laid over white."
 # Two of OpenAI's longest prompts, 32,000 characters, in any script.
 _MAX_PROMPTS_BYTES = 256_000
@@ -40,17 +41,18 @@ def resolve(
     route: Route,
     facts: ModelFacts,
     image_size: Resolution | None = None,
+    options: ModelOptions = _NO_OPTIONS,
     *,
     is_flattened: bool = False,
 ) -> ResolvedRequest:
     """Return the request with every value filled in and its seed fixed.
 
-    Takes the client's parameters, the operation, the route of the model's name, the model's facts and, for edits,
-    the input image's size in pixels and whether its transparent pixels were laid over white. Raises InvalidRequest,
-    which names the parameter.
+    Takes the client's parameters, the operation, the route of the model's name, the model's facts, for edits the
+    input image's size in pixels and whether its transparent pixels were laid over white, and our own options of the
+    model, whose defaults go before those of its family. Raises InvalidRequest, which names the parameter.
     """
     chosen = choose_adapters(parameters, route)
-    parameters = chosen.parameters
+    parameters = _with_defaults(chosen.parameters, options)
     graph = route.graph
     size = resolve_size(parameters, graph, facts, image_size)
     steps = _steps(parameters, graph, facts)
@@ -82,6 +84,12 @@ def resolve(
         ),
         **prompts,
     )
+
+
+def _with_defaults(parameters: GenerationParameters, options: ModelOptions) -> GenerationParameters:
+    defaults = {"size_fit": options.default_size_fit, "guidance_scale": options.default_guidance_scale}
+    missing = {name: value for name, value in defaults.items() if getattr(parameters, name) is None}
+    return parameters.model_copy(update=missing)
 
 
 def _images(parameters: GenerationParameters, graph: Graph) -> int:
@@ -128,9 +136,9 @@ def _guidance_scale(parameters: GenerationParameters, operation: Operation, grap
     value = parameters.guidance_scale
     if value is None:
         return static if static is not None else facts.family.guidance_scale[operation]
-    if not 0 <= value <= _MAX_GUIDANCE_SCALE:
+    if not 0 <= value <= MAX_GUIDANCE_SCALE:
         raise InvalidRequest(
-            f"guidance_scale must be between 0 and {_MAX_GUIDANCE_SCALE:g}, not {value:g}.", param="guidance_scale"
+            f"guidance_scale must be between 0 and {MAX_GUIDANCE_SCALE:g}, not {value:g}.", param="guidance_scale"
         )
     if static is not None and value != static:
         raise InvalidRequest(

@@ -11,6 +11,7 @@ from graphs.families.lcm import LCM
 from graphs.families.model_facts import ModelFacts
 from graphs.families.sd import SD
 from graphs.families.sd3 import SD3
+from graphs.own_options.schema import ModelOptions
 from graphs.repository.repository import Repository, Route
 from graphs.requests.request import GenerationParameters, ResolvedRequest
 from graphs.requests.resolve import resolve
@@ -58,8 +59,9 @@ def resolved(
     facts: ModelFacts | None = None,
     route: Route | None = None,
     image_size: Resolution | None = None,
+    options: ModelOptions | None = None,
     **parameters: Any,
 ) -> ResolvedRequest:
     """Return the resolved request of these parameters; without ``facts``, the model is an SD model."""
     sent = GenerationParameters.model_validate({"prompt": "a red circle", **parameters})
-    return resolve(sent, operation, route or route_of(), facts or facts_of(SD), image_size)
+    return resolve(sent, operation, route or route_of(), facts or facts_of(SD), image_size, options or ModelOptions())

@@ -75,3 +75,46 @@ def test_what_serve_refuses_is_refused(tmp_path: Path, here: Command) -> None:
         done = here("validate", str(path))
         assert done.returncode == 2
         assert "default_resolution has 100x100, which this model cannot draw" in done.stderr
+
+
+def test_own_options_are_printed_with_the_place_of_each(
+    tmp_path: Path, here: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "models" / "demo"
+    shutil.copytree(DEMO, model)
+    of_all = tmp_path / "models" / "imagegen.toml"
+    of_all.write_text('default_size_fit = "nearest"\n[model_aliases]\n"dall-e-3" = "outline"\n')
+    (model / "imagegen.toml").write_text('# ours\ndefault_guidance_scale = 4\naliases = ["pictures"]\n')
+    monkeypatch.setenv("IMAGEGEN_HTTP__DEFAULT_RESPONSE_FORMAT", "url")
+    expected = {
+        "default_size_fit": {"value": "nearest", "from": f"{of_all}:1"},
+        "default_guidance_scale": {"value": 4.0, "from": f"{model / 'imagegen.toml'}:2"},
+        "default_response_format": {"value": "url", "from": "IMAGEGEN_HTTP__DEFAULT_RESPONSE_FORMAT"},
+        "aliases": [
+            {"name": "typed", "model": "demo", "from": "--model_alias"},
+            {"name": "pictures", "model": "demo", "from": f"{model / 'imagegen.toml'}:3"},
+            {"name": "dall-e-3", "model": "outline", "from": f"{of_all}:3"},
+        ],
+    }
+    for path in (tmp_path / "models", of_all):
+        done = here("validate", str(path), "--model_alias", "typed=demo")
+        assert json.loads(done.stdout)["demo"]["imagegen.toml"] == expected, done.stderr
+    of_model = [json.loads(here("validate", str(model / name)).stdout) for name in ("", "graph.pbtxt", "imagegen.toml")]
+    of_model[2] = of_model[2].pop("demo")
+    assert [one["imagegen.toml"]["default_size_fit"] for one in of_model] == [{"value": "exact", "from": "default"}] * 3
+    assert [one["imagegen.toml"]["aliases"][0]["name"] for one in of_model] == ["pictures"] * 3
+
+
+def test_wrong_own_options_are_named_with_file_and_line(tmp_path: Path, here: Command) -> None:
+    models = tmp_path / "models"
+    for name in ("a", "b"):
+        shutil.copytree(DEMO, models / name, ignore=shutil.ignore_patterns("graph.pbtxt"))
+    (models / "b" / "imagegen.toml").write_text('default_size_fitt = "nearest"\n')
+    done = here("validate", str(models))
+    assert (done.returncode, list(json.loads(done.stdout))) == (2, ["a"])
+    says = "default_size_fitt: There is no such option; did you mean default_size_fit?"
+    assert done.stderr == f"b cannot be served: {models / 'b' / 'imagegen.toml'}:1: {says}\n"
+    (models / "imagegen.toml").write_text("\nx = 1\n")
+    done = here("validate", str(models))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"imagegen: {models / 'imagegen.toml'}:2: x: There is no such option; known are ")

@@ -290,3 +290,15 @@ def test_without_the_option_nothing_is_written(model: Path, started: list[Settin
     assert serve("--model_path", str(model)) == 0
     assert (model / "graph.pbtxt").read_text() == EXAMPLE
     assert not (tmp_path / "data" / "graphs").exists()
+
+
+def test_options_of_all_models_are_not_lost_silently(
+    server: FileServer, started: list[Settings], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The bundled model's folder is not written to, and beside the other graph.pbtxt that file would not be read."""
+    config = {"model_config_list": [{"config": {"name": "demo", "base_path": str(bundled_model_path())}}]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "imagegen.toml").write_text("default_guidance_scale = 3")
+    assert serve("--config_path", str(tmp_path / "config.json"), "--source_loras", f"x={server.url}/a.safetensors") == 2
+    assert f"the adapters would stand where {tmp_path / 'imagegen.toml'} is not read" in capsys.readouterr().err
+    assert started == []

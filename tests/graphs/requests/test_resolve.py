@@ -11,6 +11,7 @@ from graphs.families.lcm import LCM
 from graphs.families.sd import SD
 from graphs.families.sd3 import SD3
 from graphs.families.sdxl import SDXL
+from graphs.own_options.schema import ModelOptions
 from graphs.requests.request import DISTINCT_SEEDS
 from graphs.resolution import Resolution
 from tests.graphs.facts_support import facts_of, resolved, route_of
@@ -351,3 +352,23 @@ def test_a_composite_needs_a_mask_and_a_feather_needs_a_composite() -> None:
         )
     error = _refusal(I, mask_feather_px=4)
     assert (error.param, error.message) == ("mask_feather_px", "mask_feather_px needs mask_composite: true.")
+
+
+@pytest.mark.parametrize("operation", [G, E, I])
+def test_own_options_go_before_the_familys_defaults_and_behind_the_request(operation: Operation) -> None:
+    options = ModelOptions(default_guidance_scale=4.5, default_size_fit="nearest")
+    asked: dict[str, Any] = {"width": 4000, "height": 5000} if operation is G else {}
+    request = resolved(operation, options=options, facts=facts_of(FLUX), **asked)
+    assert request.guidance_scale == 4.5
+    own = resolved(operation, options=options, facts=facts_of(FLUX), guidance_scale=2, width=512, height=512)
+    assert (own.guidance_scale, own.size) == (2, "512x512")
+
+
+def test_own_options_are_judged_like_a_request() -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        resolved(options=ModelOptions(default_guidance_scale=1), negative_prompt="blurred")
+    assert refusal.value.param == "negative_prompt"
+    exact = ModelOptions(default_size_fit="nearest")
+    with pytest.raises(InvalidRequest, match="but this model draws at most"):
+        resolved(options=exact, size_fit="exact", width=8192, height=8192)
+    assert resolved(options=exact, width=8192, height=8192).size == "4096x4096"

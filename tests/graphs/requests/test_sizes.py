@@ -15,7 +15,7 @@ R = Resolution
 
 
 def _size(
-    family: Family = SD, image: Resolution | None = None, graph: dict[str, Any] | None = None, **side: int
+    family: Family = SD, image: Resolution | None = None, graph: dict[str, Any] | None = None, **side: Any
 ) -> str:
     operation = Operation.GENERATION if image is None else Operation.EDIT
     return resolved(operation, facts=facts_of(family), route=route_of(**(graph or {})), image_size=image, **side).size
