@@ -22,7 +22,7 @@ PYTHONS := 3.11 3.12 3.13
 # The older clients that must go on working, each in an environment of its own.
 SDKS := 1 2
 SDK_VENVS := $(SDKS:%=.venv-openai-%)
-SOURCES := api cli config graphs workers
+SOURCES := api cli config graphs workers imagegen.py
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Environments for development are installed by uv, which is among what tests and checks need.
 UV ?= $(BIN)/uv

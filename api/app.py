@@ -25,7 +25,6 @@ from api.middleware.compressed_bodies import CompressedBodiesMiddleware
 from api.middleware.web_origins import WebMiddleware, add_cors
 from api.routers import adapters, files, health, images, jobs, metrics, models, queues, start
 from api.service import ImageService
-from config.environment import prometheus_folder
 from config.settings import Settings
 from graphs.api_keys import ApiKeySource
 from workers.jobs.broker import make_celery, wake_worker
@@ -56,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.service = service
     app.state.drain = drain
     app.state.started_at = int(time.time())
-    app.state.http_metrics = HttpMetrics(prometheus_folder())
+    app.state.http_metrics = HttpMetrics(settings.http.metrics_folder)
     app.state.keys = ApiKeySource(settings.http.api_key_file, settings.http.api_key)
     refused = app.state.http_metrics.connections_refused
     app.state.connections = Connections(settings.connections, lambda why: refused.labels(why).inc())

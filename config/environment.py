@@ -1,7 +1,13 @@
-"""Reads the settings from the environment, and writes them into the environment of a child process."""
+"""Reads the settings from the environment, and writes them into the environment of a child process.
+
+A Celery project's shell, or the image of a platform, hands its own variables to every process. Celery takes its broker,
+its loader and its settings from them, before those that it is given. So they are taken out before Celery, Kombu,
+Billiard, uvicorn and prometheus-client are imported; what this service means by them are settings of its own.
+"""
 
 import os
-from pathlib import Path
+from fnmatch import fnmatchcase
+from ipaddress import ip_address
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,11 +23,34 @@ OTHER_VARIABLES = {
     "CIVITAI_TOKEN": ("downloads", "civitai_token"),
     "API_KEY": ("http", "api_key"),  # Model Server's name for it
     "FORWARDED_ALLOW_IPS": ("connections", "trusted_proxies"),  # uvicorn's
+    # As platforms that run containers set them; HOST only beside PORT and as an IP address, since some shells have the
+    # machine's name in it.
+    "PORT": ("http", "rest_port"),
+    "HOST": ("http", "rest_bind_address"),
 }
 # The key that commands send to a server; it is no setting of a server.
 CLIENT_API_KEY = "IMAGEGEN_API_KEY"
 CLIENT_URL = "IMAGEGEN_URL"
 DEFAULT_SERVER_URL = "http://127.0.0.1:8000"
+
+# prometheus-client looks for this name when it is imported.
+PROMETHEUS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+METRICS_FOLDER = f"{PREFIX}HTTP{DELIMITER}METRICS_FOLDER"
+
+# Found by searching the sources of the pinned versions for reads of the environment. ``*`` stands for any ending.
+FOREIGN = (
+    # Celery 5.7, with what its fixups read, Kombu 5.7 and Billiard 4.3
+    *("CELERY*", "KOMBU_*", "C_*", "DJANGO_SETTINGS_MODULE", "DJANGO_PROJECT_DIR", "AUTOSCALE_KEEPALIVE", "NO_WORKER"),
+    *("REMAP_SIGTERM", "DISABLE_TRACEBACKS", "WORKER_LOGLEVEL", "TIMER_DEBUG", "USE_FAST_LOCALS", "NOSETPS"),
+    *("PICKLE_PROTOCOL", "MP_LOG", "MP_MAIN_FILE", "_MP_FORK_*", "FORKED_BY_MULTIPROCESSING", "TEST_BROKER"),
+    *("MULTIPROCESSING_FORKING_DISABLE", "BROKER_URL", "RESULT_BACKEND"),
+    # uvicorn 0.51
+    *("WEB_CONCURRENCY", "UVICORN_*"),
+    # prometheus-client 0.26
+    *(PROMETHEUS_FOLDER, "PROMETHEUS_DISABLE_CREATED_SERIES", "PROMETHEUS_LEGACY_NAME_VALIDATION"),
+    # Python: without docstrings no command has a help
+    "PYTHONOPTIMIZE",
+)
 
 
 class SettingsError(Exception):
@@ -36,7 +65,7 @@ def load_settings(**overrides: Any) -> Settings:
     given = _without_none(overrides)
     for variable, (group, name) in OTHER_VARIABLES.items():
         own = variable_name(group, name)
-        if os.environ.get(variable) and name not in given.get(group, {}) and own not in os.environ:
+        if _is_given(variable) and name not in given.get(group, {}) and own not in os.environ:
             given.setdefault(group, {})[name] = os.environ[variable]
     if unknown := _unknown_variables():
         raise SettingsError(f"setting {unknown[0]}: there is no such group of settings")
@@ -69,6 +98,19 @@ def typed_model_options(settings: Settings) -> dict[str, tuple[str, str]]:
     return {name: (value, variable_name("http", name)) for name, value in values.items() if value is not None}
 
 
+def leave_out_foreign_variables() -> list[str]:
+    """Take the variables of other projects out of this process's environment, and return their names.
+
+    The folder of our own setting ``http.metrics_folder`` takes the place of prometheus-client's variable.
+    """
+    found = sorted(name for name in os.environ if any(fnmatchcase(name, pattern) for pattern in FOREIGN))
+    for name in found:
+        del os.environ[name]
+    if folder := os.environ.get(METRICS_FOLDER):
+        os.environ[PROMETHEUS_FOLDER] = folder
+    return found
+
+
 def client_api_key() -> str | None:
     """Return the API key that commands send to a server, where none is given as an option; None if it is not set."""
     return os.environ.get(CLIENT_API_KEY) or None
@@ -79,10 +121,17 @@ def client_url() -> str | None:
     return os.environ.get(CLIENT_URL) or None
 
 
-def prometheus_folder() -> Path | None:
-    """Return the folder in which prometheus-client adds up the counts of several processes; None if it is not set."""
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    return Path(folder) if folder else None
+def _is_given(variable: str) -> bool:
+    value = os.environ.get(variable)
+    return bool(value) and (variable != "HOST" or (bool(os.environ.get("PORT")) and _is_address(value or "")))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _unknown_variables() -> list[str]:

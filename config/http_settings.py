@@ -79,6 +79,11 @@ class HttpSettings(SettingsGroup):
         description="After how many seconds clients on Node give up that state no time-out (openai-node): Node's fetch "
         "does after 300. One that leaves in the last sixth of this time keeps its job, since its request comes again.",
     )
+    metrics_folder: Path | None = Field(
+        None,
+        description="A folder, emptied before the start, in which several API processes of one machine add up their "
+        "metrics. Read from the environment only.",
+    )
     white_space_s: float | None = Field(
         None,
         ge=1,

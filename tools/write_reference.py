@@ -38,9 +38,9 @@ default. A wrong setting ends the command with a sentence that names its variabl
 `_BYTES` bytes, `_PIXELS` pixels. Where a row names a second variable, it is read if the first is not set. In the other
 pages a setting is named by its group and its name: `jobs.lease_s` is `IMAGEGEN_JOBS__LEASE_S`.
 
-Two more variables are read: `XDG_DATA_HOME`, the folder that holds the data folder `imagegen`, and
-`PROMETHEUS_MULTIPROC_DIR`, a folder in which several API processes add up their metrics
-([metrics.md](metrics.md)).
+One more variable is read: `XDG_DATA_HOME`, the folder that holds the data folder `imagegen`. Variables of Celery,
+Kombu, uvicorn and prometheus-client (`CELERY_...`, `BROKER_URL`, `WEB_CONCURRENCY`, `PROMETHEUS_MULTIPROC_DIR` and
+others) have no effect: they may be another project's.
 """
 _CLI_PAGE = """\
 # Command line

@@ -87,8 +87,8 @@ _ALWAYS = {
 class HttpMetrics:
     """The metrics that this process counts itself: Redis may be away, and refused requests never reach it.
 
-    With ``PROMETHEUS_MULTIPROC_DIR`` set (prometheus-client's own variable; ``shared`` is its value), the API processes
-    of one machine count in files there, and each of them reports the sum.
+    With the setting ``http.metrics_folder`` (``shared``), the API processes of one machine count in files there, and
+    each of them reports the sum.
     """
 
     def __init__(self, shared: Path | None) -> None:

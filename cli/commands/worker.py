@@ -1,10 +1,8 @@
 """``imagegen worker``: becomes a Celery worker, for one graph on one device or for webhooks."""
 
 import os
-import re
 import sys
-import uuid
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -14,14 +12,11 @@ from cli.options import repository_from, require_redis_url, with_setting_options
 from config.settings import Settings
 from graphs.repository.configuration import check_worker_device
 from graphs.repository.repository import Repository
-from workers.jobs.redis.keys import WEBHOOK_QUEUE, queue_name
 from workers.jobs.redis.layout import check_layout_at_start
 
 Webhooks = Annotated[
     bool, typer.Option("--webhooks", help="Deliver webhooks, in place of serving a graph (IMAGEGEN_WEBHOOKS__SECRET).")
 ]
-# Deliveries spend most of their time waiting for other servers.
-_WEBHOOK_THREADS = 32
 
 
 @with_setting_options
@@ -32,17 +27,17 @@ def worker(settings: Settings, webhooks: Webhooks = False) -> None:
     if webhooks:
         if not settings.webhooks.secrets:
             raise UserError("webhooks are signed, with IMAGEGEN_WEBHOOKS__SECRET, which is not set.")
-        _become(webhook_command(settings), worker_environment(settings))
+        _become(worker_command("webhooks"), worker_environment(settings))
     repository = repository_from(settings)
     name = choose_graph(repository, settings.worker.graph)
     if settings.worker.device:
         check_worker_device(repository.graphs[name], settings.worker.device)
     chosen = settings.model_copy(update={"worker": settings.worker.model_copy(update={"graph": name})})
-    _become(celery_command(chosen, name), worker_environment(chosen))
+    _become(worker_command("graph"), worker_environment(chosen))
 
 
 def _become(command: list[str], environment: dict[str, str]) -> NoReturn:
-    # Celery puts the working folder first on the import path, so it must be the one that holds our packages.
+    # A worker runs for months and must not keep the folder that it was started in.
     os.chdir(PROJECT_ROOT)
     os.execve(sys.executable, command, environment)  # noqa: S606
 
@@ -61,32 +56,9 @@ def choose_graph(repository: Repository, asked: str | None) -> str:
     return asked
 
 
-def celery_command(settings: Settings, graph: str) -> list[str]:
-    """Return the command line of the Celery worker for a graph.
-
-    The pool is prefork with one child: a crash in native code ends the child, not the worker. Gossip, mingle and
-    Celery's heartbeat are not used here, so they are off.
-    """
-    pool = ["--pool", "prefork", "--concurrency", "1"]
-    return _command("workers.app", graph, queue_name(graph), pool, settings)
-
-
-def webhook_command(settings: Settings) -> list[str]:
-    """Return the command line of the Celery worker that delivers webhooks."""
-    pool = ["--pool", "threads", "--concurrency", str(_WEBHOOK_THREADS)]
-    return _command("workers.webhook_app", "webhooks", WEBHOOK_QUEUE, pool, settings)
-
-
-def _command(app: str, node: str, queue: str, pool: list[str], settings: Settings) -> list[str]:
-    name = re.sub(r"[^A-Za-z0-9_.-]", "-", node)
-    return [
-        *(sys.executable, "-P", "-m", "celery", "--quiet", "-A", app, "worker"),
-        *pool,
-        *("--queues", queue),
-        *("--hostname", f"{name}-{uuid.uuid4().hex[:8]}@%h"),
-        *("--without-gossip", "--without-mingle", "--without-heartbeat"),
-        *("--loglevel", settings.log.level),
-    ]
+def worker_command(kind: Literal["graph", "webhooks"]) -> list[str]:
+    """Return the command line of a Celery worker, which reads the rest from its environment."""
+    return [sys.executable, "-P", "-m", "workers.start", kind]
 
 
 def worker_environment(settings: Settings) -> dict[str, str]:

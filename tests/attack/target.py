@@ -50,7 +50,7 @@ def memory_bytes(service: Service) -> dict[str, int]:
 
 
 def _name(command: str) -> str:
-    for word, name in {"redis": "Redis", "valkey": "Redis", "workers.app": "worker", "cli api": "API"}.items():
+    for word, name in {"redis": "Redis", "valkey": "Redis", "workers.start": "worker", "cli api": "API"}.items():
         if word in command:
             return name
     return "others"

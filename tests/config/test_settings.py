@@ -20,6 +20,7 @@ def settings_environment_names() -> list[str]:
     return [
         "REDIS_URL",
         "API_KEY",
+        *("HOST", "PORT"),
         *(name for name in settings_environment(Settings()) if name.startswith("IMAGEGEN_")),
     ]
 
@@ -52,6 +53,27 @@ def test_the_environment_is_read(
 ) -> None:
     environment.setenv(name, text)
     assert getattr(getattr(load_settings(), group), field) == value
+
+
+@pytest.mark.parametrize(
+    ("variables", "address"),
+    [
+        ({"PORT": "9000"}, ("127.0.0.1", 9000)),
+        ({"PORT": "9000", "HOST": "0.0.0.0"}, ("0.0.0.0", 9000)),
+        ({"PORT": "9000", "HOST": "::"}, ("::", 9000)),
+        ({"PORT": "9000", "HOST": "my-laptop"}, ("127.0.0.1", 9000)),
+        ({"HOST": "0.0.0.0"}, ("127.0.0.1", 8000)),
+        ({"PORT": "9000", "IMAGEGEN_HTTP__REST_PORT": "9001"}, ("127.0.0.1", 9001)),
+        ({"PORT": ""}, ("127.0.0.1", 8000)),
+    ],
+)
+def test_the_address_of_a_platform_is_read(
+    environment: pytest.MonkeyPatch, variables: dict[str, str], address: tuple[str, int]
+) -> None:
+    for name, value in variables.items():
+        environment.setenv(name, value)
+    http = load_settings().http
+    assert (http.rest_bind_address, http.rest_port) == address
 
 
 def test_one_variable_leaves_the_rest_of_its_group(environment: pytest.MonkeyPatch) -> None:

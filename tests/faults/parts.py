@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 import cli.local.tied_process
-from cli.commands.worker import celery_command, worker_environment
+from cli.commands.worker import worker_command, worker_environment
 from cli.local.child_environment import PROJECT_ROOT, child_environment
 from cli.local.embedded_redis import prepare
 from cli.local.redis_url_check import answers
@@ -112,7 +112,7 @@ class Parts:
         for number in range(WORKERS):
             settings = self._settings(self.proxies[number])
             environment = worker_environment(settings)
-            self.workers.append(Part(f"worker{number}", celery_command(settings, GRAPH), environment, self._folder))
+            self.workers.append(Part(f"worker{number}", worker_command("graph"), environment, self._folder))
         for number, port in enumerate(self._ports):
             settings = self._settings(self.proxies[WORKERS + number], port)
             command = [sys.executable, "-P", "-m", "cli", "api"]

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from openai import OpenAI
 from graphs.repository.bundled import bundled_model_path
 from tests.support.polling import wait_until
 from tests.support.ports import free_port
+
+IMAGEGEN = (sys.executable, "-m", "cli")
 
 GRAPH = """
 input_stream: "HTTP_REQUEST_PAYLOAD:input"
@@ -74,7 +76,7 @@ class Service:
 
     def worker_pids(self) -> list[int]:
         """Return the workers' processes, each parent before its child."""
-        return sorted(pid for pid, command in self.descendants().items() if "workers.app" in command)
+        return sorted(pid for pid, command in self.descendants().items() if "workers.start graph" in command)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> int:
         self.http.close()
@@ -83,11 +85,13 @@ class Service:
 
 
 @contextmanager
-def serving(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> Iterator[Service]:
+def serving(
+    folder: Path, *arguments: str, environment: dict[str, str] | None = None, imagegen: Sequence[str] = IMAGEGEN
+) -> Iterator[Service]:
     """Run ``imagegen serve`` with its data in ``folder`` until the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
     port, log = free_port(), folder / "serve.log"
-    command = [sys.executable, "-m", "cli", "serve", "--rest_port", str(port), "--data_dir", str(folder / "data")]
+    command = [*imagegen, "serve", "--rest_port", str(port), "--data_dir", str(folder / "data")]
     with log.open("ab") as output:
         process = subprocess.Popen(
             [*command, *arguments], stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}

@@ -241,7 +241,7 @@ def test_figures_outlive_the_process_that_counted(redis_settings: RedisSettings)
 @contextmanager
 def api_process(redis: RedisSettings, shared: Path) -> Iterator[httpx.Client]:
     port = free_port()
-    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(shared), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "IMAGEGEN_HTTP__METRICS_FOLDER": str(shared), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-P", "-m", "cli", "api", "--rest_port", str(port), "--redis_url", str(redis.url)]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:

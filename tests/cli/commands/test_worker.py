@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.commands.worker import webhook_command
+from cli.commands.worker import worker_command
 from cli.errors import UserError
 from cli.local.local_service import LocalService
 from cli.local.stop_signals import StopSignals
@@ -21,11 +21,8 @@ def test_without_a_secret_there_is_no_such_worker(monkeypatch: pytest.MonkeyPatc
         app(["worker", "--webhooks", "--redis_url", "redis://nowhere"], standalone_mode=False)
 
 
-def test_its_command_names_its_own_application_and_queue() -> None:
-    command = webhook_command(Settings())
-    assert command[0] == sys.executable
-    assert command[command.index("-A") + 1] == "workers.webhook_app"
-    assert command[command.index("--queues") + 1] == "imagegen:webhooks"
+def test_its_command_has_no_option_of_celery() -> None:
+    assert worker_command("webhooks") == [sys.executable, "-P", "-m", "workers.start", "webhooks"]
 
 
 @pytest.mark.parametrize(("secret", "started"), [(None, False), ("", False), ("whsec_c2VjcmV0", True)])
