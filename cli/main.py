@@ -20,12 +20,18 @@ from cli.terminal import print_what_the_encoding_lacks, say
 from config.environment import SettingsError
 from graphs.errors import ConfigurationError
 
+
+def _with_underscores(name: str) -> str:
+    """Return the name of an option as it is declared: ``--rest-port`` is ``--rest_port``, which Model Server has."""
+    return name.replace("-", "_")
+
+
 app = typer.Typer(
     name="imagegen",
     help="OpenAI-compatible image generation on OpenVINO GenAI, behind a durable job queue.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"token_normalize_func": _with_underscores},
 )
 for _command in (serve, api, worker, configure, validate, doctor, generate):
     app.command()(_command)

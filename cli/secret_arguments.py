@@ -36,13 +36,19 @@ def _secrets(arguments: list[bytes]) -> Iterator[tuple[int, int]]:
     offset = 0
     option = b""
     for argument in arguments:
-        name, equals, value = argument.partition(b"=")
+        written, equals, value = argument.partition(b"=")
+        name = _option(written)
         if equals and name in _OPTIONS:
-            yield from _secret(name, value, offset + len(name) + 1)
+            yield from _secret(name, value, offset + len(written) + 1)
         elif option in _OPTIONS:
             yield from _secret(option, argument, offset)
-        option = argument
+        option = _option(argument)
         offset += len(argument) + 1
+
+
+def _option(argument: bytes) -> bytes:
+    """Return the name of an option that may be written with dashes inside, ``--api-key``."""
+    return b"--" + argument[2:].replace(b"-", b"_") if argument.startswith(b"--") else argument
 
 
 def _secret(option: bytes, value: bytes, offset: int) -> Iterator[tuple[int, int]]:

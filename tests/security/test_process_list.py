@@ -41,7 +41,9 @@ def shown(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
 
 
-@pytest.mark.parametrize("typed", [("--api_key", SECRET), (f"--api_key={SECRET}",)], ids=["two", "one"])
+@pytest.mark.parametrize(
+    "typed", [("--api_key", SECRET), (f"--api_key={SECRET}",), (f"--api-key={SECRET}",)], ids=["two", "one", "dashed"]
+)
 def test_a_typed_key_is_sent_and_is_not_in_the_list(typed: tuple[str, ...]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
