@@ -56,7 +56,7 @@ def test_broken_graph(command: str, broken_graph: Path, here: Command) -> None:
 @pytest.mark.parametrize(
     ("args", "part"),
     [
-        (["serve", "--rest-prot", "1"], "No such option: --rest-prot"),
+        (["serve", "--rest-prot", "1"], "No such option: --rest_prot"),
         (["serve", "--rest_port", "many"], "--rest_port"),
         (["serve", "--rest_port", "70000"], "REST_PORT"),
         (["serve", "--log_level", "loud"], "LOG__LEVEL"),
