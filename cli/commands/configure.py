@@ -13,6 +13,8 @@ from graphs.adapters.sources import parse_source_loras
 from graphs.repository.configuration import configured, with_adapters
 from graphs.repository.servables import GRAPH_FILE, WHAT_IS_SERVABLE, servable_in
 
+# As Model Server reads them.
+_INT64 = 2**63 - 1
 _UINT64 = 2**64 - 1
 _Text = str | None
 _Number = int | None
@@ -35,7 +37,7 @@ def configure(
     ] = None,
     num_images_per_prompt: Annotated[
         _Number,
-        typer.Option("--num_images_per_prompt", min=1, max=_UINT64, help="Compiled in; with one resolution."),
+        typer.Option("--num_images_per_prompt", min=1, max=_INT64, help="Compiled in; with one resolution."),
     ] = None,
     guidance_scale: Annotated[
         float | None, typer.Option("--guidance_scale", help="Compiled in; with one resolution.")

@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from typer.core import TyperGroup
 
+from cli.main import app
 from graphs.definition.graph import Graph, LoraMode
 from graphs.definition.reader import read_graph
 from graphs.resolution import Resolution
 from tests.cli.cli_support import ROOT, Command, imagegen_here
 from tests.graphs.definition.graph_files import EXAMPLE, graph_text, write_graph
+from tests.support.ovms_graphs import read_as_model_server
 
 DEMO = ROOT / "graphs" / "demo"
 FUSED = 'lora_adapters { alias: "base" path: "base.safetensors" mode: FUSE }'
@@ -28,6 +32,7 @@ def model(tmp_path: Path) -> Path:
 
 def configure(model: Path, *args: str) -> Graph:
     assert imagegen_here("configure", "--model_path", str(model), *args) == 0
+    read_as_model_server((model / "graph.pbtxt").read_text())
     return read_graph(model / "graph.pbtxt", model.name)
 
 
@@ -69,6 +74,45 @@ def test_a_static_shape_on_three_devices(model: Path) -> None:
     assert (graph.num_images_per_prompt, graph.guidance_scale) == (2, 7.5)
     # Options not given stay; a default that was derived from a changed option changes with it.
     assert configure(model, "--resolution", "768x768").default_resolution == Resolution(768, 768)
+
+
+EVERY_OPTION = (
+    {
+        "--target_device": "GPU",
+        "--max_resolution": "1024x768",
+        "--default_resolution": "512x512",
+        "--max_num_images_per_prompt": str(2**64 - 1),
+        "--default_num_inference_steps": "20",
+        "--max_num_inference_steps": str(2**64 - 1),
+        "--plugin_config": '{"NUM_STREAMS": 2}',
+        "--source_loras": "a=./a.safetensors:0.7,b=./b.safetensors,m=@a+@b:0.25",
+    },
+    {
+        "--target_device": "CPU GPU NPU",
+        "--resolution": "512x512",
+        "--num_images_per_prompt": str(2**63 - 1),
+        "--guidance_scale": "7.5",
+        "--source_loras": "a=./a.safetensors:0.7,b=./b.safetensors,m=@a+@b",
+    },
+)
+
+
+@pytest.mark.parametrize("options", EVERY_OPTION, ids=["dynamic", "static"])
+def test_model_server_reads_what_every_option_writes(
+    model: Path, options: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model)
+    write_graph(model, graph_text(f'models_path: "./" {FUSED}'))
+    configure(model, *(word for option in options.items() for word in option))
+    written = read_as_model_server((model / "graph.pbtxt").read_text())
+    assert [adapter.alias for adapter in written.lora_adapters] == ["base", "a", "b"]
+
+
+def test_these_are_all_options() -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    named = {option for parameter in group.commands["configure"].params for option in parameter.opts}
+    assert named - {"--help"} == {"--model_path", *(option for options in EVERY_OPTION for option in options)}
 
 
 def test_options_not_given_stay_and_an_empty_text_removes_one(model: Path) -> None:
@@ -144,6 +188,7 @@ def test_no_other_file_is_left_in_the_folder(model: Path) -> None:
         (["--max_num_images_per_prompt", "0"], "--max_num_images_per_prompt"),
         (["--default_num_inference_steps", "-1"], "--default_num_inference_steps"),
         (["--max_num_inference_steps", "18446744073709551616"], "--max_num_inference_steps"),
+        (["--num_images_per_prompt", "9223372036854775808"], "--num_images_per_prompt"),
         (["--default_num_inference_steps", "101"], "exceeds max_num_inference_steps"),
         (["--source_loras", "a"], "source_loras: entry 1, 'a'"),
         (["--source_loras", "model=./a.safetensors"], "source_loras: 'model' is already the name"),

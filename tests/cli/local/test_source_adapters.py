@@ -17,6 +17,7 @@ from graphs.definition.reader import read_graph
 from graphs.repository.bundled import bundled_model_path
 from tests.cli.cli_support import imagegen_here
 from tests.graphs.definition.graph_files import EXAMPLE, MODELS, graph_text
+from tests.support.ovms_graphs import read_as_model_server
 from tests.workers.sources.sources_support import FileServer, Page, adapter_bytes, file_server
 
 BODY = adapter_bytes()
@@ -56,6 +57,14 @@ def model(tmp_path: Path) -> Path:
     shutil.copytree(MODELS / "sd", folder, ignore=shutil.ignore_patterns("*.bin", "*.xml", "loras"))
     (folder / "graph.pbtxt").write_text(EXAMPLE)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _read_by_model_server(tmp_path: Path) -> Iterator[None]:
+    """Every graph.pbtxt that is there after a test is one that OpenVINO Model Server reads."""
+    yield
+    for path in tmp_path.rglob("graph.pbtxt"):
+        read_as_model_server(path.read_text())
 
 
 def serve(*args: str) -> int:

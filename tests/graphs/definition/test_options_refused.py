@@ -49,7 +49,12 @@ OPTIONS = [
         "guidance_scale",
         "exactly one resolution",
     ),
-    (f"{MODELS_PATH}num_images_per_prompt: -1 {HERE}", "num_images_per_prompt", "out of range"),
+    (
+        f'{MODELS_PATH}resolution: "512x512"\nnum_images_per_prompt: -1 {HERE}',
+        "num_images_per_prompt",
+        "must be greater than 0",
+    ),
+    (f"{MODELS_PATH}num_images_per_prompt: 9223372036854775808 {HERE}", "num_images_per_prompt", "out of range"),
     (f"{MODELS_PATH}num_images_per_prompt: 7 {HERE}", "num_images_per_prompt", "exactly one resolution"),
     (
         f'{MODELS_PATH}resolution: "1x1 2x2"\nnum_images_per_prompt: 7 {HERE}',

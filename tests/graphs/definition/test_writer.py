@@ -11,6 +11,7 @@ from graphs.definition.reader import graph_with_defaults, read_graph
 from graphs.definition.writer import format_graph
 from graphs.resolution import Resolution
 from tests.graphs.definition.graph_files import EXAMPLE, MODELS, write_graph
+from tests.support.ovms_graphs import read_as_model_server
 
 FILES = ("a.safetensors", "ukiyo-e art's.safetensors", 'one "two" \\.safetensors')
 
@@ -40,7 +41,7 @@ def limits(draw: st.DrawFn) -> dict[str, Any]:
     if len(listed) > 1:
         default = draw(st.none() | st.sampled_from(listed))
         return {"resolution": listed, "default_resolution": default, "device": draw(devices)}
-    batch = draw(st.none() | counts)
+    batch = draw(st.none() | st.integers(1, 2**63 - 1))
     return {
         "resolution": listed,
         "default_resolution": listed[0],
@@ -112,6 +113,7 @@ def test_a_graph_reads_back_as_it_was_written(folder: Path, data: st.DataObject)
     assert graph.path
     graph.path.write_bytes(format_graph(graph).encode())
     assert read_graph(graph.path, "model") == graph
+    assert read_as_model_server(graph.path.read_text(encoding="utf-8")).models_path
 
 
 def test_a_default_graph_is_written_as_documented(tmp_path: Path) -> None:
