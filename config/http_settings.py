@@ -20,8 +20,9 @@ class HttpSettings(SettingsGroup):
     public_url: str | None = Field(
         None,
         pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
-        description="URL under which clients reach the API, such as `https://images.example.com`; links in answers "
-        "begin with it. If not set, links begin with the scheme and host of the request.",
+        description="URL under which clients reach the API, such as `https://example.com/images-api`; links in "
+        "answers begin with it. If not set, they begin with the scheme and host of the request, and the path that a "
+        "trusted proxy gives as `X-Forwarded-Prefix`.",
     )
     max_body_bytes: int = Field(64 * 2**20, gt=0, description="Largest request body; a larger one gets status 413.")
     body_timeout_s: float = Field(

@@ -2,12 +2,11 @@
 
 import logging
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.metrics import HttpMetrics
+from api.http.proxies import path_here
 from config.log_context import log_from_here_with
 
 # The prefixes of the routers' paths.
@@ -62,10 +61,11 @@ class AccessLogMiddleware:
         log.log(level, "%s %s %d in %.3f s (%s)", method, route, status, seconds, request_id, extra=fields)
 
 
-def route_of(scope: Mapping[str, Any]) -> str:
+def route_of(scope: Scope) -> str:
     """Return the path of the route with the names of its parameters, such as ``/v3/images/jobs/{job_id}``."""
     path = getattr(scope.get("route"), "path", None)
     if not isinstance(path, str):
         return "none"
-    prefix = next((prefix for prefix in PREFIXES if scope["path"].startswith(f"{prefix}/")), "")
+    here = path_here(scope)
+    prefix = next((prefix for prefix in PREFIXES if here.startswith(f"{prefix}/")), "")
     return path if path.startswith(f"{prefix}/") else prefix + path

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.http.proxies import path_here
+
 Headers = Iterable[tuple[bytes, bytes]]
 
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
@@ -43,7 +45,7 @@ class PagePolicyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not scope["path"].startswith(_PAGES):
+        if scope["type"] != "http" or not path_here(scope).startswith(_PAGES):
             await self._app(scope, receive, send)
             return
         start: Message | None = None

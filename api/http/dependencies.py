@@ -6,6 +6,7 @@ from fastapi import Depends, Request
 
 from api.answer.responses import Links
 from api.drain import ApiDrain
+from api.http.proxies import path_here
 from api.http.wrong_keys import WrongKeys
 from api.live_models import LiveModels
 from api.service import ImageService
@@ -83,7 +84,7 @@ async def _path_job(job_id: str, owner: KeyOwner, service: Service) -> Job:
 
 async def _links(request: Request) -> Links:
     http: HttpSettings = request.app.state.settings.http
-    return Links(http.public_url or str(request.base_url), request.url.path)
+    return Links(http.public_url or str(request.base_url), path_here(request.scope))
 
 
 Drain = Annotated[ApiDrain, Depends(_drain)]

@@ -1,11 +1,14 @@
 """The paths and the method HEAD as clients send them, before any other part of the application sees a request.
 
-Some clients add a prefix of their own to the address that they were given, or a slash at the end.
+Some clients add a prefix of their own to the address that they were given, or a slash at the end. A proxy may have
+taken away a path below which it serves this API.
 """
 
 import re
 
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.http.proxies import forwarded_prefix
 
 # Lemonade's and Open WebUI's prefix, an address that ends in /v3 in a client that adds /v1, and that of Azure.
 _PREFIX = re.compile(r"/(?:api|v3|openai)(?=/v[13](?:/|$))")
@@ -33,6 +36,8 @@ class ClientPathsMiddleware:
             scope = {**scope, **_own_path(scope["path"])}
             if scope["method"] == "HEAD" and _WITH_HEAD.fullmatch(scope["path"]):
                 scope["method"] = "GET"
+            if prefix := forwarded_prefix(scope):  # ASGI has it in the path as well, and the proxy took it away
+                scope |= {"root_path": prefix, "path": prefix + scope["path"]}
         await self._app(scope, receive, send)
 
 
