@@ -77,7 +77,7 @@ def seconds(text: str) -> float:
 
 def test_an_unknown_option_would_be_noticed() -> None:
     with pytest.raises(typer.TyperException, match="No such option"):
-        parse(["api", "--rest-port=1"])
+        parse(["api", "--rest_prot=1"])
 
 
 @pytest.mark.parametrize("service", ["api", "worker"])

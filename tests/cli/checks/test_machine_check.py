@@ -1,5 +1,6 @@
 """The checks of this machine: models, devices, disk, port."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from cli.checks.finding import Verdict
 from cli.checks.machine_check import check_devices, check_disk, check_models, check_port
 from config.http_settings import HttpSettings
 from config.settings import RepositorySettings, Settings, WorkerSettings
+from graphs.repository.bundled import bundled_model_path
 from tests.cli.checks.check_support import only
 
 
@@ -59,3 +61,13 @@ def test_a_port_that_is_anothers(port_in_use: int, free_port: int) -> None:
     assert (taken.verdict, "is in use" in taken.message) == (Verdict.WRONG, True), taken
     assert "--rest_port" in taken.remedy
     assert check_port(HttpSettings(rest_port=free_port)).verdict is Verdict.NOTE
+
+
+def test_own_options_that_are_wrong(tmp_path: Path) -> None:
+    config = {"model_config_list": [{"config": {"name": "demo", "base_path": str(bundled_model_path())}}]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "imagegen.toml").write_text('aliases = ["x"]\n')
+    report = check_models(Settings(repository=RepositorySettings(config_path=tmp_path / "config.json")))
+    (finding,) = report.findings
+    assert finding.verdict is Verdict.WRONG
+    assert finding.message.startswith(f"{tmp_path / 'imagegen.toml'}:1: aliases: This file is for all models")

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from graphs.errors import RepositoryError
 from graphs.own_options.options_file import options_file_in, read_options_file
@@ -92,3 +94,27 @@ def test_a_folder_or_a_dead_link_of_this_name_is_an_error_and_not_ignored(tmp_pa
 def test_each_key_says_what_can_be_written(key: str) -> None:
     assert form_of(key)
     assert FileOptions.model_fields[key].description
+
+
+PIECES = st.sampled_from(
+    [
+        *("default_size_fit", "aliases", "model_aliases", "x", "=", ".", "[", "]", "{", "}", '"', "'", '"""', "#"),
+        *("\n", "\r\n", "1", "1e999", "nan", "true", "1979-05-27", '"nearest"', ",", " ", "\u2028", "\0", "\ufeff"),
+        *("\\u0000", "é"),
+    ]
+)
+
+
+@given(st.one_of(st.lists(PIECES, max_size=24).map(lambda words: "".join(words).encode()), st.binary(max_size=40)))
+def test_any_content_is_read_or_refused_with_the_files_name(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "imagegen.toml"
+    path.write_bytes(content)
+    try:
+        read = read_options_file(path)
+    except RepositoryError as error:
+        assert error.message.startswith(f"{path}:")
+        assert len(error.message) < 1000
+    else:
+        assert {key[0] for key in read.lines} >= read.options.model_fields_set
