@@ -9,20 +9,23 @@ from redis.retry import Retry
 
 from cli.errors import UserError
 from config.settings import RedisSettings
+from workers.jobs.redis.connection import redis_url
 
 _OLDEST = (6, 2)
 _PING_S = 1.0
 
 
 def check_url(settings: RedisSettings) -> None:
-    """Check that the Redis at ``settings.url`` answers and is new enough. Raises UserError, without the password."""
-    shown = _without_password(settings.url or "")
+    """Check that the Redis at ``settings.url`` answers and is new enough.
+
+    Raises UserError or ConfigurationError, without the password.
+    """
+    url = redis_url(settings)
+    shown = _without_password(url)
     try:
-        with _client(settings.url or "", settings.connect_timeout_s) as client:
+        with _client(url, settings.connect_timeout_s) as client:
             client.ping()
             version = str(client.info("server").get("redis_version", "0"))
-    except ValueError as error:
-        raise UserError(f"{shown} is not a Redis URL such as redis://HOST:6379/0.") from error
     except redis.AuthenticationError as error:
         raise UserError(f"the Redis at {shown} refuses the user or password: {error}") from error
     except (redis.RedisError, OSError) as error:

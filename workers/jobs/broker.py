@@ -4,14 +4,13 @@ The store decides on jobs and their order. Celery may lose a message or deliver 
 succeeds once and recovery sends messages again. docs/jobs.md gives the measured reason of each setting (Celery 5.7).
 """
 
-from urllib.parse import parse_qsl, urlencode, urlsplit
-
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from config.settings import RedisSettings, Settings
+from config.settings import Settings
 from graphs.errors import ServiceUnavailable
-from workers.jobs.redis.connection import is_unix_socket, redis_url
+from workers.jobs.redis.address import broker_tls, broker_url
+from workers.jobs.redis.connection import redis_url
 from workers.jobs.redis.keys import WEBHOOK_QUEUE, queue_name
 
 RUN_JOB = "imagegen.run_job"
@@ -27,8 +26,10 @@ _LOAD_TIMEOUT_S = 600
 def make_celery(settings: Settings) -> Celery:
     """Return the Celery application, with which the API sends messages and a worker runs tasks."""
     last_resort_s = settings.jobs.time_limit_s + settings.jobs.result_ttl_s + _LAST_RESORT_MARGIN_S
-    app = Celery("imagegen", broker=_broker_url(settings.redis), backend=None, set_as_current=False)
+    address = redis_url(settings.redis)
+    app = Celery("imagegen", broker=broker_url(address), backend=None, set_as_current=False)
     app.conf.update(
+        broker_use_ssl=broker_tls(address),
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
@@ -67,16 +68,6 @@ def make_celery(settings: Settings) -> Celery:
         },
     )
     return app
-
-
-def _broker_url(settings: RedisSettings) -> str:
-    """Return the URL as kombu takes it: ``redis+socket://:PASSWORD@/PATH?virtual_host=0`` for a Unix socket."""
-    url = redis_url(settings)
-    if not is_unix_socket(settings):
-        return url
-    parts = urlsplit(url)
-    query = urlencode([("virtual_host" if name == "db" else name, value) for name, value in parse_qsl(parts.query)])
-    return f"redis+socket://{parts.netloc}{parts.path}" + (f"?{query}" if query else "")
 
 
 def wake_worker(app: Celery, graph: str) -> None:

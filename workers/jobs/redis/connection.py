@@ -18,6 +18,7 @@ from redis.retry import Retry
 
 from config.settings import RedisSettings
 from graphs.errors import ConfigurationError, ServiceUnavailable, StoreFull
+from workers.jobs.redis.address import store_url
 from workers.jobs.redis.clients import AsyncRedisClient, RedisClient
 from workers.jobs.redis.keys import LAYOUT_VERSION
 
@@ -61,14 +62,10 @@ def other_layout(found: str) -> str:
 
 
 def redis_url(settings: RedisSettings) -> str:
-    """Return the URL. Raises ConfigurationError, without the URL and its password, when none is set or it is none."""
+    """Return the address in redis-py's form. Raises ConfigurationError, without the password, if there is none."""
     if not settings.url:
         raise ConfigurationError("No Redis is set: give REDIS_URL, or start everything with `imagegen serve`.")
-    try:
-        redis.connection.parse_url(settings.url)  # type: ignore[no-untyped-call]  # redis-py has no types for it
-    except ValueError as error:
-        raise ConfigurationError("What is set as REDIS_URL is no Redis URL such as redis://HOST:6379/0.") from error
-    return settings.url
+    return store_url(settings.url)
 
 
 def is_unix_socket(settings: RedisSettings) -> bool:
