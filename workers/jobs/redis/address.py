@@ -2,7 +2,7 @@
 
 The forms are those of redis-py (``redis.connection.parse_url``), of Kombu (``kombu.transport.redis``) and the schemes
 of Valkey's clients. One address must mean the same server, database and check of certificates to both libraries: Kombu
-reads the database from the path only, knows no ``unix://``, and checks no certificate unless it is told to.
+reads the database from the path only, knows no ``unix://``, and checks no certificate without an option for it.
 """
 
 import ssl
