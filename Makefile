@@ -22,13 +22,16 @@ PYTHONS := 3.11 3.12 3.13
 # The older clients that must go on working, each in an environment of its own.
 SDKS := 1 2
 SDK_VENVS := $(SDKS:%=.venv-openai-%)
+# Other stock clients, the same way (Java and curl are the machine's own).
+CLIENTS := openai-3 node litellm litellm-proxy langchain gpt-image-mcp image-generation-mcp
+CLIENT_VENVS := $(CLIENTS:%=.venv-client-%)
 SOURCES := api cli config graphs workers imagegen.py
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Environments for development are installed by uv, which is among what tests and checks need.
 UV ?= $(BIN)/uv
 INSTALL_LOCK := sh tools/install_lock.sh $(UV)
 
-.PHONY: help install serve test-fast test-pythons test test-thorough coverage test-sdk fuzz faults attack sdk-venvs check format lock proto reference
+.PHONY: help install serve test-fast test-pythons test test-thorough coverage test-sdk test-clients test-open-webui fuzz faults attack sdk-venvs check format lock proto reference
 .PHONY: bench bench-compare demo-score demo-model big-model upgrade-drill docs clean
 
 help:
@@ -78,6 +81,14 @@ coverage: $(VENV)/.installed-dev
 ## make test-sdk    run the script of test_sdk_matrix.py with the older openai packages
 test-sdk: $(VENV)/.installed-dev sdk-venvs
 	SDK_PYTHONS="$(SDK_VENVS:%=%/bin/python)" $(BIN)/python -m pytest tests/stack/test_sdk_matrix.py $(ARGS)
+
+## make test-clients  run stock clients with nothing but the address, each in its own environment (one: ARGS="curl")
+test-clients: $(VENV)/.installed-dev sdk-venvs $(CLIENT_VENVS:%=%/.installed)
+	@$(BIN)/python -m tests.clients $(ARGS)
+
+## make test-open-webui  install Open WebUI (2 GB) and let it draw and edit with nothing but the address
+test-open-webui: $(VENV)/.installed-dev .venv-client-open-webui/.installed
+	@$(BIN)/python -m tests.clients "Open WebUI"
 
 ## make fuzz        attack every input with N examples a test (make fuzz N=20000 SEED=7; without SEED always the same ones)
 fuzz: $(VENV)/.installed-dev
@@ -139,6 +150,7 @@ format: $(VENV)/.installed-dev
 lock: $(VENV)/.installed-dev
 	sh docker/lock.sh $(BIN)/uv
 	sh tests/sdk/lock.sh $(BIN)/uv
+	sh tests/clients/lock.sh $(BIN)/uv
 	sh tools/lock.sh $(BIN)/uv
 
 ## make proto       generate the protobuf module from graphs/definition/image_gen_calculator.proto
@@ -151,7 +163,7 @@ reference: $(VENV)/.installed-dev
 
 ## make clean       remove the virtual environment and caches
 clean:
-	rm -rf $(VENV) $(PYTHONS:%=.venv-py%) $(TRAINING) $(BIG_MODEL) $(DOCS) $(SDK_VENVS)
+	rm -rf $(VENV) $(PYTHONS:%=.venv-py%) $(TRAINING) $(BIG_MODEL) $(DOCS) $(SDK_VENVS) .venv-client-*
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
 
 $(BIN)/python:
@@ -194,4 +206,9 @@ $(DOCS)/.installed: tools/docs_site/requirements.lock
 	@echo "Installing openai $*.x into .venv-openai-$* ..."
 	@$(PYTHON) -m venv --clear .venv-openai-$*
 	@$(INSTALL_LOCK) .venv-openai-$*/bin/python $<
+	@touch $@
+
+.venv-client-%/.installed: tests/clients/locks/%.txt tests/clients/node/package-lock.json tests/clients/install.sh
+	@echo "Installing the client $* into .venv-client-$* ..."
+	@sh tests/clients/install.sh $* $(PYTHON) $(UV)
 	@touch $@

@@ -14,7 +14,8 @@ from api.http.proxies import forwarded_prefix
 _PREFIX = re.compile(r"/(?:api|v3|openai)(?=/v[13](?:/|$))")
 # Azure names the model in the path. https://learn.microsoft.com/azure/ai-services/openai/reference
 _DEPLOYMENT = re.compile(r"/openai/deployments/(?P<model>.+?)(?=/images/)")
-_MODELS_OF_AZURE = re.compile(r"/openai(?=/models(?:/|$))")
+# Azure's SDK for Node names it in the body of a form, and leaves the deployment out of the path then.
+_AZURE = re.compile(r"/openai(?=/(?:models|images)(?:/|$))")
 _API = re.compile(r"/v[13](?:/|$)")
 _PREFIX_OF_AZURE = "/v1"
 # What is worth a HEAD: models, health, images. A stream of events has no end to wait for.
@@ -47,7 +48,7 @@ def _own_path(path: str) -> dict[str, str]:
     azure = _DEPLOYMENT.match(path)
     if azure is not None:
         return {"path": _without_slash(_PREFIX_OF_AZURE + path[azure.end() :]), "deployment": azure["model"]}
-    if (start := _MODELS_OF_AZURE.match(path)) is not None:
+    if (start := _AZURE.match(path)) is not None:
         return {"path": _without_slash(_PREFIX_OF_AZURE + path[start.end() :])}
     if (prefix := _PREFIX.match(path)) is not None:
         path = path[prefix.end() :]

@@ -32,9 +32,16 @@ def test_azure_names_the_model_in_the_path(api: Api, path_model: str, body_model
 
 
 @pytest.mark.parametrize(
-    "path", ["/openai/models", "//v1/models", "/v1//models/", "/openai/deployments/a/b/images/jobs"]
+    "path",
+    [
+        "/openai/models",
+        "/openai/images/jobs?api-version=2026-01-01",
+        "//v1/models",
+        "/v1//models/",
+        "/openai/deployments/a/b/images/jobs",
+    ],
 )
-def test_azures_list_of_models_and_doubled_slashes_are_found(api: Api, path: str) -> None:
+def test_azures_paths_without_a_deployment_and_doubled_slashes_are_found(api: Api, path: str) -> None:
     assert api.http.get(f"http://{api.http.base_url.netloc.decode()}{path}").status_code == 200
 
 
