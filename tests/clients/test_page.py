@@ -37,6 +37,12 @@ def test_a_recipe_has_no_setting_but_the_address() -> None:
     assert named == re.findall(r"<!-- recipe: (\S+) -->", TEXT)
 
 
+def test_every_line_of_what_is_answered_names_a_test_that_exists() -> None:
+    rows = re.findall(r"^\| .* \| `(tests/\S+\.py)::(\w+)` \|$", TEXT.partition("## What is sent")[2], re.MULTILINE)
+    assert len(rows) > 25
+    assert [row for row in rows if f"def {row[1]}(" not in (ROOT / row[0]).read_text()] == []
+
+
 def test_rows_of_other_clients_stay() -> None:
     page = "<!-- runs begin -->\n| curl | 1 |\n| Java | 2 |\n<!-- runs end -->\n"
     rows = with_rows(page, {"Java": "| Java | 3 |"}).splitlines()[3:5]
