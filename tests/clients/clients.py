@@ -80,7 +80,6 @@ CLIENTS = (
         {
             "n = 2": "Its tool draws one image.",
             "size": "It asks for 1024x1024, 1536x1024 or 1024x1536, by its `aspect_ratio`.",
-            "mask": "It asks for a mask with an alpha channel of exactly the image's size, in its own format.",
             "list": "Its list of models is its own.",
             "stream": "It has no stream.",
             "cancel": _TOOL_CANNOT_LEAVE,

@@ -32,9 +32,14 @@ with McpServer("image_generation_mcp.json") as server:
     kinds = [part["type"] for part in server.call("show_image", uri=f"image://{first}/view")["content"]]
     assert "image" in kinds, kinds
     print("generate: one image of 1024x1024")
-    edited = begun(server.call("transform_image", prompt="a red star", reference_images=[f"image://{first}/view"]))
+    uri = f"image://{first}/view"
+    edited = begun(server.call("transform_image", prompt="a red star", reference_images=[uri]))
     assert ended(server, edited)["status"] == "completed"
     print("edit: one image of 1024x1024")
+    # The image is its own mask: where it is white, it is repainted.
+    repainted = begun(server.call("transform_image", prompt="a star", reference_images=[uri], mask=uri))
+    assert ended(server, repainted)["status"] == "completed"
+    print("mask: one image of 1024x1024")
     refused = ended(server, begun(server.call("generate_image", prompt="a star", aspect_ratio="16:9")))
     assert refused["status"] == "failed", refused
     print(f"error: {refused['error']}")
