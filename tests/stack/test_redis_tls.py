@@ -150,9 +150,9 @@ def test_a_certificate_that_does_not_fit_gets_no_password(
     front.passed_on.clear()
     with pytest.raises(UserError, match="certificate verify failed"):
         check_url(settings)
-    with make_celery(Settings(redis=settings)).connection_for_write() as broker:
-        with pytest.raises(Exception, match="certificate verify failed"):
-            broker.ensure_connection(max_retries=1)
+    broker = make_celery(Settings(redis=settings)).connection_for_write()
+    with broker, pytest.raises(Exception, match="certificate verify failed"):
+        broker.ensure_connection(max_retries=1)
     assert front.passed_on == []
 
 
