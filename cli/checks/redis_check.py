@@ -10,7 +10,7 @@ from cli.local.data_folder import is_in_use
 from cli.local.embedded_redis import find_binary, prepared_url
 from cli.local.redis_url_check import check_url
 from config.settings import RedisSettings, Settings
-from graphs.errors import ServiceUnavailable
+from graphs.errors import ConfigurationError, ServiceUnavailable
 from workers.jobs.observe.diagnostics import Diagnostics, RedisFacts, read_diagnostics
 from workers.jobs.redis.connection import other_layout
 from workers.jobs.redis.keys import LAYOUT_VERSION, OLDER_VERSIONS
@@ -55,7 +55,7 @@ def _check(settings: RedisSettings, graphs: Sequence[str]) -> RedisReport:
     try:
         check_url(settings)
         diagnostics = read_diagnostics(settings, graphs)
-    except UserError as error:
+    except (UserError, ConfigurationError) as error:
         sentence, _, remedy = str(error).partition("; ")
         return RedisReport([wrong(_REDIS, _sentence(sentence), _sentence(remedy or "see its user and password"))])
     except ServiceUnavailable as error:
@@ -73,8 +73,6 @@ def _findings(facts: RedisFacts) -> Iterator[Finding]:
     if facts.layout not in (None, str(LAYOUT_VERSION), *OLDER_VERSIONS):
         sentence, _, remedy = other_layout(str(facts.layout)).partition("; nothing was changed. ")
         yield wrong(_REDIS, f"{sentence}.", remedy)
-    if facts.is_replica:
-        yield wrong(_REDIS, "It is a replica, which takes no writes.", "Give the address of its primary.")
     yield from _persistence(facts)
     yield from _eviction(facts)
     yield from _memory(facts)

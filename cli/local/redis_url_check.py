@@ -1,6 +1,6 @@
-"""Checks that the Redis at a URL answers and is new enough."""
+"""Checks that the Redis at a URL answers and is one that can keep jobs."""
 
-import re
+from typing import cast
 from urllib.parse import urlsplit, urlunsplit
 
 import redis
@@ -9,14 +9,15 @@ from redis.retry import Retry
 
 from cli.errors import UserError
 from config.settings import RedisSettings
+from workers.jobs.redis.clients import RedisClient
 from workers.jobs.redis.connection import redis_url
+from workers.jobs.redis.server_kind import read_server_kind
 
-_OLDEST = (6, 2)
 _PING_S = 1.0
 
 
 def check_url(settings: RedisSettings) -> None:
-    """Check that the Redis at ``settings.url`` answers and is new enough.
+    """Check that the Redis at ``settings.url`` answers and can keep jobs.
 
     Raises UserError or ConfigurationError, without the password.
     """
@@ -25,7 +26,7 @@ def check_url(settings: RedisSettings) -> None:
     try:
         with _client(url, settings.connect_timeout_s) as client:
             client.ping()
-            version = str(client.info("server").get("redis_version", "0"))
+            kind = read_server_kind(cast(RedisClient, client))
     except redis.AuthenticationError as error:
         raise UserError(f"the Redis at {shown} refuses the user or password: {error}") from error
     except (redis.RedisError, OSError) as error:
@@ -34,9 +35,8 @@ def check_url(settings: RedisSettings) -> None:
         ) from error
     except (AttributeError, TypeError) as error:  # redis-py expects the forms of Redis's own answers
         raise UserError(f"what answers at {shown} is no Redis: its answers have other forms.") from error
-    if _version(version) < _OLDEST:
-        oldest = ".".join(map(str, _OLDEST))
-        raise UserError(f"the Redis at {shown} is version {version}; {oldest} or newer is needed.")
+    if kind is not None and (reason := kind.unusable()):
+        raise UserError(f"the Redis at {shown} {reason}")
 
 
 def answers(url: str) -> bool:
@@ -52,10 +52,6 @@ def _client(url: str, timeout_s: float) -> "redis.Redis":
     return redis.Redis.from_url(
         url, socket_connect_timeout=timeout_s, socket_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
     )
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
 
 
 def _without_password(url: str) -> str:

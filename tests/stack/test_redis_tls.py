@@ -11,6 +11,7 @@ from socket import AF_UNIX, SHUT_RDWR, create_server, socket
 from urllib.parse import urlsplit
 
 import pytest
+from kombu.exceptions import OperationalError
 
 from cli.errors import UserError
 from cli.local.redis_url_check import check_url
@@ -151,7 +152,7 @@ def test_a_certificate_that_does_not_fit_gets_no_password(
     with pytest.raises(UserError, match="certificate verify failed"):
         check_url(settings)
     broker = make_celery(Settings(redis=settings)).connection_for_write()
-    with broker, pytest.raises(Exception, match="certificate verify failed"):
+    with broker, pytest.raises(OperationalError, match="certificate verify failed"):
         broker.ensure_connection(max_retries=1)
     assert front.passed_on == []
 

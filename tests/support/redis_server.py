@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +34,13 @@ class RunningRedis:
 
 
 @contextmanager
-def running_redis(data_dir: Path, max_memory_bytes: int = 0) -> Iterator[RunningRedis]:
-    """Start a server that keeps its data in ``data_dir``; it is killed at the end, and with this process."""
+def running_redis(data_dir: Path, max_memory_bytes: int = 0, options: Sequence[str] = ()) -> Iterator[RunningRedis]:
+    """Start a server that keeps its data in ``data_dir``; it is killed at the end, and with this process.
+
+    ``options`` are of its command line, which win over its configuration.
+    """
     server = prepare(data_dir, max_memory_bytes)
-    tied = [sys.executable, "-I", "-S", cli.local.tied_process.__file__, str(os.getpid()), *server.command]
+    tied = [sys.executable, "-I", "-S", cli.local.tied_process.__file__, str(os.getpid()), *server.command, *options]
     process = subprocess.Popen(tied, stdout=subprocess.DEVNULL)
     running = RunningRedis(RedisSettings(url=server.url), process)
     try:

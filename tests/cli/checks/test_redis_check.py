@@ -10,9 +10,12 @@ import pytest
 
 from cli.checks.finding import Verdict
 from cli.checks.redis_check import check_redis
+from config.settings import RedisSettings
+from graphs.errors import ConfigurationError
 from tests.cli.checks.check_support import only, settings_for
 from tests.support.redis_server import RunningRedis, running_redis
 from workers.jobs.redis import keys
+from workers.jobs.redis.layout import check_layout_at_start
 
 
 @pytest.fixture
@@ -93,13 +96,56 @@ def test_a_redis_that_does_not_let_us_in(own_redis: RunningRedis, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("url", "says"), [("redis://127.0.0.1:1/0", "does not answer"), ("http://here", "is not a Redis URL")]
+    ("url", "says"), [("redis://127.0.0.1:1/0", "does not answer"), ("http://here", "is no address of a Redis")]
 )
 def test_no_redis_there(tmp_path: Path, url: str, says: str) -> None:
     report = check_redis(settings_for(tmp_path, url), [])
     verdict, text = only(report.findings)
     assert (verdict, report.diagnostics) == (Verdict.WRONG, None)
     assert says in text
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--replicaof", "127.0.0.1", "1"), "is a replica, which takes no writes. Give the address of its primary."),
+        (("--cluster-enabled", "yes"), "runs in cluster mode, which spreads the keys of one job over its nodes."),
+    ],
+)
+def test_a_redis_that_can_keep_no_jobs(
+    redis_processes: None, tmp_path: Path, options: tuple[str, ...], says: str
+) -> None:
+    """Doctor says it, and no process starts with it."""
+    with running_redis(tmp_path / "redis", options=options) as running:
+        verdict, text = of_redis(running, tmp_path)
+        with pytest.raises(ConfigurationError, match=says.partition(".")[0]):
+            check_layout_at_start(running.settings)
+    assert verdict is Verdict.WRONG
+    assert says in text
+
+
+def test_a_redis_that_would_lose_jobs_is_told_at_the_start(
+    own_redis: RunningRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    with own_redis.client() as behind:
+        behind.config_set("maxmemory", "1gb")
+        behind.config_set("maxmemory-policy", "allkeys-lru")
+    check_layout_at_start(own_redis.settings)
+    assert "throws jobs and images away when its memory is full (maxmemory-policy allkeys-lru)" in caplog.text
+
+
+def test_a_user_without_info_and_config(
+    own_redis: RunningRedis, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with own_redis.client() as behind:
+        behind.execute_command("ACL", "SETUSER", "few", "on", ">few", "~imagegen*", "+@all", "-info", "-config")
+    limited = RedisSettings(url="unix://few:few@" + (own_redis.settings.url or "").rpartition("@")[2])
+    check_layout_at_start(limited)
+    assert "may not use INFO, so it is not known whether this Redis can keep jobs" in caplog.text
+    report = check_redis(settings_for(tmp_path, limited.url), [])
+    verdict, text = only(report.findings)
+    assert verdict is Verdict.WRONG
+    assert "may use INFO, TIME and all keys" in text
 
 
 def test_a_redis_that_is_too_old(tmp_path: Path) -> None:

@@ -115,10 +115,30 @@ def test_a_folder_with_a_long_name_has_its_socket_elsewhere(supervisor: Supervis
         shutil.rmtree(folder)
 
 
-def test_a_server_on_the_path_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
+def test_a_server_on_the_path_is_preferred(processes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
     assert find_binary().name == "valkey-server"
     assert find_binary().parent != tmp_path
     for name in ("valkey-server", "redis-server"):
-        (tmp_path / name).touch(mode=0o755)
+        (tmp_path / name).write_text("#!/bin/sh\necho 'Redis server v=7.0.15 sha=0'\n")
+        (tmp_path / name).chmod(0o755)
         assert find_binary() == tmp_path / name
+
+
+@pytest.mark.parametrize(
+    ("version", "is_taken"),
+    [
+        ("Redis server v=6.0.16 sha=0", False),
+        ("Redis server v=7.0.15 sha=0", True),
+        ("Valkey server v=9.1.2", True),
+        ("", False),
+    ],
+)
+def test_a_server_on_the_path_that_is_too_old_is_passed_over(
+    processes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, is_taken: bool
+) -> None:
+    program = tmp_path / "redis-server"
+    program.write_text(f"#!/bin/sh\necho '{version}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert (find_binary() == program) is is_taken

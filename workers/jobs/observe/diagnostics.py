@@ -26,7 +26,6 @@ class RedisFacts:
 
     version: str
     layout: str | None
-    is_replica: bool
     has_log: bool
     save_points: str | None
     writes_to_disk: bool
@@ -81,7 +80,6 @@ def _redis_facts(client: RedisClient, clock_ahead_s: float) -> RedisFacts:
     return RedisFacts(
         version=str(info.get("valkey_version") or info.get("redis_version", "?")),
         layout=_layout(client),
-        is_replica=info.get("role") == "slave",
         has_log=bool(info.get("aof_enabled")),
         save_points=_save_points(client),
         writes_to_disk=all(info.get(name, "ok") == "ok" for name in writes),

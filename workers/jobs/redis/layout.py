@@ -15,6 +15,7 @@ from workers.jobs.redis.clients import AsyncRedisClient, RedisClient
 from workers.jobs.redis.connection import connect, other_layout, redis_errors
 from workers.jobs.redis.script import ScriptCall
 from workers.jobs.redis.scripts import ADOPT, LAYOUT
+from workers.jobs.redis.server_kind import read_server_kind
 
 log = logging.getLogger(__name__)
 
@@ -28,15 +29,27 @@ def check_layout_at_start(settings: RedisSettings) -> None:
     """Compare the layout's version before a process does anything else, and write it where there is none.
 
     Returns without a result when Redis cannot be reached: a process waits for Redis and compares the version later.
-    Raises ConfigurationError for another version; nothing is changed then.
+    Raises ConfigurationError for another version, and for a server that can keep no jobs; nothing is changed then.
     """
     client = connect(settings)
     try:
+        _check_kind(client)
         check_layout(client)
     except ServiceUnavailable as error:
         log.debug("the layout's version is not compared yet: %s", error)
     finally:
         client.close()
+
+
+def _check_kind(client: RedisClient) -> None:
+    with redis_errors(), _redis_answers():
+        kind = read_server_kind(client)
+    if kind is None:
+        log.warning("the user in REDIS_URL may not use INFO, so it is not known whether this Redis can keep jobs")
+    elif reason := kind.unusable():
+        raise ConfigurationError(f"The Redis of REDIS_URL {reason}")
+    elif risk := kind.risk():
+        log.warning("the Redis of REDIS_URL %s", risk)
 
 
 def check_layout(client: RedisClient) -> None:
