@@ -124,7 +124,7 @@ def test_a_redis_that_can_keep_no_jobs(
     assert says in text
 
 
-def test_a_redis_that_would_lose_jobs_is_told_at_the_start(
+def test_the_start_warns_of_a_redis_that_would_lose_jobs(
     own_redis: RunningRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
     with own_redis.client() as behind:
