@@ -1,13 +1,15 @@
 """The settings of the HTTP API, in four groups: the API, input images, its connections, and web pages."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from config.settings_group import SettingsGroup
 
 ResponseFormat = Literal["b64_json", "url"]
+_URL = re.compile(r"https?://[^/?#@\s]+(/[^?#\s]*)?")
 
 
 # 20 fields, more than a class should have. A second group would rename environment variables that users have set, and
@@ -19,7 +21,6 @@ class HttpSettings(SettingsGroup):
     rest_port: int = Field(8000, ge=1, le=65535, description="Port of the HTTP API.")
     public_url: str | None = Field(
         None,
-        pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
         description="URL under which clients reach the API, such as `https://example.com/images-api`; links in "
         "answers begin with it. If not set, they begin with the scheme and host of the request, and the path that a "
         "trusted proxy gives as `X-Forwarded-Prefix`.",
@@ -104,6 +105,13 @@ class HttpSettings(SettingsGroup):
         "only key, and without either the API is open to everyone.",
     )
     api_key: str | None = Field(None, repr=False, description="The only API key, where there is no key file.")
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, url: str | None) -> str | None:
+        if url and not _URL.fullmatch(url):
+            raise ValueError("write it with http:// or https:// and without ? and #, as https://example.com/images-api")
+        return url or None
 
 
 class InputImageSettings(SettingsGroup):

@@ -90,6 +90,8 @@ def _reason(key: Key, kind: str, value: object) -> str:
         return f"There is no such option; {hint}"
     near = difflib.get_close_matches(value, _words(key[0]), n=1, cutoff=0.5) if isinstance(value, str) else []
     hint = f' Did you mean "{near[0]}"?' if near else ""
+    if len(key) > 1 and isinstance(value, dict):  # gpt-image-1.5 = "demo" is a table to TOML
+        hint = ' A name with a dot needs quotation marks: "gpt-image-1.5" = "demo".'
     return f"{_shown(value)} cannot be used here; write {form_of(key[0])}.{hint}"
 
 

@@ -63,6 +63,11 @@ aliases = ["a"]
         ('aliases = "a"', 'write a list of names, such as ["gpt-image-*"].'),
         ("# one\n\naliases = [\n1]", ":3: aliases.0: 1 cannot be used here"),
         ('[model_aliases]\n"x" = 3', ":2: model_aliases.x: 3 cannot be used here"),
+        (
+            '[model_aliases]\ngpt-image-1.5 = "demo"',
+            ':2: model_aliases.gpt-image-1: {"5": "demo"} cannot be used here; write a table of names, such as '
+            '"gpt-image-*" = "demo". A name with a dot needs quotation marks: "gpt-image-1.5" = "demo".',
+        ),
         ("model_aliases = 1", ":1: model_aliases: 1 cannot be used here; write a table"),
         ("x = 1\nx = 2", ":2: This is not TOML: Cannot overwrite a value."),
         ("a = ", ":1: This is not TOML: Invalid value."),
