@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 STEPS = ("generate", "n = 2", "size", "edit", "mask", "list", "error", "stream", "cancel")
 
 _NO_LIST = "It has no call that lists models."
-_TOOL_CANNOT_LEAVE = "A tool's caller has no way to leave its request."
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ CLIENTS = (
         ".venv-client-node",
         {"list": _NO_LIST, "stream": "`generateImage` has no stream."},
     ),
-    Client("LiteLLM SDK", "litellm_sdk.py", ".venv-client-litellm", {"list": _NO_LIST, "stream": _LITELLM_STREAM}),
+    Client("LiteLLM SDK", "litellm_sdk.py", ".venv-client-litellm", {"stream": _LITELLM_STREAM}),
     Client(
         "LiteLLM proxy",
         "litellm_proxy.py",
@@ -56,7 +55,7 @@ CLIENTS = (
             "mask": "`DallEAPIWrapper` only generates.",
             "list": _NO_LIST,
             "stream": "It has no stream.",
-            "cancel": _TOOL_CANNOT_LEAVE,
+            "cancel": "Its tool waits in a thread that nothing stops; `timeout` bounds it.",
         },
     ),
     Client(
@@ -70,7 +69,6 @@ CLIENTS = (
             "list": _NO_LIST,
             "error": "It tries other requests in place of one that failed, and does not show the sentence.",
             "stream": "It has no stream.",
-            "cancel": _TOOL_CANNOT_LEAVE,
         },
     ),
     Client(
@@ -82,7 +80,7 @@ CLIENTS = (
             "size": "It asks for 1024x1024, 1536x1024 or 1024x1536, by its `aspect_ratio`.",
             "list": "Its list of models is its own.",
             "stream": "It has no stream.",
-            "cancel": _TOOL_CANNOT_LEAVE,
+            "cancel": "Its tools answer before the image is drawn, and go on by themselves.",
         },
     ),
     Client("Java", "Client.java"),

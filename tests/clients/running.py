@@ -115,6 +115,6 @@ def _left_jobs(service: Service) -> list[dict[str, Any]]:
 
 
 def jobs_of(service: Service, prompt: str) -> list[dict[str, Any]]:
-    """Return the newest jobs with a prompt."""
+    """Return the newest jobs whose prompt begins like this."""
     listed = service.http.get("/v1/images/jobs", params={"limit": 100}).json()["data"]
-    return [job for job in listed if job["prompt"] == prompt]
+    return [job for job in listed if job["prompt"].startswith(prompt)]

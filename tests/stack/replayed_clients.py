@@ -162,6 +162,14 @@ def _anythingllm(image: bytes) -> list[Replay]:
     return [
         _json("AnythingLLM", "generate", _GENERATE, _NODE, body),
         _json("AnythingLLM", "generate as of Lemonade", "/api" + _GENERATE, _NODE, body),
+        _json(
+            "AnythingLLM",
+            "generate by URL",
+            "/api" + _GENERATE,
+            _NODE,
+            body.replace("gpt-image-1", "dall-e-3"),
+            reads="url",
+        ),
         _form("AnythingLLM", "edit", _EDIT, _FETCH, "undici", edit),
         _form("AnythingLLM", "edit as of Lemonade", "/api" + _EDIT, _FETCH, "undici", edit),
     ]
@@ -185,10 +193,12 @@ def _open_webui(image: bytes) -> list[Replay]:
 def _azure(image: bytes) -> list[Replay]:
     version = "?api-version=2025-04-01-preview"
     deployment = "/openai/deployments/gpt-image-1"
+    dalle, drawn = "/openai/deployments/dall-e-3", '{"prompt":"a red circle","n":1,"size":"1024x1024"}'
     body = '{"model":"gpt-image-1","prompt":"a red circle","n":1,"size":"1024x1024"}'
     fields: list[Field | File] = [("model", "gpt-image-1"), ("prompt", "a star"), ("image", "image.png", image)]
     return [
         _json("Azure", "generate", f"{deployment}/images/generations{version}", _AZURE, body),
+        _json("Azure", "generate with dall-e-3", f"{dalle}/images/generations{version}", _AZURE, drawn, reads="url"),
         _form("Azure", "edit", f"/openai/images/edits{version}", _AZURE, "undici", fields),
         _form("Azure", "edit of a deployment", f"{deployment}/images/edits{version}", _AZURE, "undici", fields[1:]),
     ]

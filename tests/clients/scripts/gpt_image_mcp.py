@@ -1,6 +1,8 @@
 """gpt-image-mcp with the configuration of docs/clients.md, used as an assistant does; prints a line for each step."""
 
 import json
+import threading
+import urllib.request
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,24 @@ def drawn(answer: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def ask(path: str, body: dict[str, Any] | None = None) -> Any:
+    """Ask the service itself."""
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:8000/v1{path}", data, headers)) as answer:
+        return json.load(answer)
+
+
+def job_of(prompt: str) -> dict[str, Any]:
+    """Return the newest job of a prompt as soon as there is one."""
+    for _ in range(600):
+        jobs = [job for job in ask("/images/jobs")["data"] if job["prompt"].startswith(prompt)]
+        if jobs:
+            return dict(jobs[0])
+        threading.Event().wait(0.1)
+    raise AssertionError("the tool sent no request in a minute")
+
+
 print(f"version: gpt-image-mcp {version('gpt-image-mcp')}, openai {version('openai')}")
 with McpServer("gpt_image_mcp.json") as server:
     first = drawn(server.call("generate_image", prompt="a red circle on a blue background"))
@@ -24,3 +44,12 @@ with McpServer("gpt_image_mcp.json") as server:
     edited = drawn(server.call("generate_image", prompt="a red star", reference_image=first["file_path"]))
     assert edited["metadata"]["generation_method"] == "image_api_edit", edited
     print("edit: one PNG")
+    # A long job of somebody else holds the device until the tool has been stopped.
+    before = ask("/images/jobs", {"prompt": "long", "n": 10, "num_inference_steps": 100})
+    number = server.begin("generate_image", prompt="CANCELLED")
+    waiting = job_of("CANCELLED")
+    server.cancel(number)
+    while ask(f"/images/jobs/{waiting['id']}")["status"] == "queued":
+        threading.Event().wait(0.1)
+    ask(f"/images/jobs/{before['id']}/cancel", {})
+    print("cancel: the tool is stopped while its image waits")

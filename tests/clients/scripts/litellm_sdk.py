@@ -5,7 +5,8 @@ import base64
 
 import litellm
 
-service = {"model": "openai/gpt-image-1", "api_base": "http://127.0.0.1:8000/v1", "api_key": "unused"}
+address = {"api_base": "http://127.0.0.1:8000/v1", "api_key": "unused"}
+service = {"model": "openai/gpt-image-1", **address}
 drawn = litellm.image_generation(prompt="a red circle on a blue background", **service)
 with open("circle.png", "wb") as file:
     file.write(base64.b64decode(drawn.data[0].b64_json))
@@ -17,6 +18,8 @@ with open("circle.png", "rb") as image:
 
 with open("circle.png", "rb") as image, open("mask.png", "rb") as mask:
     repainted = litellm.image_edit(image=image, mask=mask, prompt="a green square on a blue background", **service)
+
+models = litellm.get_valid_models(check_provider_endpoint=True, custom_llm_provider="openai", **address)
 # recipe ends
 
 import asyncio
@@ -51,6 +54,8 @@ assert images_of(edited) != images_of(drawn)
 print("edit: one PNG")
 assert images_of(repainted) != images_of(drawn)
 print("mask: one PNG")
+assert models[0] == "demo" and "gpt-image-1" in models, models
+print(f"list: {', '.join(models)}")
 try:
     litellm.image_generation(prompt="a star", size="100x100", **service)
 except litellm.BadRequestError as error:

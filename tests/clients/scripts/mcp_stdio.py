@@ -37,18 +37,19 @@ class McpServer:
         self._process.terminate()
         self._process.wait(30)
 
-    def tools(self) -> dict[str, Any]:
-        """Return the tools' descriptions by name."""
-        return {tool["name"]: tool for tool in self._ask("tools/list", {})["tools"]}
-
     def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Return the result of a tool: ``content`` and perhaps ``isError`` and ``structuredContent``."""
         return self._ask("tools/call", {"name": tool, "arguments": arguments})
 
-    def read(self, uri: str) -> dict[str, Any]:
-        """Return the content of a resource."""
-        content: dict[str, Any] = self._ask("resources/read", {"uri": uri})["contents"][0]
-        return content
+    def begin(self, tool: str, **arguments: Any) -> int:
+        """Call a tool and do not wait for its result; return the number of the request."""
+        number = next(self._numbers)
+        self._send({"id": number, "method": "tools/call", "params": {"name": tool, "arguments": arguments}})
+        return number
+
+    def cancel(self, number: int) -> None:
+        """Say that nobody waits for the result of a request any more."""
+        self._send({"method": "notifications/cancelled", "params": {"requestId": number, "reason": "stopped"}})
 
     def _send(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None
