@@ -40,7 +40,7 @@ class Steps {
         var sentence = Pattern.compile("\"message\":\"([^\"]+)\"").matcher(refused.body());
         check(refused.statusCode() == 400 && sentence.find(), "error: " + sentence.group(1));
         var waiting = Client.HTTP.sendAsync(
-            Client.post("/images/generations", "{\"prompt\": \"CANCELLED\", \"size\": \"512x512\", \"n\": 4}"),
+            Client.post("/images/generations", "{\"prompt\": \"CANCELLED\", \"size\": \"1024x1024\"}"),
             BodyHandlers.ofString());
         try {
             waiting.get(1500, TimeUnit.MILLISECONDS);

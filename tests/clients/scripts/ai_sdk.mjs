@@ -50,7 +50,7 @@ const seeded = { model: compatible.imageModel("gpt-image-1"), prompt: "a star", 
 assert.deepEqual((await generateImage(seeded)).image.uint8Array, (await generateImage(seeded)).image.uint8Array);
 
 const waiting = generateImage({
-  model, prompt: "CANCELLED", size: "512x512", n: 1, abortSignal: AbortSignal.timeout(1500), maxRetries: 0,
+  model, prompt: "CANCELLED", size: "1024x1024", abortSignal: AbortSignal.timeout(1500), maxRetries: 0,
 });
 await assert.rejects(waiting);
 console.log("cancel: the request is aborted after 1.5 s");

@@ -37,7 +37,7 @@ def images_of(answer: litellm.ImageResponse) -> list[bytes]:
 
 async def leave() -> None:
     """Leave a request that takes long after 1.5 s."""
-    drawing = litellm.aimage_generation(prompt="CANCELLED", size="512x512", n=4, **service)
+    drawing = litellm.aimage_generation(prompt="CANCELLED", size="1024x1024", **service)
     try:
         await asyncio.wait_for(drawing, 1.5)
     except TimeoutError:

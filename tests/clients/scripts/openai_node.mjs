@@ -60,7 +60,7 @@ await assert.rejects(client.images.generate({ prompt: "a star", size: "100x100" 
   return error instanceof OpenAI.BadRequestError;
 });
 const leaving = new AbortController();
-const waiting = client.images.generate({ prompt: "CANCELLED", size: "512x512", n: 4 }, { signal: leaving.signal });
+const waiting = client.images.generate({ prompt: "CANCELLED", size: "1024x1024" }, { signal: leaving.signal });
 setTimeout(() => leaving.abort(), 1500);
 await assert.rejects(waiting, OpenAI.APIUserAbortError);
 console.log("cancel: the request is aborted after 1.5 s");

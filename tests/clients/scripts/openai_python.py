@@ -53,7 +53,7 @@ try:
     client.images.generate(prompt="a star", size="100x100")
 except openai.BadRequestError as error:
     print(f"error: {error.body['message']}")
-leaving = client.images.generate(prompt="CANCELLED", size="512x512", n=4, stream=True, partial_images=3)
+leaving = client.images.generate(prompt="CANCELLED", size="1024x1024", stream=True, partial_images=3)
 next(iter(leaving))
 leaving.close()
 print("cancel: the stream is closed after its first event")
