@@ -26,12 +26,17 @@ def ask(path: str, body: dict[str, Any] | None = None) -> Any:
         return json.load(answer)
 
 
-def job_of(prompt: str) -> dict[str, Any]:
-    """Return the newest job of a prompt as soon as there is one."""
+def jobs_of(prompt: str) -> list[str]:
+    """Return the ids of the newest jobs whose prompt begins like this."""
+    return [job["id"] for job in ask("/images/jobs")["data"] if job["prompt"].startswith(prompt)]
+
+
+def new_job_of(prompt: str, known: list[str]) -> str:
+    """Return the id of a job of a prompt as soon as there is another than the known ones."""
     for _ in range(600):
-        jobs = [job for job in ask("/images/jobs")["data"] if job["prompt"].startswith(prompt)]
-        if jobs:
-            return dict(jobs[0])
+        new = [job_id for job_id in jobs_of(prompt) if job_id not in known]
+        if new:
+            return new[0]
         threading.Event().wait(0.1)
     raise AssertionError("the tool sent no request in a minute")
 
@@ -46,10 +51,11 @@ with McpServer("gpt_image_mcp.json") as server:
     print("edit: one PNG")
     # A long job of somebody else holds the device until the tool has been stopped.
     before = ask("/images/jobs", {"prompt": "long", "n": 10, "num_inference_steps": 100})
+    known = jobs_of("CANCELLED")
     number = server.begin("generate_image", prompt="CANCELLED")
-    waiting = job_of("CANCELLED")
+    waiting = new_job_of("CANCELLED", known)
     server.cancel(number)
-    while ask(f"/images/jobs/{waiting['id']}")["status"] == "queued":
+    while ask(f"/images/jobs/{waiting}")["status"] == "queued":
         threading.Event().wait(0.1)
     ask(f"/images/jobs/{before['id']}/cancel", {})
     print("cancel: the tool is stopped while its image waits")
