@@ -48,7 +48,7 @@ class McpServer:
         return number
 
     def cancel(self, number: int) -> None:
-        """Say that nobody waits for the result of a request any more."""
+        """Tell the server that the result of a request is not wanted any more."""
         self._send({"method": "notifications/cancelled", "params": {"requestId": number, "reason": "stopped"}})
 
     def _send(self, message: dict[str, Any]) -> None:
