@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from config.settings import JobSettings, RedisSettings
 from graphs.errors import ServiceUnavailable, StoreFull
 from workers.jobs.job import Job, JobError, job_from_hash
+from workers.jobs.observe.measured_times import MOST_KEPT, work_of
 from workers.jobs.queue_bounds import kept_bounds
 from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect, redis_errors
@@ -124,9 +125,10 @@ class Claims:
         fields = {"artifacts": str(len(artifacts)), "seconds": json.dumps(rounded), "measured": json.dumps(counts)}
         if warnings:
             fields["worker_warnings"] = json.dumps(list(warnings))
+        measured_s = f"{seconds.get('denoise', 0.0):.6f} {_beside_steps_s(seconds):.6f}"
         give_up_at = time.monotonic() + self._jobs.result_ttl_s + _ROOM_MARGIN_S
         has_warned = False
-        while (outcome := self._end(claim, Status.COMPLETED, fields, artifacts)) == _NO_ROOM:
+        while (outcome := self._end(claim, Status.COMPLETED, fields, artifacts, measured_s)) == _NO_ROOM:
             if time.monotonic() > give_up_at:
                 raise StoreFull
             if not has_warned:
@@ -184,21 +186,35 @@ class Claims:
         except ServiceUnavailable as error:
             log.debug("not counted: %s", error)
 
-    def _end(self, claim: Claim, status: Status, fields: Mapping[str, str], artifacts: Sequence[bytes] = ()) -> int:
+    def _end(
+        self,
+        claim: Claim,
+        status: Status,
+        fields: Mapping[str, str],
+        artifacts: Sequence[bytes] = (),
+        measured_s: str = "",
+    ) -> int:
         graph = claim.job.request.graph
         call = FINISH.of(
             graph,
             self._jobs,
-            pace_key=keys.pace(graph),
+            times_key=keys.times(graph),
             job_id=claim.job.id,
             token=claim.token,
             new_status=status.value,
+            work=str(work_of(claim.job.request)),
+            measured_s=measured_s,
+            most_times=MOST_KEPT,
             **kept_bounds(self._jobs, claim.job.options.owner).arguments(),
             artifacts=list(artifacts),
             fields=flat(fields),
         )
         with redis_errors():
             return int(self._finish(**call))
+
+
+def _beside_steps_s(seconds: Mapping[str, float]) -> float:
+    return sum(value for stage, value in seconds.items() if stage not in ("denoise", "generate"))
 
 
 def _image_counts(claim: Claim, images: int) -> dict[str, int]:

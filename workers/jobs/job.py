@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from graphs.requests.request import ResolvedRequest
 from workers.jobs.job_options import JobOptions
+from workers.jobs.observe.measured_times import work_of
 from workers.jobs.status import EXPIRED, Status
 
 _NEW_ID = re.compile(r"imgjob_[0-9a-f]{24}", re.ASCII)
@@ -79,8 +80,8 @@ def status_shown(job: Job, now: float) -> str:
 
 def cost_of(request: ResolvedRequest) -> float:
     """Return the cost of a request: its denoising steps times its megapixels, at least 0.01."""
-    megapixels = request.width * request.height / 1e6
-    return max(0.01, request.num_images_per_prompt * request.num_inference_steps * megapixels)
+    work = work_of(request)
+    return max(0.01, work.steps * work.pixels / 1e6)
 
 
 def overdue_error(time_limit_s: int) -> JobError:

@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from config.settings import JobSettings
 from graphs.api_keys import ANYONE
 from graphs.errors import ImagegenError, QueueFull, RequestTooLarge, StoreFull
+from workers.jobs.observe.measured_times import read_times, read_work
 from workers.jobs.queue_bounds import Bound, queue_bounds
 from workers.jobs.redis import keys
 from workers.jobs.redis.clients import AsyncRedisClient
 from workers.jobs.redis.connection import redis_errors
 
 _LONGEST_WAIT_S = 60
-# Enough jobs for an average cost.
-_COSTS_READ = 20
+# Enough jobs for an average.
+_JOBS_READ = 20
 _MIB = 2**20
 _KEPT_BYTES = "IMAGEGEN_JOBS__MAX_KEPT_BYTES_PER_KEY"
 _KEPT_JOBS = "IMAGEGEN_JOBS__MAX_KEPT_PER_KEY"
@@ -73,8 +74,11 @@ async def _memory_full(redis: AsyncRedisClient) -> StoreFull:
 async def _retry_after_s(redis: AsyncRedisClient, graph: str) -> int:
     """Return about the time in which an eighth of the queue is drawn, at most a minute."""
     with redis_errors():
-        pace = float(await redis.get(keys.pace(graph)) or 1.0)
-        queued = await redis.zcard(keys.queued(graph))
-        ahead = await redis.zrange(keys.queued(graph), 0, queued // 8)
-        costs = [float(await redis.hget(keys.job(raw.decode()), "cost") or 0.0) for raw in ahead[:_COSTS_READ]]
-    return int(min(_LONGEST_WAIT_S, max(1, pace * sum(costs) / max(1, len(costs)) * len(ahead))))
+        times = read_times(await redis.lrange(keys.times(graph), 0, -1))
+        ahead = await redis.zcard(keys.queued(graph)) // 8 + 1
+        first = await redis.zrange(keys.queued(graph), 0, min(ahead, _JOBS_READ) - 1)
+        records = [await redis.hmget(keys.job(raw.decode()), ["work", "cost"]) for raw in first]
+    works = [read_work(work, float(cost or 0.0)) for work, cost in records]
+    # Before anything is measured, a step of a megapixel counts as a second.
+    seconds = [times.seconds(work) or work.steps * work.pixels / 1e6 for work in works]
+    return int(min(_LONGEST_WAIT_S, max(1, sum(seconds) / max(1, len(seconds)) * ahead)))

@@ -26,6 +26,7 @@ from graphs.errors import (
 from graphs.requests.request import ResolvedRequest
 from workers.jobs.job import Job, cost_of, is_new_id, job_from_hash, new_job_id
 from workers.jobs.job_options import JobOptions
+from workers.jobs.observe.measured_times import work_of
 from workers.jobs.observe.presence import WorkerPresence, live_workers
 from workers.jobs.queue_bounds import QueueBounds, kept_bounds, queue_bounds
 from workers.jobs.redis import keys
@@ -271,6 +272,7 @@ def _record_fields(submission: Submission) -> dict[str, str]:
     fields = {
         "request": request.model_dump_json(exclude_defaults=True),
         "options": options.model_dump_json(exclude_defaults=True),
+        "work": str(work_of(request)),
     }
     if options.deadline is not None:
         fields["deadline"] = str(options.deadline)

@@ -9,8 +9,7 @@ from api.answer.schemas import JobBody
 from config.settings import RedisSettings
 from tests.api.api_support import DATA_URL, PNG, Api, error_of, serving, settings_for
 from tests.support.polling import wait_until
-from tests.workers.jobs.jobs_support import GRAPH, client
-from workers.jobs.redis import keys
+from tests.workers.jobs.jobs_support import with_step_times
 
 JOBS = "/v3/images/jobs"
 BODY: dict[str, Any] = {"prompt": "a red circle"}
@@ -183,8 +182,7 @@ def test_a_poll_says_when_to_come_back(api: Api) -> None:
     job = api.submitted()
     first = api.http.get(f"{JOBS}/{job['id']}").headers
     assert (first["openai-poll-after-ms"], first["retry-after"]) == ("200", "1")
-    with client(api.redis) as behind:
-        behind.set(keys.pace(GRAPH), 1e6)
+    with_step_times(api.redis, 1e6)
     slow = api.http.get(f"{JOBS}/{job['id']}").headers
     assert (slow["openai-poll-after-ms"], slow["retry-after"]) == ("10000", "10")
     api.complete(job["id"])

@@ -38,7 +38,7 @@ from workers.jobs.store import Idempotency, Submission
 LASTING = re.compile(
     r"imagegen:(layout|sequence|signing-key|events|workers|deliveries|held-deliveries|delivery-sizes)"
     r"|imagegen:(kept|kept-ended|ended-sizes|record-ends|result-ends)"
-    r"|imagegen:(fairness|pace|queued|running|backlog|waiting|metrics|crashes):demo"
+    r"|imagegen:(fairness|times|queued|running|backlog|waiting|metrics|crashes):demo"
     r"|imagegen\.demo|_kombu\.binding\..*"
 )
 _SMALL = JobSettings(max_queued=200, max_queued_bytes=4 * 2**20, result_ttl_s=100, record_ttl_s=100)
@@ -155,7 +155,7 @@ def test_every_key_has_a_time_to_live_or_is_a_known_one(own: RedisSettings) -> N
     with client(own) as raw:
         lasting = sorted(str(key) for key in raw.scan_iter() if raw.ttl(key) == -1)
         assert [key for key in lasting if not LASTING.fullmatch(key)] == []
-        assert keys.pace(GRAPH) in lasting
+        assert keys.times(GRAPH) in lasting
         assert [raw.exists(key(GRAPH)) for key in (keys.queued, keys.running, keys.backlog)] == [0, 0, 0]
 
 

@@ -22,6 +22,7 @@ from tests.workers.jobs.jobs_support import (
     put_in,
     submit,
     waiting,
+    with_step_times,
 )
 from tests.workers.jobs.kept_support import assert_counts_agree
 from workers.jobs.claims import Claim
@@ -70,14 +71,13 @@ def test_a_request_that_fits_no_queue_has_no_retry_after(redis_settings: RedisSe
     assert put_in(redis_settings, a_submission(image=_IMAGE), JobSettings(max_queued_bytes_per_key=10_000))[1]
 
 
-def test_retry_after_follows_the_measured_pace(redis_settings: RedisSettings) -> None:
+def test_retry_after_follows_the_measured_times(redis_settings: RedisSettings) -> None:
     jobs = JobSettings(max_queued=16)
     for _ in range(16):
         put_in(redis_settings, a_submission(), jobs)
     waits = []
-    for pace in (0.1, 100, 10**6):
-        with client(redis_settings) as raw:
-            raw.set(keys.pace(GRAPH), pace)
+    for step_s in (0.1, 100, 10**6):
+        with_step_times(redis_settings, step_s)
         with pytest.raises(QueueFull) as refusal:
             put_in(redis_settings, a_submission(), jobs)
         waits.append(refusal.value.retry_after_s or 0)

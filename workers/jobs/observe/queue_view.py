@@ -7,6 +7,7 @@ from itertools import accumulate
 
 from config.settings import RedisSettings
 from workers.jobs.job import Job, job_from_hash, status_shown
+from workers.jobs.observe.measured_times import MeasuredTimes, read_times, read_work, work_of
 from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect_async, redis_errors
 from workers.jobs.redis.scripts import SWEEP
@@ -16,6 +17,8 @@ _CHUNK = 10
 # A page ends early, with more to follow, where its records have so many bytes: those of long prompts are large.
 _PAGE_BYTES = 4 * 2**20
 _SWEPT = 500
+# How many jobs of a queue are read for estimates; a longer one is counted by the average of these.
+_MOST_READ = 200
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,9 @@ class QueueView:
     async def estimates(self, jobs: Sequence[Job], workers: Mapping[str, int]) -> list[QueueEstimate]:
         """Return each job's place and the estimated time to its end, with so many ready workers on each graph.
 
-        The time is the cost (steps times megapixels) of the jobs before it, shared by the workers, and its own, at the
-        pace of the last jobs; None before the first job of a graph has ended. A queue is read once for all of the jobs.
+        The time is that of the jobs before it, shared by the workers, and its own, as the last jobs of the graph have
+        shown; None before three of them were completed. A queue is read once for all of the jobs, and of a long one no
+        more than its first jobs: the others count as these do on average.
         """
         graphs = {job.request.graph for job in jobs if not job.status.is_final}
         queues = {graph: await self._queue(graph, jobs) for graph in graphs}
@@ -119,52 +123,63 @@ class QueueView:
         ]
 
     async def _queue(self, graph: str, jobs: Sequence[Job]) -> "_Queue":
-        """Read a graph's queue up to the last of these jobs, and what runs."""
+        """Read what runs of a graph, and the first jobs of its queue, up to the last of these jobs."""
         with redis_errors():
             pipeline = self._redis.pipeline(transaction=False)
-            pipeline.get(keys.pace(graph))
+            pipeline.lrange(keys.times(graph), 0, -1)
             pipeline.zrange(keys.running(graph), 0, -1)
             for job in jobs:
                 pipeline.zrank(keys.queued(graph), job.id)
-            pace, running, *ranks = await pipeline.execute()
-            last = max((rank for rank in ranks if rank is not None), default=-1)
+            lines, running, *ranks = await pipeline.execute()
+            places = {job.id: rank for job, rank in zip(jobs, ranks, strict=True) if rank is not None}
+            times = read_times(lines)
+            last = min(max(places.values(), default=-1), _MOST_READ - 1)
             queued = await self._redis.zrange(keys.queued(graph), 0, last) if last >= 0 else []
-            work = await self._work_left([*running, *queued])
-        return _Queue(None if pace is None else float(pace), work, [raw.decode() for raw in queued])
+            seconds = await self._seconds_left([*running, *queued], times)
+        return _Queue(times, places, sum(seconds[: len(running)]), seconds[len(running) :])
 
-    async def _work_left(self, raws: Sequence[bytes]) -> dict[str, float]:
-        """Return the cost that is left of each of these jobs."""
+    async def _seconds_left(self, raws: Sequence[bytes], times: MeasuredTimes) -> list[float]:
+        """Return how many seconds each of these jobs still takes, 0 where that is unknown."""
         pipeline = self._redis.pipeline(transaction=False)
         for raw in raws:
-            pipeline.hmget(keys.job(raw.decode()), ["cost", "step", "total_steps"])
+            pipeline.hmget(keys.job(raw.decode()), ["work", "cost", "step", "total_steps"])
         records = await pipeline.execute() if raws else []
-        return {
-            raw.decode(): _left(*(None if value is None else float(value) for value in record))
-            for raw, record in zip(raws, records, strict=True)
-        }
+        return [
+            _left(times.seconds(read_work(work, float(cost or 0))), int(step or 0), int(total_steps or 0)) or 0.0
+            for work, cost, step, total_steps in records
+        ]
 
 
 class _Queue:
     """What is needed of one graph's queue for the estimates of some of its jobs."""
 
-    def __init__(self, pace: float | None, work: Mapping[str, float], queued: Sequence[str]) -> None:
-        """``pace``: seconds a unit of cost; ``work``: what is left of each running and queued job; ``queued``: ids."""
-        self._pace = pace
-        self._places = {job_id: place for place, job_id in enumerate(queued)}
-        self._running = sum(left for job_id, left in work.items() if job_id not in self._places)
-        self._ahead = [0.0, *accumulate(work[job_id] for job_id in queued)]
+    def __init__(
+        self, times: MeasuredTimes, places: Mapping[str, int], running_s: float, queued_s: Sequence[float]
+    ) -> None:
+        """``places`` of the jobs that wait; ``running_s``: left of all that run; ``queued_s``: of the first to run."""
+        self._times = times
+        self._places = places
+        self._running_s = running_s
+        self._ahead_s = [0.0, *accumulate(queued_s)]
 
     def estimate(self, job: Job, workers: int) -> QueueEstimate:
         """Return the estimate of a job that has not ended."""
         place = self._places.get(job.id)
-        if self._pace is None:
+        own_s = _left(self._times.seconds(work_of(job.request)), job.step or 0, job.total_steps or 0)
+        if own_s is None:
             return QueueEstimate(place, None)
-        waiting = 0.0
+        waiting_s = 0.0
         if job.status is Status.QUEUED:
-            waiting = (self._running + self._ahead[place or 0]) / max(1, workers)
-        return QueueEstimate(place, round(self._pace * (waiting + _left(job.cost, job.step, job.total_steps)), 1))
+            waiting_s = (self._running_s + self._before_s(place or 0)) / max(1, workers)
+        return QueueEstimate(place, round(waiting_s + own_s, 1))
+
+    def _before_s(self, place: int) -> float:
+        """Return the seconds of the jobs before a place."""
+        read = len(self._ahead_s) - 1
+        return self._ahead_s[place] if place <= read else self._ahead_s[read] * place / max(1, read)
 
 
-def _left(cost: float | None, step: float | None, total_steps: float | None) -> float:
-    done = (step or 0) / total_steps if total_steps else 0.0
-    return (cost or 0.0) * (1 - min(1.0, done))
+def _left(seconds: float | None, step: int, total_steps: int) -> float | None:
+    if seconds is None:
+        return None
+    return seconds * (1 - min(1.0, step / total_steps if total_steps else 0.0))

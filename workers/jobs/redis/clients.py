@@ -67,6 +67,9 @@ class AsyncCommandPipeline(Protocol):
     def llen(self, name: str) -> object:
         """Return the length of a list."""
 
+    def lrange(self, name: str, start: int, end: int) -> object:
+        """Return the entries of a list from ``start`` to ``end``, both included."""
+
     def zrank(self, name: str, value: str) -> object:
         """Return the rank of a member of a sorted set."""
 
@@ -172,8 +175,14 @@ class AsyncRedisClient(Protocol):
     def hgetall(self, name: str) -> Awaitable[dict[bytes, bytes]]:
         """Return a hash."""
 
+    def hmget(self, name: str, keys: Sequence[str]) -> Awaitable[list[bytes | None]]:
+        """Return these fields of a hash."""
+
     def llen(self, name: str) -> Awaitable[int]:
         """Return the length of a list."""
+
+    def lrange(self, name: str, start: int, end: int) -> Awaitable[list[bytes]]:
+        """Return the entries of a list from ``start`` to ``end``, both included."""
 
     def zcard(self, name: str) -> Awaitable[int]:
         """Return the size of a sorted set."""

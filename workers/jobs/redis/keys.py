@@ -96,9 +96,9 @@ def fairness(graph: str) -> str:
     return f"{_PREFIX}:fairness:{graph}"
 
 
-def pace(graph: str) -> str:
-    """String: seconds that one unit of cost takes on one worker, averaged over the last jobs."""
-    return f"{_PREFIX}:pace:{graph}"
+def times(graph: str) -> str:
+    """List: how long the last completed jobs of a graph took (workers/jobs/observe/measured_times.py), newest first."""
+    return f"{_PREFIX}:times:{graph}"
 
 
 def metrics(graph: str) -> str:

@@ -63,11 +63,14 @@ PROGRESS = GraphScript(
 )
 FINISH = GraphScript(
     "finish",
-    keys=["pace_key"],
+    keys=["times_key"],
     arguments={
         "job_id": _TEXT,
         "token": _TEXT,
         "new_status": _TEXT,
+        "work": _TEXT,
+        "measured_s": _TEXT,
+        "most_times": _NUMBER,
         **_KEPT,
         "artifacts": _LIST,
         "fields": _LIST,

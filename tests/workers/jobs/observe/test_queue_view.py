@@ -17,9 +17,11 @@ from tests.workers.jobs.jobs_support import (
     on_queue,
     put_in,
     submit,
+    with_step_times,
 )
 from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions
+from workers.jobs.observe.measured_times import FEWEST, MOST_KEPT
 from workers.jobs.observe.queue_view import Page
 from workers.jobs.redis import keys
 from workers.jobs.status import SHOWN_STATUSES, Status
@@ -161,24 +163,23 @@ def test_the_estimates_of_a_page_read_the_queue_once(redis_settings: RedisSettin
     assert [found.queue_position for found in estimates] == list(range(60))
 
 
-def _with_pace(settings: RedisSettings, pace: float) -> None:
-    with client(settings) as raw:
-        raw.set(keys.pace(GRAPH), pace)
-
-
 def _costing(settings: RedisSettings, steps: int) -> Job:
     return submit(settings, width=1000, height=1000, num_inference_steps=steps)
 
 
-def test_there_is_no_estimate_before_the_first_job_ended(redis_settings: RedisSettings) -> None:
-    assert estimate(redis_settings, submit(redis_settings)).eta_s is None
+def test_there_is_no_estimate_before_three_jobs_were_completed(redis_settings: RedisSettings) -> None:
+    for _ in range(FEWEST):
+        job = submit(redis_settings)
+        assert estimate(redis_settings, job).eta_s is None
+        ended(redis_settings, job)
+    assert estimate(redis_settings, submit(redis_settings)).eta_s is not None
 
 
 @pytest.mark.parametrize(("workers", "eta_s"), [(0, 22.0), (1, 22.0), (2, 14.0)])
 def test_the_estimate_is_the_shared_work_ahead_and_the_jobs_own(
     redis_settings: RedisSettings, workers: int, eta_s: float
 ) -> None:
-    _with_pace(redis_settings, 2.0)
+    with_step_times(redis_settings, 2.0)
     running, _, job = (_costing(redis_settings, steps) for steps in (4, 6, 3))
     claims, claim = claims_of(redis_settings), claimed(redis_settings, running)
     claims.progress(claim, 2, 4)
@@ -186,11 +187,21 @@ def test_the_estimate_is_the_shared_work_ahead_and_the_jobs_own(
 
 
 def test_only_the_remaining_work_of_a_running_job_counts(redis_settings: RedisSettings) -> None:
-    _with_pace(redis_settings, 2.0)
+    with_step_times(redis_settings, 2.0)
     job, _ = _costing(redis_settings, 10), _costing(redis_settings, 10)
     claims_of(redis_settings).progress(claimed(redis_settings, job), 4, 10)
     found = estimate(redis_settings, look(redis_settings, job))
     assert (found.queue_position, found.eta_s) == (None, 12.0)
+
+
+def test_of_a_long_queue_the_first_jobs_are_read(redis_settings: RedisSettings) -> None:
+    with_step_times(redis_settings, 1.0)
+    jobs = [_costing(redis_settings, 2 if number < 200 else 7) for number in range(301)]
+    with client(redis_settings) as raw:
+        raw.config_resetstat()
+        found = estimate(redis_settings, jobs[300])
+        assert int(raw.info("commandstats")["cmdstat_hmget"]["calls"]) == 200
+    assert (found.queue_position, found.eta_s) == (300, 300 * 2 + 7.0)
 
 
 def test_an_ended_job_has_no_estimate(redis_settings: RedisSettings) -> None:
@@ -198,18 +209,23 @@ def test_an_ended_job_has_no_estimate(redis_settings: RedisSettings) -> None:
     assert (found.queue_position, found.eta_s) == (None, None)
 
 
-def test_the_pace_is_a_moving_average(redis_settings: RedisSettings) -> None:
-    _with_pace(redis_settings, 8.0)
-    job = _costing(redis_settings, 10)
-    claim = claimed(redis_settings, job)
+def test_the_times_of_the_last_jobs_are_kept(redis_settings: RedisSettings) -> None:
+    for number in range(MOST_KEPT + 1):
+        job = submit(redis_settings, num_inference_steps=number + 1)
+        claim = claimed(redis_settings, job)
+        with client(redis_settings) as raw:
+            raw.hincrbyfloat(keys.job(job.id), "started_at", -40)
+        seconds = {"denoise": 30.0, "generate": 33.0, "text_encode": 1.0, "vae_decode": 2.0, "encode": 0.5}
+        claims_of(redis_settings).complete(claim, [b"x"], seconds)
     with client(redis_settings) as raw:
-        raw.hincrbyfloat(keys.job(job.id), "started_at", -40)
-        claims_of(redis_settings).complete(claim, [b"x"], {})
-        assert float(str(raw.get(keys.pace(GRAPH)))) == pytest.approx(7.0, abs=0.1)
+        newest, *others = (str(line).split() for line in raw.lrange(keys.times(GRAPH), 0, -1))
+    assert newest[:5] == [str(MOST_KEPT + 1), "1", str(128 * 128), "30.000000", "3.500000"]
+    assert float(newest[5]) == pytest.approx(40.0, abs=5)
+    assert len(others) == MOST_KEPT - 1
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED])
-def test_a_job_that_was_not_completed_does_not_change_the_pace(redis_settings: RedisSettings, status: Status) -> None:
+def test_a_job_that_was_not_completed_is_not_measured(redis_settings: RedisSettings, status: Status) -> None:
     ended(redis_settings, submit(redis_settings), status)
     with client(redis_settings) as raw:
-        assert raw.get(keys.pace(GRAPH)) is None
+        assert raw.exists(keys.times(GRAPH)) == 0

@@ -1,8 +1,9 @@
--- Ends a job that a worker has claimed. artifacts: encoded images; fields: fields of the record with their values.
+-- Ends a job that a worker has claimed. artifacts: encoded images; fields: fields of the record with their values;
+-- work, measured_s: what the job asked for, and the seconds of its steps and of its pictures (measured_times.py).
 -- Returns 1, 0 when the claim no longer holds, or -1 when Redis has no room for the artifacts.
 local job = job_keys(job_id)
-local record = redis.call('HMGET', job.hash, 'token', 'cost', 'started_at', 'cancel_requested', 'owner')
-local cost, started_s, is_cancelled = tonumber(record[2] or 1), tonumber(record[3]), record[4]
+local record = redis.call('HMGET', job.hash, 'token', 'started_at', 'cancel_requested', 'owner')
+local started_s, is_cancelled, owner = tonumber(record[2]), record[3], record[4]
 if record[1] ~= token then return 0 end
 
 -- The deletion of the job's own input images may make enough room in a full Redis.
@@ -19,10 +20,10 @@ elseif has_no_room then
   return -1
 end
 
-if artifact_bytes > 0 and record[5] then
+if artifact_bytes > 0 and owner then
   local room = room_bytes()
   local own_bound = math.min(room, max_kept_bytes or room * kept_share)
-  make_room(record[5], math.ceil(artifact_bytes * ALLOCATED), 0, own_bound, room)
+  make_room(owner, math.ceil(artifact_bytes * ALLOCATED), 0, own_bound, room)
 end
 for number, artifact in ipairs(artifacts) do
   redis.call('SET', job.artifacts .. (number - 1), artifact, 'EX', result_ttl_s)
@@ -31,10 +32,9 @@ if new_status == STATUS_CANCELLED and not is_cancelled then
   fields = failure('deadline_exceeded', 'The job took longer than Cancel-After.')
 end
 if new_status == STATUS_COMPLETED then
-  -- The pace is a moving average: a quarter of it comes from the last job.
-  local pace = (now_ms() / 1000 - started_s) / math.max(cost, 1e-6)
-  local before = tonumber(redis.call('GET', pace_key) or pace)
-  redis.call('SET', pace_key, string.format('%.6g', before + (pace - before) / 4))
+  local whole_s = string.format('%.6f', now_ms() / 1000 - started_s)
+  redis.call('LPUSH', times_key, work .. ' ' .. measured_s .. ' ' .. whole_s)
+  redis.call('LTRIM', times_key, 0, most_times - 1)
 end
 finish(job, new_status, fields, artifact_bytes)
 return 1
