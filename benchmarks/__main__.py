@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.adapters import switching
 from benchmarks.cancelling import cancel_latency
+from benchmarks.estimates import estimates
 from benchmarks.latency import added_latency
 from benchmarks.listening import progress_overhead
 from benchmarks.machine import machine
@@ -23,6 +24,7 @@ MEASURES: dict[str, Callable[[Path, int], list[str]]] = {
     "cancelling": cancel_latency,
     "listening": progress_overhead,
     "adapters": switching,
+    "estimates": estimates,
 }
 
 
