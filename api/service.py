@@ -11,7 +11,7 @@ from api.waiter import AbandonedJobs, Client, JobWaiter, WaitingEnded, first_of
 from config.environment import typed_model_options
 from config.http_settings import ResponseFormat
 from config.settings import Settings
-from graphs.api_keys import Owner
+from graphs.api_keys import ANYONE, Owner
 from graphs.errors import (
     JobFailed,
     JobNotCompleted,
@@ -26,6 +26,7 @@ from workers.jobs.job import Job
 from workers.jobs.observe.metrics import MetricsSnapshot, MetricsView
 from workers.jobs.observe.presence import load_failures
 from workers.jobs.observe.queue_view import Page, QueueEstimate, QueueView
+from workers.jobs.queue_bounds import queue_bounds
 from workers.jobs.request_rates import RequestRates
 from workers.jobs.status import Status
 from workers.jobs.store import JobStore
@@ -61,7 +62,8 @@ class ImageService:
         self._workers = LiveWorkers(self._store)
         self._submitter = JobSubmitter(settings, drain, wake, facts, self.models, self._workers, self._store)
         self.submit = self._submitter.submit
-        self._queue = QueueView(settings.redis)
+        self._queue = QueueView(settings.redis, settings.jobs)
+        self.queue_bounds = queue_bounds(settings.jobs, ANYONE.id)
         self._rates = RequestRates(settings.redis)
         self._metrics = MetricsView(settings.redis)
         self._waiter = JobWaiter(self._store, EventReader(settings.redis), JobEvents(settings.redis))

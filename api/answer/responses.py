@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from api.answer.schemas import ImageData, ImagesResponse, JobBody, JobErrorBody, JobUrls, Usage
+from api.answer.schemas import ImageData, ImagesResponse, JobBody, JobErrorBody, JobQueue, JobUrls, Usage
 from api.answer.signed_urls import UrlSigner
 from graphs.requests.output_formats import OUTPUT_FORMATS
 from workers.jobs.job import Job, status_shown
@@ -62,6 +62,7 @@ def job_body(job: Job, estimate: QueueEstimate, links: Links) -> JobBody:
         step=job.step,
         total_steps=job.total_steps,
         queue_position=estimate.queue_position,
+        queue=_queue(estimate),
         eta_seconds=estimate.eta_s,
         created_at=int(job.created_at),
         started_at=_whole(job.started_at),
@@ -82,6 +83,12 @@ def job_body(job: Job, estimate: QueueEstimate, links: Links) -> JobBody:
             self=url, result=f"{url}/result", content=contents, events=f"{url}/events", cancel=f"{url}/cancel"
         ),
     )
+
+
+def _queue(estimate: QueueEstimate) -> JobQueue | None:
+    if estimate.depth is None or estimate.limit is None:
+        return None
+    return JobQueue(depth=estimate.depth, limit=estimate.limit)
 
 
 def poll_headers(job: Job, estimate: QueueEstimate) -> dict[str, str]:

@@ -76,6 +76,13 @@ class JobErrorBody(BaseModel):
     message: str
 
 
+class JobQueue(BaseModel):
+    """The queue of a job's model: how many jobs wait in it, and how many may."""
+
+    depth: int
+    limit: int
+
+
 class JobBody(BaseModel):
     """A job. Every key is always there, with null for an unknown value. Times are unix seconds."""
 
@@ -89,6 +96,7 @@ class JobBody(BaseModel):
     step: int | None
     total_steps: int | None
     queue_position: int | None
+    queue: JobQueue | None = Field(description="The queue that it waits or runs in; null once it has ended.")
     eta_seconds: float | None
     created_at: int
     started_at: int | None
@@ -133,6 +141,7 @@ class QueuedGraphBody(BaseModel):
 
     model: str
     queued: int
+    queued_limit: int = Field(description="How many jobs may wait; more requests get status 429.")
     running: int
     oldest_wait_seconds: float
     workers: list[WorkerBody]

@@ -25,6 +25,7 @@ from workers.jobs.observe.metrics import (
     histogram,
 )
 from workers.jobs.observe.presence import STAGES_OF_WORKERS, WorkerPresence
+from workers.jobs.queue_bounds import QueueBounds
 
 # Drop the `_created` series, which double the number of series; Prometheus detects a restart without them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -152,11 +153,12 @@ class HttpMetrics:
 class QueueMetrics:
     """The queue's metrics of one scrape. ``devices``: by served graph; ``snapshot`` None: Redis did not answer.
 
-    ``failed`` is the number of configured models that cannot be served.
+    ``bounds`` are those of each graph's queue. ``failed`` is the number of configured models that cannot be served.
     """
 
     snapshot: MetricsSnapshot | None
     devices: Mapping[str, str]
+    bounds: QueueBounds
     failed: int = 0
 
     def collect(self) -> Iterator[Metric]:
@@ -170,7 +172,7 @@ class QueueMetrics:
         yield from _of_redis(self.snapshot)
         yield from _of_kept(self.snapshot.kept)
         yield from _of_workers(self.snapshot, self.devices)
-        yield from _of_queues(self.snapshot.graphs)
+        yield from _of_queues(self.snapshot.graphs, self.bounds)
         yield from _counters(self.snapshot.graphs)
         yield from _histograms(self.snapshot.graphs)
 
@@ -240,17 +242,26 @@ def _of_children(workers: Sequence[WorkerPresence]) -> Iterator[Metric]:
     yield errors
 
 
-def _of_queues(graphs: Mapping[str, GraphFigures]) -> Iterator[Metric]:
+def _of_queues(graphs: Mapping[str, GraphFigures], bounds: QueueBounds) -> Iterator[Metric]:
     queued = GaugeMetricFamily("imagegen_jobs_queued", "Jobs that wait.", labels=("graph",))
+    limit = "How many may wait; more requests get status 429."
+    jobs_limit = GaugeMetricFamily("imagegen_jobs_queued_limit", limit, labels=("graph",))
+    queued_bytes = GaugeMetricFamily("imagegen_jobs_queued_bytes", "Size of the jobs that wait.", labels=("graph",))
+    bytes_limit = GaugeMetricFamily(
+        "imagegen_jobs_queued_bytes_limit", f"The same in bytes. {limit}", labels=("graph",)
+    )
     running = GaugeMetricFamily("imagegen_jobs_running", "Jobs that a worker holds.", labels=("graph",))
     oldest = GaugeMetricFamily(
         "imagegen_queue_oldest_wait_seconds", "Since when the job waits that was submitted first.", labels=("graph",)
     )
     for graph, figures in graphs.items():
         queued.add_metric((graph,), figures.queued)
+        jobs_limit.add_metric((graph,), bounds.jobs)
+        queued_bytes.add_metric((graph,), figures.queued_bytes)
+        bytes_limit.add_metric((graph,), bounds.bytes)
         running.add_metric((graph,), figures.running)
         oldest.add_metric((graph,), figures.oldest_wait_s)
-    yield from (queued, running, oldest)
+    yield from (queued, jobs_limit, queued_bytes, bytes_limit, running, oldest)
 
 
 def _counters(graphs: Mapping[str, GraphFigures]) -> Iterator[Metric]:

@@ -31,7 +31,7 @@ async def metrics(request: Request, _: KeyOwner, service: Service) -> Response:
     """Return the metrics for Prometheus. Where the server has API keys, this needs one."""
     http: HttpMetrics = request.app.state.http_metrics
     snapshot = await _snapshot(service)
-    queue = QueueMetrics(snapshot, service.devices, service.failed_count(snapshot))
+    queue = QueueMetrics(snapshot, service.devices, service.queue_bounds, service.failed_count(snapshot))
     # In a thread, since the sums over several processes are read from files.
     text = await asyncio.to_thread(generate_latest, _Both(queue, http))
     return Response(text, media_type=None, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})

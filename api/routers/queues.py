@@ -19,6 +19,7 @@ async def queue(_: KeyOwner, service: Service) -> QueueBody:
         QueuedGraphBody(
             model=name,
             queued=graph.queued,
+            queued_limit=service.queue_bounds.jobs,
             running=graph.running,
             oldest_wait_seconds=round(graph.oldest_wait_s, 1),
             workers=[_worker(worker) for worker in figures.workers if worker.graph == name],

@@ -5,11 +5,16 @@ from collections.abc import Iterator, Sequence
 
 from cli.checks.finding import Finding, note, ok, wrong
 from cli.checks.redis_check import CLOCKS_AGREE_S
+from config.settings import JobSettings
+from graphs.api_keys import ANYONE
 from workers.jobs.observe.diagnostics import Diagnostics
 from workers.jobs.observe.presence import WorkerPresence, load_failures
+from workers.jobs.queue_bounds import queue_bounds
 
 _RECENT_S = 600.0
 _MANY_CRASHES = 3
+_FILLING = 0.8
+_MIB = 2**20
 
 
 def check_workers(diagnostics: Diagnostics, graphs: Sequence[str]) -> Iterator[Finding]:
@@ -26,6 +31,25 @@ def check_workers(diagnostics: Diagnostics, graphs: Sequence[str]) -> Iterator[F
     if diagnostics.overdue_deliveries:
         message = f"{diagnostics.overdue_deliveries} webhooks are overdue: no process delivers them."
         yield wrong("webhooks", message, "Start `imagegen worker --webhooks`.")
+
+
+def check_queues(diagnostics: Diagnostics, jobs: JobSettings) -> Iterator[Finding]:
+    """Yield a finding of how full each queue is, where jobs wait."""
+    bounds = queue_bounds(jobs, ANYONE.id)
+    for graph, facts in diagnostics.graphs.items():
+        share = max(facts.queued / bounds.jobs, facts.queued_bytes / bounds.bytes)
+        message = (
+            f"{graph}: {facts.queued} of at most {bounds.jobs} jobs wait, with {facts.queued_bytes / _MIB:.1f} of "
+            f"{bounds.bytes / _MIB:.0f} MiB ({share:.0%} full)."
+        )
+        if share >= _FILLING:
+            remedy = (
+                "A full queue refuses requests with status 429. Start more workers, wait, or raise "
+                "IMAGEGEN_JOBS__MAX_QUEUED or IMAGEGEN_JOBS__MAX_QUEUED_BYTES."
+            )
+            yield note("queue", message, remedy)
+        elif facts.queued:
+            yield ok("queue", message)
 
 
 def _workers(diagnostics: Diagnostics, graph: str) -> Finding:

@@ -44,7 +44,7 @@ def examine(settings: Settings) -> list[Finding]:
     from cli.checks.machine_check import check_devices, check_disk, check_models, check_port
     from cli.checks.redis_check import check_redis
     from cli.checks.settings_check import check_settings
-    from cli.checks.workers_check import check_workers
+    from cli.checks.workers_check import check_queues, check_workers
 
     models = check_models(settings)
     graphs = sorted(models.graphs)
@@ -57,6 +57,7 @@ def examine(settings: Settings) -> list[Finding]:
         *check_devices(settings, models.graphs, served),
         *redis.findings,
         *(check_workers(redis.diagnostics, graphs) if redis.diagnostics else ()),
+        *(check_queues(redis.diagnostics, settings.jobs) if redis.diagnostics else ()),
         check_port(settings.http),
         check_disk(settings.data_dir),
     ]

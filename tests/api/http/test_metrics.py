@@ -125,6 +125,14 @@ def test_every_accepted_job_is_counted_in_one_figure(api: Api, settled_redis: Re
         assert behind.zcard(keys.waiting(GRAPH)) == 1
 
 
+def test_how_full_the_queue_is(api: Api) -> None:
+    api.submitted()
+    samples = scraped(api.http)
+    found = [value(samples, f"imagegen_jobs_queued{name}") for name in ("", "_limit", "_bytes_limit")]
+    assert found == [1, api.settings.jobs.max_queued, api.settings.jobs.max_queued_bytes]
+    assert 100 < value(samples, "imagegen_jobs_queued_bytes") < 10_000
+
+
 def test_the_oldest_wait_is_that_of_the_job_submitted_first(api: Api) -> None:
     """The next job may have waited for less: a starving job of low priority must be visible."""
     first = api.submitted(json={"prompt": "x", "priority": "low"})["id"]

@@ -47,6 +47,7 @@ def test_a_job_has_every_key_always(api: Api) -> None:
     api.complete(waiting["id"])
     completed = api.http.get(f"{JOBS}/{waiting['id']}").json()
     assert set(completed) == set(JobBody.model_fields)
+    assert waiting["queue"] == {"depth": 1, "limit": 1000} and completed["queue"] is None
     times = ("created_at", "started_at", "completed_at", "expires_at")
     assert all(type(completed[name]) is int for name in times)
     nulls = {name for name, value in waiting.items() if value is None}

@@ -14,7 +14,7 @@ def test_it_shows_queues_and_workers_without_names_of_machines(api: Api) -> None
     answer = api.http.get("/v3/images/queue").json()
     (graph,) = answer["data"]
     assert answer["object"] == "list"
-    assert (graph["model"], graph["queued"], graph["running"]) == (GRAPH, 1, 0)
+    assert (graph["model"], graph["queued"], graph["queued_limit"], graph["running"]) == (GRAPH, 1, 1000, 0)
     assert graph["oldest_wait_seconds"] >= 0
     worker = {"device": "GPU.0", "ready": False, "stage": "resting", "last_error": "Bad.", "last_error_at": None}
     assert graph["workers"] == [worker]

@@ -3,8 +3,8 @@
 import json
 
 from cli.checks.finding import Verdict
-from cli.checks.workers_check import check_workers
-from config.settings import RedisSettings
+from cli.checks.workers_check import check_queues, check_workers
+from config.settings import JobSettings, RedisSettings
 from tests.workers.jobs.jobs_support import GRAPH, Upkeep, claims_of, client, submit
 from workers.jobs.observe.diagnostics import read_diagnostics
 from workers.jobs.observe.presence import WorkerPresence
@@ -34,6 +34,29 @@ def test_workers_missing_loading_ready(redis_settings: RedisSettings) -> None:
     (_, ready, text), (_, other, of_other) = of_workers(redis_settings)
     assert (ready, "ready: 1 on CPU" in text) == (Verdict.OK, True), text
     assert (other, "elsewhere" in of_other) == (Verdict.NOTE, True)
+
+
+def test_a_queue_that_fills(redis_settings: RedisSettings) -> None:
+    jobs = JobSettings(max_queued=5)
+
+    def of_queues() -> list[tuple[Verdict, str]]:
+        return [(f.verdict, f.message) for f in check_queues(read_diagnostics(redis_settings, [GRAPH]), jobs)]
+
+    assert of_queues() == []
+    for _ in range(3):
+        submit(redis_settings)
+    ((verdict, text),) = of_queues()
+    assert (verdict, "demo: 3 of at most 5 jobs wait, with 0.0 of 512 MiB (60% full)." in text) == (Verdict.OK, True), (
+        text
+    )
+    submit(redis_settings)
+    ((verdict, text),) = of_queues()
+    assert (verdict, "4 of at most 5 jobs wait" in text) == (Verdict.NOTE, True), text
+    large = JobSettings(max_queued_bytes=1200)
+    ((verdict, text),) = [
+        (f.verdict, f.message) for f in check_queues(read_diagnostics(redis_settings, [GRAPH]), large)
+    ]
+    assert verdict is Verdict.NOTE and "4 of at most 1000 jobs" in text
 
 
 def test_workers_that_die_again_and_again(redis_settings: RedisSettings) -> None:

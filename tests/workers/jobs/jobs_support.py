@@ -101,7 +101,7 @@ def on_queue(settings: RedisSettings, act: Callable[[QueueView], Awaitable[T]]) 
     """Call ``act`` with a view of the queue."""
 
     async def with_view() -> T:
-        view = QueueView(settings)
+        view = QueueView(settings, JOBS)
         try:
             return await act(view)
         finally:

@@ -38,6 +38,5 @@ def test_after_three_jobs_the_estimate_is_within_one_and_a_half_times(redis_sett
         if number < FEWEST:
             assert eta_s is None
         else:
-            # eta_seconds has one digit after the point.
             taken_s = done.completed_at - done.started_at
             assert eta_s == pytest.approx(taken_s, rel=0.5, abs=0.05), size

@@ -38,9 +38,10 @@ class RedisFacts:
 
 @dataclass(frozen=True)
 class GraphFacts:
-    """A graph's queue: how many jobs wait, and how many seconds ago a child died while it ran a job."""
+    """A graph's queue: how many jobs and bytes wait, and how many seconds ago a child died while it ran a job."""
 
     queued: int
+    queued_bytes: int
     crashed_ago_s: Sequence[float]
 
 
@@ -105,4 +106,5 @@ def _save_points(client: RedisClient) -> str | None:
 
 def _graph_facts(client: RedisClient, graph: str, now: float) -> GraphFacts:
     crashes = client.lrange(keys.crashes(graph), 0, -1)
-    return GraphFacts(client.zcard(keys.queued(graph)), [now - float(moment) for moment in crashes])
+    queued_bytes = int(client.hget(keys.backlog(graph), "bytes") or 0)
+    return GraphFacts(client.zcard(keys.queued(graph)), queued_bytes, [now - float(moment) for moment in crashes])

@@ -84,7 +84,7 @@ def by_label(stored: Mapping[str, int], beginning: str) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-_PER_GRAPH = 4
+_PER_GRAPH = 5
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,7 @@ class GraphFigures:
     """A graph's queue at one moment, and the counts of its metrics hash."""
 
     queued: int
+    queued_bytes: int
     running: int
     oldest_wait_s: float
     counts: Mapping[str, int]
@@ -132,6 +133,7 @@ class MetricsView:
             pipeline = self._redis.pipeline(transaction=False)
             for graph in graphs:
                 pipeline.zcard(keys.queued(graph))
+                pipeline.hget(keys.backlog(graph), "bytes")
                 pipeline.zcard(keys.running(graph))
                 pipeline.zrange(keys.waiting(graph), 0, 0, withscores=True)
                 pipeline.hgetall(keys.metrics(graph))
@@ -180,11 +182,13 @@ def _kept_figures(counts: Sequence[int], ended_jobs: int, largest: Sequence[tupl
 
 
 def _figures(part: list[object], now: float) -> GraphFigures:
-    queued, running, oldest, counts = part
-    assert isinstance(oldest, list) and isinstance(counts, dict)  # noqa: S101 - the types of these replies
+    queued, queued_bytes, running, oldest, counts = part
+    assert isinstance(queued_bytes, bytes | None) and isinstance(oldest, list)  # noqa: S101 - the types of these replies
+    assert isinstance(counts, dict)  # noqa: S101 - the types of these replies
     submitted_at = oldest[0][1] if oldest else now
     return GraphFigures(
         queued=int(str(queued)),
+        queued_bytes=int(queued_bytes or 0),
         running=int(str(running)),
         oldest_wait_s=max(0.0, now - submitted_at),
         counts={field.decode(): int(value) for field, value in counts.items()},

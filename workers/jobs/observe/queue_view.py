@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from config.settings import RedisSettings
+from config.settings import JobSettings, RedisSettings
 from workers.jobs.job import Job, job_from_hash, status_shown
 from workers.jobs.observe.measured_times import MeasuredTimes, read_times, read_work, work_of
 from workers.jobs.redis import keys
@@ -25,11 +25,14 @@ _MOST_READ = 200
 class QueueEstimate:
     """A job's place and time. ``queue_position``: how many jobs are before it, None unless it waits.
 
-    ``eta_s``: estimated seconds to its end, None where unknown.
+    ``eta_s``: estimated seconds to its end, None where unknown. ``depth``: how many jobs wait in its queue, of at most
+    ``limit``; None for a job that has ended.
     """
 
     queue_position: int | None
     eta_s: float | None
+    depth: int | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Page:
 class QueueView:
     """Reads the queue. Every method raises ServiceUnavailable when Redis cannot be reached."""
 
-    def __init__(self, redis_settings: RedisSettings) -> None:
+    def __init__(self, redis_settings: RedisSettings, jobs: JobSettings) -> None:
+        self._limit = jobs.max_queued
         self._redis = connect_async(redis_settings)
         self._sweep = self._redis.register_script(SWEEP.source)
 
@@ -128,15 +132,16 @@ class QueueView:
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.lrange(keys.times(graph), 0, -1)
             pipeline.zrange(keys.running(graph), 0, -1)
+            pipeline.zcard(keys.queued(graph))
             for job in jobs:
                 pipeline.zrank(keys.queued(graph), job.id)
-            lines, running, *ranks = await pipeline.execute()
+            lines, running, depth, *ranks = await pipeline.execute()
             places = {job.id: rank for job, rank in zip(jobs, ranks, strict=True) if rank is not None}
             times = read_times(lines)
             last = min(max(places.values(), default=-1), _MOST_READ - 1)
             queued = await self._redis.zrange(keys.queued(graph), 0, last) if last >= 0 else []
             seconds = await self._seconds_left([*running, *queued], times)
-        return _Queue(times, places, sum(seconds[: len(running)]), seconds[len(running) :])
+        return _Queue(times, places, (depth, self._limit), sum(seconds[: len(running)]), seconds[len(running) :])
 
     async def _seconds_left(self, raws: Sequence[bytes], times: MeasuredTimes) -> list[float]:
         """Return how many seconds each of these jobs still takes, 0 where that is unknown."""
@@ -154,11 +159,20 @@ class _Queue:
     """What is needed of one graph's queue for the estimates of some of its jobs."""
 
     def __init__(
-        self, times: MeasuredTimes, places: Mapping[str, int], running_s: float, queued_s: Sequence[float]
+        self,
+        times: MeasuredTimes,
+        places: Mapping[str, int],
+        fill: tuple[int, int],
+        running_s: float,
+        queued_s: Sequence[float],
     ) -> None:
-        """``places`` of the jobs that wait; ``running_s``: left of all that run; ``queued_s``: of the first to run."""
+        """``places`` of the jobs that wait; ``fill``: how many wait, and may.
+
+        ``running_s``: what is left of all that run; ``queued_s``: what the first jobs of the queue take.
+        """
         self._times = times
         self._places = places
+        self._fill = fill
         self._running_s = running_s
         self._ahead_s = [0.0, *accumulate(queued_s)]
 
@@ -167,11 +181,11 @@ class _Queue:
         place = self._places.get(job.id)
         own_s = _left(self._times.seconds(work_of(job.request)), job.step or 0, job.total_steps or 0)
         if own_s is None:
-            return QueueEstimate(place, None)
+            return QueueEstimate(place, None, *self._fill)
         waiting_s = 0.0
         if job.status is Status.QUEUED:
             waiting_s = (self._running_s + self._before_s(place or 0)) / max(1, workers)
-        return QueueEstimate(place, round(waiting_s + own_s, 1))
+        return QueueEstimate(place, round(waiting_s + own_s, 2), *self._fill)
 
     def _before_s(self, place: int) -> float:
         """Return the seconds of the jobs before a place."""

@@ -67,6 +67,9 @@ class AsyncCommandPipeline(Protocol):
     def llen(self, name: str) -> object:
         """Return the length of a list."""
 
+    def hget(self, name: str, key: str) -> object:
+        """Return a field of a hash."""
+
     def lrange(self, name: str, start: int, end: int) -> object:
         """Return the entries of a list from ``start`` to ``end``, both included."""
 
