@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from api.decoding_turns import DecodingTurns
 from api.drain import ApiDrain
@@ -111,8 +112,8 @@ class JobSubmitter:
         if not reads_holes:
             await self._workers.check_available(graph.name, operation)
 
-        def resolved(kind: Operation, size: Resolution | None, *, is_flattened: bool = False) -> ResolvedRequest:
-            request = resolve(parameters, kind, route, facts, size, options_of_model, is_flattened=is_flattened)
+        def resolved(kind: Operation, size: Resolution | None, **seen: Any) -> ResolvedRequest:
+            request = resolve(parameters, kind, route, facts, size, options_of_model, **seen)
             check_memory(request, graph, facts, ready)
             return request
 
@@ -132,7 +133,7 @@ class JobSubmitter:
                 kind = Operation.EDIT if inputs.mask is None else Operation.INPAINTING
                 if reads_holes:
                     await self._workers.check_available(graph.name, kind)
-                request = resolved(kind, inputs.size, is_flattened=inputs.is_flattened)
+                request = resolved(kind, inputs.size, is_flattened=inputs.is_flattened, mask_size=inputs.mask_size)
             request = request.model_copy(update={"warnings": (*warnings, *request.warnings)})
             self._drain.check_open()
             submission = Submission(

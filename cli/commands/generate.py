@@ -1,5 +1,6 @@
 """``imagegen generate``: requests an image from a running server and saves it."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,7 +74,8 @@ def generate(
         if is_async:
             job_id = client.submit(given, images)
             say(job_id)
-            say(f"Its image comes with: imagegen jobs save {job_id} -o {out}", err=True)
+            address = f" --url {url}" if url else ""
+            say(f"Its image comes with: imagegen jobs save {job_id} -o {shlex.quote(str(out))}{address}", err=True)
             return
         try:
             result = _draw(client, given, images)

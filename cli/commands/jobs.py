@@ -29,6 +29,7 @@ _Out = Annotated[
 ]
 _OutAfter = Annotated[Path | None, typer.Option("-o", "--out", help="File to write once the job is completed.")]
 _TIMEOUT_S = 30.0
+_CANCELLED = {Status.IN_PROGRESS: "stops at its next step", Status.CANCELLED: "cancelled"}
 
 
 @jobs.command("list")
@@ -43,13 +44,15 @@ def list_jobs(status: _Status = None, limit: _Limit = 20, url: ServerUrl = None,
 
 @jobs.command()
 def show(job_id: JobId, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
-    """Show all fields of a job, one on each line."""
+    """Show the fields of a job that have a value, one on each line."""
     from cli.client.http_client import ServerClient
 
     with ServerClient(url, api_key, _TIMEOUT_S) as client:
         job = client.job(job_id)
-    for name, value in _flat(job):
-        say(f"{name:<18}{value}")
+    lines = _flat(job)
+    width = max((len(name) for name, _ in lines), default=0)
+    for name, value in lines:
+        say(f"{name:<{width}}  {value}")
 
 
 @jobs.command()
@@ -95,7 +98,7 @@ def cancel(job_id: JobId, url: ServerUrl = None, api_key: ServerApiKey = None) -
 
     with ServerClient(url, api_key, _TIMEOUT_S) as client:
         status = client.cancel(job_id)["status"]
-    say(f"{job_id}: {'stops at its next step' if status == Status.IN_PROGRESS else status}")
+    say(f"{job_id}: {_CANCELLED.get(status, f'is {status} already, and stays so')}")
 
 
 def _table(found: list[dict[str, Any]], fits_the_width: bool) -> Table:
@@ -121,15 +124,27 @@ def _duration(seconds: float) -> str:
 
 
 def _flat(job: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Return a job's fields as text, inner ones as ``error.code``; fields without a value are left out."""
+    """Return a job's fields as text, inner ones as ``error.code``; fields without a value are left out.
+
+    So is ``usage``: it is there for OpenAI's clients, and its counts of tokens are always 0.
+    """
     lines: list[tuple[str, str]] = []
     for name, value in job.items():
+        if name == "usage" and not prefix:
+            continue
         if isinstance(value, dict):
             lines += _flat(value, f"{prefix}{name}.")
         elif value is not None and value != []:
-            text = value if isinstance(value, str) else json.dumps(value)
-            lines.append((f"{prefix}{name}", _moment(value) if name.endswith("_at") and _is_time(value) else text))
+            lines.append(
+                (f"{prefix}{name}", _moment(value) if name.endswith("_at") and _is_time(value) else _text(value))
+            )
     return lines
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
+        return "; ".join(value)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _is_time(value: object) -> bool:

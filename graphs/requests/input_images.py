@@ -39,14 +39,15 @@ _ON_THEIR_SIDE = (5, 6, 7, 8)
 class EncodedInputs:
     """The input of an edit as PNG bytes: the image in RGB, the mask in grey (white = repaint), and the image's size.
 
-    The mask is that of the client, or the image's own hole. ``is_flattened``: pixels of the image that are transparent
-    and no hole were laid over white.
+    The mask is that of the client, which had ``mask_size``, or the image's own hole. ``is_flattened``: pixels of the
+    image that are transparent and no hole were laid over white.
     """
 
     image: bytes
     mask: bytes | None
     size: Resolution
     is_flattened: bool = False
+    mask_size: Resolution | None = None
 
 
 Fitting = Callable[[Resolution], tuple[Resolution, ImageFit]]
@@ -73,8 +74,9 @@ def encode_inputs(headers: InputHeaders, fitting: Fitting, *, reads_holes: bool 
 
     image = _decoded(headers.image, converted, lambda one: fitted_image(one, drawn, fit) if shrinks else one)
     if headers.mask is not None:
-        mask = _decoded(headers.mask, _as_mask, mask_fitted)
-        return EncodedInputs(image, mask, size, is_flattened=not transparency.is_opaque)
+        sizes: list[Resolution] = []
+        mask = _decoded(headers.mask, _as_mask, lambda one: mask_fitted(_noted(one, sizes)))
+        return EncodedInputs(image, mask, size, is_flattened=not transparency.is_opaque, mask_size=sizes[0])
     hole = transparency.hole() if reads_holes else None
     if hole is None:
         return EncodedInputs(image, None, size, is_flattened=not transparency.is_opaque)
@@ -139,6 +141,12 @@ def _replaced(image: Image.Image, change: Callable[[Image.Image], Image.Image]) 
     if changed is not image:
         image.close()
     return changed
+
+
+def _noted(image: Image.Image, sizes: list[Resolution]) -> Image.Image:
+    """Return the image, and add its size to the list."""
+    sizes.append(Resolution(*image.size))
+    return image
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:

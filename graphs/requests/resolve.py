@@ -23,7 +23,7 @@ from graphs.requests.request import (
     ResolvedRequest,
     Seeds,
 )
-from graphs.requests.sizes import resolve_size, size_warnings
+from graphs.requests.sizes import mask_warnings, resolve_size, size_warnings
 from graphs.resolution import Resolution
 
 # As clients of Stable Diffusion web UIs write it.
@@ -44,12 +44,14 @@ def resolve(
     options: ModelOptions = _NO_OPTIONS,
     *,
     is_flattened: bool = False,
+    mask_size: Resolution | None = None,
 ) -> ResolvedRequest:
     """Return the request with every value filled in and its seed fixed.
 
     Takes the client's parameters, the operation, the route of the model's name, the model's facts, for edits the
-    input image's size in pixels and whether its transparent pixels were laid over white, and our own options of the
-    model, whose defaults go before those of its family. Raises InvalidRequest, which names the parameter.
+    input image's size in pixels, whether its transparent pixels were laid over white, and its mask's size, and our own
+    options of the model, whose defaults go before those of its family. Raises InvalidRequest, which names the
+    parameter.
     """
     chosen = choose_adapters(parameters, route)
     parameters = _with_defaults(chosen.parameters, options)
@@ -79,6 +81,7 @@ def resolve(
         output_compression=100 if parameters.output_compression is None else parameters.output_compression,
         warnings=(
             *size_warnings(parameters, graph, size, image_size),
+            *mask_warnings(image_size, mask_size),
             *((_FLATTENED,) if is_flattened else ()),
             *chosen.warnings,
         ),

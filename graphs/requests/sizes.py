@@ -47,12 +47,26 @@ def size_warnings(
     is_models_own = parameters.width is None and parameters.height is None and _has_sizes(graph)
     if image_size is None or not is_models_own or parameters.image_fit:
         return ()
-    if math.isclose(drawn.width * image_size.height, drawn.height * image_size.width, rel_tol=0.02):
+    if _same_shape(drawn, image_size):
         return ()
     return (
         f"The image of {image_size} is stretched to {drawn}, the size of this model; give size for another, or "
         "image_fit: crop or pad.",
     )
+
+
+def mask_warnings(image_size: Resolution | None, mask_size: Resolution | None) -> tuple[str, ...]:
+    """Return the sentence about a mask that is stretched because it has another shape than its image."""
+    if image_size is None or mask_size is None or _same_shape(image_size, mask_size):
+        return ()
+    return (
+        f"The mask of {mask_size} is stretched to the shape of its image, {image_size}; send a mask of the same shape.",
+    )
+
+
+def _same_shape(one: Resolution, other: Resolution) -> bool:
+    """Return whether two sizes have one shape, within what whole pixels allow."""
+    return math.isclose(one.width * other.height, one.height * other.width, rel_tol=0.02)
 
 
 def _has_sizes(graph: Graph) -> bool:

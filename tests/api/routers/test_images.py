@@ -293,3 +293,20 @@ def test_an_opaque_image_needs_a_mask_where_workers_only_inpaint(redis_settings:
     with serving(settings_for(redis_settings)) as own:
         error = error_of(own.http.post(EDITS, **edit))  # type: ignore[arg-type]
     assert error["message"] == "Edit is not available for this model (demo)."
+
+
+@pytest.mark.parametrize(
+    ("mask", "warnings"),
+    [
+        ((64, 64), []),
+        ((32, 32), []),
+        ((64, 32), ["The mask of 64x32 is stretched to the shape of its image, 64x64; send a mask of the same shape."]),
+    ],
+)
+def test_a_mask_that_is_stretched_is_reported(api: Api, mask: tuple[int, int], warnings: list[str]) -> None:
+    files = {name: (f"{name}.png", image_bytes(red_image(size=size)), "image/png") for name, size in _sizes(mask)}
+    assert api.submitted(EDITS, data={**BODY, "size": "64x64"}, files=files)["warnings"] == warnings
+
+
+def _sizes(mask: tuple[int, int]) -> list[tuple[str, tuple[int, int]]]:
+    return [("image", (64, 64)), ("mask", mask)]

@@ -41,7 +41,7 @@ def test_generate_async_prints_the_id_and_draws_nothing(api: Api, tmp_path: Path
     job = api.http.get(f"/v3/images/jobs/{output.out.strip()}").json()
     assert (job["status"], job["prompt"], job["seed"]) == ("queued", "a star", 4)
     assert output.out == f"{job['id']}\n"
-    assert output.err.strip().endswith(f"imagegen jobs save {job['id']} -o {out}")
+    assert output.err.strip().endswith(f"imagegen jobs save {job['id']} -o {out} {' '.join(_url(api))}")
     assert not out.exists()
     api.complete(job["id"])
     assert imagegen_here("jobs", "save", job["id"], "-o", str(out), *_url(api)) == 0
@@ -130,6 +130,20 @@ def test_a_job_is_shown(api: Api, capsys: Output) -> None:
     assert shown["created_at"].startswith("20") and "queue_position" not in shown
 
 
+def test_every_field_of_a_shown_job_is_a_name_two_spaces_and_a_value(api: Api, capsys: Output) -> None:
+    job = api.submitted()["id"]
+    assert imagegen_here("jobs", "show", job, *_url(api)) == 0
+    waiting = capsys.readouterr().out.splitlines()
+    api.complete(job)
+    assert imagegen_here("jobs", "show", job, *_url(api)) == 0
+    completed = capsys.readouterr().out.splitlines()
+    for lines in (waiting, completed):
+        column = max(len(line.split("  ")[0]) for line in lines)
+        assert all(line[column : column + 2] == "  " and line[column + 2] != " " for line in lines), lines
+    assert any(line.split() == ["queue.limit", "1000"] for line in waiting)
+    assert not any("usage" in line or "null" in line or "[" in line for line in completed), completed
+
+
 @contextmanager
 def _watched(api: Api, job_id: str) -> Iterator[list[int]]:
     """Watch a job in a thread; after the block the yielded list has the exit code."""
@@ -165,6 +179,8 @@ def test_a_job_that_has_ended_is_watched_as_well(api: Api, capsys: Output) -> No
     api.complete(job_id)
     assert imagegen_here("jobs", "watch", job_id, *_url(api)) == 0
     assert capsys.readouterr().out == f"{job_id}: completed\n"
+    assert imagegen_here("jobs", "cancel", job_id, *_url(api)) == 0
+    assert capsys.readouterr().out == f"{job_id}: is completed already, and stays so\n"
 
 
 def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_at_its_next_step(api: Api, capsys: Output) -> None:
