@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from api.answer.answers import accepted
-from api.answer.responses import Links, embedded, job_body, poll_headers
+from api.answer.responses import Links, embedded, job_body, poll_headers, server_timing
 from api.answer.schemas import ImagesResponse, JobBody, JobDeleted, JobPage
 from api.answer.streaming import event_stream, stream_job
 from api.http.dependencies import AnswerLinks, CountedOwner, Drain, KeyOwner, PathJob, Service
@@ -85,9 +85,11 @@ async def job(job: PathJob, service: Service, links: AnswerLinks) -> Response:
 
 
 @router.get("/images/jobs/{job_id}/result", responses=_RESULT)
-async def result(job: PathJob, service: Service) -> ImagesResponse:
+async def result(job: PathJob, service: Service, response: Response) -> ImagesResponse:
     """Return a completed job's images as the waiting routes do."""
-    return embedded(job, await service.artifacts(job))
+    images = await service.artifacts(job)
+    response.headers["Server-Timing"] = server_timing(job)
+    return embedded(job, images)
 
 
 # The next two routes read the job themselves: a PathJob would report an unknown job before an invalid query parameter.

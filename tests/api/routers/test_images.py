@@ -118,6 +118,8 @@ def test_a_waiting_client_gets_its_image_at_once(api: Api) -> None:
     assert set(body) == {"created", "data", "background", "output_format", "size", "seed", "usage"}
     assert list(body["data"][0]) == ["b64_json", "seed"]
     assert "generate;dur=250.0" in got.headers["server-timing"]
+    later = api.http.get(f"{JOBS}/{got.headers['x-imagegen-job-id']}/result")
+    assert later.headers["server-timing"] == got.headers["server-timing"]
     assert got.headers["x-imagegen-job-id"].startswith("imgjob_")
 
 
