@@ -10,12 +10,12 @@ from pathlib import Path
 
 from benchmarks.adapters import switching
 from benchmarks.cancelling import cancel_latency
-from benchmarks.estimates import estimates
 from benchmarks.latency import added_latency
 from benchmarks.listening import progress_overhead
 from benchmarks.machine import machine
+from benchmarks.queues.estimates import estimates
+from benchmarks.queues.waiting import many_waiting
 from benchmarks.startup import time_to_ready
-from benchmarks.waiting import many_waiting
 
 MEASURES: dict[str, Callable[[Path, int], list[str]]] = {
     "latency": added_latency,
