@@ -29,8 +29,8 @@ def _blocks(page: Path, *kinds: str) -> list[str]:
 
 
 def _lines(page: Path) -> Iterator[str]:
-    """Yield the lines of a page's code, those that end in a backslash with the next."""
-    text = page.read_text().replace("\\\n", " ")
+    """Yield the lines of a page's code, those that end in a backslash with the next; of NAME=$(COMMAND) the command."""
+    text = re.sub(r"^( *)\w+=\$\(([^)\n]*)\)", r"\1\2", page.read_text().replace("\\\n", " "), flags=re.MULTILINE)
     indented = re.findall(r"^ {4}(\S.*)$", text, re.MULTILINE)
     fenced = [line for block in re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S) for line in block.splitlines()]
     yield from dict.fromkeys(line.strip() for line in (*indented, *fenced))

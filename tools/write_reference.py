@@ -46,6 +46,7 @@ _CLI_PAGE = """\
 # Command line
 
 <!-- Written by `make reference` from cli/ and config/settings.py; edit those, not this page. -->
+<!-- blocks run by tests/tools/test_write_reference.py::test_the_pages_are_current -->
 
 `imagegen COMMAND --help` prints the same. Each command ends with code 0 when it is done, with 2 and one sentence on
 standard error when something must be changed, and with 130 after Ctrl-C. [settings.md](settings.md) has the environment

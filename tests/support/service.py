@@ -86,11 +86,15 @@ class Service:
 
 @contextmanager
 def serving(
-    folder: Path, *arguments: str, environment: dict[str, str] | None = None, imagegen: Sequence[str] = IMAGEGEN
+    folder: Path,
+    *arguments: str,
+    environment: dict[str, str] | None = None,
+    imagegen: Sequence[str] = IMAGEGEN,
+    port: int | None = None,
 ) -> Iterator[Service]:
-    """Run ``imagegen serve`` with its data in ``folder`` until the block ends."""
+    """Run ``imagegen serve`` with its data in ``folder`` until the block ends, at any free port unless one is given."""
     folder.mkdir(parents=True, exist_ok=True)
-    port, log = free_port(), folder / "serve.log"
+    port, log = port or free_port(), folder / "serve.log"
     command = [*imagegen, "serve", "--rest_port", str(port), "--data_dir", str(folder / "data")]
     with log.open("ab") as output:
         process = subprocess.Popen(
