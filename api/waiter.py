@@ -76,15 +76,21 @@ class JobWaiter:
     async def wait(self, job: Job, timeout_s: float | None = None) -> Job:
         """Return the job once it has ended, or as it stands after ``timeout_s`` seconds.
 
-        Raises JobNotFound when its record is gone, WaitingEnded. An absent Redis is waited for.
+        Raises JobNotFound when its record is gone, ServiceUnavailable when Redis has lost its data, WaitingEnded. An
+        absent Redis is waited for.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with _registered(self._for_the_end, job.id) as changed:
             while True:
                 changed.clear()
                 ended = False
-                with contextlib.suppress(ServiceUnavailable):
+                try:
                     ended = (await self._store.status(job.id)).is_final
+                except ServiceUnavailable:
+                    pass
+                except JobNotFound:
+                    await self._check_not_emptied(job)
+                    raise
                 left = _REREAD_S if deadline is None else min(_REREAD_S, deadline - time.monotonic())
                 if ended or left <= 0:
                     return await self._store.get(job.id, None)
@@ -120,6 +126,10 @@ class JobWaiter:
                     yield None
                     last_sent = time.monotonic()
                 await _either(changed, min(_REREAD_S, heartbeat_s))
+
+    async def _check_not_emptied(self, job: Job) -> None:
+        if await self._store.was_emptied_since(job):
+            raise ServiceUnavailable(f"The job store (Redis) has lost its data, and {job.name} with it; send it again.")
 
     def _check_not_over(self) -> None:
         if self._over:

@@ -10,7 +10,7 @@ from redis.retry import Retry
 from cli.errors import UserError
 from config.settings import RedisSettings
 from workers.jobs.redis.clients import RedisClient
-from workers.jobs.redis.connection import redis_url
+from workers.jobs.redis.connection import DISK_FAILS, redis_url
 from workers.jobs.redis.server_kind import read_server_kind
 
 _PING_S = 1.0
@@ -30,6 +30,8 @@ def check_url(settings: RedisSettings) -> None:
     except redis.AuthenticationError as error:
         raise UserError(f"the Redis at {shown} refuses the user or password: {error}") from error
     except (redis.RedisError, OSError) as error:
+        if DISK_FAILS in str(error):
+            raise UserError(f"the Redis at {shown} cannot write to its disk ({error}); make room there.") from error
         raise UserError(
             f"the Redis at {shown} does not answer ({error}); start it, or unset REDIS_URL to have one started for you."
         ) from error

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from config.settings import RedisSettings
-from tests.api.api_support import Api, serving, settings_for
+from tests.api.api_support import Api, error_of, serving, settings_for
 from tests.support.polling import pause, wait_until
 from tests.workers.jobs.jobs_support import client, waiting
 from workers.jobs.redis import keys
@@ -136,3 +136,16 @@ def test_an_sdk_that_times_out_gets_its_image_at_a_later_attempt(api: Api) -> No
     drawing.join(20)
     assert answer.data
     assert api.job(_only_job(api))["attempts"] == 1
+
+
+def test_a_client_whose_job_redis_has_lost_is_to_try_again(api: Api) -> None:
+    """503, which stock clients retry; a job that its owner erased is not found."""
+    with api.asking() as answer:
+        api.next_job()
+        with client(api.redis) as redis:
+            redis.flushall()
+        lost = answer()
+    assert error_of(lost, 503)["message"].startswith("The job store (Redis) has lost its data, and imgjob_")
+    with api.asking() as answer:
+        assert api.http.delete(f"{JOBS}/{api.next_job()}").status_code == 200
+        assert answer().status_code == 404

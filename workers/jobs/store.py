@@ -140,6 +140,11 @@ class JobStore:
             raise JobNotFound(f"There is no job {job_id[:100]!r} any more.")
         return Status(status.decode())
 
+    async def was_emptied_since(self, job: Job) -> bool:
+        """Return whether Redis has lost its data since this job was accepted: its counter of jobs began anew."""
+        with redis_errors():
+            return int(await self._redis.get(keys.SEQUENCE) or 0) < job.sequence
+
     async def artifacts(self, job: Job) -> list[bytes]:
         """Return the artifacts of a completed job. Raises ArtifactExpired."""
         with redis_errors():
@@ -190,8 +195,13 @@ class JobStore:
             return live_workers(await self._redis.hgetall(keys.WORKERS), (await self._redis.time())[0])
 
     async def check_layout(self) -> None:
-        """Compare the layout's version in Redis. Raises ServiceUnavailable when this process may not go on."""
+        """Compare the layout's version in Redis. Raises ServiceUnavailable when this process may not go on.
+
+        Raises it also where Redis cannot write to its disk: it refuses PING then, but not a script that only reads.
+        """
         try:
+            with redis_errors():
+                await self._redis.ping()
             await check_layout_async(self._redis)
         except ConfigurationError as error:
             raise ServiceUnavailable(error.message) from error

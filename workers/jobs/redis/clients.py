@@ -153,6 +153,9 @@ class RedisClient(Protocol):
 class AsyncRedisClient(Protocol):
     """An asynchronous client, for the API."""
 
+    def ping(self) -> Awaitable[object]:
+        """Ask for an answer; Redis refuses this too where it cannot write to its disk."""
+
     @property
     def connection_pool(self) -> Any:
         """The pool of connections, for libraries that take one."""

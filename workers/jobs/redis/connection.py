@@ -33,6 +33,8 @@ _CONNECTIONS = 32
 _CONNECTION_WAIT_S = 30.0
 
 _FULL = "command not allowed when used memory > 'maxmemory'"
+# How Redis refuses writes, and PING, once it could not write its log or its snapshot to disk.
+DISK_FAILS = "MISCONF"
 # What every script returns in place of a result when Redis holds another layout (scripts.py).
 OTHER_LAYOUT = "IMAGEGEN_LAYOUT"
 _OTHER_LAYOUT = re.compile(rf"{OTHER_LAYOUT} (\S+)")
@@ -49,6 +51,10 @@ def redis_errors() -> Iterator[None]:
             raise ServiceUnavailable(other_layout(found[1])) from error
         if _FULL in str(error):  # inside a script, Redis 6.2 has this text in the middle of its message
             raise StoreFull from error
+        if DISK_FAILS in str(error):
+            raise ServiceUnavailable(
+                "The job store (Redis) cannot write to its disk, and takes no jobs until it can.", reason=f"{error}."
+            ) from error
         raise ServiceUnavailable("The job store (Redis) cannot be reached.", reason=f"{error}.") from error
 
 
