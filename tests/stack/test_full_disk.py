@@ -1,4 +1,4 @@
-"""Redis on a disk that is full: what clients, probes and doctor are told, and what becomes of jobs."""
+"""Redis on a disk that is full: the sentences of the API and of doctor, and what becomes of jobs."""
 
 import ctypes
 import os

@@ -195,13 +195,12 @@ class JobStore:
             return live_workers(await self._redis.hgetall(keys.WORKERS), (await self._redis.time())[0])
 
     async def check_layout(self) -> None:
-        """Compare the layout's version in Redis. Raises ServiceUnavailable when this process may not go on.
-
-        Raises it also where Redis cannot write to its disk: it refuses PING then, but not a script that only reads.
-        """
+        """Compare the layout's version in Redis. Raises ServiceUnavailable when this process may not go on."""
         try:
             with redis_errors():
-                await self._redis.ping()
+                await (
+                    self._redis.ping()
+                )  # refused where Redis cannot write to its disk, unlike a script that only reads
             await check_layout_async(self._redis)
         except ConfigurationError as error:
             raise ServiceUnavailable(error.message) from error
