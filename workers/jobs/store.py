@@ -37,7 +37,7 @@ from workers.jobs.redis.scripts import CANCEL, ERASE, SUBMIT, WAITERS
 from workers.jobs.refusals import refusal
 from workers.jobs.status import Status
 
-# How often ended jobs may make room for a submission: each time up to MOST_EVICTED of lua/keeping.lua go.
+# How often ended jobs may make room for a submission, up to MOST_EVICTED of lua/keeping.lua at once.
 _MOST_EVICTIONS = 100
 # What an id may be; no other text becomes a part of a key.
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)

@@ -71,6 +71,7 @@ def check_layout(client: RedisClient) -> None:
 async def check_layout_async(client: AsyncRedisClient) -> None:
     """Do as ``check_layout``."""
     with redis_errors():
+        await client.ping()  # refused where Redis cannot write to its disk, unlike a script that only reads
         with _redis_answers():
             outcome, found, is_to_adopt = await client.register_script(LAYOUT.source)(**_call())
         _judge(outcome.decode(), found.decode(errors="replace"))
