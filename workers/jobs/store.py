@@ -197,10 +197,6 @@ class JobStore:
     async def check_layout(self) -> None:
         """Compare the layout's version in Redis. Raises ServiceUnavailable when this process may not go on."""
         try:
-            with redis_errors():
-                await (
-                    self._redis.ping()
-                )  # refused where Redis cannot write to its disk, unlike a script that only reads
             await check_layout_async(self._redis)
         except ConfigurationError as error:
             raise ServiceUnavailable(error.message) from error
