@@ -9,7 +9,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopSignals:
-    """Counts SIGINT, SIGTERM and SIGHUP within a ``with`` block, instead of being ended by them."""
+    """Counts SIGINT, SIGTERM and SIGHUP within a ``with`` block, instead of being ended by them.
+
+    SIGHUP stays ignored where it is already: with ``nohup`` the service outlives its terminal.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -21,7 +24,8 @@ class StopSignals:
         self._signalled.setblocking(False)
         self._wakeup.setblocking(False)
         self._previous_fd = signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
-        self._previous = {number: signal.signal(number, self._count) for number in _SIGNALS}
+        counted = [number for number in _SIGNALS if number != signal.SIGHUP or not _is_ignored(number)]
+        self._previous = {number: signal.signal(number, self._count) for number in counted}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -38,3 +42,7 @@ class StopSignals:
 
     def _count(self, _number: int, _frame: FrameType | None) -> None:
         self.count += 1
+
+
+def _is_ignored(number: signal.Signals) -> bool:
+    return signal.getsignal(number) is signal.SIG_IGN

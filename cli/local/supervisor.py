@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
-from cli.errors import ChildRefused
+from cli.errors import ChildRefused, UserError
 from cli.polling import attempts
 
 _logger = logging.getLogger(__name__)
 _SHIM = Path(__file__).resolve().parent / "tied_process.py"
 _REFUSED = 2
+# A child that ends like this so many times in a row while the service starts cannot start at all.
+_SAME_ENDS = 3
 _POLL_S = 0.05
 _STDERR = 2
 # The time to stop that a child has in any case: a worker hands its job back and Redis closes its files in less.
@@ -67,6 +69,14 @@ class _Child:
         self.started_at = 0.0
         self.restart_at = 0.0
         self._delay_s = backoff.first_s
+        self._last_code: int | None = None
+        self._same_ends = 0
+
+    def count_end(self, code: int) -> int:
+        """Return how many times in a row the process has now ended with this code."""
+        self._same_ends = self._same_ends + 1 if code == self._last_code else 1
+        self._last_code = code
+        return self._same_ends
 
     def start(self) -> None:
         command = [sys.executable, "-I", "-S", str(_SHIM), str(os.getpid()), *self.spec.command]
@@ -132,8 +142,8 @@ class Supervisor:
     def tick(self) -> None:
         """Collect the children that have exited, and start those whose delay is over.
 
-        Raises ChildRefused when a child exits with code 2 in the start phase, unless it may refuse and another that may
-        has not.
+        Raises ChildRefused when a child exits with code 2 in the start phase, and UserError when it ends in another way
+        three times in a row, unless it may refuse and another that may has not.
         """
         for child in self._children.values():
             code = child.collect()
@@ -154,11 +164,14 @@ class Supervisor:
         self._children.clear()
 
     def _on_exit(self, child: _Child, code: int) -> None:
-        if code == _REFUSED and self._starting and self._must_stop(child.spec):
-            raise ChildRefused(child.spec.name)
-        delay = child.schedule_restart()
+        name = child.spec.name
         how = f"was killed by {_signal_name(-code)}" if code < 0 else f"exited with code {code}"
-        _logger.warning("%s %s; starting it again in %g s", child.spec.name, how, delay)
+        cannot_start = child.count_end(code) >= _SAME_ENDS or code == _REFUSED
+        if self._starting and cannot_start and self._must_stop(child.spec):
+            if code == _REFUSED:
+                raise ChildRefused(name)
+            raise UserError(f"{name} cannot start: it {how}, {_SAME_ENDS} times in a row; its lines above say why.")
+        _logger.warning("%s %s; starting it again in %g s", name, how, child.schedule_restart())
 
     def _must_stop(self, refused: ChildSpec) -> bool:
         self._refused.add(refused.name)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.errors import ChildRefused
+from cli.errors import ChildRefused, UserError
 from cli.local.supervisor import Backoff, ChildSpec, Supervisor
+from cli.polling import attempts
 from tests.cli.cli_support import ROOT, clean_environment, is_gone
 from tests.support.polling import pause, wait_until
 
@@ -55,6 +56,7 @@ def test_a_killed_child_is_noticed_at_once_and_started_again(supervisor: Supervi
 
 def test_the_delay_doubles_up_to_its_limit(supervisor: Supervisor, caplog: pytest.LogCaptureFixture) -> None:
     supervisor.start(spec("a", "raise SystemExit(7)"))
+    supervisor.has_started()
 
     def enough() -> bool:
         supervisor.tick()
@@ -70,6 +72,7 @@ def test_the_delay_doubles_up_to_its_limit(supervisor: Supervisor, caplog: pytes
 def test_a_steady_run_resets_the_delay(caplog: pytest.LogCaptureFixture) -> None:
     supervisor = Supervisor(Backoff(first_s=0.05, longest_s=30, steady_s=0))
     supervisor.start(spec("a", "raise SystemExit(7)"))
+    supervisor.has_started()
 
     def enough() -> bool:
         supervisor.tick()
@@ -111,6 +114,29 @@ def test_code_2_ends_all_while_starting_and_is_a_crash_later(supervisor: Supervi
     wait_until(lambda: not supervisor.is_running("b"))
     supervisor.tick()
     assert supervisor.pid("b") is None
+
+
+@pytest.mark.parametrize(
+    ("code", "how"),
+    [("raise SystemExit(7)", "exited with code 7"), ("import os; os.kill(os.getpid(), 11)", "was killed by SIGSEGV")],
+)
+def test_a_child_that_cannot_start_ends_the_start(supervisor: Supervisor, code: str, how: str) -> None:
+    supervisor.start(spec("a", code))
+    with pytest.raises(UserError, match=f"a cannot start: it {how}, 3 times in a row; its lines above say why"):
+        for _ in attempts(20, 0.05):
+            supervisor.tick()
+
+
+def test_a_worker_that_cannot_start_leaves_the_others(supervisor: Supervisor, caplog: pytest.LogCaptureFixture) -> None:
+    supervisor.start(replace(spec("a", "raise SystemExit(7)"), may_refuse=True))
+    supervisor.start(replace(spec("b", SLEEPS), may_refuse=True))
+
+    def tried_often() -> bool:
+        supervisor.tick()
+        return caplog.text.count("a exited with code 7") >= 4
+
+    wait_until(tried_often, deadline_s=20)
+    assert supervisor.is_running("b")
 
 
 def test_stages_stop_in_reverse_order(supervisor: Supervisor, tmp_path: Path) -> None:
