@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -10,6 +11,13 @@ from config.settings_group import SettingsGroup
 
 ResponseFormat = Literal["b64_json", "url"]
 _URL = re.compile(r"https?://[^/?#@\s]+(/[^?#\s]*)?")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        return _URL.fullmatch(url) is not None and urlsplit(url).port != 0
+    except ValueError:  # a port above 65535, or brackets around what is no IPv6 address
+        return False
 
 
 # 20 fields, more than a class should have. A second group would rename environment variables that users have set, and
@@ -109,7 +117,7 @@ class HttpSettings(SettingsGroup):
     @field_validator("public_url")
     @classmethod
     def _check_public_url(cls, url: str | None) -> str | None:
-        if url and not _URL.fullmatch(url):
+        if url and not _is_address(url):
             raise ValueError("write it with http:// or https:// and without ? and #, as https://example.com/images-api")
         return url or None
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -28,10 +29,11 @@ def is_folder(path: Path) -> bool:
 def read_text(path: Path) -> str:
     """Return a UTF-8 file's text, with or without a byte order mark.
 
-    Raises ValueError with a sentence if it is missing, larger than 1 MiB or not UTF-8.
+    Raises ValueError with a sentence if it is missing or no file, larger than 1 MiB or not UTF-8.
     """
     if not is_file(path):
-        raise ValueError("There is no such file.")
+        other = "; what has this name is a folder, a device or a dead link" if os.path.lexists(path) else ""
+        raise ValueError(f"There is no such file{other}.")
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1)

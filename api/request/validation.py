@@ -35,7 +35,9 @@ def unknown_parameter(name: str, known: list[str]) -> InvalidRequest:
 
 
 def _unknown(name: str, known: list[str]) -> str:
-    if name in _ELSEWHERE and name not in known:
+    if name in known:  # an image, in the extra_body of a form
+        return f"{name}: send it as a file of the form."
+    if name in _ELSEWHERE and "image" not in known:
         return f"Unknown parameter: {name!r}.{_ELSEWHERE[name]}"
     containing = [other for other in known if len(name) > 3 and name in other]
     near = containing or difflib.get_close_matches(name, known, n=1)

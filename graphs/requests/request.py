@@ -13,8 +13,8 @@ from graphs.families.family import Operation
 from graphs.requests.image_fit import ImageFit
 from graphs.requests.output_formats import OUTPUT_FORMATS, OutputFormat, format_name
 
-# Python writes no number of more than 4,300 digits, and no field means one of 500.
-_LARGEST_NUMBER = 10**500
+# No field means a larger one, and an error that repeats one must stay short.
+_LARGEST_NUMBER = 10**40
 _NUMBER = re.compile(r"[+-]?\d{1,40}(\.\d{0,40})?([eE][+-]?\d{1,3})?", re.ASCII)
 
 

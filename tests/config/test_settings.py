@@ -236,6 +236,14 @@ def test_a_device_map_has_pairs_of_names() -> None:
 def test_a_public_url_is_a_whole_address(url: str) -> None:
     assert load_settings(http={"public_url": url}).http.public_url == url
     assert load_settings(http={"public_url": ""}).http.public_url is None
-    for wrong in ("example.com/images-api", "ftp://example.com", f"{url}?a=b", f"{url}#a", "https://a b", "https://"):
+    for wrong in (
+        "example.com/images-api",
+        "ftp://example.com",
+        f"{url}?a=b",
+        f"{url}#a",
+        "https://a b",
+        "https://",
+        "https://a:99999",
+    ):
         with pytest.raises(SettingsError, match=r"IMAGEGEN_HTTP__PUBLIC_URL: .* write it with http:// or https://"):
             load_settings(http={"public_url": wrong})

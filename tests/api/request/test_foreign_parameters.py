@@ -10,7 +10,7 @@ from api.request.foreign_parameters import IGNORED, REFUSED, ignored_label
 from api.request.schemas import EditBody
 from config.settings import HttpSettings, RedisSettings, RepositorySettings, Settings
 from graphs.repository.bundled import bundled_model_path
-from tests.api.api_support import Api, error_of, serving
+from tests.api.api_support import DATA_URL, Api, error_of, serving
 from tests.api.request.bodies_support import EDITS, FILE, GENERATIONS, send_form, send_json
 
 
@@ -62,6 +62,8 @@ def test_the_content_of_extra_body_counts(api: Api) -> None:
     assert warned(send_json(api, nested)) == []
     assert send_form(api, {"extra_body": '{"seed": 8}'}).json()["seed"] == 8
     assert error_of(send_form(api, {"extra_body": "{"}))["param"] == "extra_body"
+    image_as_text = error_of(send_form(api, {"extra_body": '{"image": "x"}'}))
+    assert image_as_text["message"] == "image: send it as a file of the form."
     assert error_of(send_json(api, {"prompt": "x", "extra_body": {"sampler": "x"}}))["param"] == "sampler"
 
 
@@ -122,4 +124,5 @@ def test_the_empty_text_means_not_given(api: Api) -> None:
     fields = sorted(set(EditBody.model_fields) - {"prompt", "images", "mask"})
     assert send_json(api, {"prompt": "", **dict.fromkeys(fields, "")}, GENERATIONS).status_code == 202
     assert send_form(api, dict.fromkeys(fields, ""), FILE).status_code == 202
-    assert EDITS.endswith("/edits")
+    edit = {"prompt": "", "images": DATA_URL, **dict.fromkeys({*fields, "mask"} - {"image"}, "")}
+    assert send_json(api, edit, EDITS).status_code == 202

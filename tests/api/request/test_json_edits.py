@@ -152,6 +152,11 @@ def test_a_json_edit_requires_images(api: Api) -> None:
     assert (error["param"], error["code"]) == ("images", "missing_required_parameter")
 
 
+def test_a_name_of_forms_has_the_name_of_json_as_its_hint(api: Api) -> None:
+    error = error_of(send_json(api, {"prompt": "x", "image[]": [DATA_URL]}, EDITS))
+    assert error["message"] == "Unknown parameter: 'image[]'. Did you mean image?"
+
+
 def test_an_empty_image_is_refused(api: Api) -> None:
     assert error_of(send_form(api, {}, {"image": ("a.png", b"")}))["code"] == "empty_image_file"
     assert error_of(send_edit(api, [{"image_url": "data:image/png;base64,"}]))["code"] == "empty_image_file"

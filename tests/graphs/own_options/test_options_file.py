@@ -91,7 +91,9 @@ def test_a_folder_or_a_dead_link_of_this_name_is_an_error_and_not_ignored(tmp_pa
     (tmp_path / "imagegen.toml").symlink_to(tmp_path / "absent")
     path = options_file_in(tmp_path)
     assert path is not None
-    with pytest.raises(RepositoryError, match="There is no such file"):
+    with pytest.raises(
+        RepositoryError, match="There is no such file; what has this name is a folder, a device or a dead link"
+    ):
         read_options_file(path)
 
 
