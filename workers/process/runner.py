@@ -208,7 +208,7 @@ class Runner:
             measured["one_value_images"] = 1
         self._reporter.job_drawn(claim.job.id)
         started = time.perf_counter()
-        if not self._claims.complete(claim, images, seconds, measured, warnings):
+        if not self._claims.complete(claim, images, seconds, measured, warnings, generated.steps_s):
             raise ClaimLost
         self._claims.count(self._graph, stages_measured({"store": time.perf_counter() - started}))
         self._switches = 0

@@ -70,6 +70,7 @@ FINISH = GraphScript(
         "new_status": _TEXT,
         "work": _TEXT,
         "measured_s": _TEXT,
+        "cold_s": _NUMBER,
         "most_times": _NUMBER,
         **_KEPT,
         "artifacts": _LIST,

@@ -1,5 +1,6 @@
 -- Ends a job that a worker has claimed. artifacts: encoded images; fields: fields of the record with their values;
--- work, measured_s: what the job asked for, and the seconds of its steps and of its pictures (measured_times.py).
+-- work, measured_s: what the job asked for, and the seconds of its steps and of its pictures (measured_times.py); cold_s: how much
+-- longer its slow first steps took than the others, which no estimate counts.
 -- Returns 1, 0 when the claim no longer holds, or -1 when Redis has no room for the artifacts.
 local job = job_keys(job_id)
 local record = redis.call('HMGET', job.hash, 'token', 'started_at', 'cancel_requested', 'owner')
@@ -32,7 +33,7 @@ if new_status == STATUS_CANCELLED and not is_cancelled then
   fields = failure('deadline_exceeded', 'The job took longer than Cancel-After.')
 end
 if new_status == STATUS_COMPLETED then
-  local whole_s = string.format('%.6f', now_ms() / 1000 - started_s)
+  local whole_s = string.format('%.6f', now_ms() / 1000 - started_s - cold_s)
   redis.call('LPUSH', times_key, work .. ' ' .. measured_s .. ' ' .. whole_s)
   redis.call('LTRIM', times_key, 0, most_times - 1)
 end
