@@ -121,6 +121,11 @@ def client_url() -> str | None:
     return os.environ.get(CLIENT_URL) or None
 
 
+def notify_socket() -> str | None:
+    """Return the address of the service manager's socket (sd_notify(3)); None without a service manager."""
+    return os.environ.get("NOTIFY_SOCKET") or None
+
+
 def _is_given(variable: str) -> bool:
     value = os.environ.get(variable)
     return bool(value) and (variable != "HOST" or (bool(os.environ.get("PORT")) and _is_address(value or "")))

@@ -14,6 +14,7 @@ from cli.local.child_environment import child_environment
 from cli.local.embedded_redis import choose_max_memory_bytes, prepare, wait_until_answering
 from cli.local.readiness_probe import ReadinessProbe
 from cli.local.redis_url_check import check_url
+from cli.local.service_manager import tell_service_manager
 from cli.local.stop_signals import StopSignals
 from cli.local.supervisor import ChildSpec, Supervisor
 from cli.terminal import say_lines, terminal
@@ -62,6 +63,7 @@ class LocalService:
             self._wait_until_ready()
             say_lines(announcement(self._settings, self._repository))
             sys.stdout.flush()
+            tell_service_manager("READY=1", f"STATUS=serves {', '.join(self._graphs)}")
             while True:
                 self._watch()
         except _Stopped:
@@ -71,6 +73,7 @@ class LocalService:
         except ChildRefused as error:
             raise typer.Exit(2) from error
         finally:
+            tell_service_manager("STOPPING=1")
             seen = self._signals.count
             self._supervisor.stop(hurry=lambda: self._signals.count > seen, on_stage=self._print_stage)
 
