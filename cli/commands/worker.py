@@ -33,7 +33,7 @@ def worker(settings: Settings, webhooks: Webhooks = False) -> None:
     if settings.worker.device:
         check_worker_device(repository.graphs[name], settings.worker.device)
     chosen = settings.model_copy(update={"worker": settings.worker.model_copy(update={"graph": name})})
-    _become(worker_command("graph"), worker_environment(chosen))
+    _become(worker_command("graph", name), worker_environment(chosen))
 
 
 def _become(command: list[str], environment: dict[str, str]) -> NoReturn:
@@ -56,9 +56,12 @@ def choose_graph(repository: Repository, asked: str | None) -> str:
     return asked
 
 
-def worker_command(kind: Literal["graph", "webhooks"]) -> list[str]:
-    """Return the command line of a Celery worker, which reads the rest from its environment."""
-    return [sys.executable, "-P", "-m", "workers.start", kind]
+def worker_command(kind: Literal["graph", "webhooks"], *shown: str) -> list[str]:
+    """Return the command line of a Celery worker, which reads its settings from its environment.
+
+    ``shown`` is for people who read the list of processes: the name of the graph.
+    """
+    return [sys.executable, "-P", "-m", "workers.start", kind, *shown]
 
 
 def worker_environment(settings: Settings) -> dict[str, str]:

@@ -171,7 +171,7 @@ def test_a_worker_that_was_killed_knows_it_again(stage: Stage, which: str) -> No
     add(stage.service, "tough", path)
     served_image(stage.service, "tough")
     descendants = stage.service.descendants()
-    parent, child = sorted(pid for pid, command in descendants.items() if "--queues imagegen.fox" in command)
+    parent, child = sorted(pid for pid, command in descendants.items() if "workers.start graph fox" in command)
     pid = child if which == "child" else parent
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the process is gone")
