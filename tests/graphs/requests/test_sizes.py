@@ -126,8 +126,8 @@ def test_the_nearest_size_can_itself_be_drawn() -> None:
             assert abs(found.width - side) <= 8 or found.width == 16
 
 
-@pytest.mark.parametrize("value", [10**40, 10**400 + 1])
-def test_a_size_beyond_the_range_of_floats_is_refused(value: int) -> None:
+@pytest.mark.parametrize("value", [10**30, 10**40])
+def test_a_size_that_no_image_has_is_refused(value: int) -> None:
     assert _refusal(width=value, height=8).param == "width"
 
 
