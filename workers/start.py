@@ -30,9 +30,9 @@ def start_worker(kind: str, settings: Settings) -> int:
 
         return _run(webhook_app, "threads", _WEBHOOK_THREADS, "webhooks", WEBHOOK_QUEUE, settings)
     from workers.app import app as graph_app
+    from workers.app import served_graph
 
-    graph = settings.worker.graph
-    assert graph is not None  # noqa: S101 - `imagegen worker` has chosen one
+    graph = served_graph().name
     return _run(graph_app, "prefork", 1, graph, queue_name(graph), settings)
 
 
