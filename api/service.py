@@ -36,8 +36,6 @@ log = logging.getLogger(__name__)
 # The code of the error of a readiness probe before the workers are ready.
 NOT_READY = "not_ready"
 
-log = logging.getLogger(__name__)
-
 
 class ImageService:
     """The jobs of clients, as one API process serves them."""
