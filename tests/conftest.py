@@ -5,16 +5,22 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from config.settings import RedisSettings
 from graphs.families.family import Family
-from tests.support.distribution import SlowFirst, sort_slow_first
+from tests.support.distribution import (
+    pytest_runtest_logreport,
+    pytest_testnodedown,
+    pytest_xdist_make_scheduler,
+    sort_slow_first,
+)
 from tests.support.needs import FAST, guard, is_without_fast_tests, mark
 from tests.support.redis_server import RunningRedis, running_redis
+
+__all__ = ["pytest_runtest_logreport", "pytest_testnodedown", "pytest_xdist_make_scheduler"]
 
 settings.register_profile("reproducible", derandomize=True, database=None, deadline=None)
 settings.load_profile("reproducible")
@@ -54,11 +60,6 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 def pytest_collection_finish() -> None:
     """Exempt the collected tests and all imported modules from the garbage collector, which need not look at them."""
     gc.freeze()
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SlowFirst | None:
-    """Distribute whole files, unless another way than ``--dist loadfile`` is chosen."""
-    return SlowFirst(config, log) if config.option.dist == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)

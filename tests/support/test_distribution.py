@@ -1,0 +1,49 @@
+"""The distribution of test files survives a test that ends its process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+HOOKS = "from tests.support.distribution import pytest_testnodedown, pytest_xdist_make_scheduler  # noqa: F401\n"
+CRASHING = """
+import os, signal
+
+def test_first(): pass
+
+def test_that_ends_its_process(): os.kill(os.getpid(), signal.SIGKILL)
+
+def test_last(): pass
+"""
+OPTIONS = [
+    "-q",
+    "-p",
+    "no:schemathesis",
+    "-p",
+    "no:cacheprovider",
+    "-n",
+    "2",
+    "--dist",
+    "loadfile",
+    "--no-loadscope-reorder",
+]
+HARMLESS = "def test_one(): pass\n"
+
+
+def test_a_run_goes_on_after_a_process_has_crashed(processes: None, tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(HOOKS)
+    (tmp_path / "test_crashing.py").write_text(CRASHING)
+    for name in ("a", "z"):
+        (tmp_path / f"test_{name}.py").write_text(HARMLESS)
+
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", *OPTIONS, "-c", "/dev/null", "--rootdir", str(tmp_path), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+
+    assert "1 failed, 4 passed" in run.stdout
+    assert "test_crashing.py::test_that_ends_its_process" in run.stdout
+    assert "was ended by signal 9" in run.stdout
