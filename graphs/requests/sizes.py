@@ -30,7 +30,7 @@ def resolve_size(
     if parameters.size_fit == "nearest":
         return _nearest(size, graph, facts)
     _check_multiple(size, facts, parameters)
-    _check_limits(size, graph, parameters)
+    _check_limits(size, graph, facts, parameters)
     return size
 
 
@@ -132,7 +132,7 @@ def _check_multiple(size: Resolution, facts: ModelFacts, parameters: GenerationP
         )
 
 
-def _check_limits(size: Resolution, graph: Graph, parameters: GenerationParameters) -> None:
+def _check_limits(size: Resolution, graph: Graph, facts: ModelFacts, parameters: GenerationParameters) -> None:
     limit = graph.max_resolution
     if graph.resolution and size not in graph.resolution:
         why = f"but this model draws only {', '.join(map(str, graph.resolution))}"
@@ -144,7 +144,8 @@ def _check_limits(size: Resolution, graph: Graph, parameters: GenerationParamete
         return
     name = _name(parameters, width_is_wrong=wide)
     hint = " (the image's or the model's own; give size to have another)" if name == "size" else ""
-    raise InvalidRequest(f"The size is {size}{hint}, {why}.", param=name, code="invalid_size")
+    cure = f"size_fit: nearest draws {_nearest(size, graph, facts)}"
+    raise InvalidRequest(f"The size is {size}{hint}, {why}; {cure}.", param=name, code="invalid_size")
 
 
 def _name(parameters: GenerationParameters, *, width_is_wrong: bool) -> str:

@@ -8,15 +8,16 @@ import pytest
 from tests.workers.jobs.jobs_support import a_request
 from workers.jobs.observe.measured_times import FEWEST, JobTime, JobWork, MeasuredTimes, read_times, read_work, work_of
 
-# seconds: fixed, of a step, of a step for a megapixel, of a picture, of a picture for a megapixel
-SMALL_MODEL = (0.03, 0.004, 0.6, 0.01, 0.5)
-LARGE_MODEL = (0.4, 0.05, 2.5, 0.2, 3.0)
+# seconds: fixed, of a step, of a step for a megapixel, of a picture, of a picture for a megapixel; and how much more a
+# megapixel takes for each megapixel of the picture (attention)
+SMALL_MODEL = (0.03, 0.004, 0.5, 0.01, 0.8, 0.7)
+LARGE_MODEL = (0.4, 0.05, 2.5, 0.2, 3.0, 0.6)
 SIDES = (128, 192, 256, 512, 1024)
 
 
 def true_s(work: JobWork, model: tuple[float, ...]) -> JobTime:
-    fixed, step, step_mp, picture, picture_mp = model
-    megapixels = work.pixels / 1e6
+    fixed, step, step_mp, picture, picture_mp, attention = model
+    megapixels = work.pixels / 1e6 * (1 + attention * work.pixels / 1e6)
     steps_s = work.steps * (step + step_mp * megapixels)
     pictures_s = work.pictures * (picture + picture_mp * megapixels)
     return JobTime(work, steps_s, pictures_s, fixed + steps_s + pictures_s)
@@ -57,7 +58,8 @@ def test_one_job_that_was_held_up_does_not_change_the_estimate() -> None:
 
 def test_jobs_of_one_size_are_scaled_by_the_pixels() -> None:
     times = [JobTime(JobWork(10, 1, 10**6), 10.0, 1.0, 11.0)] * FEWEST
-    assert MeasuredTimes(times).seconds(JobWork(10, 1, 2 * 10**6)) == pytest.approx(22.0)
+    assert MeasuredTimes(times).seconds(JobWork(10, 1, 10**6 // 2)) == pytest.approx(5.5)
+    assert MeasuredTimes(times).seconds(JobWork(10, 1, 2 * 10**6)) == pytest.approx(11.0 + 11.0 * 2**0.25)
     assert MeasuredTimes(times).seconds(JobWork(20, 2, 10**6)) == pytest.approx(22.0)
 
 
