@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
-from fastapi_offline import FastAPIOffline
 
 from api.drain import ApiDrain
 from api.http.access_log import PREFIXES, AccessLogMiddleware
@@ -23,7 +22,7 @@ from api.middleware.body_limits import BodyLimitMiddleware
 from api.middleware.client_paths import ClientPathsMiddleware
 from api.middleware.compressed_bodies import CompressedBodiesMiddleware
 from api.middleware.web_origins import WebMiddleware, add_cors
-from api.routers import adapters, files, health, images, jobs, metrics, models, queues, start
+from api.routers import adapters, docs, files, health, images, jobs, metrics, models, queues, start
 from api.service import ImageService
 from config.settings import Settings
 from graphs.api_keys import ApiKeySource
@@ -49,8 +48,8 @@ def create_app(settings: Settings) -> FastAPI:
             task.cancel()
         await service.stop()
 
-    # /docs with its own scripts: many of these servers have no access to a CDN.
-    app: FastAPI = FastAPIOffline(title="imagegen-server", description=_DESCRIPTION, lifespan=lifespan)
+    # FastAPI's own pages load their scripts from a CDN, to which many of these servers have no access.
+    app = FastAPI(title="imagegen-server", description=_DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.settings = settings
     app.state.service = service
     app.state.drain = drain
@@ -65,6 +64,8 @@ def create_app(settings: Settings) -> FastAPI:
         for part in (images, queues, jobs, files, models, adapters):
             app.include_router(part.router, prefix=prefix)
     app.include_router(start.router)
+    app.include_router(docs.router)
+    docs.mount_swagger_ui(app)
     app.include_router(health.router)
     app.include_router(metrics.router)
     describe(app)

@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from tests.support.service import Service, serving
 
@@ -47,7 +47,7 @@ def _measure(service: Service, requests: int) -> dict[str, list[float]]:
     return rows
 
 
-def _note(rows: dict[str, list[float]], total: float, answer: httpx.Response) -> None:
+def _note(rows: dict[str, list[float]], total: float, answer: httpx2.Response) -> None:
     stages = {name: float(value) for name, value in _TIMING.findall(answer.headers["server-timing"])}
     generate = stages.pop("generate")
     rows["HTTP request"].append(total)

@@ -76,7 +76,7 @@ def configure_logging(settings: LogSettings, quiet: tuple[str, ...] = ()) -> Non
             "root": {"level": settings.level, "handlers": ["stderr"]},
             "loggers": {
                 # These log the whole URL of each request, and a URL of a download can carry a signature.
-                **{name: {"level": "WARNING"} for name in ("httpx", "httpcore", "httpx2", "httpcore2")},
+                **{name: {"level": "WARNING"} for name in ("httpx2", "httpcore2")},
                 # What is odd in an image that a client sent is for its answer; Pillow has a line for each EXIF tag.
                 "PIL": {"level": "CRITICAL"},
                 **{name: {"level": "WARNING"} for name in quiet},

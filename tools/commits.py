@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-import httpx
+import httpx2
 
 ROOT = Path(__file__).parents[1]
 _CACHE = ROOT / "build" / "commits"
@@ -43,7 +43,7 @@ class Service:
 
     def __init__(self, process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
         self.url = url
-        self.http = httpx.Client(base_url=url, timeout=60)
+        self.http = httpx2.Client(base_url=url, timeout=60)
         self._process = process
         self._log = log
 
@@ -56,7 +56,7 @@ class Service:
             try:
                 if self.http.get("/v2/health/ready").status_code == 200:
                     return
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 pass  # it does not listen yet
             time.sleep(_POLL_S)
         raise RuntimeError(f"imagegen serve did not become ready:\n{self._log.read_text()[-4000:]}")

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 from PIL import Image, ImageDraw
 
 URL = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000"
@@ -34,7 +34,7 @@ Tile = tuple[Image.Image, str]
 
 def ask(route: str, **request: Any) -> Image.Image:
     """Return one image of the service."""
-    answer = httpx.post(f"{URL}/v3/images/{route}", timeout=60, **request)
+    answer = httpx2.post(f"{URL}/v3/images/{route}", timeout=60, **request)
     answer.raise_for_status()
     return Image.open(io.BytesIO(base64.b64decode(answer.json()["data"][0]["b64_json"])))
 

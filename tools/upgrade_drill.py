@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 from PIL import Image
 
 from tools.commits import Service, check_out, serving, this_tree
@@ -117,7 +117,7 @@ def _check_artifact(service: Service, number: int, job_id: str) -> str | None:
         with Image.open(io.BytesIO(answer.content)) as image:
             image.load()
             size = f"{image.width}x{image.height}"
-    except (httpx.HTTPError, OSError) as error:
+    except (httpx2.HTTPError, OSError) as error:
         return f"{job_id}: {error}"
     wanted = SIZES[number % len(SIZES)]
     return None if size == wanted else f"{job_id}: {size} and not {wanted}"

@@ -43,7 +43,7 @@ def deliver_webhook(event_id: str, token: str) -> None:
 
 @signals.setup_logging.connect
 def _configure_logging(**_: Any) -> None:
-    configure_logging(settings.log, quiet=("celery", "kombu", "amqp", "httpx", "httpcore"))
+    configure_logging(settings.log, quiet=("celery", "kombu", "amqp", "httpx2", "httpcore2"))
 
 
 @signals.worker_ready.connect

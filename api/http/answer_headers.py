@@ -12,7 +12,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
-_PAGES = ("/docs", "/redoc")
+_PAGE = "/docs"
 # An image that is opened by its address runs nothing, even if it were a document.
 IMAGE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 _PAGE_POLICY = (
@@ -38,14 +38,14 @@ def with_safe_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
 
 
 class PagePolicyMiddleware:
-    """Gives the documentation pages a Content-Security-Policy that names their own inline scripts by their hashes."""
+    """Gives the documentation page a Content-Security-Policy that names its own inline scripts by their hashes."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not path_here(scope).startswith(_PAGES):
+        if scope["type"] != "http" or path_here(scope) != _PAGE:
             await self._app(scope, receive, send)
             return
         start: Message | None = None

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
@@ -57,7 +57,7 @@ def main() -> None:
     print("\n".join([*by_form(drawn), "", *by_shape(drawn["plain", SETTINGS[0]])]))
 
 
-def draw_all(http: httpx.Client, asked: list[Asked], steps: int, guidance: float) -> list[Drawn]:
+def draw_all(http: httpx2.Client, asked: list[Asked], steps: int, guidance: float) -> list[Drawn]:
     """Draw every prompt once, with its number as the seed."""
     what = f"{len(asked)} prompts like {asked[0].prompt!r}, {steps} steps, guidance {guidance}"
     return [
@@ -91,7 +91,7 @@ def by_shape(drawn: list[Drawn]) -> list[str]:
     return lines
 
 
-def draw(http: httpx.Client, prompt: str, seed: int, steps: int, guidance: float) -> tuple[Image.Image, float]:
+def draw(http: httpx2.Client, prompt: str, seed: int, steps: int, guidance: float) -> tuple[Image.Image, float]:
     """Return the service's image and the milliseconds that the model took."""
     body = {
         "model": "demo", "prompt": prompt, "seed": seed, "size": "128x128", "num_inference_steps": steps,
@@ -107,9 +107,9 @@ def draw(http: httpx.Client, prompt: str, seed: int, steps: int, guidance: float
 
 
 @contextmanager
-def _service(url: str | None) -> Iterator[httpx.Client]:
+def _service(url: str | None) -> Iterator[httpx2.Client]:
     if url is not None:
-        with httpx.Client(base_url=url, timeout=60) as http:
+        with httpx2.Client(base_url=url, timeout=60) as http:
             yield http
         return
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as service:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from cli.checks.finding import Finding, note, ok, wrong
 from cli.errors import UserError
@@ -149,7 +149,7 @@ def check_port(http: HttpSettings, timeout_s: float = _HEALTH_TIMEOUT_S) -> Find
 def _is_api(url: str, timeout_s: float) -> bool:
     try:
         # trust_env: a request to this machine must not go through a proxy.
-        answer = httpx.get(f"{url}/v2/health/live", timeout=timeout_s, trust_env=False)
+        answer = httpx2.get(f"{url}/v2/health/live", timeout=timeout_s, trust_env=False)
         return bool(answer.json() == {"status": "live"})
-    except (httpx.HTTPError, ValueError, RecursionError):
+    except (httpx2.HTTPError, ValueError, RecursionError):
         return False

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
+import httpx2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 # The year 5138: time.localtime takes it, and no job is made after it.
@@ -144,10 +144,10 @@ class OtherForm(Exception):
     """An answer has another form; the message says where."""
 
 
-class _BoundedBody(httpx.SyncByteStream):
+class _BoundedBody(httpx2.SyncByteStream):
     """The body of an answer, which ends with OtherForm where it is longer than any answer of this project's server."""
 
-    def __init__(self, body: httpx.SyncByteStream) -> None:
+    def __init__(self, body: httpx2.SyncByteStream) -> None:
         self._body = body
 
     def __iter__(self) -> Iterator[bytes]:
@@ -162,15 +162,15 @@ class _BoundedBody(httpx.SyncByteStream):
         self._body.close()
 
 
-def bound_answer(response: httpx.Response) -> None:
+def bound_answer(response: httpx2.Response) -> None:
     """Bound what will be read of an answer, as a hook of the client. Raises OtherForm for a compressed answer."""
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise OtherForm("its answer is compressed, which it was not asked for")
-    if isinstance(response.stream, httpx.SyncByteStream):
+    if isinstance(response.stream, httpx2.SyncByteStream):
         response.stream = _BoundedBody(response.stream)
 
 
-def read_answer(response: httpx.Response, form: type[AnswerForm]) -> dict[str, Any]:
+def read_answer(response: httpx2.Response, form: type[AnswerForm]) -> dict[str, Any]:
     """Return the JSON object of an answer. Raises OtherForm where it is none, or of another form."""
     return parsed_object(response.content, form)
 

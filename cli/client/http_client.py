@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 from urllib.parse import quote
 
-import httpx
+import httpx2
 
 from cli.client.answers import (
     AnswerForm,
@@ -63,13 +63,13 @@ class ServerClient:
         # A short answer that is compressed can be a long one: none is asked for, and bound_answer refuses it.
         headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
         try:
-            self._http = httpx.Client(
+            self._http = httpx2.Client(
                 base_url=f"{self._url}/v3/images",
                 headers=headers,
-                timeout=httpx.Timeout(timeout_s, connect=5),
+                timeout=httpx2.Timeout(timeout_s, connect=5),
                 event_hooks={"response": [bound_answer]},
             )
-        except (httpx.InvalidURL, ValueError) as error:
+        except (httpx2.InvalidURL, ValueError) as error:
             raise UserError(f"--url {url}: {error}.") from error
 
     def __enter__(self) -> Self:
@@ -88,7 +88,7 @@ class ServerClient:
         """
         deadline = time.monotonic() + self._timeout_s
         response = self._send(fields, images)
-        if response.status_code != httpx.codes.ACCEPTED:  # a server that ignores Prefer and returns the image
+        if response.status_code != httpx2.codes.ACCEPTED:  # a server that ignores Prefer and returns the image
             return self._read(response, ImagesForm)
         answer = self._read(response, JobForm)
         try:
@@ -108,7 +108,7 @@ class ServerClient:
     def submit(self, fields: Mapping[str, Any], images: Mapping[str, tuple[str, bytes]]) -> str:
         """Submit a job without waiting for it, and return its id."""
         response = self._send(fields, images)
-        if response.status_code != httpx.codes.ACCEPTED:
+        if response.status_code != httpx2.codes.ACCEPTED:
             raise UserError("this server answers with the image only; leave --async out.")
         return str(self._read(response, JobForm)["id"])
 
@@ -158,7 +158,7 @@ class ServerClient:
                     heard_at = time.monotonic()
                     if event["type"] in _FINAL:
                         return
-            except httpx.TransportError as error:
+            except httpx2.TransportError as error:
                 self._check_still_waiting(heard_at, after, error)
             else:  # a server that restarts ends its streams; one that does nothing else is none
                 if time.monotonic() - began > _RECONNECT_S:
@@ -167,7 +167,7 @@ class ServerClient:
                     raise self._other_server(OtherForm("it ends its stream of events"))
 
     def _events_after(self, job_id: str, after: int) -> Iterator[JobJson]:
-        timeout = httpx.Timeout(_SILENCE_S, connect=5)
+        timeout = httpx2.Timeout(_SILENCE_S, connect=5)
         params = {"starting_after": after}
         with (
             self._other_forms(),
@@ -175,8 +175,8 @@ class ServerClient:
         ):
             if not response.is_success:
                 response.read()
-            if response.status_code == httpx.codes.SERVICE_UNAVAILABLE and after:
-                raise httpx.ReadError("it is not available")
+            if response.status_code == httpx2.codes.SERVICE_UNAVAILABLE and after:
+                raise httpx2.ReadError("it is not available")
             self._checked(response)
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 raise OtherForm("its answer is no stream of events")
@@ -184,11 +184,11 @@ class ServerClient:
                 if line.startswith("data: "):
                     yield parsed_object(line.removeprefix("data: "), EventForm)
 
-    def _check_still_waiting(self, heard_at: float, after: int, error: httpx.TransportError) -> None:
+    def _check_still_waiting(self, heard_at: float, after: int, error: httpx2.TransportError) -> None:
         """Raise UserError if there never was a server, or if it has been away for too long."""
         if not after:
             raise self._no_server(error) from error
-        limit_s = _AWAY_S + (_SILENCE_S if isinstance(error, httpx.ReadTimeout) else 0.0)
+        limit_s = _AWAY_S + (_SILENCE_S if isinstance(error, httpx2.ReadTimeout) else 0.0)
         if time.monotonic() - heard_at > limit_s:
             raise self._gone(error) from error
 
@@ -201,7 +201,7 @@ class ServerClient:
                 return job
         raise UserError(f"no image after {self._timeout_s:g} s; the job was cancelled.")
 
-    def _send(self, fields: Mapping[str, Any], images: Mapping[str, tuple[str, bytes]]) -> httpx.Response:
+    def _send(self, fields: Mapping[str, Any], images: Mapping[str, tuple[str, bytes]]) -> httpx2.Response:
         prefer = {"Prefer": "respond-async"}
         with self._server_errors():
             if images:
@@ -211,19 +211,19 @@ class ServerClient:
                 response = self._http.post("/generations", json=dict(fields), headers=prefer)
         return self._checked(response)
 
-    def _get(self, path: str) -> httpx.Response:
+    def _get(self, path: str) -> httpx2.Response:
         """Send a GET, again while the server restarts."""
-        outcome: httpx.Response | httpx.TransportError
+        outcome: httpx2.Response | httpx2.TransportError
         for _ in attempts(_AWAY_S, _POLL_S):
             try:
                 with self._other_forms():
                     outcome = self._http.get(path)
-            except httpx.TransportError as error:
+            except httpx2.TransportError as error:
                 outcome = error
                 continue
-            if outcome.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            if outcome.status_code != httpx2.codes.SERVICE_UNAVAILABLE:
                 return outcome
-        if isinstance(outcome, httpx.TransportError):
+        if isinstance(outcome, httpx2.TransportError):
             raise self._gone(outcome) from outcome
         return outcome
 
@@ -234,7 +234,7 @@ class ServerClient:
             response = self._http.request(method, path, params=params)
         return self._read(self._checked(response), form)
 
-    def _read(self, response: httpx.Response, form: type[AnswerForm]) -> dict[str, Any]:
+    def _read(self, response: httpx2.Response, form: type[AnswerForm]) -> dict[str, Any]:
         with self._other_forms():
             return read_answer(response, form)
 
@@ -244,7 +244,7 @@ class ServerClient:
         try:
             with self._other_forms():
                 yield
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except (httpx2.TransportError, httpx2.InvalidURL) as error:
             raise self._no_server(error) from error
 
     @contextlib.contextmanager
@@ -256,15 +256,15 @@ class ServerClient:
             raise self._other_server(error) from error
 
     def _cancel_quietly(self, job_id: str) -> None:
-        with contextlib.suppress(httpx.HTTPError, OtherForm):
+        with contextlib.suppress(httpx2.HTTPError, OtherForm):
             self._http.post(f"{_path(job_id)}/cancel", timeout=5)
 
-    def _checked(self, response: httpx.Response) -> httpx.Response:
+    def _checked(self, response: httpx2.Response) -> httpx2.Response:
         if response.is_success:
             return response
         wait_s = response.headers.get("retry-after", "")[:_LONGEST_WAIT_TEXT]
         again = f" (try again in {wait_s} s)" if wait_s else ""
-        if response.status_code == httpx.codes.UNAUTHORIZED:
+        if response.status_code == httpx2.codes.UNAUTHORIZED:
             again = " Give a key of the server with --api_key, or set IMAGEGEN_API_KEY."
         raise UserError(f"the server refuses: {error_message(response)}{again}")
 
@@ -281,7 +281,7 @@ class ServerClient:
         return UserError(f"the server at {self._url} is gone: {error}")
 
 
-def error_message(response: httpx.Response) -> str:
+def error_message(response: httpx2.Response) -> str:
     """Return the message of an error response, with the parameter it names."""
     try:
         error = response.json()["error"]

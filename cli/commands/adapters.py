@@ -21,7 +21,7 @@ _REFRESH_TIMEOUT_S = 600.0  # the server reads every new file as a whole
 @adapters.command("list")
 def list_adapters(url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
     """List the adapters and blends that requests can choose with their model."""
-    from cli.client.http_client import ServerClient  # imports httpx, which the other commands do not need
+    from cli.client.http_client import ServerClient  # imports httpx2, which the other commands do not need
 
     with ServerClient(url, api_key, _TIMEOUT_S) as client:
         models = client.models()

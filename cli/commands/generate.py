@@ -50,7 +50,7 @@ def generate(
     is_async: Async = False,
 ) -> None:
     """Draw PROMPT on a running server and save the image; with --image, change that image."""
-    from cli.client.http_client import ServerClient  # imports httpx, which the other commands do not need
+    from cli.client.http_client import ServerClient  # imports httpx2, which the other commands do not need
 
     if mask is not None and image is None:
         raise typer.BadParameter("it marks a part of an image; give --image as well", param_hint="--mask")

@@ -35,7 +35,7 @@ _CANCELLED = {Status.IN_PROGRESS: "stops at its next step", Status.CANCELLED: "c
 @jobs.command("list")
 def list_jobs(status: _Status = None, limit: _Limit = 20, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
     """List the newest jobs."""
-    from cli.client.http_client import ServerClient  # imports httpx, which the other commands do not need
+    from cli.client.http_client import ServerClient  # imports httpx2, which the other commands do not need
 
     with ServerClient(url, api_key, _TIMEOUT_S) as client:
         found = client.jobs(status.value if status else None, limit)
@@ -148,7 +148,7 @@ def _text(value: object) -> str:
 
 
 def _is_time(value: object) -> bool:
-    from cli.client.answers import LATEST_S  # imports httpx
+    from cli.client.answers import LATEST_S  # imports httpx2
 
     return isinstance(value, int | float) and 0 <= value <= LATEST_S
 

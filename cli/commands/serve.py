@@ -26,7 +26,7 @@ def serve(settings: Settings, source_loras: SourceLoras = None) -> None:
             # Imported here: it imports clients for Redis and HTTP, which the commands that it starts do not need.
             from cli.local.local_service import LocalService
 
-            configure_logging(settings.log, quiet=("httpx", "httpcore"))
+            configure_logging(settings.log, quiet=("httpx2", "httpcore2"))
             for name, sentence in repository.failed.items():
                 say(f"{name} cannot be served; the others are: {sentence}", err=True)
             LocalService(settings, repository, lock, signals).run()

@@ -2,7 +2,7 @@
 
 import threading
 
-import httpx
+import httpx2
 
 from cli.client.http_client import error_message
 
@@ -23,7 +23,7 @@ class ReadinessProbe(threading.Thread):
     def run(self) -> None:
         """Ask until the API is ready or ``close`` is called."""
         # trust_env: a request to this machine must not go through a proxy.
-        with httpx.Client(timeout=_TIMEOUT_S, trust_env=False) as client:
+        with httpx2.Client(timeout=_TIMEOUT_S, trust_env=False) as client:
             while not self.is_ready and not self._stopping.wait(_EVERY_S):
                 self._ask(client)
 
@@ -31,12 +31,12 @@ class ReadinessProbe(threading.Thread):
         """Make the thread end, without waiting for it."""
         self._stopping.set()
 
-    def _ask(self, client: httpx.Client) -> None:
+    def _ask(self, client: httpx2.Client) -> None:
         try:
             response = client.get(self._url)
-        except httpx.HTTPError:
+        except httpx2.HTTPError:
             return
-        if response.status_code == httpx.codes.OK:
+        if response.status_code == httpx2.codes.OK:
             self.is_ready = True
         else:
             self.reason = error_message(response)

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import httpx2
 import uvicorn
 from fastapi import FastAPI
 
@@ -35,7 +35,7 @@ class Api:
 
     settings: Settings
     app: FastAPI
-    http: httpx.Client
+    http: httpx2.Client
 
     @property
     def redis(self) -> RedisSettings:
@@ -75,14 +75,14 @@ class Api:
         return waiting(self.redis, GRAPH)[0]
 
     @contextmanager
-    def asking(self, **request: Any) -> Iterator[Callable[[], httpx.Response]]:
+    def asking(self, **request: Any) -> Iterator[Callable[[], httpx2.Response]]:
         """Send a request in the background; the function that is yielded waits for its answer."""
-        answers: list[httpx.Response] = []
+        answers: list[httpx2.Response] = []
         asked = {"url": "/v3/images/generations", "json": {"prompt": "a red circle"}, **request}
         thread = threading.Thread(target=lambda: answers.append(self.http.post(**asked)))
         thread.start()
 
-        def answer() -> httpx.Response:
+        def answer() -> httpx2.Response:
             thread.join(20)
             return answers[0]
 
@@ -109,14 +109,14 @@ def serving(settings: Settings, extend: Callable[[FastAPI], object] = lambda _: 
         thread.start()
         try:
             wait_until(lambda: server.started)
-            with httpx.Client(base_url=address, timeout=20) as http:
+            with httpx2.Client(base_url=address, timeout=20) as http:
                 yield Api(settings, app, http)
         finally:
             server.should_exit = True
             thread.join(20)
 
 
-def error_of(answer: httpx.Response, status: int = 400) -> dict[str, Any]:
+def error_of(answer: httpx2.Response, status: int = 400) -> dict[str, Any]:
     """Return the error object of an answer, after a check of its form."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/json"

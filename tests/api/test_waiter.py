@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
+import httpx2
 import openai
 import pytest
 
@@ -21,8 +21,8 @@ BODY: dict[str, Any] = {"prompt": "a red circle"}
 
 def _time_out(api: Api, after_s: float = 0.3, **request: Any) -> None:
     """Send a request, and disconnect without an answer."""
-    timeout = httpx.Timeout(20, read=after_s)
-    with httpx.Client(base_url=api.http.base_url, timeout=timeout) as http, pytest.raises(httpx.ReadTimeout):
+    timeout = httpx2.Timeout(20, read=after_s)
+    with httpx2.Client(base_url=api.http.base_url, timeout=timeout) as http, pytest.raises(httpx2.ReadTimeout):
         http.post(**{"url": GENERATIONS, "json": BODY, **request})
 
 

@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections import Counter
 
-import httpx
+import httpx2
 from PIL import Image
 
 from tests.attack.target import ATTACKER
@@ -40,7 +40,7 @@ def bodies_without_a_key(service: Service, chosen: random.Random) -> Counter[int
     body = b" " * (20 * MIB)
     try:
         status = _post(service, chosen.choice(["edits", "jobs"]), body, "application/json", key="wrong")
-    except httpx.WriteError:
+    except httpx2.WriteError:
         return Counter([None])
     assert status in (401, 429), status
     return Counter([status])
@@ -51,7 +51,7 @@ def hostile_images(service: Service, chosen: random.Random) -> Counter[int | Non
     found: Counter[int | None] = Counter()
     for _ in range(4):
         image = chosen.choice(_IMAGES)(chosen)
-        answer = httpx.post(
+        answer = httpx2.post(
             f"{service.url}/v3/images/edits",
             data={"prompt": "a red circle"},
             files={"image": ("image.png", image)},
@@ -91,4 +91,4 @@ _IMAGES = (
 def _post(service: Service, path: str, body: bytes, content_type: str, key: str = ATTACKER) -> int:
     headers = {"Content-Type": content_type, "Authorization": f"Bearer {key}"}
     url = f"{service.url}/v3/images/{path}"
-    return httpx.post(url, content=body, headers=headers, timeout=_TIMEOUT_S).status_code
+    return httpx2.post(url, content=body, headers=headers, timeout=_TIMEOUT_S).status_code

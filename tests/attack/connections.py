@@ -57,7 +57,7 @@ def dripping_bodies(service: Service, chosen: random.Random) -> Counter[int | No
 def answers_not_taken(service: Service, chosen: random.Random) -> Counter[int | None]:
     with many_connections(service, chosen.randint(5, 20)) as attackers:
         for attacker in attackers:
-            send_all(attacker, [head("GET", "/static-offline-docs/swagger-ui-bundle.js") * 8])
+            send_all(attacker, [head("GET", "/swagger-ui/swagger-ui-bundle.js") * 8])
         pause(_MOST_S)
     return Counter()
 

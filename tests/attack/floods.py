@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 
-import httpx
+import httpx2
 
 from tests.attack.target import ATTACKER
 from tests.security.hostile import head, many_connections, send_all
@@ -23,7 +23,7 @@ def wrong_keys(service: Service, chosen: random.Random) -> Counter[int | None]:
     """The service answers each guess later than the one before."""
     found: Counter[int | None] = Counter()
     end = time.monotonic() + _MOST_S
-    with httpx.Client(base_url=service.url, timeout=_TIMEOUT_S) as http:
+    with httpx2.Client(base_url=service.url, timeout=_TIMEOUT_S) as http:
         while found.total() < 200 and time.monotonic() < end:
             key = chosen.randbytes(8).hex()
             found[http.get(_JOBS, headers={"Authorization": f"Bearer {key}"}).status_code] += 1
@@ -72,6 +72,6 @@ def event_streams_not_read(service: Service, chosen: random.Random) -> Counter[i
     return found
 
 
-def _client(service: Service) -> httpx.Client:
+def _client(service: Service) -> httpx2.Client:
     headers = {"Authorization": f"Bearer {ATTACKER}"}
-    return httpx.Client(base_url=service.url, headers=headers, timeout=_TIMEOUT_S)
+    return httpx2.Client(base_url=service.url, headers=headers, timeout=_TIMEOUT_S)

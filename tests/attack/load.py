@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
+import httpx2
 import openai
 from PIL import Image
 
@@ -71,16 +71,16 @@ class HonestLoad:
                     self._over.wait(_PAUSE_S)
                 number += 1
 
-    def _count(self, response: httpx.Response) -> None:
+    def _count(self, response: httpx2.Response) -> None:
         self.seen.statuses[response.status_code] += 1
 
     def _probe(self) -> None:
-        with httpx.Client(base_url=self._service.url, timeout=HEALTH_S) as client:
+        with httpx2.Client(base_url=self._service.url, timeout=HEALTH_S) as client:
             while not self._over.is_set():
                 began = time.monotonic()
                 try:
                     client.get("/v2/health/live").raise_for_status()
-                except httpx.HTTPError as error:
+                except httpx2.HTTPError as error:
                     self.seen.failures.append(f"health: {error!r}")
                 self.seen.health_s.append(time.monotonic() - began)
                 self._over.wait(_PAUSE_S)

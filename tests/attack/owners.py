@@ -5,7 +5,7 @@ import string
 from collections import Counter
 from typing import Any
 
-import httpx
+import httpx2
 
 from tests.attack.target import ATTACKER, HONEST
 from tests.support.service import Service
@@ -102,6 +102,6 @@ def webhooks_to_forbidden_addresses(service: Service, chosen: random.Random) -> 
     return found
 
 
-def _client(service: Service) -> httpx.Client:
+def _client(service: Service) -> httpx2.Client:
     headers = {"Authorization": f"Bearer {ATTACKER}"}
-    return httpx.Client(base_url=f"{service.url}/v3", headers=headers, timeout=_TIMEOUT_S)
+    return httpx2.Client(base_url=f"{service.url}/v3", headers=headers, timeout=_TIMEOUT_S)

@@ -17,7 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import yaml
 from PIL import Image
@@ -150,7 +150,7 @@ class Reader:
         """Read a configuration of Prometheus, and fetch what it would fetch."""
         (job,) = yaml.safe_load(text)["scrape_configs"]
         for target in job["static_configs"][0]["targets"]:
-            assert "imagegen_jobs_queued" in httpx.get(f"http://{target}/metrics").text
+            assert "imagegen_jobs_queued" in httpx2.get(f"http://{target}/metrics").text
 
     def _toml(self, text: str) -> None:
         (self.folder / OPTIONS_FILE).write_text(text)

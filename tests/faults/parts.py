@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import httpx
+import httpx2
 
 import cli.local.tied_process
 from cli.commands.worker import worker_command, worker_environment
@@ -122,7 +122,7 @@ class Parts:
 
     async def ready(self) -> None:
         """Wait until every API process says that it is ready to serve."""
-        async with httpx.AsyncClient(timeout=5) as http:
+        async with httpx2.AsyncClient(timeout=5) as http:
             for port in self._ports:
                 await self._ready(http, f"http://127.0.0.1:{port}/v2/health/ready")
 
@@ -139,10 +139,10 @@ class Parts:
         for proxy in (*self.proxies, self.front):
             await proxy.stop()
 
-    async def _ready(self, http: httpx.AsyncClient, url: str) -> None:
+    async def _ready(self, http: httpx2.AsyncClient, url: str) -> None:
         end = time.monotonic() + _READY_WITHIN_S
         while time.monotonic() < end:
-            with contextlib.suppress(httpx.TransportError):
+            with contextlib.suppress(httpx2.TransportError):
                 if (await http.get(url)).status_code == 200:
                     return
             await asyncio.sleep(0.1)

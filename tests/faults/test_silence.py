@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from tests.faults.parts import Parts, running_parts
@@ -26,7 +26,7 @@ def test_a_worker_whose_connections_fell_silent_works_on(tmp_path: Path) -> None
 
 
 async def _fall_silent(folder: Path) -> None:
-    async with running_parts(folder, LEASE_S) as parts, httpx.AsyncClient(base_url=parts.url, timeout=60) as http:
+    async with running_parts(folder, LEASE_S) as parts, httpx2.AsyncClient(base_url=parts.url, timeout=60) as http:
         witness = Witness(parts.redis_url)
         first, other = parts.workers
         other.signal(signal.SIGSTOP, family=True)
@@ -41,14 +41,14 @@ async def _fall_silent(folder: Path) -> None:
         assert _starts(parts) == [1, 1], "nothing but a new connection was needed"
 
 
-async def _submit(http: httpx.AsyncClient, number: int) -> str:
+async def _submit(http: httpx2.AsyncClient, number: int) -> str:
     body: dict[str, Any] = {**make_plan(1, 0).ask_of_kind(number, AskKind.JOB).body(), "num_inference_steps": 20}
     answer = await http.post("/v3/images/jobs", json=body)
     assert answer.status_code == 202, answer.text
     return str(answer.json()["id"])
 
 
-async def _completed(http: httpx.AsyncClient, jobs: list[str]) -> None:
+async def _completed(http: httpx2.AsyncClient, jobs: list[str]) -> None:
     for job in jobs:
         while (await http.get(f"/v3/images/jobs/{job}")).json()["status"] != "completed":
             await asyncio.sleep(0.2)

@@ -4,7 +4,7 @@ import base64
 import math
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from hypothesis import strategies as st
 from PIL import Image
@@ -21,7 +21,7 @@ KINDS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF", "HEIC", "TIFF"]
 HALF_A_GIB_KB = 512 * 1024
 
 
-def _edit(service: Service, how: str, content: bytes, field: str = "image") -> httpx.Response:
+def _edit(service: Service, how: str, content: bytes, field: str = "image") -> httpx2.Response:
     """Edit the image, or an ordinary one with it as the mask; every lying name and type may go with it."""
     whole = DRAWABLE["palette"]
     if how == "form":
@@ -33,7 +33,7 @@ def _edit(service: Service, how: str, content: bytes, field: str = "image") -> h
     return service.http.post(EDITS, json={"prompt": "a star", "size": "32x32", **images})
 
 
-def _check_refused(answer: httpx.Response, param: str, *, status: int = 400) -> None:
+def _check_refused(answer: httpx2.Response, param: str, *, status: int = 400) -> None:
     check_answer(answer.status_code, answer.headers["content-type"], answer.headers["x-request-id"], answer.content)
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]

@@ -114,7 +114,7 @@ PATHS = st.sampled_from(
         ),
         *(b"/v3/images/jobs/%s/cancel", b"/v3/images/files/%s.png", b"/v3/models/%s", b"/v3/lora_adapters/%s", b"/%s"),
         *(
-            b"/static-offline-docs/%s",
+            b"/swagger-ui/%s",
             b"/v3/images/jobs?after=%s",
             b"/v3/images/jobs?limit=%s",
             b"/v3/images/jobs?status=%s",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 from openai import OpenAI
 
 from tests.support.polling import wait_until
@@ -88,7 +88,7 @@ def api_pid(service: Service) -> int:
 
 def refused(service: Service, reason: str, key: str = "unused") -> float:
     """Return how many connections the API has refused for a reason."""
-    page = httpx.get(f"{service.url}/metrics", headers={"Authorization": f"Bearer {key}"}).text
+    page = httpx2.get(f"{service.url}/metrics", headers={"Authorization": f"Bearer {key}"}).text
     found = re.search(rf'^imagegen_connections_refused_total{{reason="{reason}"}} (\S+)$', page, re.MULTILINE)
     assert found is not None, page
     return float(found[1])
@@ -112,12 +112,12 @@ def _draw(service: Service, key: str, over: threading.Event, record: Record, ima
 
 
 def _probe(service: Service, over: threading.Event, record: Record) -> None:
-    with httpx.Client(base_url=service.url, timeout=HEALTH_S) as client:
+    with httpx2.Client(base_url=service.url, timeout=HEALTH_S) as client:
         while not over.is_set():
             began = time.monotonic()
             try:
                 client.get("/v2/health/live").raise_for_status()
-            except httpx.HTTPError as error:
+            except httpx2.HTTPError as error:
                 record.failures.append(f"health: {error!r}")
                 return
             record.health_s.append(time.monotonic() - began)

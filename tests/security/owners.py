@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from tests.api.api_support import Api, error_of
 
@@ -32,10 +32,10 @@ def put(api: Api, name: str, owner: Mapping[str, str], status: int = 202, **body
     return found
 
 
-def get(api: Api, path: str, owner: Mapping[str, str]) -> httpx.Response:
+def get(api: Api, path: str, owner: Mapping[str, str]) -> httpx2.Response:
     return api.http.get(f"{JOBS}/{path}", headers=owner)
 
 
-def is_unknown(answer: httpx.Response) -> bool:
+def is_unknown(answer: httpx2.Response) -> bool:
     """Return whether the answer says no more than that there is no such job."""
     return bool(error_of(answer, 404)["code"] == "job_not_found")

@@ -6,7 +6,7 @@ import resource
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-import httpx
+import httpx2
 import pytest
 
 from tests.security.conftest import KEY, OTHER_KEY
@@ -111,7 +111,7 @@ def test_at_the_bound_dripping_bodies_make_room(keyed_service: Service) -> None:
         for attacker in attackers:
             send_all(attacker, [start + b"{"])
         for _ in range(20):
-            answer = httpx.get(f"{keyed_service.url}/v3/models", headers={"Authorization": f"Bearer {OTHER_KEY}"})
+            answer = httpx2.get(f"{keyed_service.url}/v3/models", headers={"Authorization": f"Bearer {OTHER_KEY}"})
             assert answer.status_code == 200
 
 
@@ -129,7 +129,7 @@ def test_an_answer_that_is_not_taken_is_dropped(open_service: Service) -> None:
     before = refused(open_service, "answer_not_taken")
     with honest_clients(open_service), many_connections(open_service, 10) as attackers:
         for attacker in attackers:
-            attacker.sendall(head("GET", "/static-offline-docs/swagger-ui-bundle.js") * 8)
+            attacker.sendall(head("GET", "/swagger-ui/swagger-ui-bundle.js") * 8)
         wait_until(lambda: refused(open_service, "answer_not_taken") >= before + 10, "all of them are closed")
 
 
@@ -137,7 +137,7 @@ def test_an_offer_of_http_2_is_ignored_and_the_body_is_read(open_service: Servic
     """Java's HttpClient and ``curl --http2`` send it with each request."""
     offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAARAAAAAAAIAAAAA"}
     for _ in range(2):
-        answer = httpx.post(
+        answer = httpx2.post(
             f"{open_service.url}/v3/images/generations", json={"prompt": "a red circle"}, headers=offer, timeout=30
         )
         assert answer.status_code == 200, answer.text
@@ -153,7 +153,7 @@ def test_what_is_not_http_is_refused_and_fills_no_log(open_service: Service) -> 
 
 
 def test_the_process_may_open_more_files_than_its_soft_limit(open_service: Service) -> None:
-    page = httpx.get(f"{open_service.url}/metrics").text
+    page = httpx2.get(f"{open_service.url}/metrics").text
     limit = next(float(line.split()[1]) for line in page.splitlines() if line.startswith("process_max_fds "))
     assert limit == resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 

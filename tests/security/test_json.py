@@ -1,6 +1,6 @@
 """Bodies that are small to send and long to read hold no one up."""
 
-import httpx
+import httpx2
 import pytest
 
 from tests.api.api_support import DATA_URL
@@ -15,9 +15,9 @@ PATHS = ("generations", "edits", "jobs")
 REPEATS = 3
 
 
-def _post(service: Service, path: str, body: bytes, key: str = "unused") -> httpx.Response:
+def _post(service: Service, path: str, body: bytes, key: str = "unused") -> httpx2.Response:
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-    return httpx.post(f"{service.url}/v3/images/{path}", content=body, headers=headers, timeout=60)
+    return httpx2.post(f"{service.url}/v3/images/{path}", content=body, headers=headers, timeout=60)
 
 
 @pytest.mark.parametrize("size_bytes", [MIB * 9 // 10, 13_600_000], ids=["below the bound", "far above it"])
@@ -56,7 +56,7 @@ def test_hostile_forms_hold_no_one_up(open_service: Service, name: str) -> None:
     headers = {"Content-Type": f"multipart/form-data; boundary={FORM_BOUNDARY}"}
     with honest_clients(open_service):
         for _ in range(REPEATS):
-            answer = httpx.post(f"{open_service.url}/v3/images/edits", content=content, headers=headers, timeout=60)
+            answer = httpx2.post(f"{open_service.url}/v3/images/edits", content=content, headers=headers, timeout=60)
             assert answer.status_code in (400, 413), answer.text[:200]
 
 
@@ -94,7 +94,7 @@ def test_bodies_in_flight_are_bounded_and_small_ones_go_on(keyed_service: Servic
     ):
         for attacker in (first, second):
             attacker.sendall(start + b" " * (MAX_BODY_BYTES * 3 // 4 - 1))
-        refused: list[httpx.Response] = []
+        refused: list[httpx2.Response] = []
 
         def is_refused() -> bool:
             refused.append(_post(keyed_service, "edits", large, OTHER_KEY))

@@ -5,7 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
-import httpx
+import httpx2
 import pytest
 from redis import Redis
 
@@ -29,34 +29,34 @@ _REQUESTS = 2 * SMALL_REDIS_BYTES // _BODY_BYTES
 _EVICTED = 'imagegen_jobs_evicted_total{reason="owner_bytes"}'
 
 
-def _cancel(http: httpx.Client, number: int) -> int:
+def _cancel(http: httpx2.Client, number: int) -> int:
     answer = http.post(_JOBS, json=_BODY)
     if answer.status_code == 202:
         http.post(f"{_JOBS}/{answer.json()['id']}/cancel")
     return answer.status_code
 
 
-def _name_and_erase(http: httpx.Client, number: int) -> int:
+def _name_and_erase(http: httpx2.Client, number: int) -> int:
     answer = http.put(f"{_JOBS}/job-{number}", json=_BODY, headers={"Idempotency-Key": f"{number}" * 20})
     if number % 2:
         http.delete(f"{_JOBS}/job-{number}")
     return answer.status_code
 
 
-def _leave(http: httpx.Client, number: int) -> int:
+def _leave(http: httpx2.Client, number: int) -> int:
     return http.post(_JOBS, json={**_BODY, "n": 4}).status_code
 
 
 @pytest.mark.parametrize("attack", [_cancel, _name_and_erase, _leave])
-def test_one_key_cannot_fill_redis(small_service: Service, attack: Callable[[httpx.Client, int], int]) -> None:
-    kept = httpx.post(f"{small_service.url}{_JOBS}", json={"prompt": "a red circle"}, headers=_OTHER).json()["id"]
+def test_one_key_cannot_fill_redis(small_service: Service, attack: Callable[[httpx2.Client, int], int]) -> None:
+    kept = httpx2.post(f"{small_service.url}{_JOBS}", json={"prompt": "a red circle"}, headers=_OTHER).json()["id"]
     wait_until(lambda: _get(small_service, kept).json()["status"] == "completed", "the other key's job is drawn")
     evicted = _metric(small_service, _EVICTED)
     statuses: Counter[int] = Counter()
     most: list[float] = []
 
     def attacking(first: int) -> None:
-        with httpx.Client(base_url=small_service.url, headers=_ATTACKER, timeout=60) as http:
+        with httpx2.Client(base_url=small_service.url, headers=_ATTACKER, timeout=60) as http:
             statuses.update(attack(http, number) for number in range(first, _REQUESTS, _THREADS))
 
     with honest_clients(small_service, OTHER_KEY):
@@ -77,12 +77,12 @@ def test_one_key_cannot_fill_redis(small_service: Service, attack: Callable[[htt
         assert _metric(small_service, _EVICTED) > evicted
 
 
-def _get(service: Service, path: str) -> httpx.Response:
-    return httpx.get(f"{service.url}{_JOBS}/{path}", headers=_OTHER)
+def _get(service: Service, path: str) -> httpx2.Response:
+    return httpx2.get(f"{service.url}{_JOBS}/{path}", headers=_OTHER)
 
 
 def _metric(service: Service, name: str) -> float:
-    page = httpx.get(f"{service.url}/metrics", headers=_OTHER).text
+    page = httpx2.get(f"{service.url}/metrics", headers=_OTHER).text
     found = re.search(rf"^{re.escape(name)} (\S+)$", page, re.MULTILINE)
     assert found is not None, page
     return float(found[1])

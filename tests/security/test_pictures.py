@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from PIL import Image
 
@@ -99,11 +99,11 @@ REFUSED: dict[str, tuple[Callable[[], bytes], int, str]] = {
 }
 
 
-def _edit(service: Service, content: bytes, key: str = "unused", **more: Any) -> httpx.Response:
+def _edit(service: Service, content: bytes, key: str = "unused", **more: Any) -> httpx2.Response:
     files = {"image": ("a.png", content), **{name: ("b.png", mask) for name, mask in more.pop("files", {}).items()}}
     data = {"prompt": "a star", "size": "32x32", **more}
     headers = {"Authorization": f"Bearer {key}"}
-    return httpx.post(f"{service.url}/v3/images/edits", data=data, files=files, headers=headers, timeout=300)
+    return httpx2.post(f"{service.url}/v3/images/edits", data=data, files=files, headers=headers, timeout=300)
 
 
 @pytest.mark.parametrize("name", list(COSTLY))
@@ -111,7 +111,7 @@ def test_what_is_costly_to_decode_holds_no_one_up(keyed_service: Service, name: 
     """Four at a time: two are decoded, or as many as have room in memory. The other owner's edits go on."""
     content = COSTLY[name]()
     assert len(content) < MIB
-    answers: list[httpx.Response] = []
+    answers: list[httpx2.Response] = []
     attackers = [
         threading.Thread(target=lambda: answers.append(_edit(keyed_service, content, KEY, files={"mask": content})))
         for _ in range(4)
@@ -160,7 +160,7 @@ def test_odd_exif_data_reach_no_log(open_service: Service, how: str) -> None:
     else:
         url = "data:image/jpeg;base64," + base64.b64encode(content).decode()
         body = {"prompt": "a star", "size": "32x32", "images": [{"image_url": url}]}
-        answer = httpx.post(f"{open_service.url}/v3/images/edits", json=body, timeout=60)
+        answer = httpx2.post(f"{open_service.url}/v3/images/edits", json=body, timeout=60)
     assert answer.status_code == 200, answer.text
     logged = open_service.log.read_text()[before:]
     assert "accepted" in logged

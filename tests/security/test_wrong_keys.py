@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
+import httpx2
 import pytest
 
 from tests.api.api_support import Api, error_of, serving, settings_for
@@ -32,7 +32,7 @@ def counted(api: Api) -> dict[str, int]:
     return {answer: int(float(count)) for answer, count in found}
 
 
-def ask(api: Api, headers: dict[str, str]) -> httpx.Response:
+def ask(api: Api, headers: dict[str, str]) -> httpx2.Response:
     return api.http.get(MODELS, headers=headers)
 
 

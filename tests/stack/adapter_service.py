@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 from PIL import Image
 
@@ -49,7 +49,7 @@ def ask(service: Service, model: str | None, operation: Operation = Operation.GE
     return service.http.post("/v3/images/edits", data={"strength": "0.9", **form}, files=files)
 
 
-def content(answer: httpx.Response) -> bytes:
+def content(answer: httpx2.Response) -> bytes:
     """The image of an answer as the bytes that were sent."""
     assert answer.status_code == 200, answer.text
     return base64.b64decode(answer.json()["data"][0]["b64_json"])
@@ -71,7 +71,7 @@ def assert_raw(
     np.testing.assert_array_equal(drawn, raw_image("sd", blend, operation=operation, mode=mode))
 
 
-def refused(answer: httpx.Response, status: int = 400) -> dict[str, Any]:
+def refused(answer: httpx2.Response, status: int = 400) -> dict[str, Any]:
     """The error of a refusal."""
     assert answer.status_code == status, answer.text
     error: dict[str, Any] = answer.json()["error"]

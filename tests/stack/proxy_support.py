@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from tests.support.polling import wait_until
@@ -92,8 +92,8 @@ def running(command: list[str], environment: Mapping[str, str], log: Path, url: 
 def _is_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> bool:
     assert process.poll() is None, f"the proxy ended:\n{log.read_text()}"
     try:
-        return httpx.get(f"{url}/v2/health/ready").status_code == 200
-    except httpx.TransportError:
+        return httpx2.get(f"{url}/v2/health/ready").status_code == 200
+    except httpx2.TransportError:
         return False
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from config.settings import RedisSettings
@@ -28,17 +28,17 @@ BODY: dict[str, Any] = {"prompt": "a red circle"}
 class Api:
     """An API process; the worker's part is done by hand."""
 
-    def __init__(self, process: Process, http: httpx.Client, redis: RedisSettings) -> None:
+    def __init__(self, process: Process, http: httpx2.Client, redis: RedisSettings) -> None:
         self.process, self.http, self.redis = process, http, redis
         self.url = str(http.base_url)
-        self.answers: list[httpx.Response] = []
+        self.answers: list[httpx2.Response] = []
 
     @contextmanager
     def asking(self, **request: Any) -> Iterator[Job]:
         """Ask in the background, on a connection of its own; the answer is there after the block."""
 
         def ask() -> None:
-            self.answers.append(httpx.post(f"{self.url}{GENERATIONS}", timeout=60, **{"json": BODY, **request}))
+            self.answers.append(httpx2.post(f"{self.url}{GENERATIONS}", timeout=60, **{"json": BODY, **request}))
 
         thread = threading.Thread(target=ask)
         thread.start()
@@ -65,7 +65,7 @@ def _api(redis: RedisSettings, folder: Path, limit_s: int = 30) -> Iterator[Api]
     port = free_port()
     with (
         an_api(redis, folder, port, IMAGEGEN_HTTP__SHUTDOWN_TIMEOUT_S=str(limit_s)) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http,
+        httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http,
     ):
         yield Api(process, http, redis)
 
@@ -78,7 +78,7 @@ def _waiters(redis: RedisSettings, job: Job) -> str:
 def test_waiting_requests_are_answered_and_new_ones_get_a_retry_after(
     redis_settings: RedisSettings, tmp_path: Path
 ) -> None:
-    with _api(redis_settings, tmp_path) as api, httpx.Client(base_url=api.url) as idle:
+    with _api(redis_settings, tmp_path) as api, httpx2.Client(base_url=api.url) as idle:
         idle.get(READY)  # a kept connection holds nothing up
         with api.asking() as job:
             api.drain()
@@ -144,7 +144,7 @@ def _following(api: Api, job: Job) -> Iterator[list[str]]:
     lines: list[str] = []
 
     def follow() -> None:
-        with httpx.stream("GET", f"{api.url}/v3/images/jobs/{job.id}/events", timeout=60) as response:
+        with httpx2.stream("GET", f"{api.url}/v3/images/jobs/{job.id}/events", timeout=60) as response:
             lines.extend(line for line in _noting(response.iter_lines()) if line)
 
     def _noting(parts: Iterator[str]) -> Iterator[str]:

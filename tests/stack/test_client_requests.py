@@ -4,7 +4,7 @@ import json
 from http.client import parse_headers
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import pytest
 
 from tests.support.raw_requests import answer_to, sending
@@ -28,11 +28,11 @@ Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="""
 
 def test_head_has_the_headers_and_no_body(service: Service) -> None:
     body = {"prompt": "a star", "steps": 1, "response_format": "url"}
-    url = httpx.post(f"{service.url}/v3/images/generations", json=body, timeout=60).json()["data"][0]["url"]
+    url = httpx2.post(f"{service.url}/v3/images/generations", json=body, timeout=60).json()["data"][0]["url"]
     for path in ("/v3/models", "/v2/health/live", urlsplit(url).path):
         head = f"HEAD {path} HTTP/1.1\nConnection: close"
         with sending(service.url, head) as connection, connection.makefile("rb") as file:
             status, headers, rest = file.readline(), parse_headers(file), file.read()
-        same = httpx.get(service.url + path)
+        same = httpx2.get(service.url + path)
         assert (status.strip(), rest) == (b"HTTP/1.1 200 OK", b"")
         assert all(headers[name] == same.headers[name] for name in ("content-type", "content-length"))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from config.settings import RedisSettings
@@ -29,7 +29,7 @@ AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 class Parts:
     """An API and a worker, each with a file of its lines."""
 
-    http: httpx.Client
+    http: httpx2.Client
     folder: Path
     worker: "subprocess.Popen[bytes]"
 
@@ -68,12 +68,12 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
         redis = stack.enter_context(running_redis(folder / "redis")).settings
         worker = stack.enter_context(started(folder, redis, "worker"))
         stack.enter_context(started(folder, redis, "api", "--rest_port", str(port)))
-        http = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, headers=AUTHORIZED))
+        http = stack.enter_context(httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, headers=AUTHORIZED))
 
         def is_ready() -> bool:
             try:
                 return http.get("/v2/health/ready").status_code == 200
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 return False
 
         wait_until(is_ready, "ready")

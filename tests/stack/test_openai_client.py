@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import openai
 import pytest
@@ -48,7 +48,7 @@ def test_models_of_openai_mean_the_only_model(service: Service, draw: Draw) -> N
     assert _images(response) == [draw("a star", seed=5)]
     (item,) = client.images.generate(prompt="a star", model="dall-e-3", extra_body={"seed": 5}).data or []
     assert item.b64_json is None and item.url is not None
-    assert httpx.get(item.url).content == draw("a star", seed=5)
+    assert httpx2.get(item.url).content == draw("a star", seed=5)
 
 
 def test_the_answer_says_what_was_drawn(service: Service) -> None:

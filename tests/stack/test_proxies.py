@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from openai import OpenAI
 from PIL import Image
@@ -79,8 +79,8 @@ def test_a_proxy_that_is_missing_fails_these_tests() -> None:
         program("nothing-like-it", "it")
 
 
-def _submitted(url: str, path: str = "/v1/images/jobs", **fields: Any) -> httpx.Response:
-    answer = httpx.post(f"{url}{path}", json={**LONG, **fields}, headers={"Prefer": "respond-async"}, timeout=60)
+def _submitted(url: str, path: str = "/v1/images/jobs", **fields: Any) -> httpx2.Response:
+    answer = httpx2.post(f"{url}{path}", json={**LONG, **fields}, headers={"Prefer": "respond-async"}, timeout=60)
     assert answer.status_code == 202, answer.text
     return answer
 
@@ -93,19 +93,19 @@ def test_every_address_in_an_answer_can_be_fetched_below_the_path(site: Site, pa
     job = answer.json()
     assert answer.headers["location"] == job["urls"]["self"]
     assert job["urls"]["self"].startswith(f"{site.url}/v")
-    wait_until(lambda: httpx.get(job["urls"]["self"]).json()["status"] == "completed")
-    urls = httpx.get(job["urls"]["self"]).json()["urls"]
+    wait_until(lambda: httpx2.get(job["urls"]["self"]).json()["status"] == "completed")
+    urls = httpx2.get(job["urls"]["self"]).json()["urls"]
     for address in (urls["result"], *urls["content"], urls["events"]):
-        assert httpx.get(address).status_code == 200, address
-    assert httpx.post(urls["cancel"]).status_code == 200
+        assert httpx2.get(address).status_code == 200, address
+    assert httpx2.post(urls["cancel"]).status_code == 200
 
 
 def test_the_url_of_an_image_can_be_fetched_below_the_path(site: Site) -> None:
     body = {**SHORT, "response_format": "url"}
     for path in ("/v1/images/generations", "/openai/deployments/demo/images/generations"):
-        url = httpx.post(f"{site.url}{path}", json=body, timeout=60).json()["data"][0]["url"]
+        url = httpx2.post(f"{site.url}{path}", json=body, timeout=60).json()["data"][0]["url"]
         assert url.startswith(f"{site.url}/v1/images/files/")
-        assert httpx.get(url).content.startswith(b"\x89PNG")
+        assert httpx2.get(url).content.startswith(b"\x89PNG")
 
 
 def test_without_the_header_and_a_public_url_the_links_lack_the_path(site: Site) -> None:
@@ -115,29 +115,29 @@ def test_without_the_header_and_a_public_url_the_links_lack_the_path(site: Site)
 
 
 def test_the_documentation_pages_find_their_files(site: Site) -> None:
-    page = httpx.get(f"{site.url}/", follow_redirects=True)
+    page = httpx2.get(f"{site.url}/", follow_redirects=True)
     assert str(page.url) == f"{site.url}/docs"
     root = site.url.removesuffix(PATH)
     files = re.findall(r"""["'](/[\w./-]+\.(?:js|css|png|json))["']""", page.text)
     assert f"{PATH}/openapi.json" in files and len(files) >= 4
-    assert [httpx.get(f"{root}{file}").status_code for file in files] == [200] * len(files)
-    assert httpx.get(f"{site.url}/openapi.json").json()["servers"] == [{"url": PATH}]
+    assert [httpx2.get(f"{root}{file}").status_code for file in files] == [200] * len(files)
+    assert httpx2.get(f"{site.url}/openapi.json").json()["servers"] == [{"url": PATH}]
 
 
 def test_events_come_one_by_one(site: Site) -> None:
     """The first steps of a job are here while the service itself still says that it is drawn."""
     job = _submitted(site.url).json()
-    with httpx.stream("GET", job["urls"]["events"], timeout=60) as stream:
+    with httpx2.stream("GET", job["urls"]["events"], timeout=60) as stream:
         events = (json.loads(line.removeprefix("data: ")) for line in stream.iter_lines() if line.startswith("data: "))
         steps = (event["step"] for event in events if event.get("step"))
         assert [next(steps), next(steps)] == [1, 2]
         assert site.status_of(job["id"]) == "in_progress"
-    httpx.post(job["urls"]["cancel"])
+    httpx2.post(job["urls"]["cancel"])
 
 
 def test_white_space_comes_before_the_answer(site: Site) -> None:
     headers = {"Prefer": "white-space=1"}
-    with httpx.stream("POST", f"{site.url}/v1/images/generations", json=LONG, headers=headers, timeout=60) as answer:
+    with httpx2.stream("POST", f"{site.url}/v1/images/generations", json=LONG, headers=headers, timeout=60) as answer:
         assert next(answer.iter_raw()) == b" "
         assert site.status_of(answer.headers["x-imagegen-job-id"]) == "in_progress"
     wait_until(lambda: site.status_of(answer.headers["x-imagegen-job-id"]) == "cancelled")
@@ -166,13 +166,13 @@ def test_an_image_of_20_megabytes_passes(site: Site) -> None:
     image = image_bytes(noise, compress_level=0)
     assert len(image) > 20_000_000
     data = {key: str(value) for key, value in {**SHORT, "num_inference_steps": 2}.items()}
-    answer = httpx.post(f"{site.url}/v1/images/edits", files={"image": image}, data=data, timeout=60)
+    answer = httpx2.post(f"{site.url}/v1/images/edits", files={"image": image}, data=data, timeout=60)
     assert answer.status_code == 200, answer.text
     assert answer.json()["size"] == "64x64"
 
 
 def test_a_client_is_not_believed_about_the_path_where_the_proxy_sets_it(site: Site) -> None:
-    answer = httpx.post(
+    answer = httpx2.post(
         f"{site.url}/v1/images/jobs", json=SHORT, headers={"X-Forwarded-Prefix": "/elsewhere"}, timeout=60
     )
     assert answer.headers["location"].startswith(f"{site.url}/v1/")
@@ -204,12 +204,12 @@ def test_with_a_public_url_the_openai_client_draws_and_edits_below_the_path(publ
     embedded = client.images.generate(**asked).data
     assert linked is not None and linked[0].url is not None and embedded is not None
     assert linked[0].url.startswith(f"{public}/v1/images/files/")
-    drawn = httpx.get(linked[0].url).content
+    drawn = httpx2.get(linked[0].url).content
     assert drawn == base64.b64decode(embedded[0].b64_json or "")
     mask = image_bytes(red_image("L", (64, 64)))
     edited = client.images.edit(image=io.BytesIO(drawn), mask=io.BytesIO(mask), **asked, response_format="url").data
     assert edited is not None and edited[0].url is not None
-    assert httpx.get(edited[0].url).content.startswith(b"\x89PNG")
+    assert httpx2.get(edited[0].url).content.startswith(b"\x89PNG")
     location = _submitted(public, **SHORT).headers["location"]
     assert location.startswith(f"{public}/v1/images/jobs/")
-    assert httpx.get(location).status_code == 200
+    assert httpx2.get(location).status_code == 200

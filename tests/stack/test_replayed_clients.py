@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Iterator
 
-import httpx
+import httpx2
 import pytest
 from PIL import Image
 
@@ -37,7 +37,7 @@ def test_a_program_finds_the_image_it_reads(replayed: Service, replay: Replay) -
     items = json.loads(answer.content)["data"]
     assert len(items) == replay.images
     for item in items:
-        image = base64.b64decode(item["b64_json"]) if replay.reads == "b64_json" else httpx.get(item["url"]).content
+        image = base64.b64decode(item["b64_json"]) if replay.reads == "b64_json" else httpx2.get(item["url"]).content
         assert image.startswith(PNG)
 
 

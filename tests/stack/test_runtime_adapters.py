@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from cli.local.embedded_redis import prepared_url
@@ -89,12 +89,12 @@ def stage(shared: Stage) -> Iterator[Stage]:
         remove(shared.service, alias)
 
 
-def add(service: Service, alias: str, source: Path | str, **more: Any) -> httpx.Response:
+def add(service: Service, alias: str, source: Path | str, **more: Any) -> httpx2.Response:
     body = {"alias": alias, "source": str(source), "model": "fox", **more}
     return service.http.post("/v3/lora_adapters", json=body)
 
 
-def remove(service: Service, alias: str) -> httpx.Response:
+def remove(service: Service, alias: str) -> httpx2.Response:
     return service.http.delete(f"/v3/lora_adapters/{alias}")
 
 

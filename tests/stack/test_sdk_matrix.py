@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from tests.support.polling import wait_until
@@ -59,8 +59,8 @@ def dead(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def _is_alive(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/v2/health/live").status_code == 200
-    except httpx.TransportError:
+        return httpx2.get(f"{url}/v2/health/live").status_code == 200
+    except httpx2.TransportError:
         return False
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from config.settings import RedisSettings
 from tests.stack.adapter_service import adapter_entry
@@ -26,7 +26,7 @@ def test_it_is_not_ready_and_says_why(redis_settings: RedisSettings, tmp_path: P
             code = worker.code()
         finally:
             worker.kill()
-        answer = httpx.get(f"http://127.0.0.1:{port}/v2/health/ready")
+        answer = httpx2.get(f"http://127.0.0.1:{port}/v2/health/ready")
 
     assert code == 2
     # The wrong memory may also hold what is no number; then the first image says so, before two are compared.

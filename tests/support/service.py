@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 from openai import OpenAI
 
 from graphs.repository.bundled import bundled_model_path
@@ -52,7 +52,7 @@ class Service:
 
     def __init__(self, process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
         self.process, self.url, self.log = process, f"http://127.0.0.1:{port}", log
-        self.http = httpx.Client(base_url=self.url, timeout=60)
+        self.http = httpx2.Client(base_url=self.url, timeout=60)
 
     def client(self, *, max_retries: int = 0, prefix: str = "/v3") -> OpenAI:
         return OpenAI(base_url=f"{self.url}{prefix}", api_key="unused", max_retries=max_retries)
@@ -61,7 +61,7 @@ class Service:
         assert self.process.poll() is None, f"serve ended:\n{self.log.read_text()}"
         try:
             return self.http.get("/v2/health/ready").status_code == 200
-        except httpx.TransportError:
+        except httpx2.TransportError:
             return False
 
     def descendants(self) -> dict[int, str]:

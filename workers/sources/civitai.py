@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from config.settings import DownloadSettings
 from graphs.adapters.addresses import SUFFIX
@@ -33,7 +33,7 @@ def fetch_version(url: str, version: str, place: Path, settings: DownloadSetting
 
 
 def _remote(url: str, settings: DownloadSettings) -> Remote:
-    server = next((own for own in _servers(settings) if origin_of(httpx.URL(url)) == origin_of(own)), None)
+    server = next((own for own in _servers(settings) if origin_of(httpx2.URL(url)) == origin_of(own)), None)
     if server is None:
         return Remote(url)
     token = settings.civitai_token
@@ -43,5 +43,5 @@ def _remote(url: str, settings: DownloadSettings) -> Remote:
     return Remote(url, trusted=url, login_hint="set CIVITAI_TOKEN to a token of your account")
 
 
-def _servers(settings: DownloadSettings) -> Iterator[httpx.URL]:
-    return map(httpx.URL, settings.civitai_endpoint.split())
+def _servers(settings: DownloadSettings) -> Iterator[httpx2.URL]:
+    return map(httpx2.URL, settings.civitai_endpoint.split())

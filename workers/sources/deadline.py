@@ -23,7 +23,7 @@ class Deadline:
         self._timer.cancel()
 
     def watch(self, event: str, info: dict[str, Any]) -> None:
-        """Take note of a new connection; the callback of httpcore's extension "trace"."""
+        """Take note of a new connection; the callback of httpcore2's extension "trace"."""
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             connection: socket.socket = info["return_value"].get_extra_info("socket")
             with self._lock:

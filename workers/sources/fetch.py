@@ -57,7 +57,7 @@ def _from_url(url: str, folder: Path, settings: DownloadSettings, on_progress: O
 
         place = folder if page.revision == "main" else folder / quote(page.revision, safe="")
         return fetch_file(page, place / url_file_name(url), settings, on_progress)
-    # httpx encodes what a URL must not contain and leaves what is encoded, but also a % that begins no encoding.
+    # httpx2 encodes what a URL must not contain and leaves what is encoded, but also a % that begins no encoding.
     url = _LONE_PERCENT.sub("%25", url)
     query = urlsplit(url).query
     digest = hashlib.sha256(query.encode()).hexdigest()[:8] if query else None

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
-import httpx
+import httpx2
 
 from graphs.adapters.safetensors_file import LARGEST_HEADER
 from graphs.errors import ConfigurationError
@@ -35,7 +35,7 @@ class PartialFile:
             return {}
         return {"Range": f"bytes={self.size}-", "If-Range": self._validator.read_text(encoding="latin-1")}
 
-    def accept(self, response: httpx.Response) -> int:
+    def accept(self, response: httpx2.Response) -> int:
         """Return the offset in bytes at which the response's body starts: 0, or the end of this file.
 
         Raises ConfigurationError where the response has another part of the file.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import httpx
+import httpx2
 
 from config.settings import DownloadSettings
 from graphs.errors import ConfigurationError
@@ -59,14 +59,14 @@ def _download(
         before = file.size
         try:
             return _transfer(remote, file, settings, on_progress, deadline)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except (httpx2.TransportError, httpx2.InvalidURL) as error:
             if deadline.is_over:
                 raise ConfigurationError(
-                    f"the download from {httpx.URL(remote.url).host} took longer than {settings.total_timeout_s:g} s "
+                    f"the download from {httpx2.URL(remote.url).host} took longer than {settings.total_timeout_s:g} s "
                     "(IMAGEGEN_DOWNLOADS__TOTAL_TIMEOUT_S)."
                 ) from error
             if file.size <= before or attempt == _MOST_ATTEMPTS:
-                raise ConfigurationError(_broken(httpx.URL(remote.url).host, file, error)) from error
+                raise ConfigurationError(_broken(httpx2.URL(remote.url).host, file, error)) from error
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -75,7 +75,7 @@ def _transfer(
 ) -> str | None:
     # For a client's source without the environment's proxies: a proxy would resolve the name again, after the check.
     trust_env = settings.is_of_operator
-    with httpx.Client(verify=httpx.create_ssl_context(), trust_env=trust_env, timeout=settings.timeout_s) as client:
+    with httpx2.Client(verify=httpx2.create_ssl_context(), trust_env=trust_env, timeout=settings.timeout_s) as client:
         with _answer(client, remote, settings, file.resume_headers(), deadline) as response:
             was_complete = response.headers.get("content-range") == f"bytes */{file.size}"
             if response.status_code != 416:
@@ -88,16 +88,16 @@ def _transfer(
             return _given_name(response)
 
 
-def _given_name(response: httpx.Response) -> str | None:
+def _given_name(response: httpx2.Response) -> str | None:
     return given_name(response.headers.get("content-disposition", ""))
 
 
 @contextmanager
 def _answer(
-    client: httpx.Client, remote: Remote, settings: DownloadSettings, headers: Mapping[str, str], deadline: Deadline
-) -> Iterator[httpx.Response]:
+    client: httpx2.Client, remote: Remote, settings: DownloadSettings, headers: Mapping[str, str], deadline: Deadline
+) -> Iterator[httpx2.Response]:
     """Follow redirects, each checked like the first URL, and yield the final response with its body unread."""
-    url = httpx.URL(remote.url)
+    url = httpx2.URL(remote.url)
     for _ in range(_MOST_REDIRECTS + 1):
         response = _send(client, url, remote, settings, headers, deadline)
         try:
@@ -107,18 +107,18 @@ def _answer(
             url = url.join(response.headers["location"])
         finally:
             response.close()
-    raise ConfigurationError(f"{httpx.URL(remote.url).host} redirects more than {_MOST_REDIRECTS} times.")
+    raise ConfigurationError(f"{httpx2.URL(remote.url).host} redirects more than {_MOST_REDIRECTS} times.")
 
 
 def _send(
-    client: httpx.Client,
-    url: httpx.URL,
+    client: httpx2.Client,
+    url: httpx2.URL,
     remote: Remote,
     settings: DownloadSettings,
     headers: Mapping[str, str],
     deadline: Deadline,
-) -> httpx.Response:
-    is_trusted = remote.trusted is not None and origin_of(url) == origin_of(httpx.URL(remote.trusted))
+) -> httpx2.Response:
+    is_trusted = remote.trusted is not None and origin_of(url) == origin_of(httpx2.URL(remote.trusted))
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigurationError(f"{url.host or 'the server'} leads to {url.scheme or 'nowhere'}, not to https://.")
     if url.scheme == "http" and not (is_trusted or settings.allow_http):
@@ -133,7 +133,7 @@ def _send(
     addresses = _allowed_addresses(url.raw_host.decode(), origin_of(url)[2], allow_private=allow_private)
     sent["Host"] = url.netloc.decode()
     for address in addresses:
-        # Connect to the checked address, but verify the certificate for the name (httpx's sni_hostname).
+        # Connect to the checked address, but verify the certificate for the name (httpx2's sni_hostname).
         request = client.build_request(
             "GET",
             url.copy_with(host=address),
@@ -142,7 +142,7 @@ def _send(
         )
         try:
             return client.send(request, stream=True)
-        except (httpx.ConnectError, httpx.ConnectTimeout):
+        except (httpx2.ConnectError, httpx2.ConnectTimeout):
             if address == addresses[-1]:
                 raise
     raise ConfigurationError(f"the server {url.host} has no address.")
@@ -163,7 +163,7 @@ def _allowed_addresses(host: str, port: int, *, allow_private: bool) -> list[str
 
 
 def _receive(
-    response: httpx.Response, remote: Remote, file: PartialFile, max_bytes: int, on_progress: OnProgress
+    response: httpx2.Response, remote: Remote, file: PartialFile, max_bytes: int, on_progress: OnProgress
 ) -> None:
     host = response.request.headers["host"]
     hint = f"; {remote.login_hint}" if remote.login_hint else ""
@@ -195,18 +195,18 @@ def _check_size(file: PartialFile, host: str, size: int, max_bytes: int) -> None
         )
 
 
-def origin_of(url: httpx.URL) -> tuple[str, str, int]:
+def origin_of(url: httpx2.URL) -> tuple[str, str, int]:
     """Return the scheme, the host and the port of a URL: what decides whether two URLs are of one server."""
     return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
 
 
 def _broken(host: str, file: PartialFile, error: Exception) -> str:
-    if isinstance(error, httpx.InvalidURL):
+    if isinstance(error, httpx2.InvalidURL):
         return f"{host} redirects to something that is not a URL."
     why = "broke off the download"
-    if isinstance(error, httpx.ConnectError):
+    if isinstance(error, httpx2.ConnectError):
         why = "cannot be reached; check that this machine reaches the network"
-    elif isinstance(error, httpx.TimeoutException):
+    elif isinstance(error, httpx2.TimeoutException):
         why = "does not answer in time"
     kept = f"; {file.size} bytes are here, and the next attempt goes on from there" if file.resume_headers() else ""
     return f"{host} {why}{kept} ({error})."

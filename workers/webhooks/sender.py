@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from ssl import SSLContext
 
-import httpx
+import httpx2
 
 from config.settings import WebhookSettings
 from workers.net.public_address import Resolver
@@ -47,7 +47,7 @@ class WebhookSender:
         settings: WebhookSettings,
         *,
         resolver: Resolver | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
         ssl_context: SSLContext | None = None,
     ) -> None:
         """Tests replace the last three: the name resolution, the HTTP transport and the trusted certificates."""
@@ -56,7 +56,7 @@ class WebhookSender:
         self._transport = transport
         # A pool of its own: asyncio.run waits for the threads of its loop, also for one whose name server is silent.
         self._resolvers = ThreadPoolExecutor(_MOST_RESOLUTIONS, thread_name_prefix="resolve")
-        self._ssl_context = ssl_context or httpx.create_ssl_context()
+        self._ssl_context = ssl_context or httpx2.create_ssl_context()
 
     def send(self, url: str, body: str, headers: dict[str, str]) -> Answer:
         """POST the body to ``url`` and return the result. It takes at most ``timeout_s`` of the settings."""
@@ -65,7 +65,7 @@ class WebhookSender:
     async def _send(self, text: str, body: str, headers: dict[str, str]) -> Answer:
         answer: Answer | None = None
         try:
-            # One time limit for the whole POST: a server that sends a byte now and then never exceeds httpx's timeouts.
+            # One time limit for the whole POST: a server that sends a byte now and then never exceeds the client's.
             async with asyncio.timeout(self._settings.timeout_s):
                 url = check_url(text, allow_private=self._settings.allow_private)
                 addresses = await asyncio.get_running_loop().run_in_executor(self._resolvers, self._resolve, url)
@@ -73,31 +73,31 @@ class WebhookSender:
                     response = await _post(client, url, addresses, body.encode(), headers)
                     answer = _answer(response)
                     await _discard_body(response)
-        except (UrlRefused, httpx.InvalidURL) as error:
+        except (UrlRefused, httpx2.InvalidURL) as error:
             return Answer(Verdict.REFUSED, str(error))
         except TimeoutError:
             return answer or Answer(Verdict.TRY_AGAIN, f"no answer within {self._settings.timeout_s:g} s")
-        except (httpx.TransportError, OSError) as error:
+        except (httpx2.TransportError, OSError) as error:
             return answer or Answer(Verdict.TRY_AGAIN, str(error) or type(error).__name__)
         return answer
 
-    def _resolve(self, url: httpx.URL) -> list[str]:
+    def _resolve(self, url: httpx2.URL) -> list[str]:
         return resolve_url(url, allow_private=self._settings.allow_private, resolver=self._resolver)
 
-    def _client(self, addresses: int) -> httpx.AsyncClient:
+    def _client(self, addresses: int) -> httpx2.AsyncClient:
         # Without the environment's proxies: a proxy would resolve the name again, after it was checked.
-        return httpx.AsyncClient(
+        return httpx2.AsyncClient(
             verify=self._ssl_context,
             trust_env=False,
             follow_redirects=False,
             transport=self._transport,
-            timeout=httpx.Timeout(self._settings.timeout_s, connect=self._settings.timeout_s / addresses),
+            timeout=httpx2.Timeout(self._settings.timeout_s, connect=self._settings.timeout_s / addresses),
         )
 
 
 async def _post(
-    client: httpx.AsyncClient, url: httpx.URL, addresses: list[str], body: bytes, headers: dict[str, str]
-) -> httpx.Response:
+    client: httpx2.AsyncClient, url: httpx2.URL, addresses: list[str], body: bytes, headers: dict[str, str]
+) -> httpx2.Response:
     """Send the request to the first address that accepts a connection, and return the response with its body unread."""
     name = url.raw_host.decode()
     for address in addresses:
@@ -111,13 +111,13 @@ async def _post(
         )
         try:
             return await client.send(request, stream=True)
-        except (httpx.ConnectError, httpx.ConnectTimeout):
+        except (httpx2.ConnectError, httpx2.ConnectTimeout):
             if address == addresses[-1]:
                 raise
     raise OSError(f"{name} has no address")
 
 
-def _answer(response: httpx.Response) -> Answer:
+def _answer(response: httpx2.Response) -> Answer:
     status = response.status_code
     reason = f"status {status}"
     if response.is_success:
@@ -127,10 +127,10 @@ def _answer(response: httpx.Response) -> Answer:
     return Answer(Verdict.REFUSED, reason)
 
 
-async def _discard_body(response: httpx.Response) -> None:
+async def _discard_body(response: httpx2.Response) -> None:
     """Read a bounded part of the body and drop it: a server whose answer is cut off records a failed delivery."""
     size = 0
-    with suppress(httpx.TransportError):
+    with suppress(httpx2.TransportError):
         async for chunk in response.aiter_raw():
             size += len(chunk)
             if size >= _MOST_BODY_BYTES:

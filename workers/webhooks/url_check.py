@@ -1,6 +1,6 @@
 """Which URLs a webhook may have. They are checked when a job is submitted, and again before every connection."""
 
-import httpx
+import httpx2
 
 from workers.net.public_address import PrivateAddress, Resolver, is_public, literal_address, public_addresses
 
@@ -11,16 +11,16 @@ class UrlRefused(Exception):
     """A webhook's URL may not be used; the message is a sentence."""
 
 
-def check_url(text: str, *, allow_private: bool) -> httpx.URL:
+def check_url(text: str, *, allow_private: bool) -> httpx2.URL:
     """Parse a webhook's URL and check all that can be checked without resolving its host name.
 
     It must be https:// and its host no private address, unless ``allow_private``. Raises UrlRefused.
     """
     try:
-        url = httpx.URL(text)
+        url = httpx2.URL(text)
         url.raw_host.decode().encode("idna")  # as the system's resolver encodes it
         host = url.host  # decodes the labels that begin with xn--
-    except (httpx.InvalidURL, UnicodeError) as error:
+    except (httpx2.InvalidURL, UnicodeError) as error:
         raise UrlRefused(f"A webhook's address must be a URL: {error}.") from error
     if url.scheme not in ("http", "https") or not host or not 0 < _port(url) < 65536:
         raise UrlRefused("A webhook's address must be an https:// URL with a host.")
@@ -33,7 +33,7 @@ def check_url(text: str, *, allow_private: bool) -> httpx.URL:
     return url
 
 
-def resolve_url(url: httpx.URL, *, allow_private: bool, resolver: Resolver | None) -> list[str]:
+def resolve_url(url: httpx2.URL, *, allow_private: bool, resolver: Resolver | None) -> list[str]:
     """Resolve the host name of a checked URL and return its addresses; ``resolver`` of None is the system's.
 
     Connect to one of these: a second resolution could return others. Raises UrlRefused where any of them is private,
@@ -45,7 +45,7 @@ def resolve_url(url: httpx.URL, *, allow_private: bool, resolver: Resolver | Non
         raise UrlRefused(str(error)) from error
 
 
-def _port(url: httpx.URL) -> int:
+def _port(url: httpx2.URL) -> int:
     if url.port is not None:
         return url.port
     return 443 if url.scheme == "https" else 80

@@ -2,7 +2,7 @@
 
 import json
 
-import httpx
+import httpx2
 import pytest
 
 from config.settings import RedisSettings
@@ -17,7 +17,7 @@ def test_a_node_client_that_is_cut_joins_its_job_with_its_retry(redis_settings: 
     """Node's fetch ends a silent request after 300 s, and openai-node sends it again; here both times are short."""
     node = {"x-stainless-lang": "js"}
     with serving(settings_for(redis_settings, {"node_timeout_s": 2})) as api:
-        with pytest.raises(httpx.ReadTimeout):
+        with pytest.raises(httpx2.ReadTimeout):
             api.http.post(PATH, json=BODY, headers={**node, "x-stainless-retry-count": "0"}, timeout=4)
         with api.asking(headers={**node, "x-stainless-retry-count": "1"}) as answer:
             job = api.next_job()
@@ -29,7 +29,7 @@ def test_a_node_client_that_is_cut_joins_its_job_with_its_retry(redis_settings: 
 
 def test_another_client_that_leaves_cancels_its_job(redis_settings: RedisSettings) -> None:
     with serving(settings_for(redis_settings, {"node_timeout_s": 2})) as api:
-        with pytest.raises(httpx.ReadTimeout):
+        with pytest.raises(httpx2.ReadTimeout):
             api.http.post(PATH, json=BODY, headers={"x-stainless-lang": "python"}, timeout=4)
         wait_until(lambda: api.http.get("/v3/images/jobs").json()["data"][0]["status"] == "cancelled")
 

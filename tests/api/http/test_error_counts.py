@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
@@ -36,18 +36,18 @@ def _counts(api: Api) -> dict[str, float]:
     return {sample.labels["code"]: sample.value for sample in samples if sample.name == "imagegen_http_errors_total"}
 
 
-def _stated_length(api: Api, length: int, body: bytes = b"") -> httpx.Response:
+def _stated_length(api: Api, length: int, body: bytes = b"") -> httpx2.Response:
     """The answer to a body that is announced with this length and not sent beyond ``body``."""
     with contextlib.closing(HTTPConnection(api.http.base_url.host, api.http.base_url.port, timeout=20)) as connection:
         connection.putrequest("POST", GENERATIONS)
         connection.putheader("Content-Length", str(length))
         connection.endheaders(body)
         answered = connection.getresponse()
-        return httpx.Response(answered.status, headers=answered.getheaders(), content=answered.read())
+        return httpx2.Response(answered.status, headers=answered.getheaders(), content=answered.read())
 
 
-def _chunked(api: Api, length: int) -> httpx.Response:
-    with contextlib.closing(httpx.Client(base_url=api.http.base_url)) as http:
+def _chunked(api: Api, length: int) -> httpx2.Response:
+    with contextlib.closing(httpx2.Client(base_url=api.http.base_url)) as http:
         return http.post(GENERATIONS, content=iter([b"x" * 1000] * (length // 1000)))
 
 
@@ -67,7 +67,7 @@ def _chunked(api: Api, length: int) -> httpx.Response:
     ids=["route", "method", "stated-length", "received-length", "slow-body", "defect", "value", "query", "job"],
 )
 def test_an_error_is_counted_once_by_its_code(
-    api: Api, refused: Callable[[Api], httpx.Response], status: int, code: str
+    api: Api, refused: Callable[[Api], httpx2.Response], status: int, code: str
 ) -> None:
     before = _counts(api)
     assert error_of(refused(api), status)["code"] == code

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from http.client import HTTPConnection
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -181,7 +181,7 @@ def test_a_body_over_the_limit_is_refused_by_its_stated_length(failing: Api, pat
         connection.putheader("Content-Length", str(10**12))
         connection.endheaders()
         answered = connection.getresponse()
-        answer = httpx.Response(answered.status, headers=answered.getheaders(), content=answered.read())
+        answer = httpx2.Response(answered.status, headers=answered.getheaders(), content=answered.read())
     error = error_of(answer, 413)
     assert (error["code"], "200000 bytes" in error["message"]) == ("request_too_large", True)
 
@@ -205,7 +205,7 @@ def _trickle(*chunks: bytes) -> Iterator[bytes]:
 )
 def test_a_body_over_the_limit_is_refused_while_it_is_read(failing: Api, path: str, kind: str, head: bytes) -> None:
     body = _trickle(head, *[b"x" * 50_000] * 6)
-    with contextlib.closing(httpx.Client(base_url=failing.http.base_url)) as http:
+    with contextlib.closing(httpx2.Client(base_url=failing.http.base_url)) as http:
         answer = http.post(path, content=body, headers={"Content-Type": kind})
     assert error_of(answer, 413)["code"] == "request_too_large"
 
@@ -223,7 +223,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(redis_settings: RedisSettin
         connection.putheader("Content-Length", "100")
         connection.endheaders(b"--b")
         answered = connection.getresponse()
-        answer = httpx.Response(answered.status, headers=answered.getheaders(), content=answered.read())
+        answer = httpx2.Response(answered.status, headers=answered.getheaders(), content=answered.read())
         assert error_of(answer, 408)["code"] == "request_timeout"
         assert answer.headers["connection"] == "close"
         assert own.http.get("/v2/health/live").status_code == 200
@@ -282,7 +282,7 @@ def test_a_client_that_disconnects_while_it_sends_is_not_an_error(
         yield b'{"prompt": "'
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), httpx.Client(base_url=failing.http.base_url) as http:
+    with pytest.raises(KeyboardInterrupt), httpx2.Client(base_url=failing.http.base_url) as http:
         http.post(GENERATIONS, content=interrupted())
     assert failing.http.get("/v2/health/live").status_code == 200
     assert not [record for record in caplog.records if record.levelname == "ERROR"]

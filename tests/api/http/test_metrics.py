@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -29,7 +29,7 @@ _ROW = re.compile(r"^\| `(?P<name>\w+)` \| (?P<kind>\w+) \| (?P<labels>[\w`, -]*
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def scraped(http: httpx.Client, **headers: str) -> Samples:
+def scraped(http: httpx2.Client, **headers: str) -> Samples:
     answer = http.get("/metrics", headers=headers)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -247,18 +247,18 @@ def test_figures_outlive_the_process_that_counted(redis_settings: RedisSettings)
 
 
 @contextmanager
-def api_process(redis: RedisSettings, shared: Path) -> Iterator[httpx.Client]:
+def api_process(redis: RedisSettings, shared: Path) -> Iterator[httpx2.Client]:
     port = free_port()
     environment = {**os.environ, "IMAGEGEN_HTTP__METRICS_FOLDER": str(shared), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-P", "-m", "cli", "api", "--rest_port", str(port), "--redis_url", str(redis.url)]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
 
             def answers() -> bool:
                 try:
                     return http.get("/v2/health/live").status_code == 200
-                except httpx.TransportError:
+                except httpx2.TransportError:
                     return False
 
             wait_until(answers, deadline_s=60)

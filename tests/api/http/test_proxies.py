@@ -66,7 +66,7 @@ def test_links_have_the_path_and_routes_are_found(api: Api, prefix: str) -> None
         assert api.http.get(path, headers={HEADER: prefix}).status_code == 200, path
     assert api.http.head("/v1/models", headers={HEADER: prefix}).status_code == 200
     page = api.http.get("/docs", headers={HEADER: prefix})
-    assert f'"{prefix}/static-offline-docs/swagger-ui-bundle.js"' in page.text
+    assert f'"{prefix}/swagger-ui/swagger-ui-bundle.js"' in page.text
     assert "content-security-policy" in page.headers
     metrics = api.http.get("/metrics").text
     assert f'route="{prefix}' not in metrics.replace('route="/v3/', "").replace('route="/docs"', "")

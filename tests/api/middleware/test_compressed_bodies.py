@@ -6,7 +6,7 @@ import json
 import zlib
 from collections.abc import Callable
 
-import httpx
+import httpx2
 import pytest
 
 from config.settings import HttpSettings, RedisSettings, RepositorySettings, Settings
@@ -25,7 +25,7 @@ def raw_deflate(content: bytes) -> bytes:
 
 def send(
     api: Api, content: bytes, encoding: str, path: str = GENERATIONS, kind: str = "application/json"
-) -> httpx.Response:
+) -> httpx2.Response:
     return api.http.post(path, content=content, headers={"Content-Encoding": encoding, "Content-Type": kind, **AT_ONCE})
 
 
@@ -42,7 +42,7 @@ def test_a_compressed_body_is_read(api: Api, encoding: str, compress: Callable[[
 
 
 def test_a_compressed_form_is_read(api: Api) -> None:
-    form = httpx.Request("POST", "http://x", data={"prompt": "a circle"}, files=FILE)
+    form = httpx2.Request("POST", "http://x", data={"prompt": "a circle"}, files=FILE)
     kind = form.headers["content-type"]
     assert send(api, gzip.compress(form.read()), "gzip", EDITS, kind).json()["operation"] == "edit"
 

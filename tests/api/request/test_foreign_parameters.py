@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from api.request.foreign_parameters import IGNORED, REFUSED, ignored_label
@@ -18,7 +18,7 @@ def _example(entry: str) -> str:
     return entry.replace("*", "_x")
 
 
-def warned(answer: httpx.Response) -> list[str]:
+def warned(answer: httpx2.Response) -> list[str]:
     assert answer.status_code == 202, answer.text
     warnings: list[str] = answer.json()["warnings"]
     assert answer.headers.get("x-imagegen-warnings", "") == " ".join(warnings)

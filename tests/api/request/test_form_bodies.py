@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from PIL import Image
 
@@ -72,7 +72,7 @@ def test_an_image_is_required(api: Api) -> None:
     assert (error["param"], error["message"]) == ("image", "image is required, as a file.")
 
 
-def _raw(api: Api, *parts: tuple[str, bytes], boundary: str = "b", kind: str = "") -> httpx.Response:
+def _raw(api: Api, *parts: tuple[str, bytes], boundary: str = "b", kind: str = "") -> httpx2.Response:
     """A multipart body of (disposition, content) in this order."""
     body = b"".join(
         f"--b\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + content + b"\r\n" for head, content in parts

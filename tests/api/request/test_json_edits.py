@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from PIL import Image
 
@@ -106,7 +106,7 @@ def test_broken_base64_is_refused(api: Api, url: str) -> None:
         assert (error["param"], error["code"]) == (param, "invalid_base64_image")
 
 
-def _masked(api: Api, url: str) -> httpx.Response:
+def _masked(api: Api, url: str) -> httpx2.Response:
     return send_edit(api, [{"image_url": DATA_URL}], mask={"image_url": url})
 
 

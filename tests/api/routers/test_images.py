@@ -4,7 +4,7 @@ import base64
 import time
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from api.answer.schemas import JobBody
@@ -199,7 +199,7 @@ def test_the_queue_position_counts_those_before(api: Api) -> None:
     assert now == [None, 0, 1]
 
 
-def _every_route(api: Api) -> list[httpx.Response]:
+def _every_route(api: Api) -> list[httpx2.Response]:
     files = {"image": ("a.png", PNG, "image/png")}
     return [
         api.http.post(GENERATIONS, json=BODY),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from cli.client.http_client import ServerClient
@@ -28,7 +28,7 @@ def test_following_goes_on_after_the_last_event_of_a_cut_stream(api: Api, monkey
         for event in whole(client, job, after):
             yield event
             if event["type"] == "queued":
-                raise httpx.ReadError("cut")
+                raise httpx2.ReadError("cut")
 
     monkeypatch.setattr(ServerClient, "_events_after", cut)
     with ServerClient(str(api.http.base_url), None, 10) as client:

@@ -210,7 +210,7 @@ def test_the_checked_address_is_the_one_connected_to(
 
 def test_the_certificate_is_checked_for_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = ssl.create_default_context(cadata=TLS_CERTIFICATE)
-    monkeypatch.setattr("workers.sources.web.httpx.create_ssl_context", lambda: context)
+    monkeypatch.setattr("workers.sources.web.httpx2.create_ssl_context", lambda: context)
     resolve_names(monkeypatch, {TLS_NAME: ["127.0.0.1"], "other.example": ["127.0.0.1"]})
     settings = DownloadSettings(allow_private=True)
     with file_server(tls_folder=tmp_path) as server:

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from config.settings import RedisSettings, WebhookSettings
@@ -111,15 +111,15 @@ def test_a_job_stored_when_private_addresses_were_allowed_is_refused_later(redis
         assert (worker.pending(), receiver.received) == ({}, [])
 
 
-class Carrier(httpx.AsyncBaseTransport):
+class Carrier(httpx2.AsyncBaseTransport):
     """Carries nothing, and remembers where it should have."""
 
     def __init__(self) -> None:
-        self.requests: list[httpx.Request] = []
+        self.requests: list[httpx2.Request] = []
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         self.requests.append(request)
-        return httpx.Response(204, stream=httpx.ByteStream(b""))
+        return httpx2.Response(204, stream=httpx2.ByteStream(b""))
 
 
 def test_a_name_that_changes_its_address_is_resolved_once() -> None:
