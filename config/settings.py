@@ -30,8 +30,8 @@ class RedisSettings(SettingsGroup):
     url: str | None = Field(
         None,
         repr=False,
-        description="Redis to use, as `redis://HOST:PORT/0`, `rediss://HOST:PORT/0` with TLS, or `unix:///PATH?db=0` "
-        "(also `REDIS_URL`; add-workers.md has all forms).",
+        description="Redis to use, as `redis://HOST:PORT/0`, `rediss://HOST:PORT/0` with TLS, `unix:///PATH?db=0`, "
+        "or `redis+sentinel://HOST:PORT,HOST:PORT/NAME` (also `REDIS_URL`; add-workers.md has all forms).",
     )
     connect_timeout_s: float = Field(2.0, gt=0, description="How long connecting to Redis may take.")
     timeout_s: float = Field(

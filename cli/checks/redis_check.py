@@ -12,8 +12,10 @@ from cli.local.redis_url_check import check_url
 from config.settings import RedisSettings, Settings
 from graphs.errors import ConfigurationError, ServiceUnavailable
 from workers.jobs.observe.diagnostics import Diagnostics, RedisFacts, read_diagnostics
-from workers.jobs.redis.connection import other_layout
+from workers.jobs.redis.connection import other_layout, redis_errors, sentinels_of
 from workers.jobs.redis.keys import LAYOUT_VERSION, OLDER_VERSIONS
+from workers.jobs.redis.sentinel_address import host_shown
+from workers.jobs.redis.sentinel_view import read_sentinel_view
 
 _REDIS = "redis"
 _NEARLY_FULL = 0.9
@@ -66,7 +68,27 @@ def _check(settings: RedisSettings, graphs: Sequence[str]) -> RedisReport:
         findings = [
             ok(_REDIS, f"It answers (version {diagnostics.redis.version}), keeps jobs on disk and evicts nothing.")
         ]
-    return RedisReport(findings, diagnostics)
+    return RedisReport([*findings, *_sentinels(settings)], diagnostics)
+
+
+def _sentinels(settings: RedisSettings) -> Iterator[Finding]:
+    sentinels = sentinels_of(settings)
+    if sentinels is None:
+        return
+    try:
+        with redis_errors():
+            view = read_sentinel_view(sentinels)
+    except ServiceUnavailable as error:
+        yield wrong("sentinels", f"They cannot be asked: {error.reason}", "See their log and their user's rights.")
+        return
+    trouble, _, remedy = (view.trouble() or "").partition("; ")
+    if trouble:
+        yield wrong("sentinels", _sentence(trouble), _sentence(remedy))
+    elif view.silent:
+        silent = ", ".join(map(host_shown, view.silent))
+        yield note("sentinels", _sentence(view.summary()), f"Start {silent}, or correct REDIS_URL.")
+    else:
+        yield ok("sentinels", _sentence(view.summary()))
 
 
 def _findings(facts: RedisFacts) -> Iterator[Finding]:

@@ -1,6 +1,5 @@
 """Checks that the Redis at a URL answers and is one that can keep jobs."""
 
-from typing import cast
 from urllib.parse import urlsplit, urlunsplit
 
 import redis
@@ -9,8 +8,8 @@ from redis.retry import Retry
 
 from cli.errors import UserError
 from config.settings import RedisSettings
-from workers.jobs.redis.clients import RedisClient
-from workers.jobs.redis.connection import DISK_FAILS, redis_url
+from workers.jobs.redis.connection import DISK_FAILS, connect, redis_url
+from workers.jobs.redis.sentinel import NoSentinelAnswers, PrimaryUnknown
 from workers.jobs.redis.server_kind import read_server_kind
 
 _PING_S = 1.0
@@ -21,12 +20,15 @@ def check_url(settings: RedisSettings) -> None:
 
     Raises UserError or ConfigurationError, without the password.
     """
-    url = redis_url(settings)
-    shown = _without_password(url)
+    shown = _without_password(redis_url(settings))
+    client = connect(settings.model_copy(update={"timeout_s": settings.connect_timeout_s}), retries=0)
     try:
-        with _client(url, settings.connect_timeout_s) as client:
-            client.ping()
-            kind = read_server_kind(cast(RedisClient, client))
+        client.ping()
+        kind = read_server_kind(client)
+    except PrimaryUnknown as error:
+        raise UserError(f"{error}; correct the name in REDIS_URL.") from error
+    except NoSentinelAnswers as error:
+        raise UserError(f"{error}; start them, or correct REDIS_URL.") from error
     except redis.AuthenticationError as error:
         raise UserError(f"the Redis at {shown} refuses the user or password: {error}") from error
     except (redis.RedisError, OSError) as error:
@@ -37,6 +39,8 @@ def check_url(settings: RedisSettings) -> None:
         ) from error
     except (AttributeError, TypeError) as error:  # redis-py expects the forms of Redis's own answers
         raise UserError(f"what answers at {shown} is no Redis: its answers have other forms.") from error
+    finally:
+        client.close()
     if kind is not None and (reason := kind.unusable()):
         raise UserError(f"the Redis at {shown} {reason}")
 
@@ -44,16 +48,12 @@ def check_url(settings: RedisSettings) -> None:
 def answers(url: str) -> bool:
     """Return whether the Redis at this URL answers PING now; one that is still loading its data does not."""
     try:
-        with _client(url, _PING_S) as client:
+        with redis.Redis.from_url(
+            url, socket_connect_timeout=_PING_S, socket_timeout=_PING_S, retry=Retry(NoBackoff(), 0)
+        ) as client:
             return bool(client.ping())
     except (redis.RedisError, OSError):
         return False
-
-
-def _client(url: str, timeout_s: float) -> "redis.Redis":
-    return redis.Redis.from_url(
-        url, socket_connect_timeout=timeout_s, socket_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
-    )
 
 
 def _without_password(url: str) -> str:

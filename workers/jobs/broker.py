@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 from config.settings import Settings
 from graphs.errors import ServiceUnavailable
 from workers.jobs.redis.address import broker_tls, broker_url
-from workers.jobs.redis.connection import redis_url
+from workers.jobs.redis.connection import redis_url, sentinels_of
 from workers.jobs.redis.keys import WEBHOOK_QUEUE, queue_name
 
 RUN_JOB = "imagegen.run_job"
@@ -26,10 +26,12 @@ _LOAD_TIMEOUT_S = 600
 def make_celery(settings: Settings) -> Celery:
     """Return the Celery application, with which the API sends messages and a worker runs tasks."""
     last_resort_s = settings.jobs.time_limit_s + settings.jobs.result_ttl_s + _LAST_RESORT_MARGIN_S
-    address = redis_url(settings.redis)
-    app = Celery("imagegen", broker=broker_url(address), backend=None, set_as_current=False)
+    sentinels = sentinels_of(settings.redis)
+    server = sentinels.address.server_url if sentinels else redis_url(settings.redis)
+    url = sentinels.address.broker_url() if sentinels else broker_url(server)
+    app = Celery("imagegen", broker=url, backend=None, set_as_current=False)
     app.conf.update(
-        broker_use_ssl=broker_tls(address),
+        broker_use_ssl=broker_tls(server),
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
@@ -65,6 +67,7 @@ def make_celery(settings: Settings) -> Celery:
             "socket_connect_timeout": settings.redis.connect_timeout_s,
             "socket_keepalive": True,
             "health_check_interval": 10,
+            **(sentinels.broker_options() if sentinels else {}),
         },
     )
     return app

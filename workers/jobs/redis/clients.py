@@ -101,6 +101,9 @@ class AsyncCommandPipeline(Protocol):
 class RedisClient(Protocol):
     """A synchronous client, for workers and the command line."""
 
+    def ping(self) -> bool:
+        """Ask for an answer."""
+
     def register_script(self, script: str) -> LuaScript:
         """Return a script that can be called."""
 

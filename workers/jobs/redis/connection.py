@@ -21,6 +21,8 @@ from graphs.errors import ConfigurationError, ServiceUnavailable, StoreFull
 from workers.jobs.redis.address import store_url
 from workers.jobs.redis.clients import AsyncRedisClient, RedisClient
 from workers.jobs.redis.keys import LAYOUT_VERSION
+from workers.jobs.redis.sentinel import AsyncPrimaryConnection, PrimaryConnection, Sentinels
+from workers.jobs.redis.sentinel_address import is_sentinel, sentinel_address
 
 _RETRIED: list[type[Exception]] = [redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError]
 # All exceptions of redis-py: a few of its classes do not derive from RedisError.
@@ -68,10 +70,22 @@ def other_layout(found: str) -> str:
 
 
 def redis_url(settings: RedisSettings) -> str:
-    """Return the address in redis-py's form. Raises ConfigurationError, without the password, if there is none."""
+    """Return the address in redis-py's form, or that of sentinels.
+
+    Raises ConfigurationError, without the password, if there is none.
+    """
     if not settings.url:
         raise ConfigurationError("No Redis is set: give REDIS_URL, or start everything with `imagegen serve`.")
-    return store_url(settings.url)
+    return sentinel_address(settings.url).url() if is_sentinel(settings.url) else store_url(settings.url)
+
+
+def sentinels_of(settings: RedisSettings) -> Sentinels | None:
+    """Return the sentinels that name the primary, or None where the address is that of the server itself.
+
+    Raises ConfigurationError as ``redis_url`` does.
+    """
+    url = redis_url(settings)
+    return Sentinels(sentinel_address(url), settings.connect_timeout_s) if is_sentinel(url) else None
 
 
 def is_unix_socket(settings: RedisSettings) -> bool:
@@ -111,6 +125,7 @@ class _Pool(redis.asyncio.BlockingConnectionPool):
     """A pool that does not repeat a time-out: a call that waits for a connection fails while Redis is silent."""
 
     was_silent_at = -math.inf
+    sentinels: Sentinels | None = None
 
     async def get_connection(self, *arguments: Any, **options: Any) -> Any:
         """Return a connection, as the base class does."""
@@ -121,6 +136,8 @@ class _Pool(redis.asyncio.BlockingConnectionPool):
         """Connect, unless Redis was silent meanwhile; the base class then gives the connection to the next call."""
         if self.was_silent_at > _waits_since.get():
             raise redis.TimeoutError("Timeout: no answer while this waited for a connection")
+        if self.sentinels and connection.is_connected and self.sentinels.newest not in (None, connection.address):
+            await connection.disconnect()  # of the old primary, which may never answer again
         await super().ensure_connection(connection)
 
 
@@ -129,8 +146,9 @@ def connect_async(settings: RedisSettings, *, block_s: float = 0) -> AsyncRedisC
 
     A thousand concurrent requests share a few connections; each holds one for about a millisecond.
     """
+    sentinels = sentinels_of(settings)
     pool = _Pool.from_url(
-        redis_url(settings),
+        sentinels.address.server_url if sentinels else redis_url(settings),
         max_connections=_CONNECTIONS,
         timeout=_CONNECTION_WAIT_S,
         socket_connect_timeout=settings.connect_timeout_s,
@@ -139,21 +157,28 @@ def connect_async(settings: RedisSettings, *, block_s: float = 0) -> AsyncRedisC
         # A closed connection is opened again; a retry of a time-out would only take as long once more.
         retry=AsyncRetry(_LOCAL_WAIT, 1, supported_errors=(redis.ConnectionError,)),
     )
-    # The base class is for TCP, TLS or a Unix socket, depending on the URL.
-    pool.connection_class = type("Connection", (_Watched, pool.connection_class), {"pool": pool})
+    pool.sentinels = sentinels
+    # The last base class is for TCP, TLS or a Unix socket, depending on the URL.
+    primary: tuple[type, ...] = (AsyncPrimaryConnection,) if sentinels else ()
+    bases = (_Watched, *primary, pool.connection_class)
+    pool.connection_class = type("Connection", bases, {"pool": pool, "sentinels": sentinels})
     # Without decode_responses every reply is bytes, which redis-py's types cannot express (clients.py).
     return cast(AsyncRedisClient, redis.asyncio.Redis.from_pool(pool))
 
 
 def connect(settings: RedisSettings, *, retries: int = 1) -> RedisClient:
     """Return a client for a worker; ``retries``: how often a command is repeated at most."""
+    sentinels = sentinels_of(settings)
     client = redis.Redis.from_url(
-        redis_url(settings),
+        sentinels.address.server_url if sentinels else redis_url(settings),
         socket_connect_timeout=settings.connect_timeout_s,
         socket_timeout=settings.timeout_s,
         **_keepalive(settings),
         retry=Retry(_LOCAL_WAIT, retries),
         retry_on_error=_RETRIED,
     )
+    if sentinels:
+        pool = client.connection_pool
+        pool.connection_class = type("Connection", (PrimaryConnection, pool.connection_class), {"sentinels": sentinels})
     # As in connect_async.
     return cast(RedisClient, client)

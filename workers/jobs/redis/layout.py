@@ -12,9 +12,11 @@ from config.settings import RedisSettings
 from graphs.errors import ConfigurationError, ServiceUnavailable
 from workers.jobs.redis import keys
 from workers.jobs.redis.clients import AsyncRedisClient, RedisClient
-from workers.jobs.redis.connection import connect, other_layout, redis_errors
+from workers.jobs.redis.connection import connect, other_layout, redis_errors, sentinels_of
 from workers.jobs.redis.script import ScriptCall
 from workers.jobs.redis.scripts import ADOPT, LAYOUT
+from workers.jobs.redis.sentinel import NoSentinelAnswers, PrimaryUnknown
+from workers.jobs.redis.sentinel_view import read_sentinel_view
 from workers.jobs.redis.server_kind import read_server_kind
 
 log = logging.getLogger(__name__)
@@ -29,16 +31,40 @@ def check_layout_at_start(settings: RedisSettings) -> None:
     """Compare the layout's version before a process does anything else, and write it where there is none.
 
     Returns without a result when Redis cannot be reached: a process waits for Redis and compares the version later.
-    Raises ConfigurationError for another version, and for a server that can keep no jobs; nothing is changed then.
+    Raises ConfigurationError for another version, for a server that can keep no jobs, and for a primary that no
+    sentinel knows; nothing is changed then.
     """
     client = connect(settings)
     try:
+        _check_sentinels(settings)
         _check_kind(client)
         check_layout(client)
     except ServiceUnavailable as error:
         log.debug("the layout's version is not compared yet: %s", error)
     finally:
         client.close()
+
+
+def _check_sentinels(settings: RedisSettings) -> None:
+    """Warn of sentinels that would not replace a primary that fails."""
+    sentinels = sentinels_of(settings)
+    if sentinels is None:
+        return
+    try:
+        with redis_errors():
+            trouble = read_sentinel_view(sentinels).trouble()
+    except ServiceUnavailable as error:
+        if isinstance(error.__cause__, PrimaryUnknown):
+            raise ConfigurationError(f"{_sentence(error.__cause__)} Correct the name in REDIS_URL.") from error
+        if isinstance(error.__cause__, NoSentinelAnswers):
+            log.warning("%s This process waits for one.", _sentence(error.__cause__))
+        return
+    if trouble:
+        log.warning("%s.", trouble)
+
+
+def _sentence(error: Exception) -> str:
+    return f"{str(error)[:1].upper()}{str(error)[1:]}."
 
 
 def _check_kind(client: RedisClient) -> None:
