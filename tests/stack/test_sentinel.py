@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from openai import OpenAI
 
@@ -78,7 +78,7 @@ def test_every_accepted_job_ends_when_the_primary_is_killed(watched: Watched, se
 
 
 def test_a_replica_that_was_the_primary_is_left(watched: Watched) -> None:
-    """A connection that stays open while its server becomes a replica is opened anew, and nobody notices."""
+    """A connection that stays open while its server becomes a replica is opened anew, and its caller gets no error."""
     client, behind = connect(watched.settings()), watched.primary().client()
     client.hdel("key", "field")
     with behind:
@@ -124,7 +124,7 @@ def _draw(client: OpenAI) -> int:
 async def _submit_while_the_primary_dies(watched: Watched, url: str) -> list[str]:
     """Submit jobs all the time, kill the primary after a third of them, and return the accepted ones' addresses."""
     accepted: list[str] = []
-    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=url, timeout=30) as client:
         while len(accepted) < JOBS:
             if len(accepted) == JOBS // 3 and watched.primary().is_running:
                 await asyncio.to_thread(watched.primary().kill)

@@ -55,7 +55,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SlowFirst | 
 
 
 def pytest_testnodedown(node: Any, error: object) -> None:
-    """Say how a process of the run ended, where that was no order: a signal, or a status of its own."""
+    """Say how a process of the run ended, if it ended by itself: a signal, or a status of its own."""
     if error is not None:
         status = node.gateway._io.popen.wait(timeout=10)
         how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
