@@ -47,6 +47,7 @@ SETTING_OPTIONS = {
     "cache_dir": ("worker.cache_dir", "serve api worker"),
     "data_dir": ("data_dir", "serve doctor rotate_signing"),
     "redis_url": ("redis.url", "serve api worker doctor rotate_signing"),
+    "redis_prefix": ("redis.prefix", "serve api worker doctor rotate_signing"),
     "log_level": ("log.level", "serve api worker"),
     "log_format": ("log.format", "serve api worker"),
 }

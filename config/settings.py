@@ -15,42 +15,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config.http_settings import ConnectionSettings, InputImageSettings, WebSettings
 from config.http_settings import HttpSettings as HttpSettings  # where most modules look for it
+from config.redis_settings import RedisSettings as RedisSettings
 from config.settings_group import SettingsGroup
 
 PREFIX = "IMAGEGEN_"
 DELIMITER = "__"
 _DEVICE_MAP = re.compile(r"[A-Z][A-Z0-9_.]*=[A-Z][A-Z0-9_.]*(,[A-Z][A-Z0-9_.]*=[A-Z][A-Z0-9_.]*)*", re.ASCII)
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})", re.ASCII)
-
-
-class RedisSettings(SettingsGroup):
-    """The Redis that holds all jobs and images. Without a URL, ``imagegen serve`` starts a server of its own."""
-
-    # A URL may hold a password; secrets are left out of what repr() shows, as that ends in logs.
-    url: str | None = Field(
-        None,
-        repr=False,
-        description="Redis to use, as `redis://HOST:PORT/0`, `rediss://HOST:PORT/0` with TLS, `unix:///PATH?db=0`, "
-        "or `redis+sentinel://HOST:PORT,HOST:PORT/NAME` (also `REDIS_URL`; add-workers.md has all forms).",
-    )
-    connect_timeout_s: float = Field(2.0, gt=0, description="How long connecting to Redis may take.")
-    timeout_s: float = Field(
-        5.0,
-        gt=0,
-        description="How long a worker waits for an answer of Redis. Most answers take milliseconds, one with an image "
-        "of 30 MB some hundreds of milliseconds.",
-    )
-    max_memory_bytes: int | None = Field(
-        None,
-        ge=0,
-        description="The maxmemory of the Redis that `imagegen serve` starts; 0 sets no limit. If not set, it is what "
-        "full queues need or half of this machine's memory, whichever is more.",
-    )
-    api_timeout_s: float = Field(
-        2.5,
-        gt=0,
-        description="How long the API waits for an answer of Redis before its client gets status 503.",
-    )
 
 
 class RepositorySettings(SettingsGroup):

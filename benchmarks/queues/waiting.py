@@ -25,10 +25,11 @@ from urllib.parse import quote, urlsplit
 import redis
 
 from benchmarks.wire import allow_many_connections, ask
+from config.settings import RedisSettings
 from tests.support.polling import wait_until
 from tests.support.service import Service, serving
 from workers.jobs.observe.presence import live_workers
-from workers.jobs.redis import keys
+from workers.jobs.redis.keys import Keys
 
 _CLIENTS = 1000
 _WORKERS = 8
@@ -156,7 +157,7 @@ def _more_workers(folder: Path) -> Iterator[None]:
 
 
 def _ready(client: "redis.Redis") -> int:
-    stored: Any = client.hgetall(keys.WORKERS)
+    stored: Any = client.hgetall(Keys.of(RedisSettings()).workers)
     return sum(worker.ready for worker in live_workers(stored, client.time()[0]))
 
 

@@ -12,8 +12,8 @@ import pytest
 from config.settings import RedisSettings
 from tests.api.api_support import Api, error_of, serving, settings_for
 from tests.support.polling import pause, wait_until
+from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import client, waiting
-from workers.jobs.redis import keys
 
 GENERATIONS, JOBS = "/v3/images/generations", "/v3/images/jobs"
 BODY: dict[str, Any] = {"prompt": "a red circle"}

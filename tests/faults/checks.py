@@ -22,10 +22,10 @@ _COSTLY = frozenset(Kind) - {Kind.API_KILL, Kind.API_SIGTERM, Kind.MESSAGE_LOSS,
 _FOR_EVER = re.compile(
     r"imagegen:(events|layout|sequence|signing-key|workers|adapters-version|owner:[^:]+:jobs|fairness:\S+|times:\S+"
     r"|metrics:\S+|crashes:\S+|kept|kept-ended|ended-sizes|record-ends|result-ends)"
-    r"|_kombu\.binding\S+|unacked(_index)?"
+    r"|imagegen\.(_kombu\.binding\S+|:unacked(_index)?)"
 )
 _FOR_A_WHILE = re.compile(
-    r"imagegen:(job:[^:]+(:events|:artifact:\d+)?|owner:[^:]+:(once:\S+|ended|jobs:\w+)|name:[^:]+:\S+)|unacked_mutex"
+    r"imagegen:(job:[^:]+(:events|:artifact:\d+)?|owner:[^:]+:(once:\S+|ended|jobs:\w+)|name:[^:]+:\S+)|imagegen\.:unacked_mutex"
 )
 
 

@@ -15,7 +15,7 @@ from tests.faults.parts import GRAPH, Part, Parts, children
 from tests.faults.plan import APIS, WORKERS, Fault, Kind
 from tests.faults.proxy import Proxy
 from tests.faults.witness import Running, Witness
-from workers.jobs.redis.keys import queue_name
+from tests.support.redis_keys import keys
 
 _AIM_S = 3.0
 _LOOK_EVERY_S = 0.05
@@ -161,12 +161,12 @@ class Injector:
         message = await self._with_a_message("LINDEX", 0)
         injected.missed = message is None
         if message is not None:
-            await self._insist("LPUSH", queue_name(GRAPH), message)
+            await self._insist("LPUSH", keys.messages(GRAPH), message)
 
     async def _with_a_message(self, command: str, *arguments: object) -> object:
         end = time.monotonic() + _AIM_S
         while time.monotonic() < end:
-            if found := await self._insist(command, queue_name(GRAPH), *arguments):
+            if found := await self._insist(command, keys.messages(GRAPH), *arguments):
                 return found
             await asyncio.sleep(_LOOK_EVERY_S)
         return None

@@ -6,9 +6,9 @@ from typing import Any
 import redis
 
 from tests.faults.parts import GRAPH
+from tests.support.redis_keys import keys
 from workers.jobs.job import Job, job_from_hash
 from workers.jobs.observe.presence import live_workers
-from workers.jobs.redis import keys
 
 _JOB = keys.job("")
 
@@ -53,17 +53,17 @@ def read_store(url: str) -> Stored:
             ttls = dict(zip(names, pipe.execute(), strict=True))
         ids = [name.removeprefix(_JOB) for name in names if name.startswith(_JOB) and ":" not in name[len(_JOB) :]]
         jobs = {job_id: _stored_job(client, job_id) for job_id in ids if client.hexists(keys.job(job_id), "request")}
-        alive = live_workers(client.hgetall(keys.WORKERS), float(client.time()[0]))
+        alive = live_workers(client.hgetall(keys.workers), float(client.time()[0]))
         return Stored(
             jobs=jobs,
             keys=ttls,
             open_jobs=sorted(job_id for job_id, found in jobs.items() if not found.job.status.is_final),
             ready_workers=[worker.name for worker in alive if worker.ready],
-            messages=int(client.llen(keys.queue_name(GRAPH))),
-            unacked=int(client.hlen("unacked")),
-            counted_as_ended={raw.decode() for raw in client.hkeys(keys.ENDED_SIZES)},
-            unfinished_bytes=int(client.hget(keys.KEPT, "unfinished") or 0),
-            evicted=sum(int(n) for field, n in client.hgetall(keys.KEPT).items() if field.startswith(b"evicted:")),
+            messages=int(client.llen(keys.messages(GRAPH))),
+            unacked=int(client.hlen(f"{keys.celery_prefix}:unacked")),
+            counted_as_ended={raw.decode() for raw in client.hkeys(keys.ended_sizes)},
+            unfinished_bytes=int(client.hget(keys.kept, "unfinished") or 0),
+            evicted=sum(int(n) for field, n in client.hgetall(keys.kept).items() if field.startswith(b"evicted:")),
             counts={field.decode(): int(n) for field, n in client.hgetall(keys.metrics(GRAPH)).items()},
             broken=sorted(set(ids) - set(jobs)),
         )

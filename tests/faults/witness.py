@@ -11,7 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from tests.faults.parts import GRAPH
-from workers.jobs.redis import keys
+from tests.support.redis_keys import keys
 from workers.jobs.status import FINAL_STATUSES
 
 _AWAY = (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError)
@@ -83,7 +83,7 @@ class Witness:
 
     async def _read_on(self) -> None:
         with contextlib.suppress(*_AWAY):
-            for number, fields in await self.client.xrange(keys.EVENTS, self._last, "+"):
+            for number, fields in await self.client.xrange(keys.events, self._last, "+"):
                 self._last = f"({number.decode()}"
                 story = self.stories.setdefault(fields[b"job_id"].decode(), Story())
                 story.changes.append((int(number.partition(b"-")[0]) / 1000, fields[b"type"].decode()))

@@ -13,8 +13,8 @@ from cli.local.embedded_redis import prepared_url
 from tests.security.conftest import KEY, OTHER_KEY, SMALL_REDIS_BYTES
 from tests.security.honest import honest_clients
 from tests.support.polling import wait_until
+from tests.support.redis_keys import keys
 from tests.support.service import Service
-from workers.jobs.redis.keys import queue_name
 
 _ATTACKER, _OTHER = ({"Authorization": f"Bearer {key}"} for key in (KEY, OTHER_KEY))
 _JOBS = "/v3/images/jobs"
@@ -72,7 +72,7 @@ def test_one_key_cannot_fill_redis(small_service: Service, attack: Callable[[htt
     assert max(most) < SMALL_REDIS_BYTES * 3 // 4
     assert _get(small_service, f"{kept}/content").status_code == 200
     with Redis.from_url(prepared_url(small_service.log.parent / "data") or "") as raw:
-        assert raw.llen(queue_name("shapes")) <= raw.zcard("imagegen:queued:shapes") + _THREADS
+        assert raw.llen(keys.messages("shapes")) <= raw.zcard("imagegen:queued:shapes") + _THREADS
     if attack is not _name_and_erase:
         assert _metric(small_service, _EVICTED) > evicted
 

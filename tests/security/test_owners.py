@@ -16,10 +16,10 @@ from tests.api.api_support import Api, error_of, serving, settings_for
 from tests.cli.cli_support import imagegen
 from tests.security.owners import ADMIN, BODY, JOBS, KEYS, ONE, TWO, get, is_unknown, put, write_keys
 from tests.support.images import image_bytes, red_image
+from tests.support.redis_keys import keys
 from tests.support.redis_server import RunningRedis
 from tests.workers.jobs.jobs_support import a_submission, cancel, client, erase, look, on_store, put_in, waiting
 from workers.jobs.job_options import JobOptions
-from workers.jobs.redis import keys
 from workers.jobs.status import Status
 from workers.jobs.store import Idempotency, JobStore
 

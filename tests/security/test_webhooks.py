@@ -10,12 +10,12 @@ import pytest
 from config.settings import RedisSettings, Settings, WebhookSettings
 from tests.api.api_support import Api, error_of, serving
 from tests.support.polling import wait_until
+from tests.support.redis_keys import keys
 from tests.support.redis_server import RunningRedis
 from tests.workers.jobs.jobs_support import cancel, client
 from tests.workers.webhooks.test_webhook_worker import webhook_worker
 from tests.workers.webhooks.webhook_support import SECRET, WebhookWorker, job_with_webhook, receiving
 from workers.jobs.deliveries import MOST_OF_OWNER, MOST_TO_RECEIVER, Deliveries
-from workers.jobs.redis import keys
 
 
 @pytest.fixture(scope="module")

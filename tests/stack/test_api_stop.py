@@ -16,9 +16,9 @@ from tests.api.api_support import PNG
 from tests.stack.worker_support import Process, an_api
 from tests.support.polling import wait_until
 from tests.support.ports import free_port
+from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import claimed, claims_of, client, look, on_store, waiting
 from workers.jobs.job import Job
-from workers.jobs.redis import keys
 from workers.jobs.status import Status
 
 GENERATIONS, READY = "/v3/images/generations", "/v2/health/ready"

@@ -22,7 +22,7 @@ from config.settings import RedisSettings
 from tests.stack.worker_support import a_worker, an_api
 from tests.support.polling import wait_until
 from tests.support.ports import free_port
-from workers.jobs.redis import keys
+from tests.support.redis_keys import keys
 
 CLIENTS = 6
 

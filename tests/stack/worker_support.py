@@ -70,6 +70,7 @@ def a_worker(redis: RedisSettings, folder: Path, step_s: float = 0.02, limit_s: 
         "worker",
         log=folder / f"worker-{len(list(folder.glob('worker-*')))}.log",
         REDIS_URL=redis.url or "",
+        IMAGEGEN_REDIS__PREFIX=redis.prefix,
         IMAGEGEN_WORKER__ENGINE="simulated",
         IMAGEGEN_WORKER__SIMULATED_STEP_S=str(step_s),
         IMAGEGEN_WORKER__SHUTDOWN_TIMEOUT_S=str(limit_s),
@@ -87,8 +88,9 @@ def an_api(
 ) -> Iterator[Process]:
     """An API process that listens."""
     log = folder / f"api-{len(list(folder.glob('api-*')))}.log"
+    where = {"REDIS_URL": redis.url or "", "IMAGEGEN_REDIS__PREFIX": redis.prefix}
     command = ("api", "--rest_port", str(port), *arguments)
-    process = Process(*command, log=log, pass_fds=pass_fds, REDIS_URL=redis.url or "", **environment)
+    process = Process(*command, log=log, pass_fds=pass_fds, **where, **environment)
     try:
         wait_until(lambda: _alive(process) and _STARTED in log.read_text(), deadline_s=_DEADLINE_S)
         yield process

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from config.settings import RedisSettings
 from graphs.definition.graph import LoraAdapter, LoraMode
-from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect, connect_async, redis_errors
+from workers.jobs.redis.keys import Keys
 
 
 @dataclass(frozen=True)
@@ -51,39 +51,40 @@ class AdapterRegistry:
     """
 
     def __init__(self, redis_settings: RedisSettings) -> None:
+        self._keys = Keys.of(redis_settings)
         self._redis = connect_async(redis_settings)
 
     async def version(self) -> bytes:
         """Return a number that changes with every change."""
         with redis_errors():
-            return bytes(await self._redis.get(keys.ADAPTERS_VERSION) or b"0")
+            return bytes(await self._redis.get(self._keys.adapters_version) or b"0")
 
     async def added_to(self, graph: str) -> list[AddedAdapter]:
         """Return the adapters added to a graph, sorted by alias."""
         with redis_errors():
-            return _read(await self._redis.hgetall(keys.added_adapters(graph)))
+            return _read(await self._redis.hgetall(self._keys.added_adapters(graph)))
 
     async def add(self, graph: str, adapter: AddedAdapter) -> None:
         """Store an adapter; it replaces one of the same alias."""
         with redis_errors():
             transaction = self._redis.pipeline(transaction=True)
-            transaction.hset(keys.added_adapters(graph), adapter.alias, json.dumps(asdict(adapter)))
-            transaction.incr(keys.ADAPTERS_VERSION)
+            transaction.hset(self._keys.added_adapters(graph), adapter.alias, json.dumps(asdict(adapter)))
+            transaction.incr(self._keys.adapters_version)
             await transaction.execute()
 
     async def remove(self, graph: str, alias: str) -> bool:
         """Remove an adapter; False when there was none."""
         with redis_errors():
             transaction = self._redis.pipeline(transaction=True)
-            transaction.hdel(keys.added_adapters(graph), alias)
-            transaction.incr(keys.ADAPTERS_VERSION)
+            transaction.hdel(self._keys.added_adapters(graph), alias)
+            transaction.incr(self._keys.adapters_version)
             removed, _ = await transaction.execute()
         return bool(removed)
 
     async def folder_of(self, graph: str) -> dict[str, FolderFile]:
         """Return which of a graph's added adapters come from its folder, by alias, with their files."""
         with redis_errors():
-            stored = await self._redis.hgetall(keys.folder_adapters(graph))
+            stored = await self._redis.hgetall(self._keys.folder_adapters(graph))
         return {alias.decode(): FolderFile(**json.loads(value)) for alias, value in stored.items()}
 
     async def update_folder(
@@ -92,8 +93,8 @@ class AdapterRegistry:
         """Store new and changed adapters of a graph's folder by alias, and remove others, in one transaction."""
         if not found and not gone:
             return
-        adapters = keys.added_adapters(graph)
-        files = keys.folder_adapters(graph)
+        adapters = self._keys.added_adapters(graph)
+        files = self._keys.folder_adapters(graph)
         with redis_errors():
             transaction = self._redis.pipeline(transaction=True)
             for alias, (adapter, file) in found.items():
@@ -102,7 +103,7 @@ class AdapterRegistry:
             if gone:
                 transaction.hdel(adapters, *gone)
                 transaction.hdel(files, *gone)
-            transaction.incr(keys.ADAPTERS_VERSION)
+            transaction.incr(self._keys.adapters_version)
             await transaction.execute()
 
     async def close(self) -> None:
@@ -114,13 +115,16 @@ class AddedAdapterReader:
     """Added adapters as the worker of one graph reads them."""
 
     def __init__(self, redis_settings: RedisSettings, graph: str) -> None:
+        self._keys = Keys.of(redis_settings)
         self._redis = connect(redis_settings, retries=3)
         self._graph = graph
 
     def read(self) -> dict[str, AddedAdapter]:
         """Return the added adapters by alias. Raises ServiceUnavailable."""
         with redis_errors():
-            return {adapter.alias: adapter for adapter in _read(self._redis.hgetall(keys.added_adapters(self._graph)))}
+            return {
+                adapter.alias: adapter for adapter in _read(self._redis.hgetall(self._keys.added_adapters(self._graph)))
+            }
 
 
 def _read(stored: Mapping[bytes, bytes]) -> list[AddedAdapter]:

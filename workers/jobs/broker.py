@@ -11,7 +11,7 @@ from config.settings import Settings
 from graphs.errors import ServiceUnavailable
 from workers.jobs.redis.address import broker_tls, broker_url
 from workers.jobs.redis.connection import redis_url, sentinels_of
-from workers.jobs.redis.keys import WEBHOOK_QUEUE, queue_name
+from workers.jobs.redis.keys import WEBHOOK_QUEUE, Keys, queue_name
 
 RUN_JOB = "imagegen.run_job"
 DELIVER_WEBHOOK = "imagegen.deliver_webhook"
@@ -45,6 +45,8 @@ def make_celery(settings: Settings) -> Celery:
         worker_proc_alive_timeout=_LOAD_TIMEOUT_S,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_send_task_events=False,
+        # `celery inspect` and `celery control` are not used here; without them a worker subscribes to no channel.
+        worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
@@ -68,6 +70,9 @@ def make_celery(settings: Settings) -> Celery:
             "socket_keepalive": True,
             "health_check_interval": 10,
             **(sentinels.broker_options() if sentinels else {}),
+            "global_keyprefix": Keys.of(settings.redis).celery_prefix,
+            # The name of no graph's queue has a colon.
+            **{f"{name}_key": f":{name}" for name in ("unacked", "unacked_index", "unacked_mutex")},
         },
     )
     return app

@@ -17,8 +17,8 @@ from graphs.errors import ServiceUnavailable, StoreFull
 from workers.jobs.job import Job, JobError, job_from_hash
 from workers.jobs.observe.measured_times import MOST_KEPT, work_of
 from workers.jobs.queue_bounds import kept_bounds
-from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect, redis_errors
+from workers.jobs.redis.keys import Keys
 from workers.jobs.redis.script import flat
 from workers.jobs.redis.scripts import CLAIM, FINISH, HAND_BACK, PROGRESS, RUN_AGAIN
 from workers.jobs.status import ClaimState, Status
@@ -61,20 +61,22 @@ class Claims:
     def __init__(self, redis_settings: RedisSettings, jobs: JobSettings, worker: str) -> None:
         self._jobs = jobs
         self._worker = worker
+        self._keys = Keys.of(redis_settings)
         self._redis = connect(redis_settings, retries=_FINISH_RETRIES)
         self._quick = connect(redis_settings, retries=0)
-        self._claim = self._redis.register_script(CLAIM.source)
-        self._finish = self._redis.register_script(FINISH.source)
-        self._run_again = self._redis.register_script(RUN_AGAIN.source)
-        self._progress = self._quick.register_script(PROGRESS.source)
-        self._hand_back = self._quick.register_script(HAND_BACK.source)
+        self._claim = self._redis.register_script(CLAIM.source(self._keys))
+        self._finish = self._redis.register_script(FINISH.source(self._keys))
+        self._run_again = self._redis.register_script(RUN_AGAIN.source(self._keys))
+        self._progress = self._quick.register_script(PROGRESS.source(self._keys))
+        self._hand_back = self._quick.register_script(HAND_BACK.source(self._keys))
 
     def claim_next(self, graph: str) -> Claim | None:
         """Claim the first job in a graph's queue; None when no job waits."""
         call = CLAIM.of(
+            self._keys,
             graph,
             self._jobs,
-            fairness_key=keys.fairness(graph),
+            fairness_key=self._keys.fairness(graph),
             worker=self._worker,
             # redis-py repeats the call when its reply is lost: the same nonce returns the same claim.
             nonce=secrets.token_hex(8),
@@ -86,14 +88,15 @@ class Claims:
             if not claimed:
                 return None
             job_id, token = (part.decode() for part in claimed)
-            stored = self._redis.hgetall(keys.job(job_id))
-            image, mask = self._redis.mget([keys.image(job_id), keys.mask(job_id)])
+            stored = self._redis.hgetall(self._keys.job(job_id))
+            image, mask = self._redis.mget([self._keys.image(job_id), self._keys.mask(job_id)])
         # The job may have been erased in between: its client no longer wants it.
         return Claim(job_from_hash(job_id, stored), token, image, mask) if b"request" in stored else None
 
     def progress(self, claim: Claim, step: int, total_steps: int, preview: Preview | None = None) -> ClaimState:
         """Record a step, with a preview if there is one. Returns whether the worker goes on."""
         call = PROGRESS.of(
+            self._keys,
             claim.job.request.graph,
             self._jobs,
             job_id=claim.job.id,
@@ -157,7 +160,9 @@ class Claims:
         held = {"claim_field": "token", "claim_value": claim.token}
         with redis_errors():
             return bool(
-                self._hand_back(**HAND_BACK.of(claim.job.request.graph, self._jobs, job_id=claim.job.id, **held))
+                self._hand_back(
+                    **HAND_BACK.of(self._keys, claim.job.request.graph, self._jobs, job_id=claim.job.id, **held)
+                )
             )
 
     def run_again(self, claim: Claim, trouble: str, failed_message: str) -> Status | None:
@@ -167,6 +172,7 @@ class Claims:
         the claim does not hold.
         """
         call = RUN_AGAIN.of(
+            self._keys,
             claim.job.request.graph,
             self._jobs,
             job_id=claim.job.id,
@@ -185,7 +191,7 @@ class Claims:
             with redis_errors():
                 pipeline = self._quick.pipeline(transaction=False)
                 for field, by in added.items():
-                    pipeline.hincrby(keys.metrics(graph), field, by)
+                    pipeline.hincrby(self._keys.metrics(graph), field, by)
                 pipeline.execute()
         except ServiceUnavailable as error:
             log.debug("not counted: %s", error)
@@ -201,9 +207,10 @@ class Claims:
     ) -> int:
         graph = claim.job.request.graph
         call = FINISH.of(
+            self._keys,
             graph,
             self._jobs,
-            times_key=keys.times(graph),
+            times_key=self._keys.times(graph),
             job_id=claim.job.id,
             token=claim.token,
             new_status=status.value,

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from config.settings import RedisSettings
-from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect, redis_errors
+from workers.jobs.redis.keys import Keys
 from workers.jobs.redis.layout import check_layout
 from workers.jobs.redis.scripts import BEGIN, DUE, SETTLE
 
@@ -43,28 +43,29 @@ class Deliveries:
     def __init__(self, redis_settings: RedisSettings, hold_s: float = _HOLD_S) -> None:
         """``hold_s``: how long a claim holds before the delivery is due again."""
         self._hold_ms = int(hold_s * 1000)
+        self._keys = Keys.of(redis_settings)
         self._redis = connect(redis_settings)
-        self._due = self._redis.register_script(DUE.source)
-        self._begin = self._redis.register_script(BEGIN.source)
-        self._settle = self._redis.register_script(SETTLE.source)
+        self._due = self._redis.register_script(DUE.source(self._keys))
+        self._begin = self._redis.register_script(BEGIN.source(self._keys))
+        self._settle = self._redis.register_script(SETTLE.source(self._keys))
 
     def check_layout(self) -> None:
         """Compare the layout's version in Redis. Raises ConfigurationError when this worker may not go on."""
-        check_layout(self._redis)
+        check_layout(self._redis, self._keys)
 
     def claim_due(self, limit: int) -> list[tuple[str, str]]:
         """Claim due deliveries until ``limit`` messages wait for a worker, owner by owner. Returns ids and tokens."""
         with redis_errors():
-            room = limit - self._redis.llen(keys.WEBHOOK_QUEUE)
+            room = limit - self._redis.llen(self._keys.webhook_messages)
             if room <= 0:
                 return []
             bounds = {"limit": room, "per_owner": MOST_OF_OWNER, "per_receiver": MOST_TO_RECEIVER}
-            found = [part.decode() for part in self._due(**DUE.call(hold_ms=self._hold_ms, **bounds))]
+            found = [part.decode() for part in self._due(**DUE.call(self._keys, hold_ms=self._hold_ms, **bounds))]
         return list(zip(found[::2], found[1::2], strict=True))
 
     def begin(self, event_id: str, token: str) -> Delivery | None:
         """Begin an attempt; None when the claim no longer holds."""
-        call = BEGIN.call(event_id=event_id, token=token, hold_ms=self._hold_ms)
+        call = BEGIN.call(self._keys, event_id=event_id, token=token, hold_ms=self._hold_ms)
         with redis_errors():
             found = [part.decode() for part in self._begin(**call)]
         if not found:
@@ -91,4 +92,4 @@ class Deliveries:
 
     def _settled(self, delivery: Delivery, delay_ms: int | None) -> None:
         with redis_errors():
-            self._settle(**SETTLE.call(event_id=delivery.id, token=delivery.token, delay_ms=delay_ms))
+            self._settle(**SETTLE.call(self._keys, event_id=delivery.id, token=delivery.token, delay_ms=delay_ms))

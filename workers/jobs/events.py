@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from config.settings import RedisSettings
-from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect_async, redis_errors
+from workers.jobs.redis.keys import Keys
 from workers.jobs.status import FINAL_STATUSES
 
 _BLOCK_S = 5.0
@@ -45,19 +45,22 @@ class EventReader:
     """Reads the stream of changes, beginning at the call of ``start``."""
 
     def __init__(self, redis_settings: RedisSettings) -> None:
+        self._keys = Keys.of(redis_settings)
         self._redis = connect_async(redis_settings, block_s=_BLOCK_S)
         self._last = "0-0"
 
     async def start(self) -> None:
         """Begin at the present end of the stream. Raises ServiceUnavailable."""
         with redis_errors():
-            newest = await self._redis.xrevrange(keys.EVENTS, count=1)
+            newest = await self._redis.xrevrange(self._keys.events, count=1)
         self._last = newest[0][0].decode() if newest else "0-0"
 
     async def read(self) -> AsyncIterator[Change]:
         """Wait up to five seconds and yield the new changes. Raises ServiceUnavailable; the next call goes on."""
         with redis_errors():
-            found = await self._redis.xread({keys.EVENTS: self._last}, count=_CHANGES_READ, block=int(_BLOCK_S * 1000))
+            found = await self._redis.xread(
+                {self._keys.events: self._last}, count=_CHANGES_READ, block=int(_BLOCK_S * 1000)
+            )
         for _, entries in found or []:
             for entry_id, fields in entries:
                 self._last = entry_id.decode()
@@ -72,12 +75,13 @@ class JobEvents:
     """Reads the jobs' own streams."""
 
     def __init__(self, redis_settings: RedisSettings) -> None:
+        self._keys = Keys.of(redis_settings)
         self._redis = connect_async(redis_settings)
 
     async def after(self, job_id: str, number: int) -> list[JobEvent]:
         """Return a job's events with a sequence number above ``number``. Raises ServiceUnavailable."""
         with redis_errors():
-            entries = await self._redis.xrange(keys.job_events(job_id), f"({number}-0", "+")
+            entries = await self._redis.xrange(self._keys.job_events(job_id), f"({number}-0", "+")
         return [_event(entry_id, fields) for entry_id, fields in entries]
 
     async def close(self) -> None:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from config.settings import JobSettings, RedisSettings
 from workers.jobs.job import overdue_error
 from workers.jobs.observe.presence import WorkerPresence, live_workers, stale_names
-from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect, redis_errors
+from workers.jobs.redis.keys import Keys
 from workers.jobs.redis.layout import check_layout
 from workers.jobs.redis.scripts import HAND_BACK, HEARTBEAT, REAP, RELEASE, RENEW
 from workers.jobs.status import ClaimState
@@ -39,38 +39,41 @@ class Recovery:
         self._worker = worker
         self._graph = graph
         self._wake = wake
+        self._keys = Keys.of(redis_settings)
         self._redis = connect(redis_settings, retries=0)
-        self._renew = self._redis.register_script(RENEW.source)
-        self._release = self._redis.register_script(RELEASE.source)
-        self._reap = self._redis.register_script(REAP.source)
-        self._heartbeat = self._redis.register_script(HEARTBEAT.source)
-        self._hand_back = self._redis.register_script(HAND_BACK.source)
+        self._renew = self._redis.register_script(RENEW.source(self._keys))
+        self._release = self._redis.register_script(RELEASE.source(self._keys))
+        self._reap = self._redis.register_script(REAP.source(self._keys))
+        self._heartbeat = self._redis.register_script(HEARTBEAT.source(self._keys))
+        self._hand_back = self._redis.register_script(HAND_BACK.source(self._keys))
         self._seen_at = time.monotonic()
         self._back_at = float("-inf")
 
     def check_layout(self) -> None:
         """Compare the layout's version in Redis. Raises ConfigurationError when this worker may not go on."""
-        check_layout(self._redis)
+        check_layout(self._redis, self._keys)
 
     def heartbeat(self, presence: WorkerPresence) -> None:
         """Publish the state of this worker, and remove that of workers which ended long ago."""
         with redis_errors():
             now = self._now()
             presence = replace(presence, seen_at=now)
-            self._heartbeat(**HEARTBEAT.call(worker=presence.name, presence=presence.to_json()))
-            if stale := stale_names(self._redis.hgetall(keys.WORKERS), now):
-                self._redis.hdel(keys.WORKERS, *stale)
+            self._heartbeat(**HEARTBEAT.call(self._keys, worker=presence.name, presence=presence.to_json()))
+            if stale := stale_names(self._redis.hgetall(self._keys.workers), now):
+                self._redis.hdel(self._keys.workers, *stale)
 
     def leave(self, name: str) -> None:
         """Remove the state of this worker when it shuts down."""
         with redis_errors():
-            self._redis.hdel(keys.WORKERS, name)
+            self._redis.hdel(self._keys.workers, name)
 
     def renew_lease(self, job_id: str) -> ClaimState:
         """Renew the lease of the job that this worker runs. Returns whether the job goes on."""
         with redis_errors():
             state = self._renew(
-                **RENEW.of(self._graph, self._jobs, job_id=job_id, worker=self._worker, lease_ms=self._lease_ms())
+                **RENEW.of(
+                    self._keys, self._graph, self._jobs, job_id=job_id, worker=self._worker, lease_ms=self._lease_ms()
+                )
             )
         return ClaimState(state.decode())
 
@@ -84,6 +87,7 @@ class Recovery:
         with redis_errors():
             held = self._release(
                 **RELEASE.of(
+                    self._keys,
                     self._graph,
                     self._jobs,
                     job_id=job_id,
@@ -109,16 +113,16 @@ class Recovery:
         """Count that the child of this worker died while it ran a job, and record the time."""
         with redis_errors():
             pipeline = self._redis.pipeline()
-            pipeline.hincrby(keys.metrics(self._graph), "crashes", 1)
-            pipeline.lpush(keys.crashes(self._graph), self._now())
-            pipeline.ltrim(keys.crashes(self._graph), 0, _CRASHES_KEPT - 1)
+            pipeline.hincrby(self._keys.metrics(self._graph), "crashes", 1)
+            pipeline.lpush(self._keys.crashes(self._graph), self._now())
+            pipeline.ltrim(self._keys.crashes(self._graph), 0, _CRASHES_KEPT - 1)
             pipeline.execute()
 
     def count_replacement(self, reason: str) -> None:
         """Count that the child of this worker was ended, so that a new one loads the model, by its reason."""
         with redis_errors():
             pipeline = self._redis.pipeline()
-            pipeline.hincrby(keys.metrics(self._graph), f"replaced:{reason}", 1)
+            pipeline.hincrby(self._keys.metrics(self._graph), f"replaced:{reason}", 1)
             pipeline.execute()
 
     def reap(self) -> list[str]:
@@ -128,6 +132,7 @@ class Recovery:
                 return []
             found = self._reap(
                 **REAP.of(
+                    self._keys,
                     self._graph,
                     self._jobs,
                     max_attempts=self._jobs.max_attempts,
@@ -148,17 +153,17 @@ class Recovery:
         """
         handed_back = []
         with redis_errors():
-            for raw in self._redis.zrange(keys.running(self._graph), 0, -1):
+            for raw in self._redis.zrange(self._keys.running(self._graph), 0, -1):
                 job_id = raw.decode()
                 claim = {"claim_field": "worker", "claim_value": self._worker}
-                if self._hand_back(**HAND_BACK.of(self._graph, self._jobs, job_id=job_id, **claim)):
+                if self._hand_back(**HAND_BACK.of(self._keys, self._graph, self._jobs, job_id=job_id, **claim)):
                     handed_back.append(job_id)
         return handed_back
 
     def pass_on(self) -> None:
         """Wake other workers if jobs wait: a worker that shuts down may have received messages without using them."""
         with redis_errors():
-            waiting = self._redis.zcard(keys.queued(self._graph))
+            waiting = self._redis.zcard(self._keys.queued(self._graph))
         for _ in range(min(waiting, _MESSAGES_HELD)):
             self._wake(self._graph)
 
@@ -169,11 +174,11 @@ class Recovery:
         message does no harm: its worker finds no job to claim.
         """
         with redis_errors():
-            waiting = self._redis.zrange(keys.queued(self._graph), 0, -1)
-            idle = self._ready_workers() - self._redis.zcard(keys.running(self._graph))
+            waiting = self._redis.zrange(self._keys.queued(self._graph), 0, -1)
+            idle = self._ready_workers() - self._redis.zcard(self._keys.running(self._graph))
             if not waiting or idle <= 0 or not self._waits_long(waiting[0].decode()):
                 return 0
-            has_messages = self._redis.llen(keys.queue_name(self._graph)) > 0
+            has_messages = self._redis.llen(self._keys.messages(self._graph)) > 0
         missing = min(idle, len(waiting)) if has_messages else len(waiting)
         for _ in range(missing):
             self._wake(self._graph)
@@ -204,9 +209,9 @@ class Recovery:
         return seconds + microseconds / 1e6
 
     def _ready_workers(self) -> int:
-        alive = live_workers(self._redis.hgetall(keys.WORKERS), self._now())
+        alive = live_workers(self._redis.hgetall(self._keys.workers), self._now())
         return sum(worker.ready and worker.graph == self._graph for worker in alive)
 
     def _waits_long(self, job_id: str) -> bool:
-        created_at = self._redis.hget(keys.job(job_id), "created_at")
+        created_at = self._redis.hget(self._keys.job(job_id), "created_at")
         return created_at is not None and self._now() - float(created_at) > _RESEND_AFTER_S

@@ -7,9 +7,9 @@ from graphs.api_keys import ANYONE
 from graphs.errors import ImagegenError, QueueFull, RequestTooLarge, StoreFull
 from workers.jobs.observe.measured_times import read_times, read_work
 from workers.jobs.queue_bounds import Bound, queue_bounds
-from workers.jobs.redis import keys
 from workers.jobs.redis.clients import AsyncRedisClient
 from workers.jobs.redis.connection import redis_errors
+from workers.jobs.redis.keys import Keys
 
 _LONGEST_WAIT_S = 60
 # Enough jobs for an average.
@@ -21,11 +21,11 @@ _MEMORY = "Redis's maxmemory (IMAGEGEN_REDIS__MAX_MEMORY_BYTES)"
 
 
 async def refusal(
-    redis: AsyncRedisClient, jobs: JobSettings, graph: str, owner: str, reason: str, numbers: Sequence[int]
+    redis: AsyncRedisClient, keys: Keys, jobs: JobSettings, graph: str, owner: str, reason: str, numbers: Sequence[int]
 ) -> ImagegenError:
     """Return the error for a bound that ``lua/submit.lua`` returns, with its numbers."""
     if reason == "memory":
-        return await _memory_full(redis)
+        return await _memory_full(redis, keys)
     if reason == "too_large":
         needed, bound = numbers
         what = "one job may take" if owner == ANYONE.id else f"one API key may keep ({_KEPT_BYTES})"
@@ -38,7 +38,7 @@ async def refusal(
             f"The jobs of other clients that have not ended leave {share / _MIB:.1f} MiB of Redis for a job of this "
             f"one, which takes {needed / _MIB:.1f} MiB; room comes as they end. See {_MEMORY}."
         )
-    retry_after_s = await _retry_after_s(redis, graph)
+    retry_after_s = await _retry_after_s(redis, keys, graph)
     if reason == "owner_kept_bytes":
         held, bound = numbers
         whose = "The jobs of all clients" if owner == ANYONE.id else "The jobs of this API key"
@@ -58,11 +58,11 @@ async def refusal(
     return QueueFull(queue_bounds(jobs, owner).sentence(Bound(reason), graph), retry_after_s=retry_after_s)
 
 
-async def _memory_full(redis: AsyncRedisClient) -> StoreFull:
+async def _memory_full(redis: AsyncRedisClient, keys: Keys) -> StoreFull:
     """Return the error for a Redis at its maxmemory in which no ended job is left: something else takes the memory."""
     with redis_errors():
         memory = await redis.info("memory")
-        unfinished = int(await redis.hget(keys.KEPT, "unfinished") or 0)
+        unfinished = int(await redis.hget(keys.kept, "unfinished") or 0)
     used, limit = (int(memory.get(name, 0)) / _MIB for name in ("used_memory", "maxmemory"))
     return StoreFull(
         f"The job store (Redis) is full: it uses {used:.1f} MiB, and its maxmemory is {limit:.1f} MiB. Jobs that have "
@@ -71,7 +71,7 @@ async def _memory_full(redis: AsyncRedisClient) -> StoreFull:
     )
 
 
-async def _retry_after_s(redis: AsyncRedisClient, graph: str) -> int:
+async def _retry_after_s(redis: AsyncRedisClient, keys: Keys, graph: str) -> int:
     """Return about the time in which an eighth of the queue is drawn, at most a minute."""
     with redis_errors():
         times = read_times(await redis.lrange(keys.times(graph), 0, -1))

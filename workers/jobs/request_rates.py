@@ -12,8 +12,8 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from config.settings import RedisSettings
 from graphs.errors import RateLimited
-from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect_async, redis_errors
+from workers.jobs.redis.keys import Keys
 
 _LONGEST_WAIT_S = 60
 
@@ -22,12 +22,13 @@ class RequestRates:
     """The request counts of all owners."""
 
     def __init__(self, redis_settings: RedisSettings) -> None:
+        self._keys = Keys.of(redis_settings)
         self._redis = connect_async(redis_settings)
         # The storage uses our connections, which give up soon, and ignores the address.
         storage = RedisStorage(
             "async+redis://",
             implementation="redispy",
-            key_prefix=keys.REQUEST_RATES,
+            key_prefix=self._keys.request_rates,
             connection_pool=self._redis.connection_pool,
         )
         self._windows = SlidingWindowCounterRateLimiter(storage)

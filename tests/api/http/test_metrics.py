@@ -16,11 +16,11 @@ from config.settings import RedisSettings
 from tests.api.api_support import PNG, Api, error_of, serving, settings_for
 from tests.support.polling import wait_until
 from tests.support.ports import free_port
+from tests.support.redis_keys import keys
 from tests.support.redis_server import RunningRedis, running_redis
 from tests.workers.jobs.jobs_support import GRAPH, SHORT, Upkeep, claims_of, client
 from workers.jobs.claims import Claims
 from workers.jobs.observe.presence import WorkerPresence
-from workers.jobs.redis import keys
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "metrics.md").read_text()

@@ -6,8 +6,8 @@ import pytest
 
 from config.settings import RedisSettings
 from tests.api.api_support import error_of, serving, settings_for
+from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import client
-from workers.jobs.redis import keys
 
 GENERATIONS, JOBS = "/v3/images/generations", "/v3/images/jobs"
 BODY = {"prompt": "a red circle"}
@@ -46,7 +46,7 @@ def test_the_rate_is_that_of_all_api_processes_and_ends(redis_settings: RedisSet
         for process in (api, another):
             error_of(process.http.post(JOBS, json=BODY), 429)
     with client(redis_settings) as behind:
-        counts = list(behind.scan_iter(f"{keys.REQUEST_RATES}*"))
+        counts = list(behind.scan_iter(f"{keys.request_rates}*"))
         assert counts
         assert all(0 < int(str(behind.ttl(key))) <= 120 for key in counts)
 
@@ -56,7 +56,7 @@ def test_without_a_rate_nothing_is_counted(redis_settings: RedisSettings) -> Non
         for _ in range(5):
             assert api.http.post(JOBS, json=BODY).status_code == 202
     with client(redis_settings) as behind:
-        assert list(behind.scan_iter(f"{keys.REQUEST_RATES}*")) == []
+        assert list(behind.scan_iter(f"{keys.request_rates}*")) == []
 
 
 def test_an_absent_redis_is_reported(redis_settings: RedisSettings) -> None:

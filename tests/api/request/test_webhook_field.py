@@ -9,11 +9,11 @@ from api.job_submitter import check_webhook
 from config.settings import RedisSettings, Settings, WebhookSettings
 from graphs.errors import InvalidRequest
 from tests.api.api_support import PNG, Api, error_of, serving
+from tests.support.redis_keys import keys
 from tests.support.redis_server import RunningRedis
 from tests.workers.jobs.jobs_support import client
 from tests.workers.webhooks.webhook_support import PRIVATE_URLS, SECRET, WRONG_URLS
 from workers.jobs.job_options import Webhook
-from workers.jobs.redis import keys
 
 PATHS = ("/v3/images/jobs", "/v3/images/generations")
 HOOK = {"url": "https://hooks.example/x"}
@@ -66,7 +66,7 @@ def test_a_job_object_does_not_show_the_webhook(api: Api, redis_settings: RedisS
     assert hooked.status_code == 202
     assert list(hooked.json()) == list(plain.json())
     with client(redis_settings) as behind:
-        (event_id,) = behind.zrange(keys.DELIVERIES, 0, -1)
+        (event_id,) = behind.zrange(keys.deliveries, 0, -1)
         delivery = behind.hgetall(keys.delivery(event_id))
     assert (delivery["job_id"], delivery["type"], delivery["url"]) == (hooked.json()["id"], "queued", HOOK["url"])
     assert set(delivery) >= {"job_id", "type", "created_at", "url", "attempts"}
@@ -77,7 +77,7 @@ def test_an_edit_may_have_a_webhook(api: Api, redis_settings: RedisSettings) -> 
     answer = api.http.post("/v3/images/jobs", data=fields, files={"image": ("a.png", PNG, "image/png")})
     assert answer.status_code == 202, answer.text
     with client(redis_settings) as behind:
-        assert behind.zcard(keys.DELIVERIES) == 1
+        assert behind.zcard(keys.deliveries) == 1
 
 
 def test_without_a_secret_no_job_may_have_a_webhook() -> None:

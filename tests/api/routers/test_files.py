@@ -7,8 +7,8 @@ from graphs.requests.output_formats import OUTPUT_FORMATS
 from tests.api.api_support import Api, error_of, serving, settings_for
 from tests.support.images import image_bytes, red_image
 from tests.support.polling import wait_until
+from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import client
-from workers.jobs.redis import keys
 
 JOBS = "/v3/images/jobs"
 BODY = {"prompt": "a red circle"}

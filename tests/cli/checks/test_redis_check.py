@@ -13,8 +13,8 @@ from cli.checks.redis_check import check_redis
 from config.settings import RedisSettings
 from graphs.errors import ConfigurationError
 from tests.cli.checks.check_support import only, settings_for
+from tests.support.redis_keys import keys
 from tests.support.redis_server import RunningRedis, running_redis
-from workers.jobs.redis import keys
 from workers.jobs.redis.layout import check_layout_at_start
 
 
@@ -58,13 +58,13 @@ def test_a_redis_that_loses_jobs(
 
 def test_a_redis_of_another_release(own_redis: RunningRedis, tmp_path: Path) -> None:
     with own_redis.client() as behind:
-        behind.set(keys.LAYOUT, "4")
+        behind.set(keys.layout, "4")
     verdict, text = of_redis(own_redis, tmp_path)
     assert verdict is Verdict.WRONG
     assert "The data in Redis has layout version 4" in text
     assert "Start the release that wrote it" in text
     with own_redis.client() as behind:
-        behind.set(keys.LAYOUT, "1")
+        behind.set(keys.layout, "1")
     assert of_redis(own_redis, tmp_path)[0] is Verdict.OK
 
 

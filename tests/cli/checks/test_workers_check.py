@@ -5,10 +5,10 @@ import json
 from cli.checks.finding import Verdict
 from cli.checks.workers_check import check_queues, check_workers
 from config.settings import JobSettings, RedisSettings
+from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import GRAPH, Upkeep, claims_of, client, submit
 from workers.jobs.observe.diagnostics import read_diagnostics
 from workers.jobs.observe.presence import WorkerPresence
-from workers.jobs.redis import keys
 
 
 def of_workers(redis: RedisSettings) -> list[tuple[str, Verdict, str]]:
@@ -85,10 +85,10 @@ def test_a_worker_whose_device_rests(redis_settings: RedisSettings) -> None:
 def test_a_worker_whose_clock_is_wrong(redis_settings: RedisSettings) -> None:
     beat(redis_settings)
     with client(redis_settings) as behind:
-        value = json.loads(str(behind.hget(keys.WORKERS, "w")))
+        value = json.loads(str(behind.hget(keys.workers, "w")))
         assert abs(value["clock"] - value["seen_at"]) < 2
         late = {**value, "clock": value["seen_at"] - 61.0, "of_a_later_version": 1}
-        behind.hset(keys.WORKERS, "w", json.dumps(late))
+        behind.hset(keys.workers, "w", json.dumps(late))
     _, (area, verdict, text) = of_workers(redis_settings)
     assert (area, verdict) == ("clock", Verdict.WRONG)
     assert "-61.0 s" in text
@@ -97,7 +97,7 @@ def test_a_worker_whose_clock_is_wrong(redis_settings: RedisSettings) -> None:
 def test_webhooks_that_no_process_delivers(redis_settings: RedisSettings) -> None:
     beat(redis_settings)
     with client(redis_settings) as behind:
-        behind.zadd(keys.DELIVERIES, {"evt_1": 1000})
+        behind.zadd(keys.deliveries, {"evt_1": 1000})
     _, (area, verdict, text) = of_workers(redis_settings)
     assert (area, verdict) == ("webhooks", Verdict.WRONG)
     assert "imagegen worker --webhooks" in text

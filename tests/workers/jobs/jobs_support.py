@@ -9,6 +9,7 @@ import redis
 from config.settings import JobSettings, RedisSettings
 from graphs.families.family import Operation
 from graphs.requests.request import ResolvedRequest
+from tests.support.redis_keys import keys
 from workers.jobs.claims import Claim, Claims
 from workers.jobs.events import JobEvent, JobEvents
 from workers.jobs.job import Job, JobError
@@ -17,7 +18,6 @@ from workers.jobs.observe.measured_times import FEWEST
 from workers.jobs.observe.metrics import MetricsSnapshot, MetricsView
 from workers.jobs.observe.queue_view import QueueEstimate, QueueView
 from workers.jobs.recovery import Recovery
-from workers.jobs.redis import keys
 from workers.jobs.status import Status
 from workers.jobs.store import JobStore, Submission
 
@@ -169,7 +169,7 @@ def client(settings: RedisSettings) -> "redis.Redis":
 def write_layout_version(settings: RedisSettings, version: str) -> None:
     """Write the version of the layout as another release would."""
     with client(settings) as raw:
-        raw.set(keys.LAYOUT, version)
+        raw.set(keys.layout, version)
 
 
 def waiting(settings: RedisSettings, graph: str = GRAPH) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 from config.settings import JobSettings, RedisSettings
 from graphs.errors import ArtifactExpired, JobNotFound, QueueFull, ServiceUnavailable
 from tests.support.polling import wait_until
+from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import (
     GRAPH,
     SHORT,
@@ -27,7 +28,6 @@ from tests.workers.jobs.jobs_support import (
 )
 from workers.jobs.claims import Claim, Claims
 from workers.jobs.job import Job, JobError
-from workers.jobs.redis import keys
 from workers.jobs.status import TRANSITIONS, Status
 from workers.jobs.store import Submission
 
@@ -354,7 +354,7 @@ def test_every_change_is_announced(redis_settings: RedisSettings) -> None:
     claims_of(redis_settings).progress(claim, 1, 4)
     claims_of(redis_settings).complete(claim, [b"x"], {})
     with client(redis_settings) as raw:
-        changes = [fields for _, fields in raw.xrange(keys.EVENTS)]
+        changes = [fields for _, fields in raw.xrange(keys.events)]
     assert [fields["type"] for fields in changes] == ["queued", "in_progress", "progress", "completed"]
     assert {fields["job_id"] for fields in changes} == {job.id}
 

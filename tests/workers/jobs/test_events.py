@@ -6,6 +6,7 @@ import pytest
 
 from api.waiter import JobWaiter
 from config.settings import RedisSettings
+from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import (
     JOBS,
     Upkeep,
@@ -20,7 +21,6 @@ from tests.workers.jobs.jobs_support import (
 from workers.jobs.claims import Preview
 from workers.jobs.events import EventReader, JobEvent, JobEvents
 from workers.jobs.job import Job
-from workers.jobs.redis import keys
 from workers.jobs.status import Status
 from workers.jobs.store import JobStore
 

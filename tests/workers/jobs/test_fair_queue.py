@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from config.settings import RedisSettings
 from graphs.api_keys import Priority
+from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import (
     GRAPH,
     Upkeep,
@@ -18,7 +19,6 @@ from tests.workers.jobs.jobs_support import (
 )
 from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions
-from workers.jobs.redis import keys
 from workers.jobs.status import Status
 from workers.jobs.store import Submission
 

@@ -5,6 +5,7 @@ import pytest
 from config.settings import RedisSettings
 from graphs.errors import IdempotencyConflict, JobNotFound
 from tests.support.polling import wait_until
+from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import (
     a_request,
     a_submission,
@@ -21,7 +22,6 @@ from tests.workers.jobs.jobs_support import (
 )
 from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions
-from workers.jobs.redis import keys
 from workers.jobs.status import Status
 from workers.jobs.store import Idempotency, Submission
 

@@ -7,6 +7,7 @@ import pytest
 from config.settings import JobSettings, RedisSettings, Settings
 from graphs.errors import ArtifactExpired, JobNotFound, QueueFull, RequestTooLarge, StoreFull
 from tests.support.polling import wait_until
+from tests.support.redis_keys import keys
 from tests.support.redis_server import RunningRedis, running_redis
 from tests.workers.jobs.jobs_support import (
     GRAPH,
@@ -33,7 +34,6 @@ from workers.jobs.broker import make_celery, wake_worker
 from workers.jobs.deliveries import Deliveries
 from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions
-from workers.jobs.redis import keys
 from workers.jobs.redis.layout import check_layout_at_start
 from workers.jobs.status import EXPIRED, Status
 from workers.jobs.store import Idempotency, JobStore, Submission
@@ -286,7 +286,7 @@ def test_deliveries_count_until_they_are_delivered(redis_settings: RedisSettings
         deliveries.end(delivery)
     assert kept_of(redis_settings, job.options.owner)[0] == 0
     with client(redis_settings) as raw:
-        assert raw.exists(keys.DELIVERY_SIZES, keys.DELIVERIES) == 0
+        assert raw.exists(keys.delivery_sizes, keys.deliveries) == 0
 
 
 def test_jobs_of_an_older_layout_are_counted_and_listed(redis_settings: RedisSettings) -> None:
@@ -309,14 +309,14 @@ def test_jobs_of_an_older_layout_are_counted_and_listed(redis_settings: RedisSet
     erase(redis_settings, waits)
     assert_counts_agree(redis_settings)
     with client(redis_settings) as raw:
-        assert raw.exists(keys.ADOPTION) == 0
+        assert raw.exists(keys.adoption) == 0
 
 
 def _make_older(settings: RedisSettings) -> None:
     """Take away what layout version 3 added."""
     write_layout_version(settings, "2")
     with client(settings) as raw:
-        raw.delete(keys.KEPT, keys.KEPT_ENDED, keys.ENDED_SIZES, keys.RECORD_ENDS, keys.RESULT_ENDS)
+        raw.delete(keys.kept, keys.kept_ended, keys.ended_sizes, keys.record_ends, keys.result_ends)
         raw.delete(keys.owner_ended("anyone"), *(keys.owner_jobs("anyone", status) for status in Status))
         for key in raw.scan_iter("imagegen:job:*", _type="hash"):
             raw.hdel(key, "kept", "once", "preview_bytes")
@@ -339,6 +339,6 @@ def test_cancelled_jobs_leave_few_messages(redis_settings: RedisSettings) -> Non
         cancel(redis_settings, job)
     submit(redis_settings)
     with client(redis_settings) as raw:
-        assert raw.llen(keys.queue_name(GRAPH)) == 1
+        assert raw.llen(keys.messages(GRAPH)) == 1
     submit(redis_settings)
     assert on_store(redis_settings, lambda store: store.needs_message(GRAPH))

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from config.settings import RedisSettings
+from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import (
     GRAPH,
     JOBS,
@@ -22,7 +23,6 @@ from tests.workers.jobs.jobs_support import (
 )
 from workers.jobs.claims import Claim
 from workers.jobs.job import Job
-from workers.jobs.redis import keys
 from workers.jobs.redis.scripts import CLAIM
 from workers.jobs.status import Status
 from workers.jobs.store import Idempotency, JobStore, Submission
@@ -133,7 +133,7 @@ def test_a_claim_whose_lease_ended_meanwhile_is_not_returned_again(settled_redis
     job = submit(settled_redis)
     claims = claims_of(settled_redis)
     limits = {"lease_ms": 6000, "max_attempts": 3}
-    call = CLAIM.of(GRAPH, JOBS, fairness_key=keys.fairness(GRAPH), worker="one", nonce="n", **limits)
+    call = CLAIM.of(keys, GRAPH, JOBS, fairness_key=keys.fairness(GRAPH), worker="one", nonce="n", **limits)
     first = claims._claim(**call)
     assert claims._claim(**call) == first
     upkeep = Upkeep(settled_redis)

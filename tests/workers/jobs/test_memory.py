@@ -9,6 +9,7 @@ import pytest
 from config.settings import JobSettings, RedisSettings, Settings
 from graphs.errors import QueueFull
 from tests.support.polling import wait_until
+from tests.support.redis_keys import keys
 from tests.support.redis_server import RunningRedis, running_redis
 from tests.workers.jobs.jobs_support import (
     GRAPH,
@@ -29,7 +30,6 @@ from workers.jobs.claims import Preview
 from workers.jobs.job import JobError
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.queue_bounds import ended_memory_bytes, queue_memory_bytes
-from workers.jobs.redis import keys
 from workers.jobs.request_rates import RequestRates
 from workers.jobs.status import Status
 from workers.jobs.store import Idempotency, Submission
@@ -39,7 +39,7 @@ LASTING = re.compile(
     r"imagegen:(layout|sequence|signing-key|events|workers|deliveries|held-deliveries|delivery-sizes)"
     r"|imagegen:(kept|kept-ended|ended-sizes|record-ends|result-ends)"
     r"|imagegen:(fairness|times|queued|running|backlog|waiting|metrics|crashes):demo"
-    r"|imagegen\.demo|_kombu\.binding\..*"
+    r"|imagegen\.demo|imagegen\._kombu\.binding.*"
 )
 _SMALL = JobSettings(max_queued=200, max_queued_bytes=4 * 2**20, result_ttl_s=100, record_ttl_s=100)
 

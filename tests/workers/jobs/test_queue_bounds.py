@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from config.settings import JobSettings, RedisSettings
 from graphs.errors import JobNotFound, QueueFull, RequestTooLarge
+from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import (
     GRAPH,
     SHORT,
@@ -27,7 +28,6 @@ from tests.workers.jobs.jobs_support import (
 from tests.workers.jobs.kept_support import assert_counts_agree
 from workers.jobs.claims import Claim
 from workers.jobs.job import Job, JobError
-from workers.jobs.redis import keys
 from workers.jobs.store import Idempotency
 
 # A request without an input image has a few hundred bytes.

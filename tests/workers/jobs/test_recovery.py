@@ -10,6 +10,7 @@ import pytest
 from config.settings import JobSettings, RedisSettings, Settings
 from graphs.errors import ServiceUnavailable
 from tests.support.polling import pause, wait_until
+from tests.support.redis_keys import keys
 from tests.support.redis_server import RunningRedis, running_redis
 from tests.workers.jobs.jobs_support import (
     GRAPH,
@@ -28,7 +29,6 @@ from workers.jobs.broker import make_celery, wake_worker
 from workers.jobs.job import Job, JobError
 from workers.jobs.observe.presence import ALIVE_S, WorkerPresence
 from workers.jobs.recovery import Recovery
-from workers.jobs.redis import keys
 from workers.jobs.status import Status
 
 PRESENCE = WorkerPresence("w1", GRAPH, "CPU", ready=True, operations=("generation",), seen_at=0.0)
@@ -271,7 +271,7 @@ def test_a_message_names_no_job(redis_settings: RedisSettings, wake: Wake) -> No
     job = submit(redis_settings, prompt="a secret circle")
     wake(GRAPH)
     with client(redis_settings) as raw:
-        text = str(raw.lindex(keys.queue_name(GRAPH), 0))
+        text = str(raw.lindex(keys.messages(GRAPH), 0))
     message = json.loads(text)
     assert message["headers"]["task"] == "imagegen.run_job"
     assert message["content-type"] == "application/json"
@@ -309,7 +309,7 @@ def test_a_silent_worker_is_not_listed_and_is_removed_later(redis_settings: Redi
     with client(redis_settings) as raw:
         for name, silent_s in {"silent": ALIVE_S + 1, "gone": 4 * ALIVE_S + 1, "fresh": 1.0}.items():
             beat = replace(PRESENCE, name=name, seen_at=now - silent_s).to_json()
-            raw.hset(keys.WORKERS, name, beat)
+            raw.hset(keys.workers, name, beat)
         assert _live(redis_settings) == ["fresh", "w1"]
         upkeep.heartbeat(PRESENCE)
-        assert set(raw.hkeys(keys.WORKERS)) == {"silent", "fresh", "w1"}
+        assert set(raw.hkeys(keys.workers)) == {"silent", "fresh", "w1"}

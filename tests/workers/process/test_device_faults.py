@@ -8,6 +8,7 @@ from config.settings import JobSettings, RedisSettings, WorkerSettings
 from graphs.repository.bundled import bundled_model_path
 from tests.support.damaged_model import overwrite_largest_constant
 from tests.support.polling import wait_until
+from tests.support.redis_keys import keys
 from tests.workers.engine.engine_support import copy_model
 from tests.workers.jobs.jobs_support import GRAPH, Upkeep, claimed, claims_of, client, look, on_store, submit, waiting
 from tests.workers.process.runner_support import make_runner
@@ -17,7 +18,6 @@ from workers.engine.simulated import SimulatedEngine
 from workers.engine.simulated_faults import SimulatedDevice, SimulatedFault
 from workers.jobs.job import Job, JobError
 from workers.jobs.observe.presence import WorkerPresence
-from workers.jobs.redis import keys
 from workers.jobs.status import Status
 from workers.process.device_check import ONE_VALUE_WARNING
 

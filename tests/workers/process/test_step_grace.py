@@ -9,6 +9,7 @@ import pytest
 
 from config.settings import JobSettings, RedisSettings
 from tests.support.polling import wait_until
+from tests.support.redis_keys import keys
 from tests.support.redis_server import RunningRedis
 from tests.workers.jobs.jobs_support import (
     GRAPH,
@@ -25,7 +26,6 @@ from tests.workers.jobs.jobs_support import (
 )
 from tests.workers.process.worker_process import WorkerProcess, running_worker
 from workers.jobs.job import Job, JobError
-from workers.jobs.redis import keys
 from workers.jobs.status import ClaimState, Status
 from workers.process.step_grace import StepGrace
 

@@ -10,9 +10,9 @@ import pytest
 
 from config.settings import RedisSettings
 from tests.support.polling import wait_until
+from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import GRAPH, Upkeep, claimed, client, look, on_store, submit, waiting
 from workers.jobs.observe.presence import WorkerPresence
-from workers.jobs.redis import keys
 from workers.process.child_processes import is_running
 from workers.process.drain import WorkerDrain
 from workers.process.shared_memory import LoadReport, LoadReports, RunningJob, SharedMemory

@@ -10,6 +10,7 @@ import pytest
 
 from config.settings import JobSettings, RedisSettings
 from tests.support.polling import wait_until
+from tests.support.redis_keys import keys
 from tests.support.redis_server import RunningRedis
 from tests.workers.jobs.jobs_support import (
     GRAPH,
@@ -26,7 +27,6 @@ from tests.workers.jobs.jobs_support import (
 from tests.workers.process.worker_process import WorkerProcess, running_worker
 from workers.jobs.job import Job, JobError
 from workers.jobs.observe.presence import WorkerPresence
-from workers.jobs.redis import keys
 from workers.jobs.status import Status
 from workers.process.drain import WorkerDrain
 from workers.process.shared_memory import RunningJob, SharedMemory

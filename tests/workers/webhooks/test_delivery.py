@@ -12,6 +12,7 @@ import pytest
 
 from config.settings import RedisSettings
 from tests.support.polling import wait_until
+from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import GRAPH, client
 from tests.workers.webhooks.webhook_support import (
     LOCAL,
@@ -22,7 +23,6 @@ from tests.workers.webhooks.webhook_support import (
     unwrap,
 )
 from workers.jobs.deliveries import Deliveries
-from workers.jobs.redis import keys
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 599])
@@ -130,7 +130,7 @@ def test_the_number_of_waiting_messages_is_limited(redis_settings: RedisSettings
     deliveries = Deliveries(redis_settings)
     assert len(deliveries.claim_due(2)) == 2
     with client(redis_settings) as behind:
-        behind.rpush(keys.WEBHOOK_QUEUE, "a message", "another")
+        behind.rpush(keys.webhook_messages, "a message", "another")
     assert deliveries.claim_due(2) == []
     assert len(deliveries.claim_due(3)) == 1
 

@@ -7,6 +7,7 @@ from openai import InvalidWebhookSignatureError
 
 from config.environment import SettingsError, load_settings
 from config.settings import RedisSettings, Settings, WebhookSettings
+from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import GRAPH, cancel, claimed, claims_of, client, ended, erase, submit
 from tests.workers.webhooks.webhook_support import (
     OTHER_SECRET,
@@ -18,7 +19,6 @@ from tests.workers.webhooks.webhook_support import (
     receiving,
     unwrap,
 )
-from workers.jobs.redis import keys
 from workers.jobs.status import Status
 from workers.webhooks.delivery import signature_headers
 
@@ -112,7 +112,7 @@ def test_deliveries_expire(redis_settings: RedisSettings) -> None:
 
 def test_expired_deliveries_leave_the_list(redis_settings: RedisSettings) -> None:
     with client(redis_settings) as behind:
-        behind.zadd(keys.DELIVERIES, {"evt_old": (time.time() - 73 * 3600) * 1000})
+        behind.zadd(keys.deliveries, {"evt_old": (time.time() - 73 * 3600) * 1000})
     completed_job(redis_settings, "https://a.example")
     assert "evt_old" not in WebhookWorker(redis_settings).pending()
 

@@ -11,9 +11,9 @@ import pytest
 from cli.local.child_environment import PROJECT_ROOT, child_environment
 from config.settings import RedisSettings, Settings, WebhookSettings
 from tests.support.polling import pause, wait_until
+from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import client
 from tests.workers.webhooks.webhook_support import SECRET, WebhookWorker, completed_job, receiving, unwrap
-from workers.jobs.redis import keys
 
 pytestmark = pytest.mark.usefixtures("processes")
 
@@ -128,4 +128,4 @@ def test_a_lost_message_is_sent_again(redis_settings: RedisSettings, tmp_path: P
         worker.make_due()
         with webhook_worker(redis_settings, tmp_path / "log"), client(redis_settings) as behind:
             wait_until(lambda: len(receiver.received) == 1)
-            wait_until(lambda: not behind.llen(keys.WEBHOOK_QUEUE))
+            wait_until(lambda: not behind.llen(keys.webhook_messages))

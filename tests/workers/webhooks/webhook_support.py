@@ -12,11 +12,11 @@ from typing import Any
 from openai import OpenAI
 
 from config.settings import RedisSettings, WebhookSettings
+from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import a_request, client, ended, put_in
 from workers.jobs.deliveries import Deliveries
 from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions, Webhook
-from workers.jobs.redis import keys
 from workers.jobs.store import Submission
 from workers.net.public_address import Resolver
 from workers.webhooks.delivery import DeliveryAttempts
@@ -152,11 +152,11 @@ class WebhookWorker:
         """Return the ids of the events to be delivered, and in how many seconds each is due."""
         with client(self.redis) as behind:
             now = float(behind.time()[0])
-            return {name: due / 1000 - now for name, due in behind.zrange(keys.DELIVERIES, 0, -1, withscores=True)}
+            return {name: due / 1000 - now for name, due in behind.zrange(keys.deliveries, 0, -1, withscores=True)}
 
     def make_due(self) -> None:
         """Make every pending delivery due now."""
         with client(self.redis) as behind:
             for name in self.pending():
-                behind.zadd(keys.DELIVERIES, {name: 0})
-                behind.zadd(keys.DELIVERIES, {name: float(behind.time()[0]) * 1000 - 1000})
+                behind.zadd(keys.deliveries, {name: 0})
+                behind.zadd(keys.deliveries, {name: float(behind.time()[0]) * 1000 - 1000})

@@ -8,9 +8,9 @@ import redis
 
 from config.settings import RedisSettings
 from workers.jobs.observe.presence import WorkerPresence, live_workers
-from workers.jobs.redis import keys
 from workers.jobs.redis.clients import RedisClient
 from workers.jobs.redis.connection import connect, redis_errors
+from workers.jobs.redis.keys import Keys
 
 _DELIVERED_WITHIN_S = 120
 
@@ -58,6 +58,7 @@ class Diagnostics:
 def read_diagnostics(settings: RedisSettings, graphs: Sequence[str]) -> Diagnostics:
     """Return the state of Redis and of these graphs. Raises ServiceUnavailable."""
     client = connect(settings)
+    keys = Keys.of(settings)
     try:
         with redis_errors():
             before = time.time()
@@ -65,22 +66,22 @@ def read_diagnostics(settings: RedisSettings, graphs: Sequence[str]) -> Diagnost
             now = seconds + microseconds / 1e6
             ahead = (before + time.time()) / 2 - now
             return Diagnostics(
-                redis=_redis_facts(client, ahead),
-                workers=live_workers(client.hgetall(keys.WORKERS), now),
-                graphs={graph: _graph_facts(client, graph, now) for graph in graphs},
-                overdue_deliveries=client.zcount(keys.DELIVERIES, "-inf", (now - _DELIVERED_WITHIN_S) * 1000),
+                redis=_redis_facts(client, keys, ahead),
+                workers=live_workers(client.hgetall(keys.workers), now),
+                graphs={graph: _graph_facts(client, keys, graph, now) for graph in graphs},
+                overdue_deliveries=client.zcount(keys.deliveries, "-inf", (now - _DELIVERED_WITHIN_S) * 1000),
             )
     finally:
         client.close()
 
 
-def _redis_facts(client: RedisClient, clock_ahead_s: float) -> RedisFacts:
+def _redis_facts(client: RedisClient, keys: Keys, clock_ahead_s: float) -> RedisFacts:
     info = {**client.info("server"), **client.info("replication")}
     info |= {**client.info("persistence"), **client.info("memory")}
     writes = ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status")
     return RedisFacts(
         version=str(info.get("valkey_version") or info.get("redis_version", "?")),
-        layout=_layout(client),
+        layout=_layout(client, keys),
         has_log=bool(info.get("aof_enabled")),
         save_points=_save_points(client),
         writes_to_disk=all(info.get(name, "ok") == "ok" for name in writes),
@@ -92,8 +93,8 @@ def _redis_facts(client: RedisClient, clock_ahead_s: float) -> RedisFacts:
     )
 
 
-def _layout(client: RedisClient) -> str | None:
-    found = client.get(keys.LAYOUT)
+def _layout(client: RedisClient, keys: Keys) -> str | None:
+    found = client.get(keys.layout)
     return None if found is None else found.decode(errors="replace")
 
 
@@ -104,7 +105,7 @@ def _save_points(client: RedisClient) -> str | None:
         return None
 
 
-def _graph_facts(client: RedisClient, graph: str, now: float) -> GraphFacts:
+def _graph_facts(client: RedisClient, keys: Keys, graph: str, now: float) -> GraphFacts:
     crashes = client.lrange(keys.crashes(graph), 0, -1)
     queued_bytes = int(client.hget(keys.backlog(graph), "bytes") or 0)
     return GraphFacts(client.zcard(keys.queued(graph)), queued_bytes, [now - float(moment) for moment in crashes])

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from config.settings import RedisSettings
 from workers.jobs.observe.presence import WorkerPresence, live_workers
-from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect_async, redis_errors
+from workers.jobs.redis.keys import Keys
 
 # For waiting times, whole jobs and whole generations: from an empty queue to the longest job.
 DURATION_BOUNDS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -125,6 +125,7 @@ class MetricsView:
     """Reads the metrics in one round trip, whose cost does not depend on the length of the queues."""
 
     def __init__(self, redis_settings: RedisSettings) -> None:
+        self._keys = Keys.of(redis_settings)
         self._redis = connect_async(redis_settings)
 
     async def read(self, graphs: Sequence[str]) -> MetricsSnapshot:
@@ -132,18 +133,20 @@ class MetricsView:
         with redis_errors():
             pipeline = self._redis.pipeline(transaction=False)
             for graph in graphs:
-                pipeline.zcard(keys.queued(graph))
-                pipeline.hget(keys.backlog(graph), "bytes")
-                pipeline.zcard(keys.running(graph))
-                pipeline.zrange(keys.waiting(graph), 0, 0, withscores=True)
-                pipeline.hgetall(keys.metrics(graph))
+                pipeline.zcard(self._keys.queued(graph))
+                pipeline.hget(self._keys.backlog(graph), "bytes")
+                pipeline.zcard(self._keys.running(graph))
+                pipeline.zrange(self._keys.waiting(graph), 0, 0, withscores=True)
+                pipeline.hgetall(self._keys.metrics(graph))
             pipeline.time()
-            pipeline.hgetall(keys.WORKERS)
-            pipeline.zcard(keys.DELIVERIES)
+            pipeline.hgetall(self._keys.workers)
+            pipeline.zcard(self._keys.deliveries)
             pipeline.info("memory")
-            pipeline.hmget(keys.KEPT, ["unfinished", "ended", *(f"evicted:{reason}" for reason in EVICTION_REASONS)])
-            pipeline.hlen(keys.ENDED_SIZES)
-            pipeline.zrevrange(keys.KEPT_ENDED, 0, 0, withscores=True)
+            pipeline.hmget(
+                self._keys.kept, ["unfinished", "ended", *(f"evicted:{reason}" for reason in EVICTION_REASONS)]
+            )
+            pipeline.hlen(self._keys.ended_sizes)
+            pipeline.zrevrange(self._keys.kept_ended, 0, 0, withscores=True)
             (
                 *of_graphs,
                 (seconds, microseconds),

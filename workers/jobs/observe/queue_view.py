@@ -8,8 +8,8 @@ from itertools import accumulate
 from config.settings import JobSettings, RedisSettings
 from workers.jobs.job import Job, job_from_hash, status_shown
 from workers.jobs.observe.measured_times import MeasuredTimes, read_times, read_work, work_of
-from workers.jobs.redis import keys
 from workers.jobs.redis.connection import connect_async, redis_errors
+from workers.jobs.redis.keys import Keys
 from workers.jobs.redis.scripts import SWEEP
 from workers.jobs.status import EXPIRED, Status
 
@@ -48,8 +48,9 @@ class QueueView:
 
     def __init__(self, redis_settings: RedisSettings, jobs: JobSettings) -> None:
         self._limit = jobs.max_queued
+        self._keys = Keys.of(redis_settings)
         self._redis = connect_async(redis_settings)
-        self._sweep = self._redis.register_script(SWEEP.source)
+        self._sweep = self._redis.register_script(SWEEP.source(self._keys))
 
     async def estimates(self, jobs: Sequence[Job], workers: Mapping[str, int]) -> list[QueueEstimate]:
         """Return each job's place and the estimated time to its end, with so many ready workers on each graph.
@@ -81,7 +82,7 @@ class QueueView:
         read_bytes = 0
         is_rest = False
         while len(found) <= limit and not is_rest:
-            raws = await self._ids(keys.owner_jobs(owner, status), edge, newest_first)
+            raws = await self._ids(self._keys.owner_jobs(owner, status), edge, newest_first)
             is_rest = len(raws) < _CHUNK
             for job, sequence, size_bytes in await self._jobs(raws):
                 edge = sequence
@@ -99,7 +100,7 @@ class QueueView:
     async def _expire(self) -> None:
         """Put the completed jobs whose artifacts are gone on the list of expired ones; each is moved once."""
         with redis_errors():
-            while await self._sweep(**SWEEP.call(most=_SWEPT)) == _SWEPT:
+            while await self._sweep(**SWEEP.call(self._keys, most=_SWEPT)) == _SWEPT:
                 pass
 
     async def _ids(self, key: str, edge: int | None, newest_first: bool) -> list[tuple[bytes, float]]:
@@ -115,7 +116,7 @@ class QueueView:
         with redis_errors():
             pipeline = self._redis.pipeline(transaction=False)
             for raw, _ in raws:
-                pipeline.hgetall(keys.job(raw.decode()))
+                pipeline.hgetall(self._keys.job(raw.decode()))
             stored = await pipeline.execute() if raws else []
         return [
             (
@@ -130,16 +131,16 @@ class QueueView:
         """Read what runs of a graph, and the first jobs of its queue, up to the last of these jobs."""
         with redis_errors():
             pipeline = self._redis.pipeline(transaction=False)
-            pipeline.lrange(keys.times(graph), 0, -1)
-            pipeline.zrange(keys.running(graph), 0, -1)
-            pipeline.zcard(keys.queued(graph))
+            pipeline.lrange(self._keys.times(graph), 0, -1)
+            pipeline.zrange(self._keys.running(graph), 0, -1)
+            pipeline.zcard(self._keys.queued(graph))
             for job in jobs:
-                pipeline.zrank(keys.queued(graph), job.id)
+                pipeline.zrank(self._keys.queued(graph), job.id)
             lines, running, depth, *ranks = await pipeline.execute()
             places = {job.id: rank for job, rank in zip(jobs, ranks, strict=True) if rank is not None}
             times = read_times(lines)
             last = min(max(places.values(), default=-1), _MOST_READ - 1)
-            queued = await self._redis.zrange(keys.queued(graph), 0, last) if last >= 0 else []
+            queued = await self._redis.zrange(self._keys.queued(graph), 0, last) if last >= 0 else []
             seconds = await self._seconds_left([*running, *queued], times)
         return _Queue(times, places, (depth, self._limit), sum(seconds[: len(running)]), seconds[len(running) :])
 
@@ -147,7 +148,7 @@ class QueueView:
         """Return how many seconds each of these jobs still takes, 0 where that is unknown."""
         pipeline = self._redis.pipeline(transaction=False)
         for raw in raws:
-            pipeline.hmget(keys.job(raw.decode()), ["work", "cost", "step", "total_steps"])
+            pipeline.hmget(self._keys.job(raw.decode()), ["work", "cost", "step", "total_steps"])
         records = await pipeline.execute() if raws else []
         return [
             _left(times.seconds(read_work(work, float(cost or 0))), int(step or 0), int(total_steps or 0)) or 0.0

@@ -1,15 +1,19 @@
-"""All Redis keys of this service, and the version of their layout.
+"""All Redis keys of one service, below its prefix, and the version of their layout.
+
+Our own keys begin with ``PREFIX:``, and those of Celery and Kombu with ``PREFIX.`` (``celery_prefix``). A prefix has
+neither sign (config/settings.py), so that two services with different prefixes on one Redis share no key.
 
 A graph's ``queued`` and ``running`` are sorted sets (scores: place in the queue; end of the lease in milliseconds).
-``EVENTS`` is a stream that names the jobs that changed, ``job_events`` a stream of all events of one job.
-``DELIVERIES`` is a sorted set of webhook deliveries by the time at which they are due, in milliseconds.
+``events`` is a stream that names the jobs that changed, ``job_events`` a stream of all events of one job.
+``deliveries`` is a sorted set of webhook deliveries by the time at which they are due, in milliseconds.
 
 Clients reach these keys through ``JobStore`` (store.py), workers through ``Claims`` (claims.py).
 """
 
+from dataclasses import dataclass
 from urllib.parse import quote
 
-_PREFIX = "imagegen"
+from config.settings import RedisSettings
 
 # Raise it with every change of keys or fields that an older release cannot work with; lua/layout.lua then has to carry
 # older data over. Version 0 is that of releases that recorded no version. Version 2 has ids of clients as names inside
@@ -17,140 +21,209 @@ _PREFIX = "imagegen"
 # counts what each owner keeps (lua/keeping.lua) and lists jobs by status; lua/adopt.lua counts those of older versions.
 LAYOUT_VERSION = 3
 OLDER_VERSIONS = ("1", "2")
-
-ADAPTERS_VERSION = f"{_PREFIX}:adapters-version"
-# String: jobs of an older layout are not counted yet (lua/adopt.lua).
-ADOPTION = f"{_PREFIX}:adoption"
-DELIVERIES = f"{_PREFIX}:deliveries"
-# Hash: the bytes and the owner of each delivery, by its id.
-DELIVERY_SIZES = f"{_PREFIX}:delivery-sizes"
-# Sorted set: the deliveries that a process has claimed, by the end of the claim in milliseconds.
-HELD_DELIVERIES = f"{_PREFIX}:held-deliveries"
-# Prefix: the library that counts requests appends an owner's id and the window.
-REQUEST_RATES = f"{_PREFIX}:rates"
-EVENTS = f"{_PREFIX}:events"
-# What owners keep (lua/keeping.lua). Hash: bytes of unfinished jobs in all and by owner, of ended ones, and evictions.
-KEPT = f"{_PREFIX}:kept"
-# Sorted set: owners by the bytes of their ended jobs.
-KEPT_ENDED = f"{_PREFIX}:kept-ended"
-# Hash: the bytes and the owner of each ended job, by its id.
-ENDED_SIZES = f"{_PREFIX}:ended-sizes"
-# Sorted sets: the ended jobs by the time at which their record and their result end, in milliseconds.
-RECORD_ENDS = f"{_PREFIX}:record-ends"
-RESULT_ENDS = f"{_PREFIX}:result-ends"
-# String: the version of the layout, which is all of these keys and the fields behind them (redis/layout.py).
-LAYOUT = f"{_PREFIX}:layout"
-SEQUENCE = f"{_PREFIX}:sequence"
-# Prefix: what belongs to one owner.
-OWNER_PREFIX = f"{_PREFIX}:owner:"
-# Prefix: an owner's name for a job, as OWNER:NAME; string: the id of that job.
-NAME_PREFIX = f"{_PREFIX}:name:"
-SIGNING_KEY = f"{_PREFIX}:signing-key"
-WORKERS = f"{_PREFIX}:workers"
-# List: the Celery queue of webhooks. The queue of a graph never begins with this colon (queue_name).
-WEBHOOK_QUEUE = f"{_PREFIX}:webhooks"
-
-
-def job(job_id: str) -> str:
-    """Hash: the record of a job."""
-    return f"{_PREFIX}:job:{job_id}"
-
-
-def image(job_id: str) -> str:
-    """String: the input image as PNG, until the job ends."""
-    return f"{_PREFIX}:job:{job_id}:image"
-
-
-def mask(job_id: str) -> str:
-    """String: the mask as PNG, until the job ends."""
-    return f"{_PREFIX}:job:{job_id}:mask"
-
-
-def artifact(job_id: str, index: int) -> str:
-    """String: an encoded image of a completed job, with a time to live."""
-    return f"{_PREFIX}:job:{job_id}:artifact:{index}"
-
-
-def job_events(job_id: str) -> str:
-    """Stream: the events of a job; an entry's id is its sequence number."""
-    return f"{_PREFIX}:job:{job_id}:events"
-
-
-def queued(graph: str) -> str:
-    """Sorted set: the waiting jobs of a graph, the next one first."""
-    return f"{_PREFIX}:queued:{graph}"
-
-
-def running(graph: str) -> str:
-    """Sorted set: the running jobs of a graph, by the end of their leases."""
-    return f"{_PREFIX}:running:{graph}"
-
-
-def backlog(graph: str) -> str:
-    """Hash: the size of a graph's queue: ``bytes``, and ``jobs:OWNER`` and ``bytes:OWNER`` of each owner."""
-    return f"{_PREFIX}:backlog:{graph}"
-
-
-def fairness(graph: str) -> str:
-    """Hash: where each owner's last job ends in virtual time (lua/submit.lua)."""
-    return f"{_PREFIX}:fairness:{graph}"
-
-
-def times(graph: str) -> str:
-    """List: how long the last completed jobs of a graph took (workers/jobs/observe/measured_times.py), newest first."""
-    return f"{_PREFIX}:times:{graph}"
-
-
-def metrics(graph: str) -> str:
-    """Hash: the metrics of a graph; workers/jobs/observe/metrics.py names its fields."""
-    return f"{_PREFIX}:metrics:{graph}"
-
-
-def waiting(graph: str) -> str:
-    """Sorted set: the waiting jobs of a graph by the time of their submission."""
-    return f"{_PREFIX}:waiting:{graph}"
-
-
-def crashes(graph: str) -> str:
-    """List: the last ten times at which a child of a graph's workers died while it ran a job."""
-    return f"{_PREFIX}:crashes:{graph}"
-
-
-def added_adapters(graph: str) -> str:
-    """Hash: the LoRA adapters added to a graph while the service runs, by alias."""
-    return f"{_PREFIX}:adapters:{graph}"
-
-
-def folder_adapters(graph: str) -> str:
-    """Hash: which of a graph's added adapters come from its folder, by alias, with what their files looked like."""
-    return f"{_PREFIX}:adapters:{graph}:folder"
-
-
-def owner_jobs(owner: str, status: str | None = None) -> str:
-    """Sorted set: an owner's jobs, or those that are shown with a status, by submission number."""
-    return f"{OWNER_PREFIX}{owner}:jobs" + (f":{status}" if status else "")
-
-
-def owner_ended(owner: str) -> str:
-    """Sorted set: an owner's ended jobs by the time of their end in milliseconds."""
-    return f"{OWNER_PREFIX}{owner}:ended"
-
-
-def idempotency(owner: str, digest: str) -> str:
-    """String: the job that a request made, under the digest that identifies the request."""
-    return f"{OWNER_PREFIX}{owner}:once:{digest}"
-
-
-def job_name(owner: str, name: str) -> str:
-    """String: the id of the job to which the owner gave this name."""
-    return f"{NAME_PREFIX}{owner}:{name}"
-
-
-def delivery(event_id: str) -> str:
-    """Hash: a webhook delivery."""
-    return f"{_PREFIX}:delivery:{event_id}"
+# The Celery queue of webhooks. The queue of a graph never begins with a colon (queue_name).
+WEBHOOK_QUEUE = ":webhooks"
+# What Kombu puts in front of its own keys; no queue of a graph begins like this.
+_KOMBU = "_kombu"
 
 
 def queue_name(graph: str) -> str:
-    """List: the Celery queue of a graph. It is quoted because Celery splits lists of queues at commas."""
-    return f"{_PREFIX}.{quote(graph)}"
+    """Return the name of a graph's Celery queue. It is quoted because Celery splits lists of queues at commas."""
+    name = quote(graph)
+    return f"%5F{name[1:]}" if name.startswith(_KOMBU) else name
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of the service with this prefix."""
+
+    prefix: str
+
+    @classmethod
+    def of(cls, settings: RedisSettings) -> "Keys":
+        """Return the keys of the service with these settings."""
+        return cls(settings.prefix)
+
+    @property
+    def celery_prefix(self) -> str:
+        """What all keys and channels of Celery and Kombu begin with."""
+        return f"{self.prefix}."
+
+    @property
+    def adapters_version(self) -> str:
+        """String: changes with every change of the added adapters."""
+        return f"{self.prefix}:adapters-version"
+
+    @property
+    def adoption(self) -> str:
+        """String: jobs of an older layout are not counted yet (lua/adopt.lua)."""
+        return f"{self.prefix}:adoption"
+
+    @property
+    def deliveries(self) -> str:
+        """Sorted set: webhook deliveries by the time at which they are due."""
+        return f"{self.prefix}:deliveries"
+
+    @property
+    def delivery_sizes(self) -> str:
+        """Hash: the bytes and the owner of each delivery, by its id."""
+        return f"{self.prefix}:delivery-sizes"
+
+    @property
+    def held_deliveries(self) -> str:
+        """Sorted set: the deliveries that a process has claimed, by the end of the claim in milliseconds."""
+        return f"{self.prefix}:held-deliveries"
+
+    @property
+    def request_rates(self) -> str:
+        """Prefix: the library that counts requests appends an owner's id and the window."""
+        return f"{self.prefix}:rates"
+
+    @property
+    def events(self) -> str:
+        """Stream: the jobs that changed."""
+        return f"{self.prefix}:events"
+
+    @property
+    def kept(self) -> str:
+        """Hash: bytes of unfinished jobs in all and by owner, of ended ones, and evictions (lua/keeping.lua)."""
+        return f"{self.prefix}:kept"
+
+    @property
+    def kept_ended(self) -> str:
+        """Sorted set: owners by the bytes of their ended jobs."""
+        return f"{self.prefix}:kept-ended"
+
+    @property
+    def ended_sizes(self) -> str:
+        """Hash: the bytes and the owner of each ended job, by its id."""
+        return f"{self.prefix}:ended-sizes"
+
+    @property
+    def record_ends(self) -> str:
+        """Sorted set: the ended jobs by the time at which their record ends, in milliseconds."""
+        return f"{self.prefix}:record-ends"
+
+    @property
+    def result_ends(self) -> str:
+        """Sorted set: the ended jobs by the time at which their result ends, in milliseconds."""
+        return f"{self.prefix}:result-ends"
+
+    @property
+    def layout(self) -> str:
+        """String: the version of the layout: of all these keys and the fields behind them (redis/layout.py)."""
+        return f"{self.prefix}:layout"
+
+    @property
+    def sequence(self) -> str:
+        """String: counts the submissions."""
+        return f"{self.prefix}:sequence"
+
+    @property
+    def owner_prefix(self) -> str:
+        """Prefix: what belongs to one owner."""
+        return f"{self.prefix}:owner:"
+
+    @property
+    def name_prefix(self) -> str:
+        """Prefix: an owner's name for a job, as OWNER:NAME; string: the id of that job."""
+        return f"{self.prefix}:name:"
+
+    @property
+    def signing_key(self) -> str:
+        """String: what signs URLs."""
+        return f"{self.prefix}:signing-key"
+
+    @property
+    def workers(self) -> str:
+        """Hash: the last heartbeat of each worker."""
+        return f"{self.prefix}:workers"
+
+    @property
+    def webhook_messages(self) -> str:
+        """List: the messages of WEBHOOK_QUEUE."""
+        return f"{self.celery_prefix}{WEBHOOK_QUEUE}"
+
+    def job(self, job_id: str) -> str:
+        """Hash: the record of a job."""
+        return f"{self.prefix}:job:{job_id}"
+
+    def image(self, job_id: str) -> str:
+        """String: the input image as PNG, until the job ends."""
+        return f"{self.prefix}:job:{job_id}:image"
+
+    def mask(self, job_id: str) -> str:
+        """String: the mask as PNG, until the job ends."""
+        return f"{self.prefix}:job:{job_id}:mask"
+
+    def artifact(self, job_id: str, index: int) -> str:
+        """String: an encoded image of a completed job, with a time to live."""
+        return f"{self.prefix}:job:{job_id}:artifact:{index}"
+
+    def job_events(self, job_id: str) -> str:
+        """Stream: the events of a job; an entry's id is its sequence number."""
+        return f"{self.prefix}:job:{job_id}:events"
+
+    def queued(self, graph: str) -> str:
+        """Sorted set: the waiting jobs of a graph, the next one first."""
+        return f"{self.prefix}:queued:{graph}"
+
+    def running(self, graph: str) -> str:
+        """Sorted set: the running jobs of a graph, by the end of their leases."""
+        return f"{self.prefix}:running:{graph}"
+
+    def backlog(self, graph: str) -> str:
+        """Hash: the size of a graph's queue: ``bytes``, and ``jobs:OWNER`` and ``bytes:OWNER`` of each owner."""
+        return f"{self.prefix}:backlog:{graph}"
+
+    def fairness(self, graph: str) -> str:
+        """Hash: where each owner's last job ends in virtual time (lua/submit.lua)."""
+        return f"{self.prefix}:fairness:{graph}"
+
+    def times(self, graph: str) -> str:
+        """List: how long the last completed jobs of a graph took (observe/measured_times.py), newest first."""
+        return f"{self.prefix}:times:{graph}"
+
+    def metrics(self, graph: str) -> str:
+        """Hash: the metrics of a graph; workers/jobs/observe/metrics.py names its fields."""
+        return f"{self.prefix}:metrics:{graph}"
+
+    def waiting(self, graph: str) -> str:
+        """Sorted set: the waiting jobs of a graph by the time of their submission."""
+        return f"{self.prefix}:waiting:{graph}"
+
+    def crashes(self, graph: str) -> str:
+        """List: the last ten times at which a child of a graph's workers died while it ran a job."""
+        return f"{self.prefix}:crashes:{graph}"
+
+    def added_adapters(self, graph: str) -> str:
+        """Hash: the LoRA adapters added to a graph while the service runs, by alias."""
+        return f"{self.prefix}:adapters:{graph}"
+
+    def folder_adapters(self, graph: str) -> str:
+        """Hash: which of a graph's added adapters come from its folder, by alias, with what their files looked like."""
+        return f"{self.prefix}:adapters:{graph}:folder"
+
+    def owner_jobs(self, owner: str, status: str | None = None) -> str:
+        """Sorted set: an owner's jobs, or those that are shown with a status, by submission number."""
+        return f"{self.owner_prefix}{owner}:jobs" + (f":{status}" if status else "")
+
+    def owner_ended(self, owner: str) -> str:
+        """Sorted set: an owner's ended jobs by the time of their end in milliseconds."""
+        return f"{self.owner_prefix}{owner}:ended"
+
+    def idempotency(self, owner: str, digest: str) -> str:
+        """String: the job that a request made, under the digest that identifies the request."""
+        return f"{self.owner_prefix}{owner}:once:{digest}"
+
+    def job_name(self, owner: str, name: str) -> str:
+        """String: the id of the job to which the owner gave this name."""
+        return f"{self.name_prefix}{owner}:{name}"
+
+    def delivery(self, event_id: str) -> str:
+        """Hash: a webhook delivery."""
+        return f"{self.prefix}:delivery:{event_id}"
+
+    def messages(self, graph: str) -> str:
+        """List: the messages of a graph's Celery queue."""
+        return f"{self.celery_prefix}{queue_name(graph)}"

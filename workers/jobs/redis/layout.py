@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 from config.settings import RedisSettings
 from graphs.errors import ConfigurationError, ServiceUnavailable
-from workers.jobs.redis import keys
 from workers.jobs.redis.clients import AsyncRedisClient, RedisClient
 from workers.jobs.redis.connection import connect, other_layout, redis_errors, sentinels_of
+from workers.jobs.redis.keys import LAYOUT_VERSION, OLDER_VERSIONS, Keys
 from workers.jobs.redis.script import ScriptCall
 from workers.jobs.redis.scripts import ADOPT, LAYOUT
 from workers.jobs.redis.sentinel import NoSentinelAnswers, PrimaryUnknown
@@ -23,8 +23,6 @@ log = logging.getLogger(__name__)
 
 # The cursor with which SCAN begins, and ends.
 _START = b"0"
-# Keys that every version has had, with their Redis types: they prove that the data is this service's.
-_KNOWN_KEYS = {keys.SEQUENCE: "string", keys.EVENTS: "stream", keys.WORKERS: "hash"}
 
 
 def check_layout_at_start(settings: RedisSettings) -> None:
@@ -38,7 +36,7 @@ def check_layout_at_start(settings: RedisSettings) -> None:
     try:
         _check_sentinels(settings)
         _check_kind(client)
-        check_layout(client)
+        check_layout(client, Keys.of(settings))
     except ServiceUnavailable as error:
         log.debug("the layout's version is not compared yet: %s", error)
     finally:
@@ -78,33 +76,33 @@ def _check_kind(client: RedisClient) -> None:
         log.warning("the Redis of REDIS_URL %s", risk)
 
 
-def check_layout(client: RedisClient) -> None:
+def check_layout(client: RedisClient, keys: Keys) -> None:
     """Compare the layout's version, and write it where there is none.
 
     Raises ConfigurationError when this process may not go on, ServiceUnavailable when Redis cannot be reached.
     """
     with redis_errors():
         with _redis_answers():
-            outcome, found, is_to_adopt = client.register_script(LAYOUT.source)(**_call())
+            outcome, found, is_to_adopt = client.register_script(LAYOUT.source(keys))(**_call(keys))
         _judge(outcome.decode(), found.decode(errors="replace"))
-        adopt = client.register_script(ADOPT.source)
+        adopt = client.register_script(ADOPT.source(keys))
         cursor = _START
         while is_to_adopt:
-            cursor = adopt(**ADOPT.call(cursor=cursor))
+            cursor = adopt(**ADOPT.call(keys, cursor=cursor))
             is_to_adopt = cursor != _START
 
 
-async def check_layout_async(client: AsyncRedisClient) -> None:
+async def check_layout_async(client: AsyncRedisClient, keys: Keys) -> None:
     """Do as ``check_layout``."""
     with redis_errors():
         await client.ping()  # refused where Redis cannot write to its disk, unlike a script that only reads
         with _redis_answers():
-            outcome, found, is_to_adopt = await client.register_script(LAYOUT.source)(**_call())
+            outcome, found, is_to_adopt = await client.register_script(LAYOUT.source(keys))(**_call(keys))
         _judge(outcome.decode(), found.decode(errors="replace"))
-        adopt = client.register_script(ADOPT.source)
+        adopt = client.register_script(ADOPT.source(keys))
         cursor = _START
         while is_to_adopt:
-            cursor = await adopt(**ADOPT.call(cursor=cursor))
+            cursor = await adopt(**ADOPT.call(keys, cursor=cursor))
             is_to_adopt = cursor != _START
 
 
@@ -117,14 +115,8 @@ def _redis_answers() -> Iterator[None]:
         raise ConfigurationError("What answers at REDIS_URL is no Redis: its answers have other forms.") from error
 
 
-def _call() -> ScriptCall:
-    return LAYOUT.call(
-        layout_key=keys.LAYOUT,
-        version=str(keys.LAYOUT_VERSION),
-        older_versions=list(keys.OLDER_VERSIONS),
-        known_keys=list(_KNOWN_KEYS),
-        known_types=list(_KNOWN_KEYS.values()),
-    )
+def _call(keys: Keys) -> ScriptCall:
+    return LAYOUT.call(keys, version=str(LAYOUT_VERSION), older_versions=list(OLDER_VERSIONS))
 
 
 def _judge(outcome: str, found: str) -> None:
@@ -132,7 +124,8 @@ def _judge(outcome: str, found: str) -> None:
         raise ConfigurationError(other_layout(found))
     if outcome == "foreign":
         raise ConfigurationError(
-            f"Redis holds a key {found!r} that imagegen-server did not write; use another Redis database (REDIS_URL)."
+            f"Redis holds a key {found!r} that imagegen-server did not write; use another Redis database (REDIS_URL) "
+            "or another prefix (IMAGEGEN_REDIS__PREFIX)."
         )
     if outcome == "carried over":
         log.info("Redis holds jobs of a release with an older layout; they are carried over")

@@ -1,8 +1,8 @@
 """How Python calls a Lua script: keys and arguments by name, and a header that gives Lua the same names."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -15,9 +15,9 @@ from workers.jobs.queue_bounds import (
     ROOM_SHARE,
     STEP_BYTES,
 )
-from workers.jobs.redis import keys
 from workers.jobs.redis.clients import Value
 from workers.jobs.redis.connection import OTHER_LAYOUT
+from workers.jobs.redis.keys import LAYOUT_VERSION, Keys
 from workers.jobs.status import EXPIRED, FINAL_STATUSES, ClaimState, Status
 
 _FOLDER = Path(__file__).parent / "lua"
@@ -58,13 +58,11 @@ class Script:
         self._arguments = arguments
         self._names = {*keys, *arguments}
 
-    @cached_property
-    def source(self) -> str:
-        """The Lua source: the check of the layout, the header, what the scripts share, and the file itself."""
-        files = [(_FOLDER / f"{name}.lua").read_text(encoding="utf-8") for name in (*_SHARED, self.name)]
-        return "\n".join([_LAYOUT_CHECK if self._checks_layout else "", self.header(), *files])
+    def source(self, keys: Keys) -> str:
+        """Return the Lua source: the header, what the scripts share, and the file itself."""
+        return "\n".join([self.header(keys), *map(_lua, (*_SHARED, self.name))])
 
-    def call(self, **named: Any) -> ScriptCall:
+    def call(self, keys: Keys, **named: Any) -> ScriptCall:
         """Return the call with these keys and arguments. Raises TypeError unless they are exactly the declared ones."""
         if named.keys() != self._names:
             missing = self._names - named.keys()
@@ -73,12 +71,15 @@ class Script:
         arguments: list[Value] = []
         for name, kind in self._arguments.items():
             arguments += self._encoded(name, kind, named[name])
-        return {"keys": [named[name] for name in self._keys], "args": arguments}
+        shared = [key(keys) for key in _SERVICE_KEYS.values()]
+        return {"keys": [*shared, *(named[name] for name in self._keys)], "args": arguments}
 
-    def header(self) -> str:
-        """Return the Lua code that defines the constants and reads the keys and arguments."""
-        lines = [f"local {name} = KEYS[{place}]" for place, name in enumerate(self._keys, 1)]
-        return "\n".join([_constants(), *lines, *self._argument_lines(), ""])
+    def header(self, keys: Keys) -> str:
+        """Return the Lua code that reads the keys and arguments, checks the layout, and defines the constants."""
+        names = (*_SERVICE_KEYS, *self._keys)
+        lines = [f"local {name} = KEYS[{place}]" for place, name in enumerate(names, 1)]
+        check = [_LAYOUT_CHECK] if self._checks_layout else []
+        return "\n".join([*lines, *check, _constants(keys), *self._argument_lines(), ""])
 
     def _argument_lines(self) -> Iterator[str]:
         """Yield the Lua code that reads the arguments; before the first list, their numbers are known."""
@@ -108,24 +109,40 @@ class GraphScript(Script):
         times = {"record_ttl_s": ArgumentKind.NUMBER, "result_ttl_s": ArgumentKind.NUMBER}
         super().__init__(name, keys=[*_GRAPH_KEYS, *keys], arguments={**times, **arguments})
 
-    def of(self, graph: str, jobs: JobSettings, **named: Any) -> ScriptCall:
+    def of(self, keys: Keys, graph: str, jobs: JobSettings, **named: Any) -> ScriptCall:
         """Return the call for this graph. Raises TypeError as ``call`` does."""
-        shared = {name: key(graph) for name, key in _GRAPH_KEYS.items()}
-        return self.call(**shared, record_ttl_s=jobs.record_ttl_s, result_ttl_s=jobs.result_ttl_s, **named)
+        shared = {name: key(keys, graph) for name, key in _GRAPH_KEYS.items()}
+        return self.call(keys, **shared, record_ttl_s=jobs.record_ttl_s, result_ttl_s=jobs.result_ttl_s, **named)
 
 
-_GRAPH_KEYS = {
-    "queued_key": keys.queued,
-    "running_key": keys.running,
-    "waiting_key": keys.waiting,
-    "backlog_key": keys.backlog,
-    "metrics_key": keys.metrics,
+# The keys of the service, which every script declares: what the scripts share may touch any of them.
+_SERVICE_KEYS: Mapping[str, Callable[[Keys], str]] = {
+    "LAYOUT_KEY": lambda keys: keys.layout,
+    "ADOPTION_KEY": lambda keys: keys.adoption,
+    "EVENTS_KEY": lambda keys: keys.events,
+    "SEQUENCE_KEY": lambda keys: keys.sequence,
+    "WORKERS_KEY": lambda keys: keys.workers,
+    "DELIVERIES_KEY": lambda keys: keys.deliveries,
+    "HELD_DELIVERIES_KEY": lambda keys: keys.held_deliveries,
+    "DELIVERY_SIZES_KEY": lambda keys: keys.delivery_sizes,
+    "KEPT_KEY": lambda keys: keys.kept,
+    "KEPT_ENDED_KEY": lambda keys: keys.kept_ended,
+    "ENDED_SIZES_KEY": lambda keys: keys.ended_sizes,
+    "RECORD_ENDS_KEY": lambda keys: keys.record_ends,
+    "RESULT_ENDS_KEY": lambda keys: keys.result_ends,
+}
+_GRAPH_KEYS: Mapping[str, Callable[[Keys, str], str]] = {
+    "queued_key": Keys.queued,
+    "running_key": Keys.running,
+    "waiting_key": Keys.waiting,
+    "backlog_key": Keys.backlog,
+    "metrics_key": Keys.metrics,
 }
 
 # A newer release may take the data over while this process runs: then no script changes anything.
 _LAYOUT_CHECK = f"""
-local layout = redis.call('GET', '{keys.LAYOUT}')
-if layout and layout ~= '{keys.LAYOUT_VERSION}' then return redis.error_reply('{OTHER_LAYOUT} ' .. layout) end
+local layout = redis.call('GET', LAYOUT_KEY)
+if layout and layout ~= '{LAYOUT_VERSION}' then return redis.error_reply('{OTHER_LAYOUT} ' .. layout) end
 """
 
 _ARGUMENT_READERS = """
@@ -141,25 +158,18 @@ end
 """
 
 
-def _constants() -> str:
+@cache
+def _lua(name: str) -> str:
+    return (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _constants(keys: Keys) -> str:
     """Return the Lua constants. Redis raises an error where a script uses a name that does not exist."""
     texts: Mapping[str, str] = {
         "JOB_PREFIX": keys.job(""),
-        "NAME_PREFIX": keys.NAME_PREFIX,
-        "EVENTS_KEY": keys.EVENTS,
-        "SEQUENCE_KEY": keys.SEQUENCE,
-        "WORKERS_KEY": keys.WORKERS,
-        "DELIVERIES_KEY": keys.DELIVERIES,
-        "HELD_DELIVERIES_KEY": keys.HELD_DELIVERIES,
+        "NAME_PREFIX": keys.name_prefix,
         "DELIVERY_PREFIX": keys.delivery(""),
-        "DELIVERY_SIZES_KEY": keys.DELIVERY_SIZES,
-        "ADOPTION_KEY": keys.ADOPTION,
-        "OWNER_PREFIX": keys.OWNER_PREFIX,
-        "KEPT_KEY": keys.KEPT,
-        "KEPT_ENDED_KEY": keys.KEPT_ENDED,
-        "ENDED_SIZES_KEY": keys.ENDED_SIZES,
-        "RECORD_ENDS_KEY": keys.RECORD_ENDS,
-        "RESULT_ENDS_KEY": keys.RESULT_ENDS,
+        "OWNER_PREFIX": keys.owner_prefix,
         "SHOWN_EXPIRED": EXPIRED,
         **{f"STATUS_{status.name}": status.value for status in Status},
         **{f"CLAIM_{state.name}": state.value for state in ClaimState},

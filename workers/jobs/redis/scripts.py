@@ -108,8 +108,7 @@ SETTLE = Script("settle", arguments={"event_id": _TEXT, "token": _TEXT, "delay_m
 # The version of the data (layout.py).
 LAYOUT = Script(
     "layout",
-    keys=["layout_key"],
     checks_layout=False,
-    arguments={"version": _TEXT, "older_versions": _LIST, "known_keys": _LIST, "known_types": _LIST},
+    arguments={"version": _TEXT, "older_versions": _LIST},
 )
 ADOPT = Script("adopt", arguments={"cursor": _TEXT})

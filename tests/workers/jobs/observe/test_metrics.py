@@ -6,13 +6,13 @@ import pytest
 
 from config.settings import RedisSettings
 from graphs.requests.request import AdapterSelection
+from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import GRAPH, a_request, claims_of, client, ended, on_metrics, put_in, submit
 from tests.workers.jobs.test_lost_answers import LossyProxy
 from tests.workers.process.runner_support import make_runner
 from workers.engine.simulated import SimulatedEngine
 from workers.jobs.job import JobError
 from workers.jobs.observe.metrics import STAGE_BOUNDS_S, STAGES, histogram, observation, stages_measured
-from workers.jobs.redis import keys
 from workers.jobs.store import Submission
 
 

@@ -4,6 +4,7 @@ from itertools import product
 import pytest
 
 from config.settings import RedisSettings
+from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import (
     GRAPH,
     a_request,
@@ -23,7 +24,6 @@ from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions
 from workers.jobs.observe.measured_times import FEWEST, MOST_KEPT
 from workers.jobs.observe.queue_view import Page
-from workers.jobs.redis import keys
 from workers.jobs.status import SHOWN_STATUSES, Status
 from workers.jobs.store import Submission
 

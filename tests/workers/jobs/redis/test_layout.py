@@ -13,6 +13,7 @@ from cli.local.child_environment import PROJECT_ROOT
 from config.settings import RedisSettings
 from graphs.errors import ConfigurationError, ServiceUnavailable
 from tests.support.polling import wait_until
+from tests.support.redis_keys import keys
 from tests.support.redis_server import running_redis
 from tests.workers.jobs.jobs_support import (
     a_request,
@@ -26,7 +27,7 @@ from tests.workers.jobs.jobs_support import (
     submit,
     write_layout_version,
 )
-from workers.jobs.redis import keys, scripts
+from workers.jobs.redis import scripts
 from workers.jobs.redis.layout import check_layout_at_start
 from workers.jobs.redis.script import Script
 from workers.jobs.store import Submission
@@ -37,7 +38,7 @@ OTHERS = ["4", "0", "", "one", "1.0", "ж"]
 
 def version(settings: RedisSettings) -> str | None:
     with client(settings) as raw:
-        found = raw.get(keys.LAYOUT)
+        found = raw.get(keys.layout)
     return None if found is None else str(found)
 
 
@@ -62,13 +63,13 @@ def test_data_without_a_version_is_carried_over(
     drawn = ended(redis_settings, waiting)
     claim = claimed(redis_settings, running)
     before = everything(redis_settings)
-    assert keys.LAYOUT.encode() not in before
+    assert keys.layout.encode() not in before
     with caplog.at_level(logging.INFO):
         check_layout_at_start(redis_settings)
         check_layout_at_start(redis_settings)
     assert caplog.text.count("carried over") == 1
     assert version(redis_settings) == "3"
-    assert {key: value for key, value in everything(redis_settings).items() if key != keys.LAYOUT.encode()} == before
+    assert {key: value for key, value in everything(redis_settings).items() if key != keys.layout.encode()} == before
     assert on_store(redis_settings, lambda store: store.artifacts(drawn)) == [b"image"]
     assert claims_of(redis_settings).complete(claim, [b"x"], {})
 
@@ -86,7 +87,7 @@ def test_another_version_is_refused_and_not_touched(redis_settings: RedisSetting
     assert everything(redis_settings) == before
 
 
-@pytest.mark.parametrize("key", [keys.SEQUENCE, keys.EVENTS, keys.WORKERS])
+@pytest.mark.parametrize("key", [keys.sequence, keys.events, keys.workers])
 def test_data_of_another_program_is_refused(redis_settings: RedisSettings, key: str) -> None:
     with client(redis_settings) as raw:
         raw.lpush(key, "x")
@@ -106,7 +107,7 @@ def test_a_full_redis_gets_the_version(tmp_path: Path) -> None:
         raw.set("ballast", b"x" * 2**20)
         raw.config_set("maxmemory", 1)
         check_layout_at_start(full.settings)
-        assert raw.get(keys.LAYOUT) == b"3"
+        assert raw.get(keys.layout) == b"3"
 
 
 # Waits until the test says go, so that all processes compare the version at the same moment.
@@ -144,7 +145,7 @@ def test_of_processes_that_start_at_once_one_writes(redis_settings: RedisSetting
 def test_every_script_refuses_another_version(redis_settings: RedisSettings, script: Script) -> None:
     write_layout_version(redis_settings, "4")
     with client(redis_settings) as raw, pytest.raises(redis.ResponseError, match="IMAGEGEN_LAYOUT 4"):
-        raw.eval(script.source, 0)
+        raw.eval(script.source(keys), 1, keys.layout)
 
 
 def test_a_version_that_is_raised_meanwhile_refuses_every_change(redis_settings: RedisSettings) -> None:
