@@ -1,7 +1,8 @@
 """Server-sent events: the four image events of OpenAI's API, and the events of a job, which have more fields.
 
-OpenAI's parsers (openai-python 1.x to 3.x) fail on ``id:`` and ``retry:`` lines and on events without data, so both
-streams have neither, and heartbeats are comments.
+OpenAI's parsers (openai-python 1.x to 3.x) fail on ``id:`` and ``retry:`` lines and on events without data, so the
+image stream has none of them, and heartbeats are comments. A job's own events have ``id:`` lines, with which a
+browser's EventSource goes on where its connection broke (WHATWG HTML, 9.2).
 """
 
 import asyncio
@@ -146,7 +147,7 @@ async def _job_event(service: ImageService, job: Job, event: JobEvent, links: Li
         data |= {"b64_json": base64.b64encode(event.preview).decode(), "output_format": job.request.output_format}
     if event.is_final:
         data["job"] = await _final_job(service, job, links)
-    return _sse(event.kind, data)
+    return _sse(event.kind, data, str(event.number))
 
 
 async def _final_job(service: ImageService, job: Job, links: Links) -> dict[str, Any] | None:
@@ -157,5 +158,5 @@ async def _final_job(service: ImageService, job: Job, links: Links) -> dict[str,
     return job_body(found, await service.estimate(found), links).model_dump()
 
 
-def _sse(event: str, data: dict[str, Any]) -> bytes:
-    return format_sse_event(event=event, data_str=json.dumps(data, separators=(",", ":")))
+def _sse(event: str, data: dict[str, Any], number: str | None = None) -> bytes:
+    return format_sse_event(event=event, data_str=json.dumps(data, separators=(",", ":")), id=number)

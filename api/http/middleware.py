@@ -1,4 +1,4 @@
-"""The middleware of every request: its id, unexpected errors, and the drain of the process.
+"""The middleware of every request: its id and trace, unexpected errors, and the drain of the process.
 
 Plain ASGI, so that nothing is buffered.
 """
@@ -15,6 +15,7 @@ from api.http.access_log import route_of
 from api.http.answer_headers import with_safe_headers
 from api.http.errors import UnexpectedError, error_response
 from config.log_context import logged_with
+from config.traceparent import trace_id
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,10 @@ _REQUEST_ID = re.compile(rb"[\w.:-]{1,128}", re.ASCII)
 
 
 class RequestIdMiddleware:
-    """Gives every answer an ``x-request-id``: the client's own, if that has only letters, digits and ``_.:-``."""
+    """Gives every answer an ``x-request-id``: the client's own, if that has only letters, digits and ``_.:-``.
+
+    A ``traceparent`` is kept for the job, and its trace id is in every log line of the request.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -32,16 +36,20 @@ class RequestIdMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = dict(scope["headers"]).get(b"x-request-id", b"")
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}".encode()
-        scope.setdefault("state", {})["request_id"] = request_id.decode()
+        traceparent = headers.get(b"traceparent", b"").decode("latin-1").strip()
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id.decode()
+        state["traceparent"] = traceparent if trace_id(traceparent) else None
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*with_safe_headers(message["headers"]), (b"x-request-id", request_id)]
             await send(message)
 
-        with logged_with(request_id=request_id.decode()):
+        with logged_with(request_id=request_id.decode(), trace_id=trace_id(traceparent)):
             await self._app(scope, receive, send_with_id)
 
 

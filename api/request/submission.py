@@ -93,6 +93,7 @@ class ImageRequest:
             metadata=self.body.metadata,
             webhook=self.body.webhook,
             request_id=self._http.state.request_id,
+            traceparent=self._http.state.traceparent,
         )
 
     def _digest(self) -> str:

@@ -1,8 +1,9 @@
 """Jobs: submit, look up, list, follow, fetch, cancel, delete. The bodies are those of the routes that wait."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from api.answer.answers import accepted
@@ -19,7 +20,7 @@ from api.service import ImageService
 from graphs import errors
 from graphs.errors import InvalidRequest, JobNotFound
 from workers.jobs.job import Job
-from workers.jobs.status import ShownStatusName
+from workers.jobs.status import FINAL_STATUSES, ShownStatusName
 from workers.jobs.store import ID
 
 router = APIRouter(tags=["jobs"])
@@ -38,7 +39,11 @@ _JOB_AGAIN: dict[int | str, dict[str, Any]] = {
 }
 _LISTING = documented(errors.InvalidRequest, errors.AuthenticationFailed, errors.JobNotFound, errors.ServiceUnavailable)
 _RESULT = {**_LISTING, **documented(errors.ArtifactExpired, errors.JobFailed)}
-_EVENTS: dict[int | str, dict[str, Any]] = {200: {"description": "The events.", "content": EVENT_STREAM}, **_LISTING}
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The events.", "content": EVENT_STREAM},
+    204: {"description": "There are no further events."},
+    **_LISTING,
+}
 
 
 @router.post("/images/jobs", status_code=202, responses=_JOB, openapi_extra=_DOCS)
@@ -112,11 +117,18 @@ async def events(
     service: Service,
     drain: Drain,
     links: AnswerLinks,
-    starting_after: Annotated[int, Query(ge=0, le=2**53)] = 0,
-) -> StreamingResponse:
-    """Follow a job as server-sent events, from its beginning or from where a former stream ended."""
+    starting_after: Annotated[int | None, Query(ge=0, le=2**53)] = None,
+    last_event_id: Annotated[str, Header(description="As starting_after, from a browser's EventSource.")] = "",
+) -> Response:
+    """Follow a job as server-sent events, from its beginning or from where a former stream ended.
+
+    An EventSource that has heard the last event gets 204, which keeps it from connecting again.
+    """
     job = await service.find(job_id, owner.id)
-    return event_stream(stream_job(service, drain, job, starting_after, links))
+    heard = int(last_event_id) if re.fullmatch(r"\d{1,15}", last_event_id, re.ASCII) else 0
+    if heard and heard >= job.events and job.status in FINAL_STATUSES:
+        return Response(status_code=204)
+    return event_stream(stream_job(service, drain, job, heard if starting_after is None else starting_after, links))
 
 
 @router.post("/images/jobs/{job_id}/cancel", responses=_LISTING)

@@ -82,10 +82,12 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
 
 def test_a_request_is_followed_to_its_steps(parts: Parts) -> None:
     body = {"prompt": PROMPT, "num_inference_steps": 3}
-    answer = parts.http.post("/v3/images/generations", json=body, headers={"X-Request-Id": "mine-1"})
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"X-Request-Id": "mine-1", "traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
+    answer = parts.http.post("/v3/images/generations", json=body, headers=headers)
     assert answer.status_code == 200, answer.text
     job_id = answer.headers["x-imagegen-job-id"]
-    known = {"request_id": "mine-1", "job_id": job_id, "graph": "demo"}
+    known = {"request_id": "mine-1", "trace_id": trace_id, "job_id": job_id, "graph": "demo"}
 
     wait_until(
         lambda: bool(parts.of("worker", **known, message=f"{job_id} completed in 0.06 s")), "logged by the worker"

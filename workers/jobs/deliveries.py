@@ -35,6 +35,7 @@ class Delivery:
     url: str
     model: str
     metadata: Mapping[str, str] | None
+    traceparent: str | None = None
 
 
 class Deliveries:

@@ -37,3 +37,10 @@ class JobOptions(BaseModel):
     webhook: Webhook | None = None
     # The id of the HTTP request that submitted the job, so that log lines of API and worker can be matched.
     request_id: str | None = None
+    # The header of that request that says which trace it belongs to (config/traceparent.py).
+    traceparent: str | None = None
+
+    @property
+    def trace(self) -> dict[str, str]:
+        """The header ``traceparent`` by its name, if there is one: older releases do not know it."""
+        return {} if self.traceparent is None else {"traceparent": self.traceparent}

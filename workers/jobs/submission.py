@@ -98,7 +98,7 @@ def _record_fields(submission: Submission) -> dict[str, str]:
         fields["webhook_url"] = options.webhook.url
         fields["webhook_receiver"] = urlsplit(options.webhook.url).netloc.rpartition("@")[2].lower()
         fields["webhook_events"] = " ".join(options.webhook.events)
-        fields["webhook_data"] = json.dumps({"model": request.model, "metadata": options.metadata})
+        fields["webhook_data"] = json.dumps({"model": request.model, "metadata": options.metadata, **options.trace})
     return fields
 
 

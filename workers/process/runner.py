@@ -7,6 +7,7 @@ import time
 from typing import Protocol
 
 from config.log_context import logged_with
+from config.traceparent import trace_id
 from graphs.errors import EngineError, ServiceUnavailable, StoreFull
 from graphs.requests.request import AdapterSelection
 from graphs.resolution import Resolution
@@ -130,7 +131,8 @@ class Runner:
         self._ends_at = time.monotonic() + self._time_limit_s
         about = {"job_id": job.id, "attempt": job.attempts, "graph": self._graph}
         try:
-            with logged_with(request_id=job.options.request_id, **about):
+            trace = trace_id(job.options.traceparent)
+            with logged_with(request_id=job.options.request_id, trace_id=trace, **about):
                 self._run(claim)
         finally:
             self._reporter.job_ended()

@@ -14,6 +14,7 @@ from standardwebhooks import Webhook
 
 from config.log_context import logged_with
 from config.settings import WebhookSettings
+from config.traceparent import trace_id
 from workers.jobs.deliveries import Deliveries, Delivery
 from workers.webhooks.sender import Answer, Verdict, WebhookSender
 
@@ -40,7 +41,7 @@ class DeliveryAttempts:
         delivery = self._deliveries.begin(event_id, token)
         if delivery is None:
             return
-        with logged_with(job_id=delivery.job_id):
+        with logged_with(job_id=delivery.job_id, trace_id=trace_id(delivery.traceparent)):
             self._attempt(delivery)
 
     def _attempt(self, delivery: Delivery) -> None:
@@ -49,6 +50,8 @@ class DeliveryAttempts:
             return
         body = event_body(delivery)
         headers = signature_headers(delivery.id, body, self._settings.secrets, time.time())
+        if delivery.traceparent is not None:
+            headers["traceparent"] = delivery.traceparent
         answer = self._sender.send(delivery.url, body, headers)
         if answer.verdict is Verdict.DELIVERED:
             self._deliveries.end(delivery)

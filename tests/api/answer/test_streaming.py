@@ -31,6 +31,8 @@ class Sent:
 def _events(text: str) -> list[Sent]:
     blocks = [block.splitlines() for block in text.split("\n\n") if block and not block.startswith(":")]
     found = [dict(line.split(": ", 1) for line in block) for block in blocks]
+    numbers = [str(json.loads(fields["data"])["sequence_number"]) for fields in found if "id" in fields]
+    assert [fields.pop("id") for fields in found if "id" in fields] == numbers
     assert all(set(fields) == {"event", "data"} for fields in found)
     return [Sent(fields["event"], json.loads(fields["data"])) for fields in found]
 
@@ -79,6 +81,20 @@ def test_a_stream_resumes_after_a_number(api: Api, seen: int) -> None:
     job_id = _completed_job(api)
     events = _events(api.http.get(f"{JOBS}/{job_id}/events", params={"starting_after": seen}).text)
     assert [event.data["sequence_number"] for event in events] == list(range(seen + 1, 7))
+
+
+@pytest.mark.parametrize("heard", ["", "3", "5", "x"])
+def test_an_event_source_goes_on_where_it_broke_off(api: Api, heard: str) -> None:
+    job_id = _completed_job(api)
+    text = api.http.get(f"{JOBS}/{job_id}/events", headers={"Last-Event-ID": heard}).text
+    ids = [line.removeprefix("id: ") for line in text.splitlines() if line.startswith("id:")]
+    first = int(heard) + 1 if heard.isdigit() else 1
+    assert ids == [str(number) for number in range(first, 7)]
+
+
+def test_an_event_source_that_has_heard_the_end_gets_nothing_more(api: Api) -> None:
+    job_id = _completed_job(api)
+    assert api.http.get(f"{JOBS}/{job_id}/events", headers={"Last-Event-ID": "6"}).status_code == 204
 
 
 def test_events_come_while_the_job_runs(api: Api) -> None:

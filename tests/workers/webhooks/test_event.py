@@ -51,6 +51,18 @@ def test_the_event_of_a_completed_job(redis_settings: RedisSettings) -> None:
         assert behind.keys("imagegen:delivery:*") == []
 
 
+def test_the_trace_of_the_request_goes_on_in_the_webhook(redis_settings: RedisSettings) -> None:
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    with receiving() as receiver:
+        for options in ({"traceparent": traceparent}, {}):
+            ended(redis_settings, job_with_webhook(redis_settings, receiver.url, **options))
+            WebhookWorker(redis_settings).deliver_due()
+        traced, plain = receiver.received
+    assert traced.headers["traceparent"] == traceparent
+    assert traced.event.keys() == plain.event.keys()
+    assert "traceparent" not in plain.headers
+
+
 def test_metadata_is_null_for_a_job_without_any(redis_settings: RedisSettings) -> None:
     with receiving() as receiver:
         completed_job(redis_settings, receiver.url)
