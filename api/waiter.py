@@ -171,6 +171,8 @@ class AbandonedJobs:
         self._cancels = cancels
         # The event loop keeps only weak references to tasks.
         self._abandon_tasks: set[asyncio.Task[None]] = set()
+        # By job: the task of the client that left last and whose return is waited for.
+        self._returning: dict[str, asyncio.Task[None] | None] = {}
 
     def abandon_later(self, job: Job, grace_s: float) -> None:
         """Note that one client stopped waiting for the job; without another client, cancel it after ``grace_s``.
@@ -196,7 +198,12 @@ class AbandonedJobs:
         if waiters > 0 or self._drain.is_over or not self._cancels:
             return False
         if grace_s:
+            this = self._returning[job.id] = asyncio.current_task()
             await asyncio.sleep(grace_s)
+            # A client that came back and left again meanwhile may come back once more.
+            if self._returning.get(job.id) is not this:
+                return False
+            del self._returning[job.id]
             return await self._store.add_waiter(job, 0) <= 0 and not self._drain.is_over
         return True
 

@@ -1,5 +1,5 @@
-// Node's fetch gives up after 300 s without an answer, and clients then send the request again. Here both the clients and
-// the service count 3 s instead: a request that takes longer is one job. Prints a line for each client.
+// Node's fetch gives up after 300 s without an answer, and clients then send the request again. Here the clients
+// count 3 s instead: a request that takes longer is one job. Prints a line for each client.
 import assert from "node:assert";
 import { createOpenAI } from "@ai-sdk/openai";
 import { generateImage } from "ai";
