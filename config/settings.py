@@ -148,6 +148,11 @@ class WebhookSettings(SettingsGroup):
     allow_private: bool = Field(
         False, description="Whether webhooks may go to this machine and its private networks, and over plain HTTP."
     )
+    use_proxy: bool = Field(
+        False,
+        description="Whether webhooks go through the proxy of the environment (`HTTPS_PROXY`, `ALL_PROXY`, "
+        "`NO_PROXY`). The proxy finds the address of a name then, and must itself refuse private ones.",
+    )
     timeout_s: float = Field(10.0, gt=0, description="How long one delivery attempt may take.")
     max_attempts: int = Field(
         12, ge=1, description="How often a delivery is tried; it is given up after three days in any case."
@@ -195,7 +200,13 @@ class DownloadSettings(SettingsGroup):
     allow_private: bool = Field(
         False,
         description="Whether an adapter that a request names may be downloaded from this machine and its private "
-        "networks. What `--source_loras` names always may, and only that goes through `HTTPS_PROXY`.",
+        "networks. What `--source_loras` names always may.",
+    )
+    use_proxy: bool = Field(
+        False,
+        description="Whether an adapter that a request names is downloaded through the proxy of the environment "
+        "(`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`). The proxy finds the address of a name then, and must itself refuse "
+        "private ones. What `--source_loras` names always is.",
     )
     max_bytes: int = Field(4 * 2**30, gt=0, description="Largest file to download.")
     timeout_s: float = Field(30.0, gt=0, description="How long a download waits for the next bytes.")
@@ -204,14 +215,14 @@ class DownloadSettings(SettingsGroup):
     @property
     def is_of_operator(self) -> bool:
         """Whether the operator typed the source: then plain HTTP, private addresses and the proxies of the
-        environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY) are used. Sources of clients never go through a proxy, which
-        would resolve the name again after it was checked.
+        environment are used.
         """
         return False
 
     def for_operator(self) -> "OperatorDownloadSettings":
         """Return these settings for a source that the operator typed."""
-        return OperatorDownloadSettings(**{**self.model_dump(), "allow_http": True, "allow_private": True})
+        allowed = {"allow_http": True, "allow_private": True, "use_proxy": True}
+        return OperatorDownloadSettings(**{**self.model_dump(), **allowed})
 
 
 class OperatorDownloadSettings(DownloadSettings):

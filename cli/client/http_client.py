@@ -28,6 +28,7 @@ from cli.errors import UserError
 from cli.polling import attempts
 from config.environment import DEFAULT_SERVER_URL, client_api_key, client_url
 from workers.jobs.status import EXPIRED, FINAL_STATUSES, Status
+from workers.net.proxies import EnvironmentTransport
 
 JobJson = dict[str, Any]
 
@@ -68,6 +69,7 @@ class ServerClient:
                 headers=headers,
                 timeout=httpx2.Timeout(timeout_s, connect=5),
                 event_hooks={"response": [bound_answer]},
+                transport=EnvironmentTransport(),
             )
         except (httpx2.InvalidURL, ValueError) as error:
             raise UserError(f"--url {url}: {error}.") from error

@@ -11,7 +11,14 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 import httpx2
-from huggingface_hub import HfApi, HfFileMetadata, get_hf_file_metadata, get_token, hf_hub_url
+from huggingface_hub import (
+    HfApi,
+    HfFileMetadata,
+    get_hf_file_metadata,
+    get_token,
+    hf_hub_url,
+    set_client_factory,
+)
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -26,12 +33,16 @@ from config.settings import DownloadSettings
 from graphs.adapters.addresses import SUFFIX, is_plain_path
 from graphs.adapters.lora_source import LoraSource
 from graphs.errors import ConfigurationError
+from workers.net.proxies import EnvironmentTransport
 from workers.sources.hub_pages import HubFile
 from workers.sources.partial_file import PartialFile
 from workers.sources.web import OnProgress, Remote, download
 
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _MOST_LISTED = 20
+
+# huggingface_hub's own client, but for the choice of a proxy.
+set_client_factory(lambda: httpx2.Client(transport=EnvironmentTransport(), follow_redirects=True, timeout=None))
 
 
 class _Unreachable(ConfigurationError):
@@ -135,8 +146,9 @@ def _refuse(error: Exception, repository: str, file: str | None, settings: Downl
         status = error.response.status_code
         kind = _Unreachable if status >= 500 or status == 429 else ConfigurationError
         raise kind(f"{host} answered with status {status} when asked for {repository}; try again later.") from error
+    why = f" ({error})" if isinstance(error, httpx2.TransportError) else ""
     raise _Unreachable(
-        f"{host} cannot be reached for the adapter's repository {repository}; check that this machine reaches the "
+        f"{host} cannot be reached for the adapter's repository {repository}{why}; check that this machine reaches the "
         "network, set HF_ENDPOINT to a mirror, or download the file elsewhere and give its path."
     ) from error
 

@@ -8,7 +8,8 @@ import httpx2
 
 from config.settings import DownloadSettings
 from graphs.errors import ConfigurationError
-from workers.net.public_address import PrivateAddress, public_addresses
+from workers.net.proxies import EnvironmentTransport, ProxyError, proxy_for
+from workers.net.public_address import PrivateAddress, is_public, literal_address, public_addresses
 from workers.sources.deadline import Deadline
 from workers.sources.given_name import given_name
 from workers.sources.partial_file import PartialFile
@@ -73,9 +74,10 @@ def _download(
 def _transfer(
     remote: Remote, file: PartialFile, settings: DownloadSettings, on_progress: OnProgress, deadline: Deadline
 ) -> str | None:
-    # For a client's source without the environment's proxies: a proxy would resolve the name again, after the check.
-    trust_env = settings.is_of_operator
-    with httpx2.Client(verify=httpx2.create_ssl_context(), trust_env=trust_env, timeout=settings.timeout_s) as client:
+    # A client's source without the environment's proxies: a proxy would resolve the name again, after the check.
+    context = httpx2.create_ssl_context()
+    transport = EnvironmentTransport(context) if settings.use_proxy else httpx2.HTTPTransport(context)
+    with httpx2.Client(transport=transport, timeout=settings.timeout_s) as client:
         with _answer(client, remote, settings, file.resume_headers(), deadline) as response:
             was_complete = response.headers.get("content-range") == f"bytes */{file.size}"
             if response.status_code != 416:
@@ -126,7 +128,10 @@ def _send(
         raise ConfigurationError(f"the download from {url.host} {reason}.")
     # In a compressed body, lengths and offsets would count compressed bytes.
     sent = {"Accept-Encoding": "identity", **headers, **(remote.headers if is_trusted else {})}
-    if settings.is_of_operator:  # no address is checked, and a proxy resolves the name itself
+    proxy = proxy_for(url) if settings.use_proxy else None
+    if proxy is not None and not (is_trusted or settings.allow_private):
+        _check_literal_address(url.host)
+    if settings.is_of_operator or proxy is not None:  # no name is resolved here: a proxy does so
         request = client.build_request("GET", url, headers=sent, extensions={"trace": deadline.watch})
         return client.send(request, stream=True)
     allow_private = is_trusted or settings.allow_private
@@ -148,6 +153,19 @@ def _send(
     raise ConfigurationError(f"the server {url.host} has no address.")
 
 
+def _check_literal_address(host: str) -> None:
+    address = literal_address(host)
+    if address is not None and not is_public(address):
+        raise _private(host, address)
+
+
+def _private(host: str, address: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the server {host} is at {address}, which is a private address; set IMAGEGEN_DOWNLOADS__ALLOW_PRIVATE=true if "
+        "adapters are to be downloaded from there."
+    )
+
+
 def _allowed_addresses(host: str, port: int, *, allow_private: bool) -> list[str]:
     try:
         return public_addresses(host, port, allow_private=allow_private)
@@ -155,11 +173,7 @@ def _allowed_addresses(host: str, port: int, *, allow_private: bool) -> list[str
         reason = "cannot be found; check the name, and that this machine reaches the network"
         raise ConfigurationError(f"the server {host} {reason}.") from None
     except PrivateAddress as error:
-        reason = (
-            f"is at {error.address}, which is a private address; set IMAGEGEN_DOWNLOADS__ALLOW_PRIVATE=true if "
-            "adapters are to be downloaded from there"
-        )
-        raise ConfigurationError(f"the server {host} {reason}.") from None
+        raise _private(host, error.address) from None
 
 
 def _receive(
@@ -201,6 +215,8 @@ def origin_of(url: httpx2.URL) -> tuple[str, str, int]:
 
 
 def _broken(host: str, file: PartialFile, error: Exception) -> str:
+    if isinstance(error, ProxyError):
+        return f"{error}."
     if isinstance(error, httpx2.InvalidURL):
         return f"{host} redirects to something that is not a URL."
     why = "broke off the download"

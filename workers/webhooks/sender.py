@@ -12,6 +12,7 @@ from ssl import SSLContext
 import httpx2
 
 from config.settings import WebhookSettings
+from workers.net.proxies import proxy_for, without_password
 from workers.net.public_address import Resolver
 from workers.webhooks.url_check import UrlRefused, check_url, resolve_url
 
@@ -64,12 +65,15 @@ class WebhookSender:
 
     async def _send(self, text: str, body: str, headers: dict[str, str]) -> Answer:
         answer: Answer | None = None
+        proxy: str | None = None
         try:
             # One time limit for the whole POST: a server that sends a byte now and then never exceeds the client's.
             async with asyncio.timeout(self._settings.timeout_s):
                 url = check_url(text, allow_private=self._settings.allow_private)
-                addresses = await asyncio.get_running_loop().run_in_executor(self._resolvers, self._resolve, url)
-                async with self._client(len(addresses)) as client:
+                proxy = proxy_for(url) if self._settings.use_proxy else None
+                # A proxy finds the name itself, and often no one else can.
+                addresses = [url.host] if proxy else await self._resolved(url)
+                async with self._client(len(addresses), proxy) as client:
                     response = await _post(client, url, addresses, body.encode(), headers)
                     answer = _answer(response)
                     await _discard_body(response)
@@ -78,17 +82,22 @@ class WebhookSender:
         except TimeoutError:
             return answer or Answer(Verdict.TRY_AGAIN, f"no answer within {self._settings.timeout_s:g} s")
         except (httpx2.TransportError, OSError) as error:
-            return answer or Answer(Verdict.TRY_AGAIN, str(error) or type(error).__name__)
+            through = f", through the proxy {without_password(proxy)}" if proxy else ""
+            return answer or Answer(Verdict.TRY_AGAIN, (str(error) or type(error).__name__) + through)
         return answer
+
+    async def _resolved(self, url: httpx2.URL) -> list[str]:
+        return await asyncio.get_running_loop().run_in_executor(self._resolvers, self._resolve, url)
 
     def _resolve(self, url: httpx2.URL) -> list[str]:
         return resolve_url(url, allow_private=self._settings.allow_private, resolver=self._resolver)
 
-    def _client(self, addresses: int) -> httpx2.AsyncClient:
-        # Without the environment's proxies: a proxy would resolve the name again, after it was checked.
+    def _client(self, addresses: int, proxy: str | None) -> httpx2.AsyncClient:
+        # Without the environment's own choice: a proxy resolves the name again, after it was checked.
         return httpx2.AsyncClient(
             verify=self._ssl_context,
             trust_env=False,
+            proxy=proxy,
             follow_redirects=False,
             transport=self._transport,
             timeout=httpx2.Timeout(self._settings.timeout_s, connect=self._settings.timeout_s / addresses),

@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from cli.client.http_client import ServerClient
+from cli.errors import UserError
 from config.settings import RedisSettings
 from tests.api.api_support import Api, serving, settings_for
 
@@ -35,3 +36,12 @@ def test_following_goes_on_after_the_last_event_of_a_cut_stream(api: Api, monkey
         events = list(client.events(job_id))
     assert [event["type"] for event in events] == ["queued", "in_progress", "completed"]
     assert asked == [0, events[0]["sequence_number"]]
+
+
+def test_a_server_on_this_machine_is_asked_without_a_proxy(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5h://127.0.0.1:1")
+    with ServerClient(str(api.http.base_url), None, 10) as client:
+        assert client.models()
+    with ServerClient("http://images.example", None, 10) as client, pytest.raises(UserError) as refused:
+        client.models()
+    assert "through the proxy socks5h://127.0.0.1:1" in str(refused.value)

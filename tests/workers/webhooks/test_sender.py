@@ -89,6 +89,22 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch
         assert sent(receiver.url).verdict is Verdict.DELIVERED
 
 
+def test_a_setting_lets_webhooks_go_through_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy finds the name: no one else here knows hooks.example."""
+    with receiving() as receiver:
+        monkeypatch.setenv("HTTP_PROXY", f"http://user:secret@127.0.0.1:{receiver.port}")
+        monkeypatch.setenv("NO_PROXY", "other.example")
+        through = LOCAL.model_copy(update={"use_proxy": True})
+        assert sent("http://hooks.example/x", through).verdict is Verdict.DELIVERED
+        assert [received.path for received in receiver.received] == ["http://hooks.example/x"]
+        assert sent("http://hooks.example/x").verdict is Verdict.TRY_AGAIN
+        assert sent("http://10.0.0.1/", through.model_copy(update={"allow_private": False})).verdict is Verdict.REFUSED
+        assert len(receiver.received) == 1
+    unreachable = sent("http://hooks.example/x", through)
+    assert unreachable.verdict is Verdict.TRY_AGAIN
+    assert unreachable.reason.endswith(f", through the proxy http://127.0.0.1:{receiver.port}")
+
+
 @pytest.mark.parametrize(
     "address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "169.254.169.254", "10.0.0.1", "fd00::1", "100.64.0.1"]
 )
