@@ -32,7 +32,7 @@ UV ?= $(BIN)/uv
 INSTALL_LOCK := sh tools/install_lock.sh $(UV)
 
 .PHONY: help install serve test-fast test-pythons test test-thorough coverage test-sdk test-clients test-open-webui fuzz faults attack sdk-venvs check format lock proto reference
-.PHONY: bench bench-compare demo-score demo-model big-model upgrade-drill docs clean
+.PHONY: bench bench-compare demo-score demo-model big-model upgrade-drill sentinel-drill docs clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -101,6 +101,10 @@ sdk-venvs: $(SDK_VENVS:%=%/.installed)
 ## make faults      kill, freeze and cut off the service's parts under load: make faults N=200 SEED=1 (prints a report)
 faults: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.faults --faults $(or $(N),50) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+## make sentinel-drill  kill primaries and cut their cable under load, and count what was lost (a quarter of an hour, a report)
+sentinel-drill: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.sentinel $(if $(N),--kills $(N)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 ## make attack      attack a running service under the load of three honest keys: make attack N=200 SEED=1 (ten minutes, a report)
 attack: $(VENV)/.installed-dev

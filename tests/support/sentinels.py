@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import redis
@@ -20,11 +21,10 @@ PASSWORD = "servers"
 SENTINEL_PASSWORD = "sentinels"
 # Sentinels call a server down when it has not answered for so long.
 DOWN_AFTER_MS = 1000
-SENTINELS = 3
 QUORUM = 2
 
 _SERVER = """\
-bind {host}
+bind {listens}
 port {port}
 dir {folder}
 requirepass {password}
@@ -36,7 +36,7 @@ repl-diskless-sync-delay 0
 repl-timeout 10
 """
 _SENTINEL = """\
-bind {host}
+bind {listens}
 port {port}
 dir {folder}
 requirepass {sentinel_password}
@@ -48,18 +48,34 @@ sentinel failover-timeout {name} 6000
 """
 
 
-class Server:
-    """A Redis or a sentinel, with a folder and a port that it keeps over restarts.
+@dataclass(frozen=True)
+class Place:
+    """A machine: its address for the other processes, the one for the test, and a command that runs another one there.
 
-    ``prefix`` is a command that runs another one, such as ``ip netns exec NAME``.
+    ``enter`` begins with an absolute path, such as ``/usr/sbin/ip netns exec NAME``.
     """
 
-    def __init__(self, folder: Path, host: str, prefix: tuple[str, ...] = ()) -> None:
+    host: str = "127.0.0.1"
+    reached_at: str = "127.0.0.1"
+    enter: tuple[str, ...] = ()
+
+
+HERE = Place()
+
+
+class Server:
+    """A Redis or a sentinel, with a folder and a port that it keeps over restarts."""
+
+    def __init__(self, folder: Path, place: Place, config: str, **named: object) -> None:
         folder.mkdir(parents=True)
-        self.folder, self.host, self.port = folder, host, free_port()
-        self._prefix = prefix
+        self.folder = folder
+        self.place = place
+        self.host = place.host
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self.config = folder / "server.conf"
+        self._config = folder / "server.conf"
+        listens = " ".join(sorted({place.host, place.reached_at}))
+        self._config.write_text(config.format(listens=listens, port=self.port, folder=folder, **named))
 
     @property
     def address(self) -> tuple[str, int]:
@@ -72,7 +88,7 @@ class Server:
     def start(self, *options: str) -> None:
         """Start it, tied to this process."""
         tied = [sys.executable, "-I", "-S", cli.local.tied_process.__file__, str(os.getpid())]
-        command = [*tied, *self._prefix, str(find_binary()), str(self.config), *options]
+        command = [*tied, *self.place.enter, str(find_binary()), str(self._config), *options]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
@@ -83,7 +99,9 @@ class Server:
             self._process.wait()
 
     def client(self, password: str = PASSWORD) -> "redis.Redis":
-        return redis.Redis(self.host, self.port, password=password, socket_timeout=2, socket_connect_timeout=1)
+        return redis.Redis(
+            self.place.reached_at, self.port, password=password, socket_timeout=2, socket_connect_timeout=1
+        )
 
     def answers(self, password: str = PASSWORD) -> bool:
         try:
@@ -96,38 +114,28 @@ class Server:
 class Watched:
     """Two servers, a primary and a replica at first, and the sentinels that watch them."""
 
-    def __init__(self, folder: Path, name: str = NAME, down_after_ms: int = DOWN_AFTER_MS) -> None:
-        self._name, self._down_after_ms = name, down_after_ms
-        self.servers = [self.server(folder / f"server{number}") for number in range(2)]
-        self.sentinels = [self.sentinel(folder / f"sentinel{number}") for number in range(SENTINELS)]
-
-    def server(self, folder: Path, host: str = "127.0.0.1", prefix: tuple[str, ...] = ()) -> Server:
-        server = Server(folder, host, prefix)
-        server.config.write_text(_SERVER.format(host=host, port=server.port, folder=folder, password=PASSWORD))
-        return server
-
-    def sentinel(self, folder: Path, host: str = "127.0.0.1", prefix: tuple[str, ...] = ()) -> Server:
-        sentinel = Server(folder, host, prefix)
-        sentinel.config.write_text(
-            _SENTINEL.format(
-                host=host,
-                port=sentinel.port,
-                folder=folder,
-                sentinel_password=SENTINEL_PASSWORD,
-                name=self._name,
-                primary_host=self.servers[0].host,
-                primary_port=self.servers[0].port,
-                quorum=QUORUM,
-                password=PASSWORD,
-                down_after_ms=self._down_after_ms,
-            )
-        )
-        return sentinel
+    def __init__(
+        self,
+        folder: Path,
+        servers: tuple[Place, Place] = (HERE, HERE),
+        sentinels: tuple[Place, Place, Place] = (HERE, HERE, HERE),
+    ) -> None:
+        self.servers = [
+            Server(folder / f"server{number}", place, _SERVER, password=PASSWORD)
+            for number, place in enumerate(servers)
+        ]
+        first = self.servers[0]
+        watch = {"name": NAME, "primary_host": first.host, "primary_port": first.port, "password": PASSWORD}
+        more = {"sentinel_password": SENTINEL_PASSWORD, "quorum": QUORUM, "down_after_ms": DOWN_AFTER_MS}
+        self.sentinels = [
+            Server(folder / f"sentinel{number}", place, _SENTINEL, **watch, **more)
+            for number, place in enumerate(sentinels)
+        ]
 
     def url(self, name: str | None = None) -> str:
         hosts = ",".join(f"{one.host}:{one.port}" for one in self.sentinels)
         own = f"sentinel_password={SENTINEL_PASSWORD}"
-        return f"redis+sentinel://:{PASSWORD}@{hosts}/{name or self._name}?{own}"
+        return f"redis+sentinel://:{PASSWORD}@{hosts}/{name or NAME}?{own}"
 
     def settings(self, name: str | None = None) -> RedisSettings:
         return RedisSettings(url=self.url(name))
@@ -153,9 +161,16 @@ class Watched:
         return next(server for server in self.servers if server.address == address)
 
     def restart_as_replica(self, server: Server) -> None:
-        """Start a server that was killed; the sentinels tell it whom to follow, at the latest after ten seconds."""
-        server.start()
-        wait_until(self.is_complete, "the server is a replica that follows the new primary", deadline_s=60)
+        """Start a server that was killed; it follows the present primary."""
+        server.start("--replicaof", *map(str, self.primary().address))
+        wait_until(self.is_complete, "the server is a replica that follows the new primary")
+
+    def fail_over(self) -> None:
+        """Let the replica take the place of a primary that is well, and wait until all know it."""
+        before = self.primary()
+        with self.sentinels[-1].client(SENTINEL_PASSWORD) as client:
+            client.execute_command("SENTINEL", "FAILOVER", NAME)
+        wait_until(lambda: self.primary() is not before and self.is_complete(), "the replica is the primary")
 
     def stop(self) -> None:
         for server in (*self.sentinels, *self.servers):
@@ -165,15 +180,15 @@ class Watched:
         if not sentinel.answers(SENTINEL_PASSWORD):
             return None
         with sentinel.client(SENTINEL_PASSWORD) as client:
-            host, port = client.sentinel_get_master_addr_by_name(self._name) or ("", 0)
+            host, port = client.sentinel_get_master_addr_by_name(NAME) or ("", 0)
         return (host.decode() if isinstance(host, bytes) else host), int(port)
 
     def _sees_all(self, sentinel: Server) -> bool:
         if not sentinel.answers(SENTINEL_PASSWORD):
             return False
         with sentinel.client(SENTINEL_PASSWORD) as client:
-            state = client.sentinel_master(self._name)
-            replicas = client.sentinel_slaves(self._name)
+            state = client.sentinel_master(NAME)
+            replicas = client.sentinel_slaves(NAME)
         up = [one for one in replicas if not (one["is_sdown"] or one["is_disconnected"])]
         follows = [one for one in up if one.get("master-link-status") == "ok"]
         return state["num-other-sentinels"] == len(self.sentinels) - 1 and len(follows) == len(self.servers) - 1
