@@ -1,6 +1,6 @@
 """The settings of Redis."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from config.settings_group import SettingsGroup
 
@@ -39,3 +39,18 @@ class RedisSettings(SettingsGroup):
         gt=0,
         description="How long the API waits for an answer of Redis before its client gets status 503.",
     )
+    wait_replicas: int = Field(
+        0,
+        ge=0,
+        description="How many replicas must confirm a new job (`WAIT`) before its client learns that it is accepted; "
+        "with fewer it gets status 503. 0 waits for none.",
+    )
+    wait_replicas_timeout_s: float = Field(
+        1.0, gt=0, description="How long replicas have to confirm a new job; less than `api_timeout_s`."
+    )
+
+    @model_validator(mode="after")
+    def _check_wait(self) -> "RedisSettings":
+        if self.wait_replicas and self.wait_replicas_timeout_s >= self.api_timeout_s:
+            raise ValueError("wait_replicas_timeout_s must be less than api_timeout_s")
+        return self

@@ -63,7 +63,7 @@ def _check(settings: RedisSettings, graphs: Sequence[str]) -> RedisReport:
     except ServiceUnavailable as error:
         remedy = "See that the user in REDIS_URL may use INFO, TIME and all keys that begin with imagegen."
         return RedisReport([wrong(_REDIS, str(error), remedy)])
-    findings = list(_findings(diagnostics.redis))
+    findings = [*_findings(diagnostics.redis), *_copies(diagnostics.redis, settings)]
     if not findings:
         findings = [
             ok(_REDIS, f"It answers (version {diagnostics.redis.version}), keeps jobs on disk and evicts nothing.")
@@ -103,6 +103,16 @@ def _findings(facts: RedisFacts) -> Iterator[Finding]:
             "clock",
             f"This machine's clock is {_difference(facts.clock_ahead_s)} Redis's: deadlines (Cancel-After) go wrong.",
             "Synchronise the clocks of both machines (NTP).",
+        )
+
+
+def _copies(facts: RedisFacts, settings: RedisSettings) -> Iterator[Finding]:
+    if facts.replicas < settings.wait_replicas:
+        yield wrong(
+            _REDIS,
+            f"It has {facts.replicas} connected replicas and {settings.wait_replicas} must confirm each job: none is "
+            "accepted.",
+            "Start the replicas, or set IMAGEGEN_REDIS__WAIT_REPLICAS lower.",
         )
 
 

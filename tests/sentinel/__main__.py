@@ -84,7 +84,7 @@ def _notes(outcome: Outcome) -> list[str]:
     others = {
         str(name): count
         for name, count in Counter(job.ended_as for job in outcome.load.accepted).items()
-        if name not in ("completed", "gone", None)
+        if name not in ("completed", "gone")
     }
     return [
         f"{title}: lost at each fault: {', '.join(map(str, outcome.lost_after()))}",

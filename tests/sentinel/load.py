@@ -29,7 +29,7 @@ class Accepted:
 
 @dataclass
 class Load:
-    """So many submissions a second to each API, whatever becomes of the earlier ones."""
+    """So many submissions a second to each API, no matter what becomes of the earlier ones."""
 
     apis: list[str]
     per_second: float

@@ -19,8 +19,9 @@ from tests.support.ports import free_port
 NAME = "imagegen-test"
 PASSWORD = "servers"
 SENTINEL_PASSWORD = "sentinels"
-# Sentinels call a server down when it has not answered for so long.
-DOWN_AFTER_MS = 1000
+# Sentinels call a server down when it has not answered for so long. They ask once a second: with one second, they often
+# called the server down that they had just made the primary.
+DOWN_AFTER_MS = 2000
 QUORUM = 2
 
 _SERVER = """\

@@ -22,6 +22,7 @@ from workers.jobs.observe.presence import WorkerPresence, live_workers
 from workers.jobs.redis.connection import connect_async, redis_errors
 from workers.jobs.redis.keys import Keys
 from workers.jobs.redis.layout import check_layout_async
+from workers.jobs.redis.script import ScriptCall
 from workers.jobs.redis.scripts import CANCEL, ERASE, SUBMIT, WAITERS
 from workers.jobs.refusals import refusal
 from workers.jobs.status import Status
@@ -40,6 +41,7 @@ class JobStore:
 
     def __init__(self, redis_settings: RedisSettings, jobs: JobSettings) -> None:
         self._jobs = jobs
+        self._settings = redis_settings
         self._keys = Keys.of(redis_settings)
         self._redis = connect_async(redis_settings)
         self._submit = self._redis.register_script(SUBMIT.source(self._keys))
@@ -51,16 +53,18 @@ class JobStore:
         """Store a new job as queued. Returns it, and whether it is new: an equal request joins its earlier job.
 
         Where its owner keeps as much as it may, the owner's oldest ended jobs make room. Raises QueueFull, StoreFull,
-        RequestTooLarge for a request that fits no queue, or IdempotencyConflict when the key or the name belongs to
-        another request of the owner.
+        RequestTooLarge for a request that fits no queue, IdempotencyConflict when the key or the name belongs to
+        another request of the owner, or ServiceUnavailable where too few replicas confirm the job, which is taken back.
         """
         job_id = new_job_id()
         owner = submission.options.owner
         call = submit_call(self._keys, self._jobs, job_id, submission)
         outcome = "evicting"
+        copies = 0
         for _ in range(_MOST_EVICTIONS):
             with redis_errors():
-                outcome, found, *numbers = (part.decode() for part in await self._submit(**call))
+                reply, copies = await self._submit_and_copy(call)
+            outcome, found, *numbers = (part.decode() for part in reply)
             if outcome != "evicting":
                 break
         if outcome == "evicting":
@@ -74,7 +78,41 @@ class JobStore:
             raise IdempotencyConflict("This idempotency key or job id came with another request before; use a new one.")
         # A fresh id that is already known: redis-py sent the command twice, because the first reply was lost.
         is_new = outcome == "queued" or found == job_id
-        return await self.get(found, owner), is_new
+        job = await self.get(found, owner)
+        if copies < self._settings.wait_replicas:
+            await self._take_back(job, is_new=is_new)
+            raise self._not_copied(copies)
+        return job, is_new
+
+    async def _submit_and_copy(self, call: ScriptCall) -> tuple[list[bytes], int]:
+        """Return the script's reply, and how many replicas have what it wrote; 0 where none must have it."""
+        if not self._settings.wait_replicas:
+            return await self._submit(**call), 0
+        # In one pipeline, because WAIT means what its own connection wrote.
+        pipeline = self._redis.pipeline(transaction=False)
+        await self._submit(**call, client=pipeline)
+        pipeline.wait(self._settings.wait_replicas, int(self._settings.wait_replicas_timeout_s * 1000))
+        reply, copies = await pipeline.execute()
+        return reply, int(copies)
+
+    async def _take_back(self, job: Job, *, is_new: bool) -> None:
+        """Remove a job that is not accepted, unless another request has joined it; its client may send it again.
+
+        Where this fails, an equal request with the same idempotency key joins the job.
+        """
+        with suppress(ServiceUnavailable):
+            if is_new:
+                await self._erase_if(job, if_alone=1)
+            else:
+                await self.add_waiter(job, -1)
+
+    def _not_copied(self, copies: int) -> ServiceUnavailable:
+        wanted = self._settings.wait_replicas
+        return ServiceUnavailable(
+            f"The job store (Redis) could not copy the job to {wanted} replica{'' if wanted == 1 else 's'} within "
+            f"{self._settings.wait_replicas_timeout_s:g} s, so it was not accepted; send it again.",
+            reason=f"{copies} confirmed it.",
+        )
 
     async def get(self, job_id: str, owner: str | None) -> Job:
         """Return the job with this id; ``owner`` None finds a job of any owner. Raises JobNotFound."""
@@ -128,12 +166,16 @@ class JobStore:
 
     async def erase(self, job: Job) -> None:
         """Cancel a job and delete everything that is stored of it."""
+        await self._erase_if(job, if_alone=0)
+
+    async def _erase_if(self, job: Job, *, if_alone: int) -> None:
         call = ERASE.of(
             self._keys,
             job.request.graph,
             self._jobs,
             job_id=job.id,
             owner=job.options.owner,
+            if_alone=if_alone,
         )
         with redis_errors():
             await self._erase(**call)

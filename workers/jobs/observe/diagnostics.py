@@ -34,6 +34,7 @@ class RedisFacts:
     max_memory_bytes: int
     system_memory_bytes: int
     clock_ahead_s: float
+    replicas: int
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def _redis_facts(client: RedisClient, keys: Keys, clock_ahead_s: float) -> Redis
         max_memory_bytes=int(info.get("maxmemory", 0)),
         system_memory_bytes=int(info.get("total_system_memory", 0)),
         clock_ahead_s=clock_ahead_s,
+        replicas=int(info.get("connected_slaves", 0)),
     )
 
 

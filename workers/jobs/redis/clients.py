@@ -23,8 +23,10 @@ class LuaScript(Protocol):
 class AsyncLuaScript(Protocol):
     """A registered script of an asynchronous client."""
 
-    def __call__(self, *, keys: Sequence[str], args: Iterable[Value]) -> Awaitable[Any]:
-        """Run the script and return its reply; the caller knows its type."""
+    def __call__(
+        self, *, keys: Sequence[str], args: Iterable[Value], client: "AsyncCommandPipeline | None" = None
+    ) -> Awaitable[Any]:
+        """Run the script and return its reply, or add it to a pipeline; the caller knows the reply's type."""
 
 
 class CommandPipeline(Protocol):
@@ -45,6 +47,9 @@ class CommandPipeline(Protocol):
 
 class AsyncCommandPipeline(Protocol):
     """Commands that an asynchronous client sends together."""
+
+    def wait(self, num_replicas: int, timeout: int) -> object:
+        """Wait until replicas have what this connection wrote, or for milliseconds; return how many have it."""
 
     def hset(self, name: str, key: str, value: Value) -> object:
         """Set a field of a hash."""

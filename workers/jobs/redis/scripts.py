@@ -39,7 +39,7 @@ SUBMIT = GraphScript(
     },
 )
 CANCEL = GraphScript("cancel", arguments={"job_id": _TEXT, "owner": _TEXT})
-ERASE = GraphScript("erase", arguments={"job_id": _TEXT, "owner": _TEXT})
+ERASE = GraphScript("erase", arguments={"job_id": _TEXT, "owner": _TEXT, "if_alone": _NUMBER})
 SWEEP = Script("sweep", arguments={"most": _NUMBER})
 WAITERS = GraphScript("waiters", arguments={"job_id": _TEXT, "owner": _TEXT, "change": _NUMBER})
 
