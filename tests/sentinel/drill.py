@@ -57,9 +57,10 @@ class Outcome:
     def pauses_s(self) -> list[float]:
         moments = sorted(job.at for job in self.load.accepted)
         pauses = list(itertools.pairwise(moments))
+        ends = [*self.began[1:], float("inf")]
         return [
-            max((after - before for before, after in pauses if after > fault and before < fault + 60), default=0.0)
-            for fault in self.began
+            max((after - before for before, after in pauses if after > fault and before < end), default=0.0)
+            for fault, end in zip(self.began, ends, strict=True)
         ]
 
     def lost_after(self) -> list[int]:

@@ -78,7 +78,10 @@ class JobStore:
             raise IdempotencyConflict("This idempotency key or job id came with another request before; use a new one.")
         # A fresh id that is already known: redis-py sent the command twice, because the first reply was lost.
         is_new = outcome == "queued" or found == job_id
-        job = await self.get(found, owner)
+        try:
+            job = await self.get(found, owner)
+        except JobNotFound as error:  # another server has become the primary since, and does not have it
+            raise ServiceUnavailable("The job store (Redis) lost the job just now; send it again.") from error
         if copies < self._settings.wait_replicas:
             await self._take_back(job, is_new=is_new)
             raise self._not_copied(copies)
