@@ -31,6 +31,11 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV ?= $(BIN)/uv
 INSTALL_LOCK := sh tools/install_lock.sh $(UV)
 
+# A likely slip: options are given in ARGS.
+ifeq ($(origin ARG),command line)
+$(error ARG is not read; write ARGS="$(ARG)")
+endif
+
 .PHONY: help install serve test-fast test-pythons test test-thorough coverage test-sdk test-clients test-open-webui fuzz faults attack sdk-venvs check format lock proto reference
 .PHONY: bench bench-compare demo-score demo-model big-model upgrade-drill sentinel-drill docs clean
 

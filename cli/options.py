@@ -16,7 +16,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from cli.errors import UserError
-from config.environment import load_settings, typed_model_options
+from config.env_file import NAME as ENV_FILE_NAME
+from config.env_file import EnvFileError, read_env_file
+from config.environment import (
+    data_dir_of_environment,
+    leave_out_foreign_variables,
+    load_settings,
+    typed_model_options,
+)
 from config.settings import Settings
 from graphs.repository.bundled import load_served
 from graphs.repository.repository import Repository
@@ -60,6 +67,14 @@ SourceLoras = Annotated[
         "and blends of them, as alias=@alias:alpha+@alias:alpha.",
     ),
 ]
+EnvFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--env_file",
+        help="File of settings, a line NAME=value each; what the environment sets wins. Without it, the file .env in "
+        "the data folder is read if it exists.",
+    ),
+]
 ServerUrl = Annotated[
     str | None,
     typer.Option("--url", help="Address of the server; if not given, IMAGEGEN_URL, or http://127.0.0.1:8000."),
@@ -83,11 +98,13 @@ def with_setting_options(command: Callable[..., None]) -> Callable[..., None]:
         for name, (_, commands) in SETTING_OPTIONS.items()
         if command.__name__ in commands.split()
     ]
-    own = list(inspect.signature(command).parameters.values())[1:]
+    env_file = inspect.Parameter("env_file", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=EnvFile)
+    own = [env_file, *list(inspect.signature(command).parameters.values())[1:]]
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
         options = {option.name: given.pop(option.name) for option in shared}
+        _read_env_file(given.pop("env_file"), options.get("data_dir"))
         command(settings_from(options), **given)
 
     # typer builds the command line from the signature and the annotations.
@@ -139,6 +156,17 @@ def require_redis_url(url: str | None, command: str) -> None:
             f"imagegen {command} needs a Redis: set REDIS_URL or give --redis_url, "
             "or start everything with `imagegen serve`."
         )
+
+
+def _read_env_file(path: Path | None, data_dir: Path | None) -> None:
+    """Read a file of settings into the environment: the one that is given, else that of the data folder if any."""
+    found = path or (data_dir or data_dir_of_environment()) / ENV_FILE_NAME
+    try:
+        if path is not None or found.is_file():
+            read_env_file(found)
+            leave_out_foreign_variables()
+    except EnvFileError as error:
+        raise UserError(str(error)) from error
 
 
 def _annotation(name: str) -> Any:

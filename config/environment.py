@@ -5,14 +5,18 @@ its loader and its settings from them, before those that it is given. So they ar
 Billiard, uvicorn and prometheus-client are imported; what this service means by them are settings of its own.
 """
 
+import difflib
 import os
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-from config.settings import DELIMITER, PREFIX, Settings
+from config.settings import DELIMITER, PREFIX, Settings, default_data_dir
 
 # Variables of other tools that set the same thing here: variable -> (group, name). Our own variables win over them.
 OTHER_VARIABLES = {
@@ -68,7 +72,7 @@ def load_settings(**overrides: Any) -> Settings:
         if _is_given(variable) and name not in given.get(group, {}) and own not in os.environ:
             given.setdefault(group, {})[name] = os.environ[variable]
     if unknown := _unknown_variables():
-        raise SettingsError(f"setting {unknown[0]}: there is no such group of settings")
+        raise SettingsError(f"setting {unknown[0]}: there is no such group of settings{_nearest(unknown[0])}")
     try:
         return Settings(**given)
     except ValidationError as error:
@@ -109,6 +113,12 @@ def leave_out_foreign_variables() -> list[str]:
     if folder := os.environ.get(METRICS_FOLDER):
         os.environ[PROMETHEUS_FOLDER] = folder
     return found
+
+
+def data_dir_of_environment() -> Path:
+    """Return the data folder where no option gives one: before all settings are read, for a file of settings in it."""
+    named = os.environ.get(variable_name("data_dir"))
+    return Path(named).expanduser() if named else default_data_dir()
 
 
 def client_api_key() -> str | None:
@@ -162,6 +172,25 @@ def _without_none(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sentences(error: ValidationError) -> str:
-    return "; ".join(
-        f"setting {variable_name(*map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
-    )
+    return "; ".join(_sentence(variable_name(*map(str, one["loc"])), one) for one in error.errors())
+
+
+def _sentence(variable: str, problem: ErrorDetails) -> str:
+    if problem["type"] == "extra_forbidden":
+        return f"setting {variable}: there is no such setting{_nearest(variable)}"
+    return f"setting {variable}: {problem['msg']}"
+
+
+def _nearest(variable: str) -> str:
+    """Return what to ask about a variable that is none of ours: the one that is meant, if one is like it."""
+    known = {name.replace("_", ""): name for name in _variables()}
+    found = difflib.get_close_matches(variable.replace("_", ""), known, n=1, cutoff=0.8)
+    return f"; did you mean {known[found[0]]}?" if found else ""
+
+
+def _variables() -> Iterator[str]:
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from (variable_name(name, inner) for inner in field.annotation.model_fields)
+        else:
+            yield variable_name(name)

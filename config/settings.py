@@ -21,6 +21,8 @@ from config.settings_group import SettingsGroup
 PREFIX = "IMAGEGEN_"
 DELIMITER = "__"
 _DEVICE_MAP = re.compile(r"[A-Z][A-Z0-9_.]*=[A-Z][A-Z0-9_.]*(,[A-Z][A-Z0-9_.]*=[A-Z][A-Z0-9_.]*)*", re.ASCII)
+# Standard Webhooks asks for 24 to 64 bytes.
+LEAST_WEBHOOK_SECRET_BYTES = 24
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})", re.ASCII)
 
 
@@ -142,8 +144,9 @@ class WebhookSettings(SettingsGroup):
     secret: str | None = Field(
         None,
         repr=False,
-        description="Secret that signs deliveries: `whsec_` and base64, or any text. Give several, separated by "
-        "spaces, while a new one replaces an old one: each of them signs. Without a secret, no job may have a webhook.",
+        description="Secret that signs deliveries: `whsec_` and base64, or another text without blanks, of 24 bytes at "
+        "least; `imagegen keys webhook-secret` makes one. Give several, separated by spaces, while a new one replaces "
+        "an old one: each of them signs. Without a secret, no job may have a webhook.",
     )
     allow_private: bool = Field(
         False, description="Whether webhooks may go to this machine and its private networks, and over plain HTTP."
@@ -169,8 +172,15 @@ class WebhookSettings(SettingsGroup):
     @classmethod
     def _check_secret(cls, secret: str | None) -> str | None:
         for part in (secret or "").split():
-            if part.startswith("whsec_") and not _BASE64.fullmatch(part, len("whsec_")):
+            is_base64 = part.startswith("whsec_")
+            if is_base64 and not _BASE64.fullmatch(part, len("whsec_")):
                 raise ValueError("what follows whsec_ must be base64, with its = at the end")
+            size_bytes = len(part.removeprefix("whsec_").rstrip("=")) * 3 // 4 if is_base64 else len(part.encode())
+            if size_bytes < LEAST_WEBHOOK_SECRET_BYTES:
+                raise ValueError(
+                    f"each secret needs at least {LEAST_WEBHOOK_SECRET_BYTES} bytes, and one has {size_bytes} (a blank "
+                    "separates two secrets); `imagegen keys webhook-secret` makes one"
+                )
         return secret
 
 

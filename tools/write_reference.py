@@ -32,11 +32,12 @@ _SETTINGS_PAGE = """\
 
 <!-- Written by `make reference` from config/settings.py; edit that file, not this page. -->
 
-A setting is read from its environment variable, and some from an option of the command line as well
-([cli.md](cli.md) lists which command takes which option). An option wins over the environment, the environment over the
-default. A wrong setting ends the command with a sentence that names its variable. Names that end in `_S` are seconds,
-`_BYTES` bytes, `_PIXELS` pixels. Where a row names a second variable, it is read if the first is not set. In the other
-pages a setting is named by its group and its name: `jobs.lease_s` is `IMAGEGEN_JOBS__LEASE_S`.
+A setting is read from its environment variable, and some from an option of the command line as well ([cli.md](cli.md)
+lists which command takes which option). Settings that are to stay are lines `NAME=value` of a file: `.env` in the
+data folder, or the one of `--env_file`; the environment wins over the file. An option wins over the environment, the
+environment over the default. A wrong setting ends the command with a sentence that names its variable. Names that end
+in `_S` are seconds, `_BYTES` bytes, `_PIXELS` pixels. Where a row names a second variable, it is read if the first is
+not set. In the other pages a setting is named by its group and its name: `jobs.lease_s` is `IMAGEGEN_JOBS__LEASE_S`.
 
 One more variable is read: `XDG_DATA_HOME`, the folder that holds the data folder `imagegen`. Variables of Celery,
 Kombu, uvicorn and prometheus-client (`CELERY_...`, `BROKER_URL`, `WEB_CONCURRENCY`, `PROMETHEUS_MULTIPROC_DIR` and

@@ -1,6 +1,8 @@
-"""``imagegen keys``: replaces the key that signs the addresses of images."""
+"""``imagegen keys``: replaces the key that signs the addresses of images, and makes secrets."""
 
 import asyncio
+import base64
+import secrets
 
 import typer
 
@@ -12,12 +14,15 @@ from cli.terminal import say
 from config.settings import RedisSettings, Settings
 from graphs.errors import ServiceUnavailable
 
-keys = typer.Typer(name="keys", help="Replace the key that signs the addresses of images.", no_args_is_help=True)
+_SECRET_BYTES = 32
+
+keys = typer.Typer(name="keys", help="Replace the key that signs addresses; make secrets.", no_args_is_help=True)
 
 
-@keys.callback()
-def _group() -> None:
-    """Without a callback, typer makes a group's only command the group itself."""
+@keys.command("webhook-secret")
+def webhook_secret() -> None:
+    """Print a new secret for webhooks, as IMAGEGEN_WEBHOOKS__SECRET takes it."""
+    say(f"whsec_{base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()}")
 
 
 @keys.command("rotate-signing")

@@ -28,7 +28,7 @@ def attacked_service(folder: Path, engine: str) -> Iterator[Service]:
         "IMAGEGEN_WORKER__SIMULATED_STEP_S": "0.02",
         "IMAGEGEN_DOWNLOADS__OFFLINE": "true",
         "IMAGEGEN_REDIS__MAX_MEMORY_BYTES": str(REDIS_BYTES),
-        "IMAGEGEN_WEBHOOKS__SECRET": "a secret of this test only",
+        "IMAGEGEN_WEBHOOKS__SECRET": "a-secret-of-this-test-only",
     }
     with serving(folder, "--model_path", str(model), "--api_key_file", str(keys), environment=environment) as service:
         yield service

@@ -117,7 +117,11 @@ def test_an_empty_redis_url_is_none(environment: pytest.MonkeyPatch) -> None:
     [
         ("IMAGEGEN_HTTP__REST_PORT", "0", "setting IMAGEGEN_HTTP__REST_PORT: Input should be greater than"),
         ("IMAGEGEN_HTTP__REST_PORT", "x", "setting IMAGEGEN_HTTP__REST_PORT: Input should be a valid integer"),
-        ("IMAGEGEN_HTTP__REST_PROT", "1", "setting IMAGEGEN_HTTP__REST_PROT: Extra inputs"),
+        (
+            "IMAGEGEN_HTTP__REST_PROT",
+            "1",
+            "setting IMAGEGEN_HTTP__REST_PROT: there is no such setting; did you mean IMAGEGEN_HTTP__REST_PORT?",
+        ),
         ("IMAGEGEN_JOBS__LEASE_S", "1", "setting IMAGEGEN_JOBS__LEASE_S: Input should be greater than 1"),
         (
             "IMAGEGEN_REDIS__CONNECT_TIMEOUT_S",
@@ -149,7 +153,7 @@ def test_every_wrong_setting_is_reported(environment: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("group", ["nothing", "https"])
 def test_an_unknown_group_is_refused(group: str) -> None:
-    with pytest.raises(SettingsError, match=f"setting IMAGEGEN_{group.upper()}: Extra inputs"):
+    with pytest.raises(SettingsError, match=f"setting IMAGEGEN_{group.upper()}: there is no such setting"):
         load_settings(**{group: {"rest_port": 1}})
 
 
@@ -159,15 +163,34 @@ def test_an_unknown_group_in_the_environment_is_refused(environment: pytest.Monk
         load_settings()
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("IMAGEGEN_HTTP_REST_PORT", "IMAGEGEN_HTTP__REST_PORT"),
+        ("IMAGEGEN_REST_PORT", "IMAGEGEN_HTTP__REST_PORT"),
+        ("IMAGEGEN_DATADIR", "IMAGEGEN_DATA_DIR"),
+        ("IMAGEGEN_WORKER_TARGET", None),
+        ("IMAGEGEN_WEBHOOK__SECRET", "IMAGEGEN_WEBHOOKS__SECRET"),
+    ],
+)
+def test_a_near_miss_is_answered_with_the_right_name(
+    environment: pytest.MonkeyPatch, name: str, meant: str | None
+) -> None:
+    environment.setenv(name, "1")
+    with pytest.raises(SettingsError) as refusal:
+        load_settings()
+    assert str(refusal.value).endswith(f"did you mean {meant}?") == (meant is not None)
+
+
 def test_an_unknown_name_in_a_group_is_refused() -> None:
-    with pytest.raises(SettingsError, match="setting IMAGEGEN_HTTP__PORT: Extra inputs"):
+    with pytest.raises(SettingsError, match="setting IMAGEGEN_HTTP__PORT: there is no such setting"):
         load_settings(http={"port": 1})
 
 
 SECRETS: dict[str, dict[str, str]] = {
     "redis": {"url": "redis://:hidden@host:6379/0"},
     "http": {"api_key": "hidden"},
-    "webhooks": {"secret": "hidden"},
+    "webhooks": {"secret": "hidden-from-every-line-of-output"},
     "downloads": {"hf_token": "hidden"},
 }
 

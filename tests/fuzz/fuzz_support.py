@@ -22,7 +22,7 @@ ENVIRONMENT = {
     "IMAGEGEN_WORKER__ENGINE": "simulated",
     "IMAGEGEN_WORKER__SIMULATED_STEP_S": "0",
     "IMAGEGEN_DOWNLOADS__OFFLINE": "true",
-    "IMAGEGEN_WEBHOOKS__SECRET": "secret",
+    "IMAGEGEN_WEBHOOKS__SECRET": "a-secret-of-these-tests-only",
 }
 _ASKED = os.environ.get("FUZZ_EXAMPLES")
 _SEED = os.environ.get("FUZZ_SEED") or None  # make passes an empty one

@@ -5,6 +5,7 @@ import time
 import pytest
 from openai import InvalidWebhookSignatureError
 
+from cli.commands.keys import webhook_secret
 from config.environment import SettingsError, load_settings
 from config.settings import RedisSettings, Settings, WebhookSettings
 from tests.support.redis_keys import keys
@@ -168,6 +169,20 @@ def test_a_secret_that_is_no_base64_is_refused(secret: str) -> None:
     with pytest.raises(SettingsError, match=r"IMAGEGEN_WEBHOOKS__SECRET: .*base64") as caught:
         load_settings(webhooks={"secret": secret})
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "secret", ["short", "whsec_c2hvcnQ=", "a phrase with blanks is several secrets", f"{SECRET} short"]
+)
+def test_a_short_secret_is_refused_and_the_command_that_makes_one_is_named(secret: str) -> None:
+    with pytest.raises(SettingsError, match=r"at least 24 bytes.*blank.*imagegen keys webhook-secret"):
+        load_settings(webhooks={"secret": secret})
+
+
+def test_the_command_makes_a_secret_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    webhook_secret()
+    made = capsys.readouterr().out.strip()
+    assert load_settings(webhooks={"secret": made}).webhooks.secrets == (made,)
 
 
 def test_secrets_do_not_show() -> None:

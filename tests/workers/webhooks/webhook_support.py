@@ -23,7 +23,7 @@ from workers.webhooks.delivery import DeliveryAttempts
 from workers.webhooks.sender import WebhookSender
 
 SECRET = "whsec_c2VjcmV0IG9mIHRoaXMgdGVzdCwgMzIgYnl0ZXM="
-OTHER_SECRET = "an other secret".replace(" ", "-")
+OTHER_SECRET = "an-other-secret-with-24-bytes-or-more"
 PRIVATE_URLS = [
     *("https://127.0.0.1/", "https://127.1/", "https://0x7f000001/", "https://2130706433/", "https://localhost/"),
     *("https://169.254.169.254/latest/meta-data", "https://10.0.0.1:8443/", "https://100.64.0.1/", "https://0.0.0.0/"),
