@@ -18,6 +18,7 @@ from celery import signals
 from config.environment import load_settings
 from config.log_context import log_always_with
 from config.log_setup import configure_logging
+from config.stop_signal import OWN_STOP_SIGNAL
 from graphs.definition.devices import device_shown
 from graphs.definition.graph import Graph
 from graphs.errors import ConfigurationError, EngineError
@@ -169,7 +170,7 @@ def _supervise(sender: Any, **_: Any) -> None:
     supervision.start()
     _supervision.append(supervision)
     # Every stop signal drains the worker: Celery's cold shutdown would cost the running job an attempt.
-    for number in (signal.SIGINT, signal.SIGQUIT):
+    for number in (signal.SIGINT, signal.SIGQUIT, OWN_STOP_SIGNAL):
         signal.signal(number, signal.getsignal(signal.SIGTERM))
     log.info("worker for %r on %s, loading the model", graph, presence.device)
     if settings.worker.stand_ins:

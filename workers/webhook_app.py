@@ -5,6 +5,7 @@ threads, because a delivery mostly waits for the other server.
 """
 
 import logging
+import signal
 from functools import cache, partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from celery import signals
 
 from config.environment import load_settings
 from config.log_setup import configure_logging
+from config.stop_signal import OWN_STOP_SIGNAL
 from graphs.errors import ServiceUnavailable
 from workers.jobs.broker import DELIVER_WEBHOOK, make_celery, send_delivery
 from workers.jobs.deliveries import Deliveries
@@ -49,6 +51,7 @@ def _configure_logging(**_: Any) -> None:
 @signals.worker_ready.connect
 def _start_poller(**_: Any) -> None:
     delivery_attempts()  # made before the threads need it
+    signal.signal(OWN_STOP_SIGNAL, signal.getsignal(signal.SIGTERM))
     poller = DeliveryPoller(Deliveries(settings.redis), partial(send_delivery, app))
     poller.start()
     _pollers.append(poller)

@@ -1,6 +1,7 @@
 """``imagegen api``: runs the HTTP API."""
 
 import logging
+import signal
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ from cli.local.api_address import inherited_socket, listen, warning_of_open_serv
 from cli.options import repository_from, require_redis_url, with_setting_options
 from config.log_setup import configure_logging
 from config.settings import Settings
+from config.stop_signal import OWN_STOP_SIGNAL
 from workers.jobs.redis.layout import check_layout_at_start
 
 _logger = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ def api(settings: Settings, fd: Descriptor = None) -> None:
     _logger.info("listening on http://%s:%d", *listening.getsockname()[:2])
     if app.state.keys.current().is_open and (warning := warning_of_open_server(listening)):
         _logger.warning("%s Set --api_key_file, or let it listen on 127.0.0.1.", warning)
+    signal.signal(OWN_STOP_SIGNAL, server.handle_exit)
     server.run(sockets=[listening])
     if not server.started:
         raise typer.Exit(1)

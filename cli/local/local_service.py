@@ -1,5 +1,6 @@
 """The processes of one ``imagegen serve``: started in order, watched, and stopped in the opposite order."""
 
+import signal
 import sys
 import time
 from contextlib import closing
@@ -21,6 +22,7 @@ from cli.terminal import say_lines, terminal
 from config.machine_memory import child_memory_limit_bytes, memory_bytes
 from config.printable import printable
 from config.settings import Settings
+from config.stop_signal import OWN_STOP_SIGNAL
 from graphs.repository.repository import Repository
 from workers.jobs.redis.layout import check_layout_at_start
 
@@ -33,6 +35,10 @@ _REDIS_STOPS_S = 30
 _REDIS = 0
 _WORKERS = 1
 _API = 2
+# systemd, for one, may send its signal to all processes at once. Only this process hears that one, and stops the others
+# in their order, with a signal that no other program sends. Redis stops on SIGTERM and SIGINT only; a second SIGINT
+# would end it before it has written its data.
+_FROM_OUTSIDE = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class _Stopped(Exception):
@@ -139,7 +145,18 @@ class LocalService:
         """``limit_s`` is the time that the process's own graceful shutdown may take."""
         environment = child_environment(self._settings)
         self._supervisor.start(
-            ChildSpec(name, command, environment, stage, limit_s + _STOP_MARGIN_S, pass_fds, may_refuse)
+            ChildSpec(
+                name,
+                command,
+                environment,
+                stage,
+                limit_s + _STOP_MARGIN_S,
+                pass_fds,
+                may_refuse,
+                stop_signal=signal.SIGINT if stage == _REDIS else OWN_STOP_SIGNAL,
+                hurries=stage != _REDIS,
+                without=tuple(n for n in _FROM_OUTSIDE if stage != _REDIS or n != signal.SIGINT),
+            )
         )
 
     def _wait_until_ready(self) -> None:

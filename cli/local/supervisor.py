@@ -36,6 +36,7 @@ class ChildSpec:
     """A process to keep running. ``command[0]`` is absolute; higher stages stop earlier.
 
     The start goes on when a child ``may_refuse`` and exits with code 2, as long as another such child has not.
+    ``stop_signal`` asks it to stop, a second time if it is to hurry and ``hurries``; ``without`` stay blocked in it.
     """
 
     name: str
@@ -45,6 +46,9 @@ class ChildSpec:
     stop_deadline_s: float = 10.0
     pass_fds: tuple[int, ...] = ()
     may_refuse: bool = False
+    stop_signal: signal.Signals = signal.SIGTERM
+    hurries: bool = True
+    without: tuple[signal.Signals, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ class _Child:
         return self._same_ends
 
     def start(self) -> None:
-        command = [sys.executable, "-I", "-S", str(_SHIM), str(os.getpid()), *self.spec.command]
+        blocked = [f"--without={','.join(number.name for number in self.spec.without)}"] if self.spec.without else []
+        command = [sys.executable, "-I", "-S", str(_SHIM), str(os.getpid()), *blocked, *self.spec.command]
         self.process = subprocess.Popen(
             command,
             env=self.spec.environment,
@@ -180,13 +185,13 @@ class Supervisor:
 
 
 def _stop_together(children: list[_Child], hurry: Callable[[], bool]) -> None:
-    """Send SIGTERM to each child, once more after ``hurry``; kill the groups of children that exceed their deadline."""
+    """Ask each child to stop, once more after ``hurry``; kill the groups of children that exceed their deadline."""
     began = time.monotonic()
     is_hurried = False
-    _terminate(children)
+    _ask_to_stop(children)
     for _ in attempts(inf, _POLL_S):
         if hurry() and not is_hurried and time.monotonic() - began > _BETWEEN_SIGNALS_S:
-            _terminate(children)
+            _ask_to_stop([child for child in children if child.spec.hurries])
             is_hurried = True
             began = time.monotonic()
         for child in children:
@@ -201,11 +206,11 @@ def _stop_together(children: list[_Child], hurry: Callable[[], bool]) -> None:
             return
 
 
-def _terminate(children: list[_Child]) -> None:
+def _ask_to_stop(children: list[_Child]) -> None:
     for child in children:
         if child.process is not None:
             # Popen.terminate() may reap the process, and its group must be killed before that.
-            os.kill(child.process.pid, signal.SIGTERM)
+            os.kill(child.process.pid, child.spec.stop_signal)
 
 
 def _has_ended(pid: int) -> bool:
