@@ -6,7 +6,7 @@ import signal
 import threading
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from tests.support.polling import wait_until
@@ -45,7 +45,7 @@ def test_waiting_clients_get_their_images_and_nothing_is_lost(tmp_path: Path, nu
 
 
 def _ask(url: str, answers: list[int]) -> None:
-    answers.append(httpx.post(f"{url}{GENERATIONS}", json={"prompt": "a star"}, timeout=60).status_code)
+    answers.append(httpx2.post(f"{url}{GENERATIONS}", json={"prompt": "a star"}, timeout=60).status_code)
 
 
 def _counts(service: Service) -> tuple[int, int]:
