@@ -16,7 +16,8 @@ from cli.commands.validate import validate
 from cli.commands.worker import worker
 from cli.errors import UserError
 from cli.secret_arguments import hide_secret_arguments
-from cli.terminal import print_what_the_encoding_lacks, say
+from cli.standard_streams import prepare_outputs
+from cli.terminal import say
 from config.environment import SettingsError
 from graphs.errors import ConfigurationError
 
@@ -49,9 +50,10 @@ def run(args: list[str] | None = None) -> None:
     """
     if args is None:
         hide_secret_arguments()  # again, for those who call this and not cli.__main__
-        print_what_the_encoding_lacks()
+        prepare_outputs()
     try:
         code = _imagegen(args, prog_name="imagegen", standalone_mode=False)
+        sys.stdout.flush()
     except (ConfigurationError, SettingsError, UserError) as error:
         _print_error(str(error))
         code = 2
@@ -62,6 +64,13 @@ def run(args: list[str] | None = None) -> None:
         if error.format_message():  # empty if typer has printed the help instead
             _print_error(_usage_sentence(error))
         code = error.exit_code
+    except BrokenPipeError:  # who read the output has enough of it
+        code = 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _print_error(f"{error.filename} cannot be used: {error.strerror}; see that it exists and who may write to it.")
+        code = 2
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     sys.exit(code if isinstance(code, int) else 0)

@@ -3,7 +3,6 @@
 No text is read as markup, and no character that could control the terminal is printed (config/printable.py).
 """
 
-import sys
 from collections.abc import Sequence
 
 import typer
@@ -55,10 +54,3 @@ def progress_bar(more: str) -> Progress:
         TimeElapsedColumn(),
     )
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-def print_what_the_encoding_lacks() -> None:
-    """Let a character that the terminal's encoding lacks be printed as a question mark, in place of a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")

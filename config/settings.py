@@ -287,5 +287,12 @@ class Settings(BaseSettings):
 
 def default_data_dir() -> Path:
     """Return the user's data directory for this service (XDG base directory specification)."""
-    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    base = os.environ.get("XDG_DATA_HOME") or str(_home() / ".local" / "share")
     return Path(base) / "imagegen"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # no HOME, and a user whom the machine does not know: at home in the root folder
+        return Path("/")

@@ -1,10 +1,11 @@
 """``imagegen serve``: runs Redis, workers and the API on this machine."""
 
 from cli.local.api_address import listen
-from cli.local.data_folder import locked_data_folder
+from cli.local.data_folder import locked_data_folder, require_temporary_folder
 from cli.local.source_adapters import serve_adapters
 from cli.local.stop_signals import StopSignals
 from cli.options import SourceLoras, repository_from, with_setting_options
+from cli.standard_streams import prepare_outputs
 from cli.terminal import say
 from config.log_setup import configure_logging
 from config.settings import Settings
@@ -14,6 +15,8 @@ from graphs.repository.adapter_folder import graph_of_folder
 @with_setting_options
 def serve(settings: Settings, source_loras: SourceLoras = None) -> None:
     """Run everything: Redis, a worker for each graph, and the API. Without a model, the bundled one is served."""
+    prepare_outputs(may_be_lost=True)  # a service goes on without those who read what it prints
+    require_temporary_folder()
     repository = repository_from(settings)
     listen(settings.http).close()
     with locked_data_folder(settings.data_dir) as lock:

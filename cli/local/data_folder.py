@@ -2,9 +2,11 @@
 
 import fcntl
 import grp
+import multiprocessing
 import os
 import pwd
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,6 +69,26 @@ def is_private(folder: Path) -> bool:
         return is_closed and not any(_ways_to_replace(folder))
     except OSError:
         return False
+
+
+def require_temporary_folder() -> None:
+    """Raise UserError where no folder for temporary files, or no shared memory, can be written."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise UserError(
+            "no folder for temporary files can be written, such as /tmp: mount one there, or set TMPDIR."
+        ) from error
+    _require_shared_memory()
+
+
+def _require_shared_memory() -> None:
+    try:
+        multiprocessing.Lock()
+    except OSError as error:
+        raise UserError(
+            f"workers need shared memory, and /dev/shm cannot be used: {error.strerror}; mount a tmpfs there."
+        ) from error
 
 
 def _ways_to_replace(folder: Path) -> Iterator[str]:
