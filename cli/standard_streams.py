@@ -20,7 +20,7 @@ class _Output(io.FileIO):
     def write(self, data: object) -> int:
         """Write some bytes, and return how many.
 
-        Where the output may not be lost, BrokenPipeError says that nobody reads it any more, and UserError that it
+        Where the output may not be lost, BrokenPipeError says that it has no reader any more, and UserError that it
         cannot be written.
         """
         try:
@@ -64,8 +64,11 @@ def prepare_outputs(*, may_be_lost: bool = False) -> None:
     sys.stderr = _stream(sys.stderr, may_be_lost=True)
 
 
-def _stream(old: TextIO, *, may_be_lost: bool) -> io.TextIOWrapper:
-    number = old.fileno()
+def _stream(old: TextIO, *, may_be_lost: bool) -> TextIO:
+    try:
+        number = old.fileno()
+    except io.UnsupportedOperation:  # what stands in its place in this process is no file
+        return old
     raw = _Output(number, may_be_lost=may_be_lost)
     is_by_line = number == _STDERR or raw.isatty()
     return io.TextIOWrapper(io.BufferedWriter(raw), old.encoding, "replace", line_buffering=is_by_line)

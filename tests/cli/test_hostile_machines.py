@@ -15,7 +15,7 @@ from tests.support.ports import free_port
 from tests.support.service import write_graph
 
 IMAGEGEN = f"{sys.executable} -P -m cli"
-NOBODY_S = "setpriv --reuid 12345 --clear-groups --inh-caps +dac_read_search --ambient-caps +dac_read_search"
+STRANGER_S = "setpriv --reuid 12345 --clear-groups --inh-caps +dac_read_search --ambient-caps +dac_read_search"
 # No server is there, and `generate` says so.
 COMMANDS = {"doctor": "doctor", "generate": "generate x --url http://127.0.0.1:9"}
 SENTENCES = {"doctor": "disk: ", "generate": "no server answers at http://127.0.0.1:9"}
@@ -30,7 +30,7 @@ namespaces = pytest.mark.skipif(
     not (shutil.which("unshare") and _can("unshare -m true")), reason="this machine lets no process have its own mounts"
 )
 other_user = pytest.mark.skipif(
-    not (shutil.which("setpriv") and _can(f"{NOBODY_S} true")), reason="only root can become another user"
+    not (shutil.which("setpriv") and _can(f"{STRANGER_S} true")), reason="only root can become another user"
 )
 
 
@@ -69,7 +69,7 @@ def test_closed_outputs(command: str, outputs: str, tmp_path: Path) -> None:
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
-def test_nobody_reads_the_output(tmp_path: Path) -> None:
+def test_the_output_has_no_reader(tmp_path: Path) -> None:
     ended = _shell(f"{IMAGEGEN} doctor | true", XDG_DATA_HOME=str(tmp_path))
     assert (ended.returncode, ended.stderr) == (1, "")
 
@@ -93,7 +93,7 @@ def test_poor_encodings(coding: dict[str, str], tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", [*COMMANDS, "serve"])
 def test_a_user_whom_the_machine_does_not_know(command: str) -> None:
     options = COMMANDS.get(command, f"serve --rest_port {free_port()}")
-    run = f"{NOBODY_S} env -i PATH=/usr/bin:/bin PYTHONPATH={ROOT} {IMAGEGEN} {options}"
+    run = f"{STRANGER_S} env -i PATH=/usr/bin:/bin PYTHONPATH={ROOT} {IMAGEGEN} {options}"
     ended = _shell(run)
     said = ended.stdout + ended.stderr
     assert "Traceback" not in said
@@ -171,7 +171,7 @@ def test_a_service_goes_on_without_its_outputs(tmp_path: Path) -> None:
     assert (tmp_path / "data" / "serve.lock").read_text() == ""
 
 
-def test_a_service_goes_on_when_nobody_reads_its_outputs(tmp_path: Path) -> None:
+def test_a_service_goes_on_when_its_outputs_have_no_reader(tmp_path: Path) -> None:
     model = write_graph(tmp_path / "shapes")
     _serves(f"exec {IMAGEGEN} serve --model_path {model} --data_dir {tmp_path}/data > >(exit) 2>&1")
 
