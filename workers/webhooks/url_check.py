@@ -19,9 +19,11 @@ def check_url(text: str, *, allow_private: bool) -> httpx2.URL:
     try:
         url = httpx2.URL(text)
         url.raw_host.decode().encode("idna")  # as the system's resolver encodes it
-        host = url.host  # decodes the labels that begin with xn--
     except (httpx2.InvalidURL, UnicodeError) as error:
         raise UrlRefused(f"A webhook's address must be a URL: {error}.") from error
+    host = url.host  # decodes the labels that begin with xn--, or leaves them where one cannot be decoded
+    if any(label.startswith("xn--") for label in host.split(".")):
+        raise UrlRefused(f"A webhook's address must be a URL: {host} is no name in punycode.")
     if url.scheme not in ("http", "https") or not host or not 0 < _port(url) < 65536:
         raise UrlRefused("A webhook's address must be an https:// URL with a host.")
     if url.scheme == "http" and not allow_private:
