@@ -22,17 +22,21 @@ STEPS = 12
 Event = tuple[str, dict[str, Any]]
 
 
-def _events(text: str) -> list[Event]:
-    """Read server-sent events as strictly as the pickiest client: nothing but event, data and comment lines."""
+def _events(text: str, *, with_ids: bool = False) -> list[Event]:
+    """Read server-sent events as strictly as the pickiest client: nothing but event, data and comment lines.
+
+    ``with_ids``: each event has its number in an ``id`` line, too.
+    """
     found = []
     for block in filter(None, text.split("\n\n")):
         lines = [line for line in block.split("\n") if not line.startswith(":")]
         if not lines:
             continue
-        (name, value), (second, data) = (line.split(": ", 1) for line in lines)
+        (name, value), (second, data), *more = (line.split(": ", 1) for line in lines)
         assert (name, second) == ("event", "data"), block
         event = json.loads(data)
         assert event["type"] == value
+        assert more == ([["id", str(event["sequence_number"])]] if with_ids else []), block
         found.append((value, event))
     return found
 
@@ -68,7 +72,7 @@ def _ended(service: Service, job: dict[str, Any]) -> dict[str, Any]:
 
 def _followed(service: Service, job: dict[str, Any], after: int = 0) -> list[dict[str, Any]]:
     with service.http.stream("GET", job["urls"]["events"], params={"starting_after": after}) as answer:
-        return [event for _, event in _events(answer.read().decode())]
+        return [event for _, event in _events(answer.read().decode(), with_ids=True)]
 
 
 def _stored(service: Service, job: dict[str, Any]) -> list[bytes]:
