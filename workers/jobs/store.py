@@ -19,7 +19,7 @@ from graphs.errors import (
 )
 from workers.jobs.job import Job, is_new_id, job_from_hash, new_job_id
 from workers.jobs.observe.presence import WorkerPresence, live_workers
-from workers.jobs.redis.connection import connect_async, redis_errors
+from workers.jobs.redis.connection import connect_async, redis_errors, sentinels_of
 from workers.jobs.redis.keys import Keys
 from workers.jobs.redis.layout import check_layout_async
 from workers.jobs.redis.script import ScriptCall
@@ -42,6 +42,7 @@ class JobStore:
     def __init__(self, redis_settings: RedisSettings, jobs: JobSettings) -> None:
         self._jobs = jobs
         self._settings = redis_settings
+        self._may_fail_over = sentinels_of(redis_settings) is not None
         self._keys = Keys.of(redis_settings)
         self._redis = connect_async(redis_settings)
         self._submit = self._redis.register_script(SUBMIT.source(self._keys))
@@ -80,7 +81,10 @@ class JobStore:
         is_new = outcome == "queued" or found == job_id
         try:
             job = await self.get(found, owner)
-        except JobNotFound as error:  # another server has become the primary since, and does not have it
+        except JobNotFound as error:
+            if not self._may_fail_over:  # its owner has deleted it since
+                raise
+            # Another server has become the primary since, and does not have it.
             raise ServiceUnavailable("The job store (Redis) lost the job just now; send it again.") from error
         if copies < self._settings.wait_replicas:
             await self._take_back(job, is_new=is_new)
