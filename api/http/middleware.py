@@ -40,16 +40,17 @@ class RequestIdMiddleware:
         given = headers.get(b"x-request-id", b"")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}".encode()
         traceparent = headers.get(b"traceparent", b"").decode("latin-1").strip()
+        trace = trace_id(traceparent)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id.decode()
-        state["traceparent"] = traceparent if trace_id(traceparent) else None
+        state["traceparent"] = traceparent if trace else None
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*with_safe_headers(message["headers"]), (b"x-request-id", request_id)]
             await send(message)
 
-        with logged_with(request_id=request_id.decode(), trace_id=trace_id(traceparent)):
+        with logged_with(request_id=request_id.decode(), trace_id=trace):
             await self._app(scope, receive, send_with_id)
 
 

@@ -19,11 +19,12 @@ from graphs.errors import (
 )
 from workers.jobs.job import Job, is_new_id, job_from_hash, new_job_id
 from workers.jobs.observe.presence import WorkerPresence, live_workers
-from workers.jobs.redis.connection import connect_async, redis_errors, sentinels_of
+from workers.jobs.redis.connection import connect_async, redis_errors, redis_url
 from workers.jobs.redis.keys import Keys
 from workers.jobs.redis.layout import check_layout_async
 from workers.jobs.redis.script import ScriptCall
 from workers.jobs.redis.scripts import CANCEL, ERASE, SUBMIT, WAITERS
+from workers.jobs.redis.sentinel_address import is_sentinel
 from workers.jobs.refusals import refusal
 from workers.jobs.status import Status
 from workers.jobs.submission import Idempotency as Idempotency
@@ -42,7 +43,7 @@ class JobStore:
     def __init__(self, redis_settings: RedisSettings, jobs: JobSettings) -> None:
         self._jobs = jobs
         self._settings = redis_settings
-        self._may_fail_over = sentinels_of(redis_settings) is not None
+        self._may_fail_over = is_sentinel(redis_url(redis_settings))
         self._keys = Keys.of(redis_settings)
         self._redis = connect_async(redis_settings)
         self._submit = self._redis.register_script(SUBMIT.source(self._keys))

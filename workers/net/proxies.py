@@ -47,7 +47,7 @@ class EnvironmentTransport(httpx2.BaseTransport):
 
 
 def proxy_for(url: httpx2.URL) -> str | None:
-    """Return the proxy for a URL, None where it is to be reached directly. Raises ProxyError."""
+    """Return the address of the proxy for a URL, None if the URL is requested without one. Raises ProxyError."""
     named = getproxies_environment()
     variable = next((name for name in (url.scheme, "all") if named.get(name)), None)
     if variable is None or _is_loopback(url.host) or _is_excluded(url, named.get("no", "")):
