@@ -26,7 +26,7 @@ _KEYS = {
 }
 _HEADERS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("Prefer", "respond-async for the job at once, wait=N for it after at most N seconds.", {}),
-    ("Idempotency-Key", "The same key is the same job, for a day.", {"minLength": 1, "maxLength": 256}),
+    ("Idempotency-Key", "The same key is the same job, for a day.", {"maxLength": 256}),
     ("Cancel-After", "When to give the job up, such as 30s, 500ms or 2m.", {"examples": ["30s"]}),
 )
 

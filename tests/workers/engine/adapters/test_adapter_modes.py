@@ -144,7 +144,8 @@ def test_static_is_what_genai_draws_in_both_modes(family: str, tmp_path: Path) -
 
     if family != "sd3":  # GenAI refuses to generate with SD3 in this mode
         np.testing.assert_array_equal(drawn, raw_image(family, blend, mode=MODES.MODE_STATIC))
-    np.testing.assert_array_equal(drawn, raw_image(family, blend))
+    # Weights that are added up beforehand are summed in another order: by the processor, a value is 1 of 255 off.
+    np.testing.assert_allclose(drawn.astype(int), raw_image(family, blend).astype(int), atol=1)
     np.testing.assert_array_equal(drawn, draw_image(engine, family, a=0.1))  # compiled in, so no request changes it
     assert distance(drawn, raw_image(family)) > 0.05
 
