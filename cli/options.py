@@ -52,7 +52,7 @@ SETTING_OPTIONS = {
     "lora_folder": ("lora_folder", "serve api"),
     "device": ("worker.device", "worker doctor"),
     "cache_dir": ("worker.cache_dir", "serve api worker"),
-    "data_dir": ("data_dir", "serve doctor rotate_signing"),
+    "data_dir": ("data_dir", "serve api worker doctor rotate_signing"),
     "redis_url": ("redis.url", "serve api worker doctor rotate_signing"),
     "redis_prefix": ("redis.prefix", "serve api worker doctor rotate_signing"),
     "log_level": ("log.level", "serve api worker"),
@@ -147,15 +147,6 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
 def repository_from(settings: Settings) -> Repository:
     """Load the graphs that these settings name. Raises ConfigurationError."""
     return load_served(**settings.repository.model_dump(), typed=typed_model_options(settings))
-
-
-def require_redis_url(url: str | None, command: str) -> None:
-    """Raise UserError if no Redis is set."""
-    if not url:
-        raise UserError(
-            f"imagegen {command} needs a Redis: set REDIS_URL or give --redis_url, "
-            "or start everything with `imagegen serve`."
-        )
 
 
 def _read_env_file(path: Path | None, data_dir: Path | None) -> None:

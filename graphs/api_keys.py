@@ -7,6 +7,7 @@ import re
 import stat
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 from pathlib import Path
 
 from graphs.errors import ConfigurationError
@@ -137,8 +138,9 @@ def read_keys(path: Path | None, single: str | None = None) -> ApiKeys:
     """Read an API key file: one key a line, optionally followed by ``max_priority=normal`` or ``low``,
     ``requests_per_minute=N`` and ``admin``.
 
-    ``single`` is a key from the settings, used if there is no file. Blank lines and lines that begin with # are
-    ignored. The first key of a file and a single key are administrators. Raises ConfigurationError.
+    ``single`` is a key from the settings, used if there is no file. Blank lines, lines that begin with # and
+    what follows a key behind a # are ignored. The first key of a file and a single key are administrators. Raises
+    ConfigurationError.
     """
     if path is None:
         return ApiKeys([_entry(single, [], "the API key", first=True)] if single else [])
@@ -150,10 +152,15 @@ def read_keys(path: Path | None, single: str | None = None) -> ApiKeys:
     for number, line in enumerate(lines, 1):
         words = line.split()
         if words and not words[0].startswith("#"):
-            entries.append(_entry(words[0], words[1:], f"{path}:{number}", first=not entries))
+            entries.append(_entry(words[0], _before_comment(words[1:]), f"{path}:{number}", first=not entries))
     if not entries:
         raise ConfigurationError(f"The API key file {path} holds no key.")
     return ApiKeys(entries)
+
+
+def _before_comment(words: list[str]) -> list[str]:
+    """Return the words before one that begins with #. A key itself may hold one."""
+    return list(takewhile(lambda word: not word.startswith("#"), words))
 
 
 def _entry(key: str, words: list[str], where: str, *, first: bool) -> _Entry:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cli.checks.finding import Finding, note, ok, wrong
 from cli.errors import UserError
-from cli.local.data_folder import is_in_use
-from cli.local.embedded_redis import find_binary, prepared_url
+from cli.local.embedded_redis import find_binary
+from cli.local.redis_address import find_redis
 from cli.local.redis_url_check import check_url
 from config.settings import RedisSettings, Settings
 from graphs.errors import ConfigurationError, ServiceUnavailable
@@ -33,12 +33,8 @@ class RedisReport:
 
 def check_redis(settings: Settings, graphs: Sequence[str]) -> RedisReport:
     """Check the Redis of these settings, else that of a running `imagegen serve` with their data folder."""
-    if settings.redis.url:
-        return _check(settings.redis, graphs)
-    url = prepared_url(settings.data_dir)
-    if url and is_in_use(settings.data_dir):
-        return _check(settings.redis.model_copy(update={"url": url}), graphs)
-    return RedisReport([_none_runs(settings.data_dir)])
+    found = find_redis(settings)
+    return RedisReport([_none_runs(settings.data_dir)]) if found is None else _check(found, graphs)
 
 
 def _none_runs(data_dir: Path) -> Finding:

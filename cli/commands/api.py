@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from cli.local.api_address import inherited_socket, listen, warning_of_open_server
-from cli.options import repository_from, require_redis_url, with_setting_options
+from cli.local.redis_address import with_redis
+from cli.options import repository_from, with_setting_options
 from config.log_setup import configure_logging
 from config.settings import Settings
 from config.stop_signal import OWN_STOP_SIGNAL
@@ -24,7 +25,7 @@ Descriptor = Annotated[
 @with_setting_options
 def api(settings: Settings, fd: Descriptor = None) -> None:
     """Run the HTTP API (needs a Redis, and workers that draw)."""
-    require_redis_url(settings.redis.url, "api")
+    settings = with_redis(settings, "api")
     repository_from(settings)
     check_layout_at_start(settings.redis)
     listening = listen(settings.http) if fd is None else inherited_socket(fd)

@@ -7,11 +7,10 @@ import secrets
 import typer
 
 from cli.errors import UserError
-from cli.local.data_folder import is_in_use
-from cli.local.embedded_redis import prepared_url
+from cli.local.redis_address import with_redis
 from cli.options import with_setting_options
 from cli.terminal import say
-from config.settings import RedisSettings, Settings
+from config.settings import Settings
 from graphs.errors import ServiceUnavailable
 
 _SECRET_BYTES = 32
@@ -33,26 +32,16 @@ def rotate_signing(settings: Settings) -> None:
     Nothing is restarted. Jobs and their images stay, and are fetched with the API key as before.
     """
     try:
-        asyncio.run(_rotate(settings, _redis(settings)))
+        asyncio.run(_rotate(with_redis(settings, "keys rotate-signing")))
     except ServiceUnavailable as error:
         raise UserError(str(error)) from error
     say("addresses of images are signed with a new key; those given out before have ended")
 
 
-def _redis(settings: Settings) -> RedisSettings:
-    """Return how to reach the Redis of these settings, else that of an `imagegen serve` with their data folder."""
-    url = settings.redis.url or (prepared_url(settings.data_dir) if is_in_use(settings.data_dir) else None)
-    if url is None:
-        raise UserError(
-            f"no Redis is set, and no imagegen serve runs on {settings.data_dir}; give --redis_url or --data_dir."
-        )
-    return settings.redis.model_copy(update={"url": url})
-
-
-async def _rotate(settings: Settings, redis: RedisSettings) -> None:
+async def _rotate(settings: Settings) -> None:
     from workers.jobs.store import JobStore  # imports the client of Redis, which other commands do not need
 
-    store = JobStore(redis, settings.jobs)
+    store = JobStore(settings.redis, settings.jobs)
     try:
         await store.check_layout()
         await store.rotate_signing_key()

@@ -9,7 +9,8 @@ import typer
 from cli.errors import UserError
 from cli.local.child_environment import PROJECT_ROOT, child_environment
 from cli.local.data_folder import require_temporary_folder
-from cli.options import repository_from, require_redis_url, with_setting_options
+from cli.local.redis_address import with_redis
+from cli.options import repository_from, with_setting_options
 from config.settings import Settings
 from graphs.repository.configuration import check_worker_device
 from graphs.repository.repository import Repository
@@ -23,7 +24,7 @@ Webhooks = Annotated[
 @with_setting_options
 def worker(settings: Settings, webhooks: Webhooks = False) -> None:
     """Run a worker: one graph on one device. Start as many as there are devices."""
-    require_redis_url(settings.redis.url, "worker")
+    settings = with_redis(settings, "worker")
     require_temporary_folder()
     check_layout_at_start(settings.redis)
     if webhooks:

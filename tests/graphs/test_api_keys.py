@@ -52,6 +52,23 @@ def test_keys_have_words_after_them(tmp_path: Path) -> None:
     assert keys.owner_of("#x") is None
 
 
+def test_what_follows_a_number_sign_behind_a_key_is_a_comment(tmp_path: Path) -> None:
+    keys = _keys(tmp_path, "one#1 # the first\ntwo max_priority=low #of the web page, admin\n")
+    assert _owner(keys, "one#1").is_administrator
+    assert _owner(keys, "two").max_priority is Priority.LOW
+    assert not _owner(keys, "two").is_administrator
+
+
+def test_the_file_of_the_documentation_is_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "keys.md").read_text()
+    shown = page.partition("```text\n")[2].partition("```")[0]
+    keys = _keys(tmp_path, shown)
+    owners = [_owner(keys, line.split()[0]) for line in shown.splitlines()[1:]]
+    assert [owner.is_administrator for owner in owners] == [True, False, False, True, False]
+    assert [owner.max_priority for owner in owners[2:4]] == [Priority.LOW, Priority.NORMAL]
+    assert owners[1].requests_per_minute == 30
+
+
 def test_a_key_has_its_own_rate(tmp_path: Path) -> None:
     keys = _keys(tmp_path, "one requests_per_minute=30\ntwo max_priority=low requests_per_minute=1\nthree\n")
     assert [_owner(keys, key).requests_per_minute for key in ("one", "two", "three")] == [30, 1, None]

@@ -68,6 +68,7 @@ class Supervision(PeriodicThread):
         self._has_warned_of_bound = False
         self._device = DeviceWatch()
         self._is_resting = False
+        self._was_ready = False
         self._cycles = 0
         self._has_left = False
         # Jobs whose child died, and whose leases Redis still has to end.
@@ -123,6 +124,7 @@ class Supervision(PeriodicThread):
             operations = report.operations if report and has_loaded else ()
             self._recovery.check_layout()
             self._recovery.heartbeat(self._state(ready=has_loaded, operations=operations))
+            self._say_whether_ready(has_loaded)
         self._look_after_child(running, alive)
         self._end_lost_leases()
         for job_id in self._recovery.reap():
@@ -139,6 +141,11 @@ class Supervision(PeriodicThread):
             with contextlib.suppress(ServiceUnavailable):  # without Redis, the log alone says it
                 self._recovery.heartbeat(replace(self._presence, error=report.error))
             raise ConfigurationError(report.error)
+
+    def _say_whether_ready(self, is_ready: bool) -> None:
+        if is_ready and not self._was_ready:
+            log.info("ready: the worker for %r on %s takes jobs", self._presence.graph, self._presence.device)
+        self._was_ready = is_ready
 
     def _state(self, *, ready: bool, operations: tuple[str, ...]) -> WorkerPresence:
         stage = self._shared.stages.current().name.lower() if ready else "resting" if self._is_resting else "loading"

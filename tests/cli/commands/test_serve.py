@@ -96,8 +96,28 @@ def test_with_a_key_file_the_printed_commands_send_its_first_key(tmp_path: Path,
     assert f"API keys are on: each request needs a key of the file {tmp_path}/the keys (from --api_key_file)" in printed
     assert "hush" not in printed
     draw_with_the_printed_commands(printed, tmp_path)
+    a_second_worker_finds_its_redis(tmp_path)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
+
+
+def a_second_worker_finds_its_redis(tmp_path: Path) -> None:
+    """Start `imagegen worker` beside `imagegen serve`, with no address: it gets ready, and doctor counts both."""
+    environment = clean_environment(XDG_DATA_HOME=str(tmp_path), IMAGEGEN_WORKER__ENGINE="simulated")
+    log = tmp_path / "second"
+    with log.open("wb") as output:
+        worker = subprocess.Popen(
+            [sys.executable, "-P", "-m", "cli", "worker"], env=environment, cwd=tmp_path, stdout=output, stderr=output
+        )
+    try:
+        wait_until(
+            lambda: "ready: the worker for 'demo' on CPU takes jobs" in log.read_text(), "the second worker is ready"
+        )
+        doctor = imagegen("doctor", cwd=tmp_path, XDG_DATA_HOME=str(tmp_path))
+        assert "demo: ready: 2 on CPU" in doctor.stdout, doctor.stdout
+    finally:
+        worker.terminate()
+    assert worker.wait(30) == 0
 
 
 @pytest.mark.usefixtures("processes")
