@@ -9,6 +9,7 @@ from redis.retry import Retry
 from cli.errors import UserError
 from config.settings import RedisSettings
 from workers.jobs.redis.connection import DISK_FAILS, connect, redis_url
+from workers.jobs.redis.rights import missing_rights
 from workers.jobs.redis.sentinel import NoSentinelAnswers, PrimaryUnknown
 from workers.jobs.redis.server_kind import read_server_kind
 
@@ -16,15 +17,18 @@ _PING_S = 1.0
 
 
 def check_url(settings: RedisSettings) -> None:
-    """Check that the Redis at ``settings.url`` answers and can keep jobs.
+    """Check that the Redis at ``settings.url`` answers, can keep jobs, and lets its user do all that this service does.
 
     Raises UserError or ConfigurationError, without the password.
     """
     shown = _without_password(redis_url(settings))
     client = connect(settings.model_copy(update={"timeout_s": settings.connect_timeout_s}), retries=0)
     try:
-        client.ping()
         kind = read_server_kind(client)
+        # A server that can keep no jobs may lack a command too.
+        missing = None if kind and kind.unusable() else missing_rights(client, settings)
+        if not missing:
+            client.ping()
     except PrimaryUnknown as error:
         raise UserError(f"{error}; correct the name in REDIS_URL.") from error
     except NoSentinelAnswers as error:
@@ -43,6 +47,8 @@ def check_url(settings: RedisSettings) -> None:
         client.close()
     if kind is not None and (reason := kind.unusable()):
         raise UserError(f"the Redis at {shown} {reason}")
+    if missing:
+        raise UserError(f"{missing}.")
 
 
 def answers(url: str) -> bool:

@@ -10,7 +10,6 @@ import pytest
 
 from cli.checks.finding import Verdict
 from cli.checks.redis_check import check_redis
-from config.settings import RedisSettings
 from graphs.errors import ConfigurationError
 from tests.cli.checks.check_support import only, settings_for
 from tests.support.redis_keys import keys
@@ -134,18 +133,13 @@ def test_the_start_warns_of_a_redis_that_would_lose_jobs(
     assert "throws jobs and images away when its memory is full (maxmemory-policy allkeys-lru)" in caplog.text
 
 
-def test_a_user_without_info_and_config(
-    own_redis: RunningRedis, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    with own_redis.client() as behind:
-        behind.execute_command("ACL", "SETUSER", "few", "on", ">few", "~imagegen*", "+@all", "-info", "-config")
-    limited = RedisSettings(url="unix://few:few@" + (own_redis.settings.url or "").rpartition("@")[2])
-    check_layout_at_start(limited)
-    assert "may not use INFO, so it is not known whether this Redis can keep jobs" in caplog.text
-    report = check_redis(settings_for(tmp_path, limited.url), [])
-    verdict, text = only(report.findings)
-    assert verdict is Verdict.WRONG
-    assert "may use INFO, TIME and all keys" in text
+@pytest.mark.parametrize("options", [(), ("--rename-command", "CONFIG", "")], ids=["acl", "renamed"])
+def test_doctor_does_without_config(redis_processes: None, tmp_path: Path, options: tuple[str, ...]) -> None:
+    with running_redis(tmp_path / "redis", options=options) as running:
+        with running.client() as behind:
+            behind.execute_command("ACL", "SETUSER", "default", "+@all", "-config")
+        verdict, text = of_redis(running, tmp_path)
+    assert verdict is Verdict.OK, text
 
 
 def test_a_redis_that_is_too_old(tmp_path: Path) -> None:

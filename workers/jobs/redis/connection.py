@@ -37,6 +37,8 @@ _CONNECTION_WAIT_S = 30.0
 _FULL = "command not allowed when used memory > 'maxmemory'"
 # How Redis refuses writes, and PING, once it could not write its log or its snapshot to disk.
 DISK_FAILS = "MISCONF"
+# How Redis 6.2, Redis 7 and Valkey refuse a command or a key inside a script.
+_REFUSES_SCRIPT = re.compile("ACL failure in script|The user executing the script can't")
 # What every script returns in place of a result when Redis holds another layout (scripts.py).
 OTHER_LAYOUT = "IMAGEGEN_LAYOUT"
 _OTHER_LAYOUT = re.compile(rf"{OTHER_LAYOUT} (\S+)")
@@ -56,6 +58,11 @@ def redis_errors() -> Iterator[None]:
         if DISK_FAILS in str(error):
             raise ServiceUnavailable(
                 "The job store (Redis) cannot write to its disk, and takes no jobs until it can.", reason=f"{error}."
+            ) from error
+        if isinstance(error, redis.exceptions.NoPermissionError) or _REFUSES_SCRIPT.search(str(error)):
+            raise ServiceUnavailable(
+                "The job store (Redis) refuses a command of this service; `imagegen doctor` names it.",
+                reason=f"{error}.",
             ) from error
         raise ServiceUnavailable("The job store (Redis) cannot be reached.", reason=f"{error}.") from error
 

@@ -45,6 +45,11 @@ class Keys:
         return cls(settings.prefix)
 
     @property
+    def own_prefix(self) -> str:
+        """What all of our own keys begin with."""
+        return f"{self.prefix}:"
+
+    @property
     def celery_prefix(self) -> str:
         """What all keys and channels of Celery and Kombu begin with."""
         return f"{self.prefix}."

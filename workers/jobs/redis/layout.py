@@ -13,6 +13,7 @@ from graphs.errors import ConfigurationError, ServiceUnavailable
 from workers.jobs.redis.clients import AsyncRedisClient, RedisClient
 from workers.jobs.redis.connection import connect, other_layout, redis_errors, sentinels_of
 from workers.jobs.redis.keys import LAYOUT_VERSION, OLDER_VERSIONS, Keys
+from workers.jobs.redis.rights import missing_rights
 from workers.jobs.redis.script import ScriptCall
 from workers.jobs.redis.scripts import ADOPT, LAYOUT
 from workers.jobs.redis.sentinel import NoSentinelAnswers, PrimaryUnknown
@@ -29,13 +30,14 @@ def check_layout_at_start(settings: RedisSettings) -> None:
     """Compare the layout's version before a process does anything else, and write it where there is none.
 
     Returns without a result when Redis cannot be reached: a process waits for Redis and compares the version later.
-    Raises ConfigurationError for another version, for a server that can keep no jobs, and for a primary that no
-    sentinel knows; nothing is changed then.
+    Raises ConfigurationError for another version, for a server that can keep no jobs, for a user who may not do what
+    this service does, and for a primary that no sentinel knows; nothing is changed then.
     """
     client = connect(settings)
     try:
         _check_sentinels(settings)
         _check_kind(client)
+        _check_rights(client, settings)
         check_layout(client, Keys.of(settings))
     except ServiceUnavailable as error:
         log.debug("the layout's version is not compared yet: %s", error)
@@ -69,11 +71,18 @@ def _check_kind(client: RedisClient) -> None:
     with redis_errors(), _redis_answers():
         kind = read_server_kind(client)
     if kind is None:
-        log.warning("the user in REDIS_URL may not use INFO, so it is not known whether this Redis can keep jobs")
-    elif reason := kind.unusable():
+        return  # INFO is one of the rights that are looked at next
+    if reason := kind.unusable():
         raise ConfigurationError(f"The Redis of REDIS_URL {reason}")
-    elif risk := kind.risk():
+    if risk := kind.risk():
         log.warning("the Redis of REDIS_URL %s", risk)
+
+
+def _check_rights(client: RedisClient, settings: RedisSettings) -> None:
+    with redis_errors(), _redis_answers():
+        missing = missing_rights(client, settings)
+    if missing:
+        raise ConfigurationError(f"{str(missing)[:1].upper()}{str(missing)[1:]}.")
 
 
 def check_layout(client: RedisClient, keys: Keys) -> None:
