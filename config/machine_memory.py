@@ -5,10 +5,10 @@ The files are those of Linux: proc(5), and the kernel's documents "cgroup-v1/mem
 
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-_PROC = Path("/proc")
-_CGROUPS = Path("/sys/fs/cgroup")
+from config.cgroups import CGROUPS, PROC, cgroup_folders
+
 # The rest is for Redis, the API, the workers' main processes and the files that the system keeps in memory.
 _SHARE_OF_CHILDREN = 0.75
 
@@ -18,7 +18,7 @@ def child_memory_limit_bytes(memory_bytes: int, workers: int) -> int:
     return int(memory_bytes * _SHARE_OF_CHILDREN) // max(1, workers)
 
 
-def memory_bytes(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
+def memory_bytes(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
     """Return the memory that this process may use: the machine's, or the least limit of the cgroups that it is in.
 
     ``proc`` and ``cgroups`` are where the kernel's files are. Raises OSError and ValueError for a machine without them.
@@ -30,13 +30,13 @@ def memory_bytes(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
     return min([int(found[1]) * 1024, *(limit for limit in limits if limit is not None)])
 
 
-def resident_bytes(pid: int | str = "self", proc: Path = _PROC) -> int:
+def resident_bytes(pid: int | str = "self", proc: Path = PROC) -> int:
     """Return the memory of a process that is not swapped out, mapped files included. Raises OSError if it has ended."""
     found = re.search(r"^VmRSS:\s+(\d+) kB$", (proc / str(pid) / "status").read_text(), re.MULTILINE)
     return int(found[1]) * 1024 if found else 0
 
 
-def computes_in_bf16(proc: Path = _PROC) -> bool:
+def computes_in_bf16(proc: Path = PROC) -> bool:
     """Return whether OpenVINO computes in bf16 on this CPU by itself: the CPU has AVX-512's or AMX's bf16."""
     try:
         found = re.search(r"^flags\s*:.*\b(avx512_bf16|amx_bf16)\b", (proc / "cpuinfo").read_text(), re.MULTILINE)
@@ -46,24 +46,8 @@ def computes_in_bf16(proc: Path = _PROC) -> bool:
 
 
 def _limit_files(proc: Path, cgroups: Path) -> Iterator[Path]:
-    """Yield the files of the limits of this process's cgroups and of those above them, of both versions."""
-    try:
-        lines = (proc / "self" / "cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        number, controllers, path = line.split(":", 2)
-        if number == "0":
-            yield from _upwards(cgroups, path, "memory.max")
-        elif "memory" in controllers.split(","):
-            yield from _upwards(cgroups / "memory", path, "memory.limit_in_bytes")
-
-
-def _upwards(root: Path, path: str, name: str) -> Iterator[Path]:
-    """Yield the file of a cgroup and of all above it. Inside a container, only that of the root may be there."""
-    parts = [part for part in PurePosixPath(path).parts if part not in ("/", "..")]
-    for count in range(len(parts), -1, -1):
-        yield root.joinpath(*parts[:count], name)
+    for folder in cgroup_folders("memory", proc, cgroups):
+        yield folder.path / ("memory.max" if folder.version == 2 else "memory.limit_in_bytes")
 
 
 def _limit(path: Path) -> int | None:

@@ -18,6 +18,7 @@ from celery import signals
 from config.environment import load_settings
 from config.log_context import log_always_with
 from config.log_setup import configure_logging
+from config.machine_cpus import machine_cpus
 from config.stop_signal import OWN_STOP_SIGNAL
 from graphs.definition.devices import device_shown
 from graphs.definition.graph import Graph
@@ -86,6 +87,7 @@ def runner() -> Runner:
         device=device(),
         stand_ins=settings.worker.stand_ins,
         cache_dir=settings.worker.cache_dir,
+        most_threads=machine_cpus().most_threads,
         simulated_step_s=settings.worker.simulated_step_s,
         simulated_fatal_words=settings.worker.simulated_fatal_words,
         simulated_device=SimulatedDevice(settings.worker.simulated_breaks_after),

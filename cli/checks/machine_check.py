@@ -1,4 +1,4 @@
-"""Checks of this machine: models, devices, disk, the API's port."""
+"""Checks of this machine: models, devices, CPUs, disk, the API's port."""
 
 import json
 import os
@@ -17,6 +17,7 @@ from cli.local.api_address import base_url, listen
 from cli.local.child_environment import child_environment
 from cli.options import repository_from
 from config.http_settings import HttpSettings
+from config.machine_cpus import machine_cpus
 from config.settings import Settings
 from graphs.definition.devices import device_shown, with_stand_ins
 from graphs.definition.graph import Graph
@@ -118,6 +119,11 @@ def _no_answer(stderr: str) -> Finding:
     if "ModuleNotFoundError" in last:
         return note("devices", "OpenVINO is not installed here: only workers need it.")
     return wrong("devices", f"OpenVINO cannot be used: {last}", "Install the worker's packages again.")
+
+
+def check_cpus() -> Finding:
+    """Say how many CPUs this process may use, and what limits them: a service in another cgroup may have others."""
+    return ok("cpus", machine_cpus().sentence())
 
 
 def check_disk(folder: Path, least_free_bytes: int = LEAST_FREE_BYTES) -> Finding:

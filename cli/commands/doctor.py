@@ -41,7 +41,7 @@ def examine(settings: Settings) -> list[Finding]:
     """Run all checks and return their findings."""
     # Imported here: they import clients for Redis and HTTP, which slow down the start of the other commands.
     from cli.checks.adapters_check import check_adapters
-    from cli.checks.machine_check import check_devices, check_disk, check_models, check_port
+    from cli.checks.machine_check import check_cpus, check_devices, check_disk, check_models, check_port
     from cli.checks.redis_check import check_redis
     from cli.checks.settings_check import check_settings
     from cli.checks.workers_check import check_queues, check_workers
@@ -55,6 +55,7 @@ def examine(settings: Settings) -> list[Finding]:
         *models.findings,
         *check_adapters(models.graphs),
         *check_devices(settings, models.graphs, served),
+        check_cpus(),
         *redis.findings,
         *(check_workers(redis.diagnostics, graphs) if redis.diagnostics else ()),
         *(check_queues(redis.diagnostics, settings.jobs) if redis.diagnostics else ()),

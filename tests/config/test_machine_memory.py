@@ -6,24 +6,14 @@ from pathlib import Path
 import pytest
 
 from config.machine_memory import child_memory_limit_bytes, computes_in_bf16, memory_bytes, resident_bytes
+from tests.config.made_up_machine import MadeUpMachine
 
 GIB = 2**30
 V1_UNLIMITED = "9223372036854771712"
 
 
-class Machine:
-    """Made-up /proc and /sys/fs/cgroup, of a machine with 8 GiB."""
-
-    def __init__(self, folder: Path) -> None:
-        self.proc = folder / "proc"
-        self.cgroups = folder / "cgroup"
-        self.write("proc/meminfo", "MemTotal:        8388608 kB\nMemFree:         1000 kB\n", folder)
-        self.folder = folder
-
-    def write(self, name: str, text: str, folder: Path | None = None) -> None:
-        path = (folder or self.folder) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+class Machine(MadeUpMachine):
+    """A made-up machine whose memory is read."""
 
     def memory(self) -> int:
         return memory_bytes(self.proc, self.cgroups)

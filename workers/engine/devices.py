@@ -37,6 +37,21 @@ def keeps_input_addresses(devices: Sequence[str], plugin_config: Mapping[str, ob
     return "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+def thread_properties(
+    devices: Sequence[str], plugin_config: Mapping[str, object], most_threads: int | None
+) -> dict[str, object]:
+    """Return the properties that bound the threads of a model on the CPU; none where something else decides.
+
+    OpenVINO sees the affinity of its process by itself, but not the quota of a cgroup, from which ``most_threads``
+    comes (None: there is none). It would bind these threads to the first CPUs, in every process to the same ones; that
+    is switched off. Other devices refuse these properties, and what the graph sets itself has priority.
+    """
+    is_set = "INFERENCE_NUM_THREADS" in str(plugin_config)  # in DEVICE_PROPERTIES too
+    if most_threads is None or is_set or any(device != "CPU" for device in devices):
+        return {}
+    return {"INFERENCE_NUM_THREADS": most_threads, "ENABLE_CPU_PINNING": False}
+
+
 def main(asked: Sequence[str]) -> None:
     """Print the devices that OpenVINO finds, and which of ``asked`` are missing."""
     import openvino  # here, so that importing this module does not load the runtime

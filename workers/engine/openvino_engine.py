@@ -31,7 +31,7 @@ from workers.engine.call_arguments import call_options, input_tensors
 from workers.engine.checks.known_picture import KnownPicture
 from workers.engine.checks.known_request import KnownRequest, check_equal_images, known_request
 from workers.engine.checks.verdict import Trouble
-from workers.engine.devices import keeps_input_addresses
+from workers.engine.devices import keeps_input_addresses, thread_properties
 from workers.engine.pipelines import RUNTIME_ERRORS, LoadOptions, load_pipelines, reason, static_batch
 from workers.engine.prompt_batch import PromptBatch
 from workers.engine.protocol import DrawingFailed, Generated, InputImages, OnStep, Pixels
@@ -52,14 +52,17 @@ class OpenVinoEngine:
         device: tuple[str, ...],
         stand_ins: Mapping[str, str] | None = None,
         cache_dir: Path | None,
+        most_threads: int | None = None,
         ranks_change: bool | None = None,
         checks_images: bool = True,
     ) -> None:
         """``device`` has one entry, or three: text encoders, denoising, VAE. It is what the rules are judged by.
 
         ``stand_ins``: the devices that the model is compiled for in place of others (tests without the hardware).
-        ``cache_dir`` is the folder of compiled models; None keeps none. ``ranks_change``: whether the ranks of adapted
-        layers change from call to call; None: where the device draws wrong images without that (zero_adapters.py).
+        ``cache_dir`` is the folder of compiled models; None keeps none. ``most_threads``: how many threads a CPU
+        computes with, unless the graph says it; None: as many as OpenVINO chooses. ``ranks_change``: whether the ranks
+        of adapted layers change from call to call; None: where the device draws wrong images without that
+        (zero_adapters.py).
         ``checks_images``: whether a graph with adapters has to draw the known request equally (known_request.py).
         """
         self._graph = graph
@@ -67,6 +70,7 @@ class OpenVinoEngine:
         self._device = device
         self._compiled_device = with_stand_ins(device, stand_ins or {})
         self._cache_dir = cache_dir
+        self._threads = thread_properties(self._compiled_device, graph.plugin_config, most_threads)
         self._ranks_change = (
             keeps_input_addresses(self._compiled_device, graph.plugin_config) if ranks_change is None else ranks_change
         )
@@ -83,6 +87,8 @@ class OpenVinoEngine:
         Raises EngineError with a sentence for a file or device that does not exist or cannot be used, where it does not
         draw the known picture, and where the same request does not draw the same image with the graph's adapters.
         """
+        if self._threads:
+            logger.info("%s is compiled with %s, for the quota of CPU time", self._graph.name, self._threads)
         at_construction = self._graph.is_compiled_at_construction(self._device)
         self._compile(
             AdapterSet(
@@ -221,7 +227,7 @@ class OpenVinoEngine:
         return self.generate(known.request, known.inputs, lambda _step: False).images
 
     def _properties(self, adapters: AdapterSet) -> dict[str, Any]:
-        properties: dict[str, Any] = {}
+        properties = dict(self._threads)
         if self._cache_dir is not None:
             properties["CACHE_DIR"] = str(self._cache_dir)
         properties.update(self._graph.plugin_config)
