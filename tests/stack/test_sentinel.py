@@ -46,13 +46,17 @@ def _of_sentinels(watched: Watched, tmp_path: Path) -> Finding:
 
 
 def test_doctor_says_who_is_the_primary_and_who_watches_it(watched: Watched, tmp_path: Path) -> None:
-    finding = _of_sentinels(watched, tmp_path)
-    primary = watched.primary()
-    assert (finding.verdict, finding.message) == (
-        Verdict.OK,
-        f"{primary.host}:{primary.port} is the primary {NAME!r} with 1 replica; 3 of 3 sentinels in REDIS_URL answer, "
-        "3 of 3 can be used, and 2 must agree on a failover.",
-    )
+    """Sentinels that are short of processor time may think for a moment that others are down."""
+
+    def says() -> bool:
+        finding, primary = _of_sentinels(watched, tmp_path), watched.primary()
+        return (finding.verdict, finding.message) == (
+            Verdict.OK,
+            f"The primary {NAME!r} is {primary.host}:{primary.port} with 1 replica; 3 of 3 sentinels in REDIS_URL "
+            "answer, 3 of 3 can be used, and 2 must agree on a failover.",
+        )
+
+    wait_until(says, "doctor says it")
 
 
 def test_a_name_that_no_sentinel_knows_is_said(watched: Watched, tmp_path: Path) -> None:
@@ -66,7 +70,7 @@ def test_a_name_that_no_sentinel_knows_is_said(watched: Watched, tmp_path: Path)
 
 
 def test_an_image_is_drawn(service: Service) -> None:
-    assert _draw(service.client()) > 100
+    assert _draw(service.client(max_retries=5)) > 100
 
 
 def test_every_accepted_job_ends_when_the_primary_is_killed(watched: Watched, service: Service) -> None:
@@ -99,8 +103,12 @@ def test_without_a_quorum_nothing_would_take_the_place_of_the_primary(
     wait_until(lambda: _of_sentinels(watched, tmp_path).verdict is Verdict.WRONG, "the loss is noticed")
     sentence = f"nly 1 of 3 sentinels of the primary {NAME!r} can be used and 2 must agree, so no replica would take"
     wait_until(lambda: sentence in _of_sentinels(watched, tmp_path).message, "the last one knows")
-    check_layout_at_start(watched.settings())
-    assert sentence in caplog.text
+
+    def start_warns() -> bool:
+        check_layout_at_start(watched.settings())
+        return sentence in caplog.text
+
+    wait_until(start_warns, "the start warns")
 
 
 def test_without_any_sentinel_that_is_said(watched: Watched, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

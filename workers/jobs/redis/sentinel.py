@@ -77,7 +77,11 @@ class Sentinels:
 
     def broker_options(self) -> dict[str, Any]:
         """Return what Kombu's transport needs beside the broker's URL."""
-        return {"master_name": self.address.name, "sentinel_kwargs": self._options}
+        # redis-py would ask a silent sentinel three more times before the next one.
+        return {
+            "master_name": self.address.name,
+            "sentinel_kwargs": {**self._options, "retry": Retry(NoBackoff(), 0)},
+        }
 
     def distrust(self) -> None:
         """Ask another sentinel next: what the first one named is no primary."""

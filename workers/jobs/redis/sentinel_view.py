@@ -34,7 +34,7 @@ class SentinelView:
     def summary(self) -> str:
         """Return the primary, the sentinels and the replicas in a sentence without its full stop."""
         return (
-            f"{host_shown(self.primary)} is the primary {self.name!r} with {_number(self.replicas, 'replica')}; "
+            f"the primary {self.name!r} is {host_shown(self.primary)} with {_number(self.replicas, 'replica')}; "
             f"{self.listed - len(self.silent)} of {_number(self.listed, 'sentinel')} in REDIS_URL answer, "
             f"{self.usable} of {self.known} can be used, and {self.needed} must agree on a failover"
         )
