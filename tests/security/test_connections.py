@@ -17,6 +17,8 @@ from tests.support.service import Service
 
 MANY = 1100
 DRIP_S = 0.3
+# The OpenAI client's own.
+_RETRIES = 2
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +99,7 @@ def test_a_kept_connection_has_no_more_time_for_its_next_headers(open_service: S
 
 def test_at_the_bound_the_longest_silent_connection_makes_room(keyed_service: Service) -> None:
     """64 connections may be open; the attackers send requests, so that their connections are kept."""
-    with honest_clients(keyed_service, KEY):
+    with honest_clients(keyed_service, KEY, retries=_RETRIES):
         displaced = refused(keyed_service, "connection_displaced", KEY)
         with many_connections(keyed_service, 100) as attackers:
             for attacker in attackers:
@@ -107,11 +109,16 @@ def test_at_the_bound_the_longest_silent_connection_makes_room(keyed_service: Se
 
 def test_at_the_bound_dripping_bodies_make_room(keyed_service: Service) -> None:
     start = head("POST", "/v3/images/edits", "Content-Length: 1000", f"Authorization: Bearer {KEY}")
-    with honest_clients(keyed_service, OTHER_KEY), many_connections(keyed_service, 200) as attackers:
+    with (
+        honest_clients(keyed_service, OTHER_KEY, retries=_RETRIES),
+        many_connections(keyed_service, 200) as attackers,
+    ):
         for attacker in attackers:
             send_all(attacker, [start + b"{"])
         for _ in range(20):
-            answer = httpx2.get(f"{keyed_service.url}/v3/models", headers={"Authorization": f"Bearer {OTHER_KEY}"})
+            answer = httpx2.get(
+                f"{keyed_service.url}/v3/models", headers={"Authorization": f"Bearer {OTHER_KEY}"}, timeout=30
+            )
             assert answer.status_code == 200
 
 

@@ -156,8 +156,14 @@ class Watched:
         return all(self._sees_all(sentinel) for sentinel in self.sentinels)
 
     def primary(self) -> Server:
-        """Return the server that most sentinels name."""
-        named = [found for sentinel in self.sentinels if (found := self._named(sentinel))]
+        """Return the server that most sentinels name, as soon as one of them answers."""
+        named: list[tuple[str, int]] = []
+
+        def is_named() -> bool:
+            named[:] = [found for sentinel in self.sentinels if (found := self._named(sentinel))]
+            return bool(named)
+
+        wait_until(is_named, "a sentinel names the primary")
         address = max(set(named), key=named.count)
         return next(server for server in self.servers if server.address == address)
 
@@ -178,18 +184,23 @@ class Watched:
             server.kill()
 
     def _named(self, sentinel: Server) -> tuple[str, int] | None:
-        if not sentinel.answers(SENTINEL_PASSWORD):
+        try:
+            with sentinel.client(SENTINEL_PASSWORD) as client:
+                found = client.sentinel_get_master_addr_by_name(NAME)
+        except (redis.ConnectionError, redis.TimeoutError):
             return None
-        with sentinel.client(SENTINEL_PASSWORD) as client:
-            host, port = client.sentinel_get_master_addr_by_name(NAME) or ("", 0)
+        if found is None:
+            return None
+        host, port = found
         return (host.decode() if isinstance(host, bytes) else host), int(port)
 
     def _sees_all(self, sentinel: Server) -> bool:
-        if not sentinel.answers(SENTINEL_PASSWORD):
+        try:
+            with sentinel.client(SENTINEL_PASSWORD) as client:
+                state = client.sentinel_master(NAME)
+                replicas = client.sentinel_slaves(NAME)
+        except (redis.ConnectionError, redis.TimeoutError):
             return False
-        with sentinel.client(SENTINEL_PASSWORD) as client:
-            state = client.sentinel_master(NAME)
-            replicas = client.sentinel_slaves(NAME)
         up = [one for one in replicas if not (one["is_sdown"] or one["is_disconnected"])]
         follows = [one for one in up if one.get("master-link-status") == "ok"]
         return state["num-other-sentinels"] == len(self.sentinels) - 1 and len(follows) == len(self.servers) - 1

@@ -145,7 +145,11 @@ class _Pool(redis.asyncio.BlockingConnectionPool):
             raise redis.TimeoutError("Timeout: no answer while this waited for a connection")
         if self.sentinels and connection.is_connected and self.sentinels.newest not in (None, connection.address):
             await connection.disconnect()  # of the old primary, which may never answer again
-        await super().ensure_connection(connection)
+        try:
+            await super().ensure_connection(connection)
+        except redis.TimeoutError:
+            self.was_silent_at = time.monotonic()
+            raise
 
 
 def connect_async(settings: RedisSettings, *, block_s: float = 0) -> AsyncRedisClient:
