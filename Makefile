@@ -37,7 +37,7 @@ $(error ARG is not read; write ARGS="$(ARG)")
 endif
 
 .PHONY: help install serve test-fast test-pythons test test-thorough coverage test-sdk test-clients test-open-webui fuzz faults attack sdk-venvs check format lock proto reference
-.PHONY: bench bench-compare demo-score demo-model big-model upgrade-drill sentinel-drill docs clean
+.PHONY: bench bench-compare demo-score demo-model big-model soak upgrade-drill sentinel-drill docs clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -129,6 +129,10 @@ bench: $(VENV)/.installed-dev
 ## make bench-compare  processor time of a request against an older commit's (make bench-compare FROM=b8603f2 ROUNDS=12)
 bench-compare: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks.compare --from $(FROM) --rounds $(ROUNDS) $(ARGS)
+
+## make soak        mixed load at half of what the worker can draw: does anything grow? (make soak ARGS="--minutes 45"; a table)
+soak: $(VENV)/.installed-dev
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 ## make upgrade-drill  let this commit finish the work that an older one accepted (make upgrade-drill FROM=b8603f2)
 upgrade-drill: $(VENV)/.installed-dev
