@@ -11,6 +11,7 @@ from cli.commands.doctor import doctor
 from cli.commands.generate import generate
 from cli.commands.jobs import jobs
 from cli.commands.keys import keys
+from cli.commands.pull import pull
 from cli.commands.serve import serve
 from cli.commands.validate import validate
 from cli.commands.worker import worker
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"token_normalize_func": _with_underscores},
 )
-for _command in (serve, api, worker, configure, validate, doctor, generate):
+for _command in (serve, pull, api, worker, configure, validate, doctor, generate):
     app.command()(_command)
 app.add_typer(jobs)
 app.add_typer(adapters)

@@ -43,16 +43,16 @@ SETTING_OPTIONS = {
     "allowed_methods": ("web.allowed_methods", "serve api"),
     "allowed_headers": ("web.allowed_headers", "serve api"),
     "allow_credentials": ("web.allow_credentials", "serve api"),
-    "model_repository_path": ("repository.model_repository_path", "serve api worker doctor"),
+    "model_repository_path": ("repository.model_repository_path", "serve api worker doctor pull"),
     "config_path": ("repository.config_path", "serve api worker doctor"),
     "model_path": ("repository.model_path", "serve api worker doctor"),
     "model_name": ("repository.model_name", "serve api worker doctor"),
     "model_alias": ("repository.model_alias", "serve api worker doctor"),
-    "target_device": ("repository.target_device", "serve api worker doctor"),
+    "target_device": ("repository.target_device", "serve api worker doctor pull"),
     "lora_folder": ("lora_folder", "serve api"),
     "device": ("worker.device", "worker doctor"),
     "cache_dir": ("worker.cache_dir", "serve api worker"),
-    "data_dir": ("data_dir", "serve api worker doctor rotate_signing"),
+    "data_dir": ("data_dir", "pull serve api worker doctor rotate_signing"),
     "redis_url": ("redis.url", "serve api worker doctor rotate_signing"),
     "redis_prefix": ("redis.prefix", "serve api worker doctor rotate_signing"),
     "log_level": ("log.level", "serve api worker"),
@@ -66,6 +66,9 @@ SourceLoras = Annotated[
         help="LoRA adapters, as alias=source[:alpha],...: a URL, a path, org/repo or org/repo@file.safetensors; "
         "and blends of them, as alias=@alias:alpha+@alias:alpha.",
     ),
+]
+OverwriteModels = Annotated[
+    bool, typer.Option("--overwrite_models", help="Fetch the model anew, in the place of the folder that is there.")
 ]
 EnvFile = Annotated[
     Path | None,

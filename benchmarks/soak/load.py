@@ -34,7 +34,9 @@ class KeyLoad(threading.Thread):
     def __init__(self, url: str, key: str, rate_per_s: float, seed: int, seen: Seen) -> None:
         super().__init__(name=f"load {seed}", daemon=True)
         self._http = httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=_TIMEOUT_S)
-        self._rate_per_s, self._random, self._seen = rate_per_s, random.Random(seed), seen
+        self._rate_per_s = rate_per_s
+        self._random = random.Random(seed)
+        self._seen = seen
         self._ends = threading.Event()
         self._lock = threading.Lock()
         self._asking: list[threading.Thread] = []
@@ -135,7 +137,8 @@ def _wait(http: httpx2.Client, job: str, *expected: str) -> None:
 
 def _jpeg(number: int) -> bytes:
     """Return a photograph of one of so many sizes."""
-    height, width = 300 + 7 * number, 400 + 13 * number
+    height = 300 + 7 * number
+    width = 400 + 13 * number
     rows, columns = np.mgrid[0:height, 0:width]
     pixels = np.stack([rows % 256, columns % 256, (rows + columns) % 256], axis=-1).astype(np.uint8)
     buffer = io.BytesIO()

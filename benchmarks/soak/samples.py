@@ -52,11 +52,14 @@ class Samples:
             if chosen.sum() < 3:
                 rows.append(f"| {name} | it was there for {int(chosen.sum())} samples | | | |")
                 continue
-            hours, part = at[chosen] / 3600, found[chosen]
+            hours = at[chosen] / 3600
+            part = found[chosen]
             (slope, _), covariance = np.polyfit(hours, part, 1, cov=True)
             error = float(np.sqrt(covariance[0, 0]))
-            first, last = part[:8].mean(), part[-8:].mean()
-            rows.append(f"| {name} | {first:.1f} | {last:.1f} | {part.max():.1f} | {slope:+.2f} ± {error:.2f} |")
+            rows.append(
+                f"| {name} | {part[:8].mean():.1f} | {part[-8:].mean():.1f} | {part.max():.1f} "
+                f"| {slope:+.2f} ± {error:.2f} |"
+            )
         return rows
 
 

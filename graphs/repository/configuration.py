@@ -1,5 +1,6 @@
 """Changes a graph with options and adapters from the command line."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
@@ -135,21 +136,35 @@ def check_worker_device(graph: Graph, device: str) -> None:
 def configured(path: Path, name: str, options: Mapping[str, str | int | float], *, keep_adapters: bool = True) -> Graph:
     """Return the graph of a graph.pbtxt after these options are set; the file (absolute) need not exist yet.
 
-    Keys are fields of ImageGenCalculatorOptions; an empty text removes a field. Without ``keep_adapters``, only FUSE
-    adapters are kept. Raises GraphError for a file that cannot be read and for options that do not go together.
+    Keys are fields of ImageGenCalculatorOptions, and ``num_streams``, which becomes NUM_STREAMS of plugin_config; an
+    empty text removes a field. Without ``keep_adapters``, only FUSE adapters are kept. Raises GraphError for a file
+    that cannot be read and for options that do not go together.
     """
     message = _options_of(path, name)
     if "resolution" in options and message.default_resolution == message.resolution:
         # It followed from the only resolution, and must follow from the new one.
         message.ClearField("default_resolution")
     for field, value in options.items():
+        if field == "num_streams":
+            continue
         if value == "":
             message.ClearField(field)
         else:
             setattr(message, field, value)
+    if "num_streams" in options:
+        message.plugin_config = _with_streams(message.plugin_config, options["num_streams"])
     if not keep_adapters:
         _replace_adapters(message, SourceLoras(()), {}, LoraMode.DYNAMIC)
     return resolve_options(message, Source(path), name=name, folder=path.parent, default_device="CPU")
+
+
+def _with_streams(plugin_config: str, streams: str | int | float) -> str:
+    """Return the device options with NUM_STREAMS; a text that is no JSON object stays, and is refused with its line."""
+    try:
+        options = json.loads(plugin_config or "{}")
+    except ValueError:
+        return plugin_config
+    return json.dumps({**options, "NUM_STREAMS": streams}) if isinstance(options, dict) else plugin_config
 
 
 def _options_of(path: Path, name: str) -> ImageGenCalculatorOptions:

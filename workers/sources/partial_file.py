@@ -18,16 +18,18 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)", re.ASCII)
 class PartialFile:
     """The bytes of ``target`` that have arrived so far; ``target`` itself appears only once it is complete."""
 
+    what = "the adapter"
+
     def __init__(self, target: Path) -> None:
         self._target = target
-        self._part = target.with_name(f"{target.name}.part")
+        self.part = target.with_name(f"{target.name}.part")
         self._validator = target.with_name(f"{target.name}.part.etag")
         target.parent.mkdir(parents=True, exist_ok=True)
 
     @property
     def size(self) -> int:
         """Return how many bytes have arrived."""
-        return self._part.stat().st_size if self._part.is_file() else 0
+        return self.part.stat().st_size if self.part.is_file() else 0
 
     def resume_headers(self) -> dict[str, str]:
         """Return the headers of a request for the rest, valid if the file is unchanged (RFC 9110, If-Range)."""
@@ -56,24 +58,28 @@ class PartialFile:
 
     def open_at(self, start: int) -> BinaryIO:
         """Open the file to append after its ``start`` bytes; 0 opens it empty."""
-        return self._part.open("ab" if start else "wb")
+        return self.part.open("ab" if start else "wb")
 
     def discard(self) -> None:
         """Delete the bytes that have arrived."""
-        self._part.unlink(missing_ok=True)
+        self.part.unlink(missing_ok=True)
         self._validator.unlink(missing_ok=True)
+
+    def problem(self, sha256: str | None) -> str | None:
+        """Return why the complete file is not what it should be, or None."""
+        return _problem(self.part, sha256)
 
     def complete(self, sha256: str | None = None, name: str | None = None) -> Path:
         """Check the complete file, rename it to ``target`` and return that path; ``name`` is another name for it.
 
         Raises ConfigurationError where it is no safetensors file or its SHA-256 differs from the given one.
         """
-        problem = _problem(self._part, sha256)
+        problem = self.problem(sha256)
         if problem:
             self.discard()
-            raise ConfigurationError(f"what was downloaded is not the adapter: {problem}.")
+            raise ConfigurationError(f"what was downloaded is not {self.what}: {problem}.")
         target = self._target.with_name(name) if name else self._target
-        os.replace(self._part, target)
+        os.replace(self.part, target)
         self._validator.unlink(missing_ok=True)
         return target
 

@@ -28,6 +28,10 @@ _SENTENCES = {
 }
 
 
+class PassingError(ConfigurationError):
+    """A download broke off, or its server has no time now: another attempt may go on."""
+
+
 @dataclass(frozen=True)
 class Remote:
     """A file on a server.
@@ -67,7 +71,7 @@ def _download(
                     "(IMAGEGEN_DOWNLOADS__TOTAL_TIMEOUT_S)."
                 ) from error
             if file.size <= before or attempt == _MOST_ATTEMPTS:
-                raise ConfigurationError(_broken(httpx2.URL(remote.url).host, file, error)) from error
+                raise PassingError(_broken(httpx2.URL(remote.url).host, file, error)) from error
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -184,7 +188,10 @@ def _receive(
     if response.status_code not in (200, 206):
         sentence = _SENTENCES.get(response.status_code, "does not give the file")
         more = hint if response.status_code in (401, 403) else ""
-        raise ConfigurationError(f"{host} {sentence} (status {response.status_code}){more}.")
+        message = f"{host} {sentence} (status {response.status_code}){more}."
+        if response.status_code == 429 or response.status_code >= 500:
+            raise PassingError(message, retry_after_s=_retry_after_s(response))
+        raise ConfigurationError(message)
     if response.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/html":
         raise ConfigurationError(f"{host} sends a web page in place of the file, perhaps to log in{hint}.")
     if response.headers.get("content-encoding", "identity") != "identity":
@@ -199,6 +206,11 @@ def _receive(
             _check_size(file, host, done, max_bytes)
             out.write(chunk)
             on_progress(done, total)
+
+
+def _retry_after_s(response: httpx2.Response) -> int | None:
+    asked = response.headers.get("retry-after", "")
+    return int(asked) if asked.isdecimal() else None
 
 
 def _check_size(file: PartialFile, host: str, size: int, max_bytes: int) -> None:

@@ -84,7 +84,9 @@ EVERY_OPTION = (
         "--max_num_images_per_prompt": str(2**64 - 1),
         "--default_num_inference_steps": "20",
         "--max_num_inference_steps": str(2**64 - 1),
-        "--plugin_config": '{"NUM_STREAMS": 2}',
+        "--plugin_config": '{"CACHE_DIR": ""}',
+        "--task": "image_generation",
+        "--num_streams": "2",
         "--source_loras": "a=./a.safetensors:0.7,b=./b.safetensors,m=@a+@b:0.25",
     },
     {
@@ -106,6 +108,16 @@ def test_model_server_reads_what_every_option_writes(
     configure(model, *(word for option in options.items() for word in option))
     written = read_as_model_server((model / "graph.pbtxt").read_text())
     assert [adapter.alias for adapter in written.lora_adapters] == ["base", "a", "b"]
+
+
+def test_streams_go_beside_other_device_options(model: Path) -> None:
+    write_graph(model, graph_text("""models_path: "./" plugin_config: '{"CACHE_DIR": "/c", "NUM_STREAMS": 1}'"""))
+    assert configure(model, "--num_streams", "3").plugin_config == {"CACHE_DIR": "/c", "NUM_STREAMS": 3}
+
+
+def test_another_task_is_refused(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, "--model_path", str(model), "--task", "text_generation")
+    assert "--task text_generation: this server draws images only" in said
 
 
 def test_these_are_all_options() -> None:
@@ -220,7 +232,7 @@ def test_a_folder_that_cannot_be_written(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cli.local.source_adapters.os.replace", full)
+    monkeypatch.setattr("cli.models.source_adapters.os.replace", full)
     assert "graph.pbtxt cannot be written: No space left" in refused(capsys, "--model_path", str(model))
 
 

@@ -23,7 +23,7 @@ def without_user_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.setattr("workers.sources.hub.get_token", lambda: None)
+    monkeypatch.setattr("workers.sources.hub_client.get_token", lambda: None)
     yield
     huggingface_hub.close_session()
 

@@ -309,5 +309,7 @@ def test_options_of_all_models_are_not_lost_silently(
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "imagegen.toml").write_text("default_guidance_scale = 3")
     assert serve("--config_path", str(tmp_path / "config.json"), "--source_loras", f"x={server.url}/a.safetensors") == 2
-    assert f"the adapters would stand where {tmp_path / 'imagegen.toml'} is not read" in capsys.readouterr().err
+    assert (
+        f"the changed graph.pbtxt would stand where {tmp_path / 'imagegen.toml'} is not read" in capsys.readouterr().err
+    )
     assert started == []

@@ -1,6 +1,7 @@
 """Adapters given with ``--source_loras``: downloads them and writes them into a graph.pbtxt."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.progress import (
@@ -25,7 +26,7 @@ from graphs.definition.writer import format_graph
 from graphs.errors import GraphError
 from graphs.own_options.options_file import options_file_in
 from graphs.repository.bundled import bundled_model_path, options_root
-from graphs.repository.configuration import with_more_adapters
+from graphs.repository.configuration import configured, with_more_adapters
 from graphs.repository.repository import Repository
 from graphs.repository.servables import GRAPH_FILE
 
@@ -49,28 +50,52 @@ def serve_adapters(settings: Settings, repository: Repository, text: str) -> Set
     path = graph.path or graph.models_path / GRAPH_FILE
     in_place = _may_write(path)
     if not in_place:
-        _check_options_stay(settings, graph, path.parent)
+        _check_options_stay(settings, graph, path.parent, f"{path.parent} must not be written to")
         path = settings.data_dir / "graphs" / graph.name / GRAPH_FILE
     graph = graph.model_copy(update={"path": path})
     graph, changes = with_more_adapters(graph, sources, fetch_all(sources, path.parent, settings.downloads), written)
     for sentence in changes:
         say(f"--source_loras: {sentence} in {GRAPH_FILE}.", err=True)
     write_graph(graph)
-    if in_place:
-        return settings
-    served = {"model_repository_path": None, "config_path": None, "model_path": path.parent, "model_name": graph.name}
+    return settings if in_place else _serving(settings, graph.name, path.parent)
+
+
+def serve_task_options(settings: Settings, repository: Repository, given: Mapping[str, str | int | float]) -> Settings:
+    """Return the settings that serve the only graph with these options of a graph.pbtxt, which win over its own.
+
+    The model's own graph.pbtxt stays as it is: the changed one goes below the data directory. Raises UserError or
+    ConfigurationError.
+    """
+    graph = repository.base_graph
+    if graph is None:
+        options = ", ".join(f"--{name}" for name in given)
+        names = ", ".join(sorted(repository.graphs))
+        raise UserError(
+            f"{options}: for a single model, and several are served ({names}); choose one with --model_path."
+        )
+    own = graph.path or graph.models_path / GRAPH_FILE
+    _check_options_stay(settings, graph, own.parent, "options of the command line change no file")
+    path = settings.data_dir / "graphs" / graph.name / GRAPH_FILE
+    device = {"device": " ".join(graph.device)}
+    write_graph(configured(own, graph.name, {**device, **given}).model_copy(update={"path": path}))
+    return _serving(settings, graph.name, path.parent)
+
+
+def _serving(settings: Settings, name: str, folder: Path) -> Settings:
+    """Return the settings that serve one graph of a folder under this name."""
+    served = {"model_repository_path": None, "config_path": None, "model_path": folder, "model_name": name}
     return settings.model_copy(update={"repository": settings.repository.model_copy(update=served)})
 
 
-def _check_options_stay(settings: Settings, graph: Graph, folder: Path) -> None:
+def _check_options_stay(settings: Settings, graph: Graph, folder: Path, why: str) -> None:
     """Check that a graph.pbtxt in another folder keeps all of the model's options. Raises UserError."""
     repository = settings.repository
     root = options_root(model_repository_path=repository.model_repository_path, config_path=repository.config_path)
     of_all = options_file_in(root) if root is not None else None
     if of_all is not None and of_all.parent != graph.models_path:
         raise UserError(
-            f"{folder} must not be written to, so the graph.pbtxt with the adapters would stand where {of_all} is not "
-            f"read; write the adapters into {folder / GRAPH_FILE} yourself, or move the options beside the model."
+            f"{why}, so the changed graph.pbtxt would stand where {of_all} is not read; change {folder / GRAPH_FILE} "
+            "yourself, or move the options beside the model."
         )
 
 

@@ -1,0 +1,44 @@
+"""``imagegen pull``: fetches a model from Hugging Face and makes it ready to be served."""
+
+from typing import Annotated
+
+import typer
+
+from cli.errors import UserError
+from cli.models.model_pull import pull as pull_model
+from cli.models.source_adapters import fetch_all, write_graph
+from cli.options import OverwriteModels, SourceLoras, with_setting_options
+from cli.task_options import TaskOptions, with_task_options
+from cli.terminal import say
+from config.settings import Settings
+from graphs.adapters.sources import parse_source_loras
+from graphs.repository.configuration import with_adapters
+
+Model = Annotated[str, typer.Argument(help="The model at Hugging Face: org/name, or org/name@revision.")]
+
+
+@with_setting_options
+@with_task_options
+def pull(
+    settings: Settings,
+    task: TaskOptions,
+    model: Model,
+    source_loras: SourceLoras = None,
+    overwrite_models: OverwriteModels = False,
+) -> None:
+    """Fetch a model in OpenVINO form from Hugging Face and write its graph.pbtxt.
+
+    What was fetched before is taken, a download that broke off goes on, and a model that is there is left as it is.
+    """
+    sources = parse_source_loras(source_loras) if source_loras else None
+    pulled = pull_model(settings, model, task, overwrite=overwrite_models)
+    if task and not pulled.is_new:
+        options = ", ".join(f"--{name}" for name in task)
+        raise UserError(
+            f"{pulled.folder} has a graph.pbtxt, which stays as it is, so {options} cannot be set: `imagegen configure "
+            f"--model_path {pulled.folder}` changes it, and --overwrite_models replaces the whole folder."
+        )
+    if sources is not None:
+        files = fetch_all(sources, pulled.folder, settings.downloads)
+        write_graph(with_adapters(pulled.graph, sources, files))
+    say(f"serve it: imagegen serve --source_model {model}")

@@ -1,0 +1,1 @@
+"""Models and adapters that commands fetch, and the graph.pbtxt that they get."""
