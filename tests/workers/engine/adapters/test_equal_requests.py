@@ -27,7 +27,8 @@ from workers.engine.protocol import GenerationCancelled
 
 pytestmark = pytest.mark.usefixtures("openvino_runtime")
 
-# What is left out, adapters that are compiled in and bf16, is in the table of ``python -m benchmarks.equality``.
+# What is left out is in the table of ``python -m benchmarks.equality``: bf16 with adapters that are compiled in, and
+# one and four images a request but for DYNAMIC in f32.
 CELLS = [
     (family, mode, precision)
     for family in FAMILIES
@@ -54,7 +55,8 @@ def test_equal_requests(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("family", "mode", "precision"), CELLS)
 def test_every_family_mode_and_precision(family: str, mode: str, precision: str, tmp_path: Path) -> None:
     bench = Bench(family, mode, precision, tmp_path)
-    assert {count: count_differing(bench, count) for count in COUNTS} == dict.fromkeys(COUNTS, (0, 0))
+    counts = COUNTS if (mode, precision) == ("DYNAMIC", "f32") else (2,)
+    assert {count: count_differing(bench, count) for count in counts} == dict.fromkeys(counts, (0, 0))
 
 
 @pytest.mark.thorough
