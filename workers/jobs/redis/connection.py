@@ -39,6 +39,8 @@ _FULL = "command not allowed when used memory > 'maxmemory'"
 DISK_FAILS = "MISCONF"
 # How Redis 6.2, Redis 7 and Valkey refuse a command or a key inside a script.
 _REFUSES_SCRIPT = re.compile("ACL failure in script|The user executing the script can't")
+# How Dragonfly refuses a key that is not in KEYS, where it does not know the first line of our scripts (script.py).
+_UNDECLARED = "undeclared key"
 # What every script returns in place of a result when Redis holds another layout (scripts.py).
 OTHER_LAYOUT = "IMAGEGEN_LAYOUT"
 _OTHER_LAYOUT = re.compile(rf"{OTHER_LAYOUT} (\S+)")
@@ -62,6 +64,12 @@ def redis_errors() -> Iterator[None]:
         if isinstance(error, redis.exceptions.NoPermissionError) or _REFUSES_SCRIPT.search(str(error)):
             raise ServiceUnavailable(
                 "The job store (Redis) refuses a command of this service; `imagegen doctor` names it.",
+                reason=f"{error}.",
+            ) from error
+        if _UNDECLARED in str(error):
+            raise ServiceUnavailable(
+                "The job store refuses keys that scripts find themselves; start Dragonfly with "
+                "--default_lua_flags=allow-undeclared-keys.",
                 reason=f"{error}.",
             ) from error
         raise ServiceUnavailable("The job store (Redis) cannot be reached.", reason=f"{error}.") from error

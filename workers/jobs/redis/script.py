@@ -21,6 +21,12 @@ from workers.jobs.redis.keys import LAYOUT_VERSION, Keys
 from workers.jobs.status import EXPIRED, FINAL_STATUSES, ClaimState, Status
 
 _FOLDER = Path(__file__).parent / "lua"
+# Dragonfly refuses keys that are not in KEYS, but to a script that begins so; it runs nothing else meanwhile. To other
+# servers this is a comment.
+_FINDS_KEYS = "--!df flags=allow-undeclared-keys"
+# The scripts of which every key is in KEYS. The others find jobs in lists, owners and names in a job's record, or make
+# the id of a delivery from the record.
+_KNOWS_KEYS = frozenset({"begin", "heartbeat", "layout", "progress", "renew", "settle", "waiters"})
 # What each script begins with, in this order.
 _SHARED = ("basics", "counting", "keeping", "shared")
 # Deliveries are kept as long as OpenAI and Standard Webhooks say that one is tried: three days.
@@ -60,7 +66,13 @@ class Script:
 
     def source(self, keys: Keys) -> str:
         """Return the Lua source: the header, what the scripts share, and the file itself."""
-        return "\n".join([self.header(keys), *map(_lua, (*_SHARED, self.name))])
+        flags = [_FINDS_KEYS] if self.finds_keys else []
+        return "\n".join([*flags, self.header(keys), *map(_lua, (*_SHARED, self.name))])
+
+    @property
+    def finds_keys(self) -> bool:
+        """Whether the script also uses keys that are not known before the call."""
+        return self.name not in _KNOWS_KEYS
 
     def call(self, keys: Keys, **named: Any) -> ScriptCall:
         """Return the call with these keys and arguments. Raises TypeError unless they are exactly the declared ones."""
@@ -72,7 +84,8 @@ class Script:
         for name, kind in self._arguments.items():
             arguments += self._encoded(name, kind, named[name])
         shared = [key(keys) for key in _SERVICE_KEYS.values()]
-        return {"keys": [*shared, *(named[name] for name in self._keys)], "args": arguments}
+        known = [*_job_keys(keys, named), *(_owner_keys(keys, named) if self.finds_keys else ())]
+        return {"keys": [*shared, *(named[name] for name in self._keys), *known], "args": arguments}
 
     def header(self, keys: Keys) -> str:
         """Return the Lua code that reads the keys and arguments, checks the layout, and defines the constants."""
@@ -194,6 +207,24 @@ def _constants(keys: Keys) -> str:
             f"local DURATION_BOUNDS_S = {{{', '.join(map(bound_text, DURATION_BOUNDS_S))}}}",
         ]
     )
+
+
+def _job_keys(keys: Keys, named: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys of the job and of the delivery that arguments name. The scripts spell them anew (basics.lua)."""
+    if (job_id := named.get("job_id")) is not None:
+        yield from (keys.job(job_id), keys.image(job_id), keys.mask(job_id), keys.job_events(job_id))
+        yield from (keys.artifact(job_id, index) for index in range(len(named.get("artifacts", ()))))
+    if (event_id := named.get("event_id")) is not None:
+        yield keys.delivery(event_id)
+
+
+def _owner_keys(keys: Keys, named: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys of the owner that an argument names."""
+    if (owner := named.get("owner")) is not None:
+        yield from (keys.owner_jobs(owner, status) for status in (None, *Status, EXPIRED))
+        yield keys.owner_ended(owner)
+        if name := named.get("name"):
+            yield keys.job_name(owner, name)
 
 
 def flat(fields: Mapping[str, str]) -> list[str]:

@@ -50,7 +50,8 @@ def test_the_list_has_what_is_called_and_nothing_else() -> None:
     protocols = (value for name, value in vars(clients).items() if name.endswith(("Client", "Pipeline")))
     methods = {name for protocol in protocols for name in vars(protocol) if not name.startswith("_")}
     of_clients = {command for method in methods for command in _SENT.get(method, {method})}
-    assert set(COMMANDS) == of_scripts | of_clients | _OF_KOMBU | _OF_LIMITS
+    called = of_scripts | of_clients | _OF_KOMBU | _OF_LIMITS
+    assert set(COMMANDS) == called, "change COMMANDS (rights.py) and the line of docs/add-workers.md"
 
 
 def test_the_line_of_the_docs_has_the_list() -> None:
