@@ -20,12 +20,20 @@ def _is_address(url: str) -> bool:
         return False
 
 
+def _without_brackets(host: str) -> str:
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
 # 20 fields, more than a class should have. A second group would rename environment variables that users have set, and
 # one class built from several mixins would have as many.
 class HttpSettings(SettingsGroup):
     """The HTTP API."""
 
-    rest_bind_address: str = Field("127.0.0.1", description="Address the HTTP API listens on.")
+    rest_bind_address: str = Field(
+        "127.0.0.1",
+        description="Address the HTTP API listens on; several are separated by commas, as `127.0.0.1,::1`. `0.0.0.0` "
+        "is every address of IPv4, and `::` every one of IPv6 and IPv4.",
+    )
     rest_port: int = Field(8000, ge=1, le=65535, description="Port of the HTTP API.")
     public_url: str | None = Field(
         None,
@@ -114,6 +122,18 @@ class HttpSettings(SettingsGroup):
     )
     api_key: str | None = Field(None, repr=False, description="The only API key, where there is no key file.")
 
+    @property
+    def bind_addresses(self) -> tuple[str, ...]:
+        """The addresses and names of ``rest_bind_address``, without brackets and each once."""
+        return tuple(dict.fromkeys(_without_brackets(part.strip()) for part in self.rest_bind_address.split(",")))
+
+    @field_validator("rest_bind_address")
+    @classmethod
+    def _check_addresses(cls, addresses: str) -> str:
+        if not all(part.strip() for part in addresses.split(",")):
+            raise ValueError("write an address, or several with a comma between each, as 127.0.0.1,::1")
+        return addresses
+
     @field_validator("public_url")
     @classmethod
     def _check_public_url(cls, url: str | None) -> str | None:
@@ -149,8 +169,8 @@ class ConnectionSettings(SettingsGroup):
     max_open_per_address: int = Field(
         512,
         ge=1,
-        description="Open connections of one address. This machine's own addresses and trusted proxies have no such "
-        "limit.",
+        description="Open connections of one address, or of one network (/64) of IPv6. This machine's own addresses "
+        "and trusted proxies have no such limit.",
     )
     trusted_proxies: str = Field(
         "127.0.0.1,::1",

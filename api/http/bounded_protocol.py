@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from api.http.connections import Connections
 from api.http.errors import HeadersTooLarge, HeadersTooSlow, HttpRefusal, TooManyConnections, error_body, status_of
+from api.http.proxies import plain_address
 from graphs.errors import ImagegenError
 
 # How long the rest of a body is received, and dropped, after its request was answered: a client that is still sending
@@ -41,6 +42,8 @@ class BoundedProtocol(H11Protocol):
         """Take a new connection, or refuse it."""
         super().connection_made(transport)
         self.logger = _log
+        # A socket of both versions shows a client of IPv4 as ::ffff:192.0.2.1, which no list of addresses has.
+        self.client = self.client and (plain_address(self.client[0]), self.client[1])
         self.address = self.client[0] if self.client else ""
         # Requests copy this; a proxy's headers have replaced the address of their client by then.
         self.app_state = {**self.app_state, "is_from_proxy": self.address in self.registry.proxies}

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from api.http.proxies import TrustedProxies, parsed_address
+from api.http.proxies import TrustedProxies, counted_as, parsed_address
 from config.http_settings import ConnectionSettings
 
 log = logging.getLogger(__name__)
@@ -76,8 +76,8 @@ class Connections:
 
     def opened(self, connection: Connection) -> bool:
         """Note a new connection, and return whether it may stay."""
-        address = connection.address
-        if self._is_counted(address) and self._by_address[address] >= self.settings.max_open_per_address:
+        address = counted_as(connection.address)
+        if self._is_counted(connection.address) and self._by_address[address] >= self.settings.max_open_per_address:
             return False
         if len(self._open) >= self.max_open:
             oldest = self._to_displace()
@@ -96,9 +96,10 @@ class Connections:
         self._forget(connection)
         if connection in self._open:
             self._open.remove(connection)
-            self._by_address[connection.address] -= 1
-            if not self._by_address[connection.address]:
-                del self._by_address[connection.address]
+            address = counted_as(connection.address)
+            self._by_address[address] -= 1
+            if not self._by_address[address]:
+                del self._by_address[address]
 
     def waits(self, connection: Connection) -> None:
         """Note that a connection's request was answered."""

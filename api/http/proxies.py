@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 _HEADER = b"x-forwarded-prefix"
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+", re.ASCII)
 _LONGEST = 200
+# A client with IPv6 has at least so many leading bits of an address to itself.
+_IPV6_PREFIX = 64
 
 
 class TrustedProxies:
@@ -36,6 +38,20 @@ def parsed_address(address: str) -> Iterator[ipaddress.IPv4Address | ipaddress.I
     with contextlib.suppress(ValueError):
         parsed = ipaddress.ip_address(address)
         yield getattr(parsed, "ipv4_mapped", None) or parsed
+
+
+def plain_address(address: str) -> str:
+    """Return the address, IPv4 where it is IPv4 inside of IPv6; what is no address as it is."""
+    return next((str(parsed) for parsed in parsed_address(address)), address)
+
+
+def counted_as(address: str) -> str:
+    """Return the name under which a client's address is counted: itself, or the network of an IPv6 client."""
+    for parsed in parsed_address(address):
+        if parsed.version == 4:
+            return str(parsed)
+        return str(ipaddress.ip_network((parsed, _IPV6_PREFIX), strict=False))
+    return address[:64]
 
 
 def forwarded_prefix(scope: Scope) -> str:

@@ -7,14 +7,13 @@ cannot be guessed is due to its length.
 """
 
 import asyncio
-import ipaddress
 import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from enum import StrEnum
 
-from api.http.proxies import parsed_address
+from api.http.proxies import counted_as
 from graphs.errors import AuthenticationFailed
 
 log = logging.getLogger(__name__)
@@ -29,8 +28,6 @@ _COUNTED_AT_MOST = 40
 _WAITING_PER_ADDRESS = 16
 _ADDRESSES = 10_000
 _LOG_EVERY_S = 60.0
-# A client with IPv6 has at least so many leading bits of an address to itself.
-_IPV6_PREFIX = 64
 
 
 class TooManyWrongKeys(AuthenticationFailed):
@@ -67,7 +64,7 @@ class WrongKeys:
 
     async def slow_down(self, address: str) -> None:
         """Count a wrong key of an address, and wait as long as its earlier ones make it. Raises TooManyWrongKeys."""
-        client = _client(address)
+        client = counted_as(address)
         wait_s = wait_after(self._sent_with_this(client))
         self._log(client)
         if not wait_s:
@@ -110,12 +107,3 @@ def wait_after(sent: float) -> float:
     """Return the seconds that a wrong key waits, of an address that has sent so many, this one included."""
     beyond = sent - _AT_ONCE
     return 0.0 if beyond <= 0 else min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (beyond - 1))
-
-
-def _client(address: str) -> str:
-    """Return the name under which an address is counted: itself, or the network of an IPv6 client."""
-    for parsed in parsed_address(address):
-        if parsed.version == 4:
-            return str(parsed)
-        return str(ipaddress.ip_network((parsed, _IPV6_PREFIX), strict=False))
-    return address[:64]

@@ -34,7 +34,8 @@ class HostRules:
 
     def __init__(self, allowed: str | None, http: HttpSettings) -> None:
         """``allowed``: names separated by commas, of which ``*.NAME`` and ``*`` stand for several."""
-        names = [*_listed(allowed), http.rest_bind_address.lower(), urlsplit(http.public_url or "").hostname or ""]
+        own = (host.lower() for host in http.bind_addresses)
+        names = [*_listed(allowed), *own, urlsplit(http.public_url or "").hostname or ""]
         self._all = "*" in names
         self._names = frozenset(names)
         self._endings = tuple(name[1:] for name in names if name.startswith("*."))

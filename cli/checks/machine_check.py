@@ -13,7 +13,7 @@ import httpx2
 
 from cli.checks.finding import Finding, note, ok, wrong
 from cli.errors import UserError
-from cli.local.api_address import base_url, listen
+from cli.local.api_address import base_url, close, listen
 from cli.local.child_environment import child_environment
 from cli.options import repository_from
 from config.http_settings import HttpSettings
@@ -145,7 +145,7 @@ def check_port(http: HttpSettings, timeout_s: float = _HEALTH_TIMEOUT_S) -> Find
     if _is_api(url, timeout_s):
         return ok("api", f"It answers at {url}.")
     try:
-        listen(http).close()
+        close(listen(http))
     except UserError as error:
         sentence, _, remedy = str(error).rstrip(".").rpartition("; ")
         return wrong("api", f"{sentence or remedy}.", remedy.capitalize() + ".")

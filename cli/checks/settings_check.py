@@ -25,8 +25,8 @@ def _keys(http: HttpSettings) -> Iterator[Finding]:
     except ConfigurationError as error:
         yield wrong("settings", error.message, "Write a key a line into that file, or leave --api_key_file out.")
         return
-    if is_open and not is_loopback(http.rest_bind_address):
-        yield wrong("settings", open_to_others(http.rest_bind_address), _KEYS_OR_LOOPBACK)
+    if is_open and (warning := open_to_others(http.bind_addresses)):
+        yield wrong("settings", warning, _KEYS_OR_LOOPBACK)
     if sentence := other_readers(http.api_key_file):
         yield wrong("settings", sentence, f"chmod 600 {http.api_key_file}")
 

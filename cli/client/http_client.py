@@ -72,7 +72,8 @@ class ServerClient:
                 transport=EnvironmentTransport(),
             )
         except (httpx2.InvalidURL, ValueError) as error:
-            raise UserError(f"--url {url}: {error}.") from error
+            hint = "; IPv6 is written in brackets, as [::1]:8000" if "::" in url and "[" not in url else ""
+            raise UserError(f"--url {url}: {error}{hint}.") from error
 
     def __enter__(self) -> Self:
         return self

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.local.api_address import inherited_socket, listen, warning_of_open_server
+from cli.local.api_address import inherited_socket, listen, shown, warning_of_open_server
 from cli.local.redis_address import with_redis
 from cli.options import repository_from, with_setting_options
 from config.log_setup import configure_logging
@@ -28,7 +28,7 @@ def api(settings: Settings, fd: Descriptor = None) -> None:
     settings = with_redis(settings, "api")
     repository_from(settings)
     check_layout_at_start(settings.redis)
-    listening = listen(settings.http) if fd is None else inherited_socket(fd)
+    listening = listen(settings.http) if fd is None else [inherited_socket(fd)]
     # Then the socket outlives this process, and new clients need no Retry-After for the time of a restart.
     address_stays = fd is not None or settings.http.reuse_port
     if address_stays:
@@ -42,10 +42,10 @@ def api(settings: Settings, fd: Descriptor = None) -> None:
     raise_file_limit()
     app = create_app(settings)
     server = DrainingServer(server_config(app, settings), app.state.drain, address_stays=address_stays)
-    _logger.info("listening on http://%s:%d", *listening.getsockname()[:2])
+    _logger.info("listening on %s", ", ".join(map(shown, listening)))
     if app.state.keys.current().is_open and (warning := warning_of_open_server(listening)):
         _logger.warning("%s Set --api_key_file, or let it listen on 127.0.0.1.", warning)
     signal.signal(OWN_STOP_SIGNAL, server.handle_exit)
-    server.run(sockets=[listening])
+    server.run(sockets=listening)
     if not server.started:
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cli.errors import UserError
-from cli.local.api_address import listen
+from cli.local.api_address import close, listen
 from cli.local.data_folder import locked_data_folder, require_temporary_folder
 from cli.local.stop_signals import StopSignals
 from cli.models.model_pull import pull
@@ -42,7 +42,7 @@ def serve(
     require_temporary_folder()
     if source_model is None:
         repository = repository_from(settings)
-    listen(settings.http).close()
+    close(listen(settings.http))
     with locked_data_folder(settings.data_dir) as lock:
         if source_model is not None:  # before StopSignals, so that Ctrl-C ends a long download at once
             settings, task = _pulled(settings, source_model, task, overwrite=overwrite_models)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from cli.local.api_address import base_url
+from cli.local.api_address import urls
 from config.environment import CLIENT_API_KEY, DEFAULT_SERVER_URL, variable_that_sets
 from config.http_settings import HttpSettings
 from config.settings import Settings
@@ -28,13 +28,14 @@ def announcement(settings: Settings, repository: Repository) -> str:
 
     No key is among them: the commands read it from where the server has it from.
     """
-    url = base_url(settings.http)
+    url, *others = urls(settings.http)
     model = _model_to_name(repository)
     key = _key_expression(settings.http)
     return "\n".join(
         (
             "",
             f"imagegen is ready: {url}/v3 (the base URL for OpenAI clients)",
+            *(f"and {other}/v3" for other in others),
             *_models(settings, repository),
             *_keys(settings.http),
             *(_commands(url, model, key) if repository.routes() else ()),
@@ -49,17 +50,15 @@ def curl_line(url: str, model: str | None = None, key: str | None = None) -> str
     request = {"prompt": _PROMPT, **({"model": model} if model else {})}
     body = json.dumps(request).replace("'", "\\u0027")
     authorization = f'-H "Authorization: Bearer {key}" ' if key else ""
-    return (
-        f"curl -s {url}/v3/images/generations -H 'Content-Type: application/json' {authorization}-d '{body}' "
-        f'| python3 -c "{_SAVE}"'
-    )
+    address = shlex.quote(f"{url}/v3/images/generations")  # shells read the brackets of IPv6 as patterns
+    return f"curl -s {address} -H 'Content-Type: application/json' {authorization}-d '{body}' | python3 -c \"{_SAVE}\""
 
 
 def command_line(url: str, model: str | None = None, key: str | None = None) -> str:
     """Return the shell command that does the same with ``imagegen generate``."""
     environment = f'{CLIENT_API_KEY}="{key}" ' if key else ""
     named = f" --model {shlex.quote(model)}" if model else ""
-    address = f" --url {url}" if url != DEFAULT_SERVER_URL else ""
+    address = f" --url {shlex.quote(url)}" if url != DEFAULT_SERVER_URL else ""
     return f'{environment}{_command_name()} generate "{_PROMPT}" -o image.png{named}{address}'
 
 

@@ -73,6 +73,7 @@ def test_broken_graph(command: str, broken_graph: Path, here: Command) -> None:
         (["generate", "x", "-o", "nowhere/image.png"], "nowhere does not exist"),
         (["generate", "x", "--image", "missing.png"], "missing.png cannot be read"),
         (["generate", "x", "--url", "localhost:8000"], "http://"),
+        (["generate", "x", "--url", "http://::1:8000"], "IPv6 is written in brackets, as [::1]:8000"),
         (["generate", "x", "--url", "http://127.0.0.1:1"], "imagegen serve"),
     ],
 )

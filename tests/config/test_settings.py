@@ -255,7 +255,7 @@ def test_a_device_map_has_pairs_of_names() -> None:
         load_settings(worker={"device_map": "GPU:CPU"})
 
 
-@pytest.mark.parametrize("url", ["https://example.com/images-api", "http://10.0.0.1:8000", "https://example.com/"])
+@pytest.mark.parametrize("url", ["https://example.com/images-api", "http://10.0.0.1:8000", "http://[::1]:8/a"])
 def test_a_public_url_is_a_whole_address(url: str) -> None:
     assert load_settings(http={"public_url": url}).http.public_url == url
     assert load_settings(http={"public_url": ""}).http.public_url is None

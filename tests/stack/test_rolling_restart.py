@@ -112,7 +112,8 @@ def test_an_api_on_a_socket_that_stays_is_replaced_and_no_request_fails(
     """As systemd does it: there is no API for a while, and connections of that time wait in the socket's queue."""
     port = free_port()
     load = Load(port)
-    with closing(listen(HttpSettings(rest_port=port))) as socket, ExitStack() as stack:
+    (listening,) = listen(HttpSettings(rest_port=port))
+    with closing(listening) as socket, ExitStack() as stack:
         on_socket = ("--fd", str(socket.fileno()))
         stack.enter_context(a_worker(redis_settings, tmp_path))
         old = stack.enter_context(an_api(redis_settings, tmp_path, port, *on_socket, pass_fds=(socket.fileno(),)))

@@ -3,7 +3,7 @@
 import pytest
 
 from api.http.connections import Connections
-from api.http.proxies import TrustedProxies
+from api.http.proxies import TrustedProxies, plain_address
 from config.http_settings import ConnectionSettings
 
 LIMITS = ConnectionSettings(max_open=8, max_open_per_address=2, trusted_proxies="192.0.2.1, 198.51.100.0/24, name")
@@ -34,10 +34,20 @@ def test_one_address_has_a_bound_of_its_own(address: str) -> None:
     assert connections.opened(_Opened(address))
     assert not connections.opened(_Opened(address))
     assert connections.opened(_Opened("203.0.113.6"))
+    assert connections.opened(_Opened("2001:db8:0:1::5"))
     connections.closed(first)
     connections.closed(first)
     assert connections.opened(_Opened(address))
     assert not connections.opened(_Opened(address))
+
+
+def test_all_addresses_of_a_network_of_ipv6_count_as_one() -> None:
+    connections = Connections(LIMITS, lambda _: None)
+    first, second = _Opened("2001:db8::5"), _Opened("2001:db8::ffff:1")
+    assert connections.opened(first) and connections.opened(second)
+    assert not connections.opened(_Opened("2001:db8::6"))
+    connections.closed(second)
+    assert connections.opened(_Opened("2001:db8::6"))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.0.1", "::1", "192.0.2.1", "198.51.100.77", "::ffff:192.0.2.1"])
@@ -90,3 +100,17 @@ def test_all_addresses_may_be_trusted() -> None:
     assert "203.0.113.5" in TrustedProxies("*")
     assert "203.0.113.5" not in TrustedProxies("")
     assert "name" not in TrustedProxies("name")
+
+
+@pytest.mark.parametrize(
+    ("address", "plain"),
+    [
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("x", "x"),
+        ("", ""),
+    ],
+)
+def test_ipv4_inside_of_ipv6_is_ipv4(address: str, plain: str) -> None:
+    assert plain_address(address) == plain
