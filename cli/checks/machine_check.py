@@ -1,10 +1,11 @@
-"""Checks of this machine: models, devices, CPUs, disk, the API's port."""
+"""Checks of this machine: models, devices, CPUs, disk, temporary files, the API's port."""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from cli.checks.finding import Finding, note, ok, wrong
 from cli.errors import UserError
 from cli.local.api_address import base_url, close, listen
 from cli.local.child_environment import child_environment
+from cli.local.data_folder import require_shared_memory, require_temporary_folder
 from cli.options import repository_from
 from config.http_settings import HttpSettings
 from config.machine_cpus import machine_cpus
@@ -147,9 +149,26 @@ def check_port(http: HttpSettings, timeout_s: float = _HEALTH_TIMEOUT_S) -> Find
     try:
         close(listen(http))
     except UserError as error:
-        sentence, _, remedy = str(error).rstrip(".").rpartition("; ")
-        return wrong("api", f"{sentence or remedy}.", remedy.capitalize() + ".")
+        return _from_error("api", error)
     return note("api", f"No API runs at {url}; its port is free.", "Start `imagegen serve`, or `imagegen api`.")
+
+
+def check_temporary() -> list[Finding]:
+    """Check the folder for temporary files, and the shared memory that workers need."""
+    found = []
+    for check in (require_temporary_folder, require_shared_memory):
+        try:
+            check()
+        except UserError as error:
+            found.append(_from_error("tmp", error))
+    return found or [ok("tmp", f"{tempfile.gettempdir()} and /dev/shm can be written.")]
+
+
+def _from_error(area: str, error: UserError) -> Finding:
+    """Return the finding of an error whose remedy stands after its last semicolon."""
+    sentence, _, remedy = str(error).rstrip(".").rpartition("; ")
+    message = sentence or remedy
+    return wrong(area, f"{message[0].upper()}{message[1:]}.", f"{remedy[0].upper()}{remedy[1:]}.")
 
 
 def _is_api(url: str, timeout_s: float) -> bool:

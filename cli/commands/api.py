@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.local.api_address import inherited_socket, listen, shown, warning_of_open_server
+from cli.local.data_folder import require_temporary_folder
 from cli.local.redis_address import with_redis
 from cli.options import repository_from, with_setting_options
 from config.log_setup import configure_logging
@@ -25,6 +26,7 @@ Descriptor = Annotated[
 @with_setting_options
 def api(settings: Settings, fd: Descriptor = None) -> None:
     """Run the HTTP API (needs a Redis, and workers that draw)."""
+    require_temporary_folder()
     settings = with_redis(settings, "api")
     repository_from(settings)
     check_layout_at_start(settings.redis)

@@ -41,7 +41,14 @@ def examine(settings: Settings) -> list[Finding]:
     """Run all checks and return their findings."""
     # Imported here: they import clients for Redis and HTTP, which slow down the start of the other commands.
     from cli.checks.adapters_check import check_adapters
-    from cli.checks.machine_check import check_cpus, check_devices, check_disk, check_models, check_port
+    from cli.checks.machine_check import (
+        check_cpus,
+        check_devices,
+        check_disk,
+        check_models,
+        check_port,
+        check_temporary,
+    )
     from cli.checks.redis_check import check_redis
     from cli.checks.settings_check import check_settings
     from cli.checks.workers_check import check_queues, check_workers
@@ -61,6 +68,7 @@ def examine(settings: Settings) -> list[Finding]:
         *(check_queues(redis.diagnostics, settings.jobs) if redis.diagnostics else ()),
         check_port(settings.http),
         check_disk(settings.data_dir),
+        *check_temporary(),
     ]
 
 

@@ -6,7 +6,7 @@ import typer
 
 from cli.errors import UserError
 from cli.local.api_address import close, listen
-from cli.local.data_folder import locked_data_folder, require_temporary_folder
+from cli.local.data_folder import locked_data_folder, require_shared_memory, require_temporary_folder
 from cli.local.stop_signals import StopSignals
 from cli.models.model_pull import pull
 from cli.models.source_adapters import serve_adapters, serve_task_options
@@ -40,6 +40,7 @@ def serve(
     """Run everything: Redis, a worker for each graph, and the API. Without a model, the bundled one is served."""
     prepare_outputs(may_be_lost=True)  # a service goes on without those who read what it prints
     require_temporary_folder()
+    require_shared_memory()
     if source_model is None:
         repository = repository_from(settings)
     close(listen(settings.http))

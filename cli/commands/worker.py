@@ -8,7 +8,7 @@ import typer
 
 from cli.errors import UserError
 from cli.local.child_environment import PROJECT_ROOT, child_environment
-from cli.local.data_folder import require_temporary_folder
+from cli.local.data_folder import require_shared_memory, require_temporary_folder
 from cli.local.redis_address import with_redis
 from cli.options import repository_from, with_setting_options
 from config.settings import Settings
@@ -24,8 +24,9 @@ Webhooks = Annotated[
 @with_setting_options
 def worker(settings: Settings, webhooks: Webhooks = False) -> None:
     """Run a worker: one graph on one device. Start as many as there are devices."""
-    settings = with_redis(settings, "worker")
     require_temporary_folder()
+    require_shared_memory()
+    settings = with_redis(settings, "worker")
     check_layout_at_start(settings.redis)
     if webhooks:
         if not settings.webhooks.secrets:

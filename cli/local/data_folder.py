@@ -72,17 +72,17 @@ def is_private(folder: Path) -> bool:
 
 
 def require_temporary_folder() -> None:
-    """Raise UserError where no folder for temporary files, or no shared memory, can be written."""
+    """Raise UserError where no folder for temporary files can be written."""
     try:
         tempfile.gettempdir()
     except FileNotFoundError as error:
         raise UserError(
-            "no folder for temporary files can be written, such as /tmp: mount one there, or set TMPDIR."
+            "no folder for temporary files can be written, such as /tmp; mount one there, or set TMPDIR."
         ) from error
-    _require_shared_memory()
 
 
-def _require_shared_memory() -> None:
+def require_shared_memory() -> None:
+    """Raise UserError where no shared memory can be had, in which workers have semaphores; the API needs none."""
     try:
         multiprocessing.Lock()
     except OSError as error:

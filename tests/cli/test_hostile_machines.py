@@ -18,6 +18,8 @@ IMAGEGEN = f"{sys.executable} -P -m cli"
 STRANGER_S = "setpriv --reuid 12345 --clear-groups --inh-caps +dac_read_search --ambient-caps +dac_read_search"
 # No server is there, and `generate` says so.
 COMMANDS = {"doctor": "doctor", "generate": "generate x --url http://127.0.0.1:9"}
+# They need a Redis, and what a machine lacks is said before it is asked.
+PARTS = {part: f"{part} --redis_url redis://127.0.0.1:9/0" for part in ("api", "worker")}
 SENTENCES = {"doctor": "disk: ", "generate": "no server answers at http://127.0.0.1:9"}
 
 
@@ -106,27 +108,35 @@ def test_a_user_whom_the_machine_does_not_know(command: str) -> None:
 
 
 @namespaces
-@pytest.mark.parametrize("command", [*COMMANDS, "serve"])
+@pytest.mark.parametrize("command", [*COMMANDS, "serve", *PARTS])
 def test_a_machine_that_cannot_be_written(command: str, tmp_path: Path) -> None:
     writable = tmp_path / "w"
     writable.mkdir()
-    data = f"--rest_port {free_port()} --data_dir {writable}/data"
-    ended = _shell(_read_only(f"{IMAGEGEN} {COMMANDS.get(command, f'serve {data}')}", writable))
+    serve = f"serve --rest_port {free_port()} --data_dir {writable}/data"
+    ended = _shell(_read_only(f"{IMAGEGEN} {({**COMMANDS, **PARTS}).get(command, serve)}", writable))
     said = ended.stdout + ended.stderr
     assert "Traceback" not in said
-    if command == "serve":
+    if command == "doctor":
+        assert "✗ tmp: No folder for temporary files can be written, such as /tmp.\n" in _utf8(said)
+        assert "✗ tmp: Workers need shared memory, and /dev/shm cannot be used: Read-only" in _utf8(said)
+    if command not in COMMANDS:
         assert ended.returncode == 2
         assert said.count("\n") == 1 and "no folder for temporary files can be written" in said and "TMPDIR" in said
     else:
         assert SENTENCES[command] in said
 
 
+def _utf8(said: str) -> str:
+    return said.encode("latin-1").decode()
+
+
 @namespaces
-def test_a_machine_without_shared_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_a_machine_without_shared_memory(command: str, tmp_path: Path) -> None:
     writable = tmp_path / "w"
     writable.mkdir()
-    command = f"{IMAGEGEN} serve --rest_port {free_port()} --data_dir {writable}/data"
-    ended = _shell(_read_only(command, writable), TMPDIR=str(writable))
+    options = PARTS.get(command, f"serve --rest_port {free_port()} --data_dir {writable}/data")
+    ended = _shell(_read_only(f"{IMAGEGEN} {options}", writable), TMPDIR=str(writable))
     assert ended.returncode == 2
     assert ended.stderr == (
         "imagegen: workers need shared memory, and /dev/shm cannot be used: Read-only file system; "

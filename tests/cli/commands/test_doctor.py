@@ -39,5 +39,5 @@ def test_beside_a_running_service_nothing_is_wrong(tmp_path: Path) -> None:
     assert (done.returncode, report["ok"], done.stderr) == (0, True, ""), done.stdout
     assert {finding["verdict"] for finding in report["findings"]} == {"ok"}
     assert list(dict.fromkeys(finding["area"] for finding in report["findings"])) == [
-        *("settings", "models", "adapters", "devices", "cpus", "redis", "workers", "api", "disk"),
+        *("settings", "models", "adapters", "devices", "cpus", "redis", "workers", "api", "disk", "tmp"),
     ]
