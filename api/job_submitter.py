@@ -27,6 +27,7 @@ from graphs.resolution import Resolution
 from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions, Webhook
 from workers.jobs.observe.presence import WorkerPresence
+from workers.jobs.redis.keys import queue_name
 from workers.jobs.status import Status
 from workers.jobs.store import Idempotency, JobStore, Submission
 from workers.webhooks.url_check import UrlRefused, check_url
@@ -53,18 +54,20 @@ class JobSubmitter:
         drain: ApiDrain,
         wake: Callable[[str], None],
         facts: Mapping[str, ModelFacts],
+        digests: Mapping[str, str],
         models: LiveModels,
         workers: LiveWorkers,
         store: JobStore,
     ) -> None:
-        """``wake(graph)`` makes a worker of the graph take its next job. It blocks, so it runs in a thread.
+        """``wake(queue)`` makes a worker of a queue take its next job. It blocks, so it runs in a thread.
 
-        ``facts`` are those of the models, by the name of the graph.
+        ``facts`` and ``digests`` are those of the models, by the name of the graph.
         """
         self._settings = settings
         self._drain = drain
         self._wake = wake
         self._facts = facts
+        self._digests = digests
         self._models = models
         self._workers = workers
         self._store = store
@@ -136,6 +139,7 @@ class JobSubmitter:
                 request = resolved(kind, inputs.size, is_flattened=inputs.is_flattened, mask_size=inputs.mask_size)
             request = request.model_copy(update={"warnings": (*warnings, *request.warnings)})
             self._drain.check_open()
+            digest = self._digests[graph.name]
             submission = Submission(
                 request,
                 options,
@@ -144,12 +148,13 @@ class JobSubmitter:
                 name=name,
                 idempotency=idempotency,
                 start_by=start_by,
+                model_digest=digest,
             )
             job, is_new = await self._store.submit(submission)
         log_from_here_with(job_id=job.id, graph=job.request.graph)
         log.info("%s %s", job.id, "accepted" if is_new else "joined")
         if is_new or job.status is Status.QUEUED:  # a second message for the same job is harmless
-            await self._wake_worker(job)
+            await self._wake_worker(graph.name, "" if any(not worker.digest for worker in ready) else digest)
         return job, is_new
 
     @asynccontextmanager
@@ -170,18 +175,20 @@ class JobSubmitter:
             )
             yield encoded
 
-    async def _wake_worker(self, job: Job) -> None:
+    async def _wake_worker(self, graph: str, digest: str) -> None:
         """Wake a worker, unless enough messages wait: so many jobs that are cancelled at once leave few messages.
 
+        ``digest``: that of the worker's model; '' wakes any, as those of an older release need it, which have none.
         A failure is not an error: the job is stored, and recovery sends the message again.
         """
         loop = asyncio.get_running_loop()
         try:
-            if not await self._store.needs_message(job.request.graph):
+            if not await self._store.needs_message(graph, digest):
                 return
-            await asyncio.wait_for(loop.run_in_executor(self._wakers, self._wake, job.request.graph), _WAKE_TIMEOUT_S)
+            queue = queue_name(graph, digest)
+            await asyncio.wait_for(loop.run_in_executor(self._wakers, self._wake, queue), _WAKE_TIMEOUT_S)
         except (ServiceUnavailable, TimeoutError) as error:
-            log.warning("%s: its message will be sent again: %s", job.id, error)
+            log.warning("the message of this job will be sent again: %s", error)
 
 
 def check_webhook(webhook: Webhook | None, settings: WebhookSettings) -> None:

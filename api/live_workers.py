@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 
 from graphs.errors import OperationNotAvailable
 from graphs.families.family import Operation
@@ -15,15 +16,37 @@ _TTL_S = 1.0
 class LiveWorkers:
     """The live workers as this process last read them. Every method raises ServiceUnavailable without Redis."""
 
-    def __init__(self, store: JobStore) -> None:
+    def __init__(self, store: JobStore, digests: Mapping[str, str]) -> None:
+        """``digests``: those of the models that this process serves, by the name of their graph."""
         self._store = store
+        self._digests = digests
         self._read_at = float("-inf")
         self._workers: list[WorkerPresence] = []
         self._reading = asyncio.Lock()
 
     async def ready(self, graph: str) -> list[WorkerPresence]:
-        """Return the workers that have loaded this graph, as of at most a second ago."""
-        return [worker for worker in await self._recent() if worker.graph == graph and worker.ready]
+        """Return the workers that have loaded this graph's model as it is here, as of at most a second ago."""
+        return [worker for worker in self.own(await self._recent()) if worker.graph == graph and worker.ready]
+
+    async def other_digests(self) -> dict[str, list[str]]:
+        """Return the digests of other models that live workers have under the names of these graphs, by graph.
+
+        Where the digest is not known here, they are those of all workers, if there are several.
+        """
+        found: dict[str, set[str]] = {}
+        for worker in await self._recent():
+            if worker.digest:
+                found.setdefault(worker.graph, set()).add(worker.digest)
+        others = {graph: digests - {self._digests.get(graph)} for graph, digests in found.items()}
+        return {
+            graph: sorted(digests)
+            for graph, digests in others.items()
+            if len(digests) > (0 if self._digests.get(graph) else 1)
+        }
+
+    def own(self, workers: Sequence[WorkerPresence]) -> list[WorkerPresence]:
+        """Return those of the workers that draw the jobs of this process: a graph's have its model as it is here."""
+        return [worker for worker in workers if worker.has_model(self._digests.get(worker.graph, ""))]
 
     async def _recent(self) -> list[WorkerPresence]:
         if time.monotonic() - self._read_at > _TTL_S:
@@ -38,7 +61,7 @@ class LiveWorkers:
 
         Raises ServiceUnavailable where no worker can load the model.
         """
-        if graph in load_failures(await self._recent()):
+        if graph in load_failures(self.own(await self._recent())):
             raise model_failed(graph)
         ready = await self.ready(graph)
         if ready and not any(worker.can(operation) for worker in ready):
@@ -48,5 +71,5 @@ class LiveWorkers:
 
     async def loading(self) -> tuple[set[str], dict[str, str]]:
         """Return the graphs that a worker has loaded, as of now, and why no worker can load others, by graph."""
-        workers = await self._store.workers()
+        workers = self.own(await self._store.workers())
         return {worker.graph for worker in workers if worker.ready}, load_failures(workers)

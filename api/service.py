@@ -20,7 +20,7 @@ from graphs.errors import (
 )
 from graphs.repository.bundled import load_served
 from graphs.repository.model_aliases import is_answered_with_url
-from graphs.repository.served_facts import read_served_facts
+from graphs.repository.served_facts import read_served_facts, served_digest
 from workers.jobs.events import EventReader, JobEvent, JobEvents
 from workers.jobs.job import Job
 from workers.jobs.observe.metrics import MetricsSnapshot, MetricsView
@@ -41,7 +41,7 @@ class ImageService:
     """The jobs of clients, as one API process serves them."""
 
     def __init__(self, settings: Settings, drain: ApiDrain, wake: Callable[[str], None]) -> None:
-        """``wake(graph)`` makes a worker of the graph take its next job. It blocks, so it runs in a thread.
+        """``wake(queue)`` makes a worker of a queue take its next job. It blocks, so it runs in a thread.
 
         Raises ConfigurationError when there is no graph that can be served.
         """
@@ -57,8 +57,11 @@ class ImageService:
         self.devices = {name: " ".join(graph.device) for name, graph in on_disk.graphs.items()}
         self.models = LiveModels(settings, on_disk, facts)
         self._store = JobStore(settings.redis, settings.jobs)
-        self._workers = LiveWorkers(self._store)
-        self._submitter = JobSubmitter(settings, drain, wake, facts, self.models, self._workers, self._store)
+        self.digests = {name: served_digest(on_disk, name) for name in on_disk.graphs}
+        self._workers = LiveWorkers(self._store, self.digests)
+        self._submitter = JobSubmitter(
+            settings, drain, wake, facts, self.digests, self.models, self._workers, self._store
+        )
         self.submit = self._submitter.submit
         self._queue = QueueView(settings.redis, settings.jobs)
         self.queue_bounds = queue_bounds(settings.jobs, ANYONE.id)
@@ -205,9 +208,19 @@ class ImageService:
         of_workers = {name: sentence for name, sentence in failures.items() if name in self.devices}
         return dict(sorted({**self._failed, **of_workers}.items()))
 
+    async def other_digests(self) -> dict[str, list[str]]:
+        """Return the digests of other models that live workers have under the names served here, by graph.
+
+        While Redis is away, none is known.
+        """
+        try:
+            return await self._workers.other_digests()
+        except ServiceUnavailable:
+            return {}
+
     def failed_count(self, snapshot: MetricsSnapshot | None) -> int:
         """Return how many configured models are not served, as of a snapshot (None: Redis did not answer)."""
-        failures = load_failures(snapshot.workers) if snapshot else {}
+        failures = load_failures(self._workers.own(snapshot.workers)) if snapshot else {}
         return len(self._failed) + sum(name in self.devices for name in failures)
 
     async def queue_figures(self) -> MetricsSnapshot:

@@ -10,11 +10,12 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config.http_settings import ConnectionSettings, InputImageSettings, WebSettings
 from config.http_settings import HttpSettings as HttpSettings  # where most modules look for it
+from config.job_settings import JobSettings as JobSettings
 from config.redis_settings import RedisSettings as RedisSettings
 from config.settings_group import SettingsGroup
 
@@ -86,56 +87,6 @@ class WorkerSettings(SettingsGroup):
         if device_map and not _DEVICE_MAP.fullmatch(device_map):
             raise ValueError("write NAME=NAME pairs with commas between them, such as GPU=CPU,NPU=CPU")
         return device_map
-
-
-class JobSettings(SettingsGroup):
-    """The life of a job."""
-
-    result_ttl_s: int = Field(3600, gt=0, description="How long the images and events of a job are kept after its end.")
-    record_ttl_s: int = Field(86_400, gt=0, description="How long the record of a job is kept after its end.")
-    lease_s: float = Field(
-        6.0,
-        gt=1,  # _CYCLE_S of workers/process/supervision.py
-        description="How long a worker's claim on a job is valid without being renewed; then another worker takes the "
-        "job. Workers renew their claims once a second, so it must be more than 1.",
-    )
-    max_attempts: int = Field(
-        3, ge=1, description="How often a job is tried when its workers die; after that it fails as `worker_crashed`."
-    )
-    # Together with maxmemory of Redis, these four bound its memory (workers/jobs/queue_bounds.py).
-    max_queued: int = Field(1000, ge=1, description="Jobs that may wait for a graph.")
-    max_queued_bytes: int = Field(
-        512 * 2**20, gt=0, description="Size of the jobs that may wait for a graph: requests with their images as PNG."
-    )
-    max_queued_per_key: int = Field(500, ge=1, description="Jobs of one API key that may wait for a graph.")
-    max_queued_bytes_per_key: int = Field(
-        256 * 2**20, gt=0, description="Size of the jobs of one API key that may wait for a graph."
-    )
-    max_kept_per_key: int = Field(
-        10_000,
-        ge=1,
-        description="Jobs of one API key that are kept, ended ones too; then its oldest ended ones go first.",
-    )
-    max_kept_bytes_per_key: int | None = Field(
-        None,
-        gt=0,
-        description="Size of all that Redis keeps of one API key: its jobs, images and webhooks; then its oldest ended "
-        "jobs go first. If not set, it is three eighths of Redis's maxmemory.",
-    )
-    time_limit_s: int = Field(3600, gt=0, description="How long a job may run; then it fails at its next step.")
-    step_grace_s: float = Field(
-        30.0,
-        ge=0,
-        description="How long a job that was cancelled, or is past its time limit, may stay inside one step; then its "
-        "process is ended and another one loads the model. It should be longer than the longest step.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_former_names(cls, values: object) -> object:
-        if isinstance(values, dict) and "time_limit_grace_s" in values:  # of 0.1.0
-            return {"step_grace_s" if name == "time_limit_grace_s" else name: value for name, value in values.items()}
-        return values
 
 
 class WebhookSettings(SettingsGroup):

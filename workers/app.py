@@ -24,7 +24,8 @@ from graphs.definition.devices import device_shown
 from graphs.definition.graph import Graph
 from graphs.errors import ConfigurationError, EngineError
 from graphs.repository.bundled import load_served
-from graphs.repository.served_facts import read_served_facts
+from graphs.repository.repository import Repository
+from graphs.repository.served_facts import read_served_facts, served_digest
 from workers.engine.factory import make_engine
 from workers.engine.simulated_faults import SimulatedDevice
 from workers.jobs.adapter_registry import AddedAdapterReader
@@ -55,16 +56,33 @@ _supervision: list[Supervision] = []
 
 
 @cache
+def _repository() -> Repository:
+    return load_served(**settings.repository.model_dump())
+
+
+@cache
 def served_graph() -> Graph:
     """Return the graph that this worker serves: the configured one, or the only one of the repository.
 
     Raises ConfigurationError where none is configured and the repository has several.
     """
-    repository = load_served(**settings.repository.model_dump())
+    repository = _repository()
     graph = repository.graphs.get(settings.worker.graph) if settings.worker.graph else repository.base_graph
     if graph is None:
         raise ConfigurationError(f"Set the graph this worker serves: one of {', '.join(repository.graphs)}.")
     return graph
+
+
+@cache
+def digest() -> str:
+    """Return the digest of this worker's model as it was at the first call, which the main process makes."""
+    return served_digest(_repository(), served_graph().name)
+
+
+def queues() -> list[str]:
+    """Return the queues whose messages this worker takes: its model's, and that of all workers of the graph."""
+    graph = served_graph().name
+    return list(dict.fromkeys([queue_name(graph, digest()), queue_name(graph)]))
 
 
 def device() -> tuple[str, ...]:
@@ -77,6 +95,11 @@ def runner() -> Runner:
     """Return this child's runner; the first call loads the model. Raises EngineError."""
     graph = served_graph()
     facts = read_served_facts(graph)
+    if served_digest(_repository(), graph.name) != digest():
+        raise ConfigurationError(
+            f"{graph.models_path}: The files of this model changed while its worker ran. Start the service again, so "
+            "that its processes all have the same."
+        )
     planned = planned_memory()
     if warning := planned.load_warning(graph.default_resolution or facts.native_resolution):
         log.warning("%r: %s", graph.name, warning)
@@ -95,7 +118,7 @@ def runner() -> Runner:
     operations = engine.load()
     _shared.loaded(sorted(operation.value for operation in operations))
     adapters = AdapterSync(engine, graph, AddedAdapterReader(settings.redis, graph.name), settings.downloads)
-    claims = Claims(settings.redis, settings.jobs, OWNER)
+    claims = Claims(settings.redis, settings.jobs, OWNER, digest())
     return Runner(
         claims,
         engine,
@@ -154,7 +177,7 @@ def _load_in_child(**_: Any) -> None:
 def _supervise(sender: Any, **_: Any) -> None:
     graph = served_graph().name
     planned = planned_memory()
-    recovery = Recovery(settings.redis, settings.jobs, OWNER, graph, partial(wake_worker, app))
+    recovery = Recovery(settings.redis, settings.jobs, OWNER, graph, partial(wake_worker, app), digest())
     presence = WorkerPresence(
         name=f"{sender.hostname}/{OWNER}",
         graph=graph,
@@ -165,6 +188,7 @@ def _supervise(sender: Any, **_: Any) -> None:
         memory_limit_bytes=planned.limit_bytes,
         fixed_bytes=planned.need.fixed_bytes if planned.need else 0,
         pixel_bytes=planned.need.pixel_bytes if planned.need else 0,
+        digest=digest(),
     )
     pool = _pool_view(sender)
     drain = WorkerDrain(recovery, _shared.commands, pool.living, settings.worker.shutdown_timeout_s)
@@ -210,9 +234,9 @@ def _pool_view(consumer: Any) -> PoolView:
 
 
 def _take_messages(consumer: Any, takes: bool) -> None:
-    """Begin or stop, in Celery's event loop, to take messages from the queue of the graph."""
-    queue = queue_name(served_graph().name)
-    (consumer.add_task_queue if takes else consumer.cancel_task_queue)(queue)
+    """Begin or stop, in Celery's event loop, to take messages from this worker's queues."""
+    for queue in queues():
+        (consumer.add_task_queue if takes else consumer.cancel_task_queue)(queue)
 
 
 def _lose_connection() -> None:

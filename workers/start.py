@@ -13,7 +13,7 @@ from celery import Celery
 
 from config.environment import load_settings
 from config.settings import Settings
-from workers.jobs.redis.keys import WEBHOOK_QUEUE, queue_name
+from workers.jobs.redis.keys import WEBHOOK_QUEUE
 
 # Deliveries spend most of their time waiting for other servers.
 _WEBHOOK_THREADS = 32
@@ -28,22 +28,21 @@ def start_worker(kind: str, settings: Settings) -> int:
     if kind == "webhooks":
         from workers.webhook_app import app as webhook_app
 
-        return _run(webhook_app, "threads", _WEBHOOK_THREADS, "webhooks", WEBHOOK_QUEUE, settings)
+        return _run(webhook_app, "threads", _WEBHOOK_THREADS, "webhooks", [WEBHOOK_QUEUE], settings)
     from workers.app import app as graph_app
-    from workers.app import served_graph
+    from workers.app import queues, served_graph
 
-    graph = served_graph().name
-    return _run(graph_app, "prefork", 1, graph, queue_name(graph), settings)
+    return _run(graph_app, "prefork", 1, served_graph().name, queues(), settings)
 
 
-def _run(app: Celery, pool: str, concurrency: int, node: str, queue: str, settings: Settings) -> int:
+def _run(app: Celery, pool: str, concurrency: int, node: str, queues: list[str], settings: Settings) -> int:
     """Gossip, mingle and Celery's heartbeat are not used here, so they are off."""
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", node)
     worker = app.Worker(
         hostname=f"{name}-{uuid.uuid4().hex[:8]}@{socket.gethostname()}",
         pool_cls=pool,
         concurrency=concurrency,
-        queues=[queue],
+        queues=queues,
         loglevel=settings.log.level,
         without_gossip=True,
         without_mingle=True,

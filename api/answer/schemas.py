@@ -189,6 +189,15 @@ class ModelBody(BaseModel):
     base: str
     adapters: dict[str, float]
     adapter_files: dict[str, AdapterFileBody] = Field(description="What the files of the adapters contain, by alias.")
+    digest: str | None = Field(
+        default=None,
+        description="The digest of the base's graph.pbtxt, imagegen.toml and files; null where they are not here.",
+    )
+    other_digests: list[str] | None = Field(
+        default=None,
+        description="Digests of other models that workers have under this name: they draw none of its jobs.",
+        exclude_if=lambda value: value is None,
+    )
 
 
 class ModelList(BaseModel):

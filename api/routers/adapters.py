@@ -29,7 +29,7 @@ async def add(request: Request, _: Administrator, models: Models) -> Response:
     body = await read_json(request, AdapterBody)
     await models.add(body.model, body.alias, body.source, body.alpha)
     route = (await models.repository()).route(body.alias)
-    return JSONResponse(model_body(route, request, models).model_dump(), 201)
+    return JSONResponse(model_body(route, request, models, {}).model_dump(), 201)
 
 
 @router.post("/lora_adapters/refresh", responses=_REFUSALS)

@@ -1,5 +1,7 @@
 """``models``: the names that requests can be routed to."""
 
+from collections.abc import Mapping
+
 from fastapi import APIRouter, Request
 
 from api.answer.schemas import AdapterFileBody, CoverageBody, ModelBody, ModelList
@@ -20,22 +22,26 @@ async def models(request: Request, owner: KeyOwner, models: Models, service: Ser
     An administrator also sees what cannot be served, and why.
     """
     repository = await models.repository()
-    own = [model_body(route, request, models) for route in repository.routes()]
-    aliases = [model_body(route, request, models, alias) for alias, route in repository.alias_routes()]
+    others = await service.other_digests()
+    own = [model_body(route, request, models, others) for route in repository.routes()]
+    aliases = [model_body(route, request, models, others, alias) for alias, route in repository.alias_routes()]
     failed = await service.failed() if owner.is_administrator else {}
     return ModelList(data=own + aliases, failed=failed or None)
 
 
 @router.get("/models/{name:path}", responses=documented(AuthenticationFailed, ModelNotFound, ServiceUnavailable))
-async def model(name: str, request: Request, _: KeyOwner, models: Models) -> ModelBody:
+async def model(name: str, request: Request, _: KeyOwner, models: Models, service: Service) -> ModelBody:
     """Describe one name."""
     repository = await models.repository()
-    return model_body(repository.route(name), request, models, name if repository.is_alias(name) else None)
+    alias = name if repository.is_alias(name) else None
+    return model_body(repository.route(name), request, models, await service.other_digests(), alias)
 
 
-def model_body(route: Route, request: Request, models: LiveModels, alias: str | None = None) -> ModelBody:
+def model_body(
+    route: Route, request: Request, models: LiveModels, others: Mapping[str, list[str]], alias: str | None = None
+) -> ModelBody:
     """Return the model object, under its ``alias`` where one is given. Its time of creation is the start of this
-    process."""
+    process. ``others``: the digests of other models under the names of graphs."""
     created: int = request.app.state.started_at
     files = {alias: coverage for alias, _ in route.adapters if (coverage := models.coverage(alias)) is not None}
     return ModelBody(
@@ -45,6 +51,8 @@ def model_body(route: Route, request: Request, models: LiveModels, alias: str | 
         alias_of=route.model if alias else None,
         base=route.graph.name,
         adapters=dict(route.adapters),
+        digest=request.app.state.service.digests.get(route.graph.name) or None,
+        other_digests=others.get(route.graph.name),
         adapter_files={alias: _adapter_body(coverage) for alias, coverage in files.items()},
     )
 

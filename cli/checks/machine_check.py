@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
@@ -26,6 +26,7 @@ from graphs.definition.graph import Graph
 from graphs.errors import ConfigurationError
 from graphs.repository.configuration import check_worker_device
 from graphs.repository.model_files import with_loadable_models
+from graphs.repository.served_facts import served_digest
 
 LEAST_FREE_BYTES = 2**30
 _DEVICES_TIMEOUT_S = 60
@@ -34,10 +35,11 @@ _HEALTH_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True)
 class ModelsReport:
-    """The findings about the models, and the graphs that can be served."""
+    """The findings about the models, the graphs that can be served, and the digests of their models."""
 
     findings: list[Finding]
     graphs: dict[str, Graph]
+    digests: dict[str, str] = field(default_factory=dict)
 
 
 def check_models(settings: Settings) -> ModelsReport:
@@ -52,7 +54,8 @@ def check_models(settings: Settings) -> ModelsReport:
         findings.append(ok("models", f"Can be served: {', '.join(repository.graphs)}."))
     else:
         findings.append(note("models", "No model is configured.", "List one in config.json."))
-    return ModelsReport(findings, repository.graphs)
+    digests = {name: served_digest(repository, name) for name in repository.graphs}
+    return ModelsReport(findings, repository.graphs, digests)
 
 
 def check_devices(settings: Settings, graphs: dict[str, Graph], served: Collection[str] = ()) -> list[Finding]:

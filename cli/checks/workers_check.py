@@ -1,7 +1,7 @@
 """Checks of the workers: those of each graph, their crashes and clocks, and the delivery of webhooks."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 
 from cli.checks.finding import Finding, note, ok, wrong
 from cli.checks.redis_check import CLOCKS_AGREE_S
@@ -17,15 +17,21 @@ _FILLING = 0.8
 _MIB = 2**20
 
 
-def check_workers(diagnostics: Diagnostics, graphs: Sequence[str]) -> Iterator[Finding]:
-    """Yield the findings about the workers of these graphs."""
-    for graph in graphs:
+def check_workers(diagnostics: Diagnostics, digests: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield the findings about the workers of these graphs; ``digests`` are those of their models here."""
+    graphs = digests.keys()
+    for graph, digest in digests.items():
         yield _workers(diagnostics, graph)
+        yield from _other_models(diagnostics, graph, digest)
         yield from _crashes(diagnostics, graph)
         yield from _resting(diagnostics, graph)
     for worker in diagnostics.workers:
         yield from _clock(worker)
-    if others := sorted({worker.graph for worker in diagnostics.workers} - set(graphs)):
+    if diagnostics.other_prefixes:
+        prefixes = ", ".join(diagnostics.other_prefixes)
+        message = f"Other services have their data in this Redis, with the prefixes {prefixes}."
+        yield note("workers", message, "Give doctor the --redis_prefix of the service to check.")
+    if others := sorted({worker.graph for worker in diagnostics.workers} - graphs):
         message = f"Workers serve {', '.join(others)} as well, which these settings do not."
         yield note("workers", message, "Run `imagegen doctor` with the API's own options.")
     if diagnostics.overdue_deliveries:
@@ -68,6 +74,24 @@ def _workers(diagnostics: Diagnostics, graph: str) -> Finding:
         return wrong("workers", message, "Wait while it loads; if it takes minutes, the worker's log says why.")
     remedy = f"Start `imagegen worker --graph {graph}` with the same REDIS_URL; if it ends again, it says why."
     return wrong("workers", f"{graph}: no worker runs.{waiting}", remedy)
+
+
+def _other_models(diagnostics: Diagnostics, graph: str, digest: str) -> Iterator[Finding]:
+    """Yield a finding where workers have different models under one name, or another one than is here."""
+    names: dict[str, list[str]] = {}
+    for worker in diagnostics.workers:
+        if worker.graph == graph and worker.digest:
+            names.setdefault(worker.digest, []).append(worker.name)
+    if not names.keys() - {digest or next(iter(names), "")}:
+        return
+    listed = ", ".join(f"{found} of {', '.join(workers)}" for found, workers in sorted(names.items()))
+    here = f", and {digest} here" if digest else ""
+    yield wrong(
+        "workers",
+        f"{graph}: its processes have different models under this name. Digests: {listed}{here}.",
+        "Each worker draws only the jobs of its own model. Give all the same graph.pbtxt, imagegen.toml and files, and "
+        "start them again; or give one service another --redis_prefix.",
+    )
 
 
 def _crashes(diagnostics: Diagnostics, graph: str) -> Iterator[Finding]:

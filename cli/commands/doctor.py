@@ -64,7 +64,7 @@ def examine(settings: Settings) -> list[Finding]:
         *check_devices(settings, models.graphs, served),
         check_cpus(),
         *redis.findings,
-        *(check_workers(redis.diagnostics, graphs) if redis.diagnostics else ()),
+        *(check_workers(redis.diagnostics, models.digests) if redis.diagnostics else ()),
         *(check_queues(redis.diagnostics, settings.jobs) if redis.diagnostics else ()),
         check_port(settings.http),
         check_disk(settings.data_dir),

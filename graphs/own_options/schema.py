@@ -69,10 +69,14 @@ class FileOptions(ModelOptions):
 
 @dataclass(frozen=True)
 class MergedOptions:
-    """The options of one model, and where each of them that is not at its default was written."""
+    """The options of one model, and where each of them that is not at its default was written.
+
+    ``written`` are those of the imagegen.toml files alone, without what was typed at the start of one process.
+    """
 
     values: ModelOptions = field(default_factory=ModelOptions)
     origins: Mapping[str, str] = field(default_factory=dict)
+    written: ModelOptions = field(default_factory=ModelOptions)
 
     def origin(self, key: str) -> str:
         """Return the place of an option's value: ``FILE:LINE``, an environment variable, or ``default``."""

@@ -69,18 +69,19 @@ def _merged(graph: Graph, typed: Typed, own: OptionsFile | None, of_all: Options
     """Return the options of a graph. Raises RepositoryError for one that its graph.pbtxt does not allow."""
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
+    written: dict[str, Any] = {}
     for key in ModelOptions.model_fields:
         for file in (of_all, own):
             if file is not None and key in file.options.model_fields_set:
                 value = getattr(file.options, key)
                 if (reason := _refusal(graph, key, value)) is None:
-                    values[key] = value
+                    values[key] = written[key] = value
                     origins[key] = file.place(key)
                 elif file is own:
                     raise file.error(reason, key)
         if key in typed:
             values[key], origins[key] = typed[key]
-    return MergedOptions(ModelOptions(**values), origins)
+    return MergedOptions(ModelOptions(**values), origins, ModelOptions(**written))
 
 
 def _refusal(graph: Graph, key: str, value: Any) -> str | None:

@@ -1,6 +1,7 @@
 """The facts of a graph's model, checked against the sizes that the graph promises."""
 
 from graphs.definition.graph import Graph
+from graphs.definition.model_digest import model_digest
 from graphs.errors import ConfigurationError, RepositoryError
 from graphs.families.model_facts import ModelFacts, read_model_facts
 from graphs.repository.repository import Repository
@@ -19,6 +20,14 @@ def read_served_facts(graph: Graph) -> ModelFacts:
     for size in graph.resolution:
         _check(graph, "resolution", size, facts)
     return facts
+
+
+def served_digest(repository: Repository, name: str) -> str:
+    """Return the digest of a graph's model, '' where it is not known on this machine (model_digest.py).
+
+    ``repository`` is the one on disk, without adapters that were added while the service runs.
+    """
+    return model_digest(repository.graphs[name], repository.options_of(name).written.model_dump(mode="json"))
 
 
 def with_usable_models(repository: Repository) -> Repository:

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -63,7 +63,13 @@ class Process:
 
 
 @contextmanager
-def a_worker(redis: RedisSettings, folder: Path, step_s: float = 0.02, limit_s: int = 30) -> Iterator[Process]:
+def a_worker(
+    redis: RedisSettings,
+    folder: Path,
+    step_s: float = 0.02,
+    limit_s: int = 30,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Process]:
     """A worker with the simulated engine that is ready; ``limit_s``: what a running job may take when it is to stop."""
     before = _ready(redis)
     process = Process(
@@ -74,6 +80,8 @@ def a_worker(redis: RedisSettings, folder: Path, step_s: float = 0.02, limit_s: 
         IMAGEGEN_WORKER__ENGINE="simulated",
         IMAGEGEN_WORKER__SIMULATED_STEP_S=str(step_s),
         IMAGEGEN_WORKER__SHUTDOWN_TIMEOUT_S=str(limit_s),
+        pass_fds=(),
+        **(environment or {}),
     )
     try:
         wait_until(lambda: _alive(process) and _ready(redis) > before, deadline_s=_DEADLINE_S)

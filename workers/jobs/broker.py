@@ -11,7 +11,7 @@ from config.settings import Settings
 from graphs.errors import ServiceUnavailable
 from workers.jobs.redis.address import broker_tls, broker_url
 from workers.jobs.redis.connection import redis_url, sentinels_of
-from workers.jobs.redis.keys import WEBHOOK_QUEUE, Keys, queue_name
+from workers.jobs.redis.keys import WEBHOOK_QUEUE, Keys
 
 RUN_JOB = "imagegen.run_job"
 DELIVER_WEBHOOK = "imagegen.deliver_webhook"
@@ -78,12 +78,15 @@ def make_celery(settings: Settings) -> Celery:
     return app
 
 
-def wake_worker(app: Celery, graph: str) -> None:
-    """Send a message that makes a worker of the graph claim its next job (blocking). Raises ServiceUnavailable."""
+def wake_worker(app: Celery, queue: str) -> None:
+    """Send a message that makes a worker of this queue claim its next job (blocking). Raises ServiceUnavailable.
+
+    ``queue`` is that of a graph, or of its workers whose model has one digest (``queue_name``).
+    """
     try:
-        app.send_task(RUN_JOB, queue=queue_name(graph))
+        app.send_task(RUN_JOB, queue=queue)
     except Exception as error:  # kombu also raises AttributeError when a connection breaks meanwhile
-        raise ServiceUnavailable(f"No worker of {graph!r} could be woken.", reason=f"{error}.") from error
+        raise ServiceUnavailable(f"No worker of {queue!r} could be woken.", reason=f"{error}.") from error
 
 
 def send_delivery(app: Celery, event_id: str, token: str) -> None:

@@ -58,8 +58,10 @@ class Claims:
     Every method raises ServiceUnavailable when Redis cannot be reached, unless it says otherwise.
     """
 
-    def __init__(self, redis_settings: RedisSettings, jobs: JobSettings, worker: str) -> None:
+    def __init__(self, redis_settings: RedisSettings, jobs: JobSettings, worker: str, digest: str = "") -> None:
+        """``digest``: that of the worker's model, '' where it draws jobs of every digest."""
         self._jobs = jobs
+        self._digest = digest
         self._worker = worker
         self._keys = Keys.of(redis_settings)
         self._redis = connect(redis_settings, retries=_FINISH_RETRIES)
@@ -71,13 +73,14 @@ class Claims:
         self._hand_back = self._quick.register_script(HAND_BACK.source(self._keys))
 
     def claim_next(self, graph: str) -> Claim | None:
-        """Claim the first job in a graph's queue; None when no job waits."""
+        """Claim the first job in a graph's queue that this worker may draw; None when none waits."""
         call = CLAIM.of(
             self._keys,
             graph,
             self._jobs,
             fairness_key=self._keys.fairness(graph),
             worker=self._worker,
+            digest=self._digest,
             # redis-py repeats the call when its reply is lost: the same nonce returns the same claim.
             nonce=secrets.token_hex(8),
             lease_ms=int(self._jobs.lease_s * 1000),

@@ -91,6 +91,15 @@ def overdue_error(time_limit_s: int) -> JobError:
     )
 
 
+def model_changed_message(grace_s: float) -> str:
+    """Return what a job says that no live worker may draw, because its model is another one."""
+    return (
+        f"For {grace_s:g} s (IMAGEGEN_JOBS__DIGEST_GRACE_S) no worker had the model that this request was accepted "
+        "for: the model was changed meanwhile, or this server and its workers have different models under one name "
+        "(`imagegen doctor` tells). Send the request again."
+    )
+
+
 def ended_in_step_message(grace_s: float) -> str:
     """Return what a cancelled job says whose process was ended because it did not reach its next step."""
     return (

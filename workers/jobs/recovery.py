@@ -5,14 +5,14 @@ delay it), nor can Celery's event loop (it blocks while Redis cannot be reached)
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from config.settings import JobSettings, RedisSettings
-from workers.jobs.job import overdue_error
+from workers.jobs.job import model_changed_message, overdue_error
 from workers.jobs.observe.presence import WorkerPresence, live_workers, stale_names
 from workers.jobs.redis.connection import connect, redis_errors
-from workers.jobs.redis.keys import Keys
+from workers.jobs.redis.keys import NO_DIGEST, Keys, edges_of, queue_name
 from workers.jobs.redis.layout import check_layout
 from workers.jobs.redis.scripts import HAND_BACK, HEARTBEAT, REAP, RELEASE, RENEW
 from workers.jobs.status import ClaimState
@@ -23,6 +23,8 @@ _MESSAGES_HELD = 2
 # Cycles come every second: after a longer gap Redis or this worker stood still.
 _GAP_S = 2.5
 _CRASHES_KEPT = 10
+# As many as a queue usually holds; what is left is sent a few seconds later.
+_MOST_RESENT = 1000
 
 
 class Recovery:
@@ -32,13 +34,20 @@ class Recovery:
     """
 
     def __init__(
-        self, redis_settings: RedisSettings, jobs: JobSettings, worker: str, graph: str, wake: Callable[[str], None]
+        self,
+        redis_settings: RedisSettings,
+        jobs: JobSettings,
+        worker: str,
+        graph: str,
+        wake: Callable[[str], None],
+        digest: str = "",
     ) -> None:
-        """``wake(graph)`` sends a message that makes a worker take the next job."""
+        """``wake(queue)`` sends a message that makes a worker take the next job; ``digest`` is that of its model."""
         self._jobs = jobs
         self._worker = worker
         self._graph = graph
         self._wake = wake
+        self._digest = digest
         self._keys = Keys.of(redis_settings)
         self._redis = connect(redis_settings, retries=0)
         self._renew = self._redis.register_script(RENEW.source(self._keys))
@@ -57,9 +66,17 @@ class Recovery:
         """Publish the state of this worker, and remove that of workers which ended long ago."""
         with redis_errors():
             now = self._now()
+            stored = self._redis.hgetall(self._keys.workers)
             presence = replace(presence, seen_at=now)
-            self._heartbeat(**HEARTBEAT.call(self._keys, worker=presence.name, presence=presence.to_json()))
-            if stale := stale_names(self._redis.hgetall(self._keys.workers), now):
+            call = HEARTBEAT.call(
+                self._keys,
+                digests_key=self._keys.digests(self._graph),
+                worker=presence.name,
+                presence=presence.to_json(),
+                digests=[self._digest, *self._unknown_digests(live_workers(stored, now))],
+            )
+            self._heartbeat(**call)
+            if stale := stale_names(stored, now):
                 self._redis.hdel(self._keys.workers, *stale)
 
     def leave(self, name: str) -> None:
@@ -139,12 +156,14 @@ class Recovery:
                     lease_ms=self._lease_ms(),
                     time_limit_s=self._jobs.time_limit_s,
                     overdue_message=self._overdue_message(),
+                    digest_grace_ms=int(self._jobs.digest_grace_s * 1000),
+                    digest_message=model_changed_message(self._jobs.digest_grace_s),
                 )
             )
-        requeued = [raw.decode() for raw in found]
-        for _ in requeued:
-            self._wake(self._graph)
-        return requeued
+        texts = [raw.decode() for raw in found]
+        for digest in texts[1::2]:
+            self._wake(queue_name(self._graph, digest))
+        return texts[::2]
 
     def hand_back(self) -> list[str]:
         """Requeue the jobs that this worker still holds after its child died, and do not count the attempt.
@@ -163,9 +182,9 @@ class Recovery:
     def pass_on(self) -> None:
         """Wake other workers if jobs wait: a worker that shuts down may have received messages without using them."""
         with redis_errors():
-            waiting = self._redis.zcard(self._keys.queued(self._graph))
-        for _ in range(min(waiting, _MESSAGES_HELD)):
-            self._wake(self._graph)
+            waiting = self._waiting(_MESSAGES_HELD)
+        for _ in waiting:
+            self._wake(self._queue)
 
     def resend_lost(self) -> int:
         """Send messages when jobs have waited for some seconds while a worker was idle. Returns how many.
@@ -174,15 +193,44 @@ class Recovery:
         message does no harm: its worker finds no job to claim.
         """
         with redis_errors():
-            waiting = self._redis.zrange(self._keys.queued(self._graph), 0, -1)
-            idle = self._ready_workers() - self._redis.zcard(self._keys.running(self._graph))
-            if not waiting or idle <= 0 or not self._waits_long(waiting[0].decode()):
+            waiting = self._waiting(_MOST_RESENT)
+            idle = self._ready_workers() - self._running()
+            if not waiting or idle <= 0 or not self._waits_long(waiting[0]):
                 return 0
-            has_messages = self._redis.llen(self._keys.messages(self._graph)) > 0
+            has_messages = self._redis.llen(self._keys.messages(self._graph, self._digest)) > 0
         missing = min(idle, len(waiting)) if has_messages else len(waiting)
         for _ in range(missing):
-            self._wake(self._graph)
+            self._wake(self._queue)
         return missing
+
+    @property
+    def _queue(self) -> str:
+        return queue_name(self._graph, self._digest)
+
+    def _waiting(self, most: int) -> list[str]:
+        """Return the ids of the first waiting jobs that this worker may draw: those of its model come first."""
+        queued = self._redis.zrange(self._keys.queued(self._graph), 0, most - 1)
+        if not self._digest or not queued:
+            return [raw.decode() for raw in queued]
+        found: list[str] = []
+        for digest in (self._digest, NO_DIGEST):
+            entries = self._redis.zrangebylex(self._keys.by_digest(self._graph), *edges_of(digest), 0, most)
+            found += [entry.decode().rpartition(" ")[2] for entry in entries]
+        first = queued[0].decode()  # one that an older release accepted or put back has no entry
+        return found[:most] if found or not self._may_draw(first) else [first]
+
+    def _running(self) -> int:
+        """Return how many jobs run that this worker could draw as well."""
+        running = self._redis.zrange(self._keys.running(self._graph), 0, -1)
+        return sum(self._may_draw(raw.decode()) for raw in running) if self._digest else len(running)
+
+    def _may_draw(self, job_id: str) -> bool:
+        digest = self._redis.hget(self._keys.job(job_id), "model_digest")
+        return digest is None or digest.decode() == self._digest
+
+    def _unknown_digests(self, workers: Sequence[WorkerPresence]) -> list[str]:
+        """Return [''] where a worker of an older release runs, which draws jobs of every digest and does not say so."""
+        return [""] if any(worker.graph == self._graph and not worker.digest for worker in workers) else []
 
     def _lease_ms(self) -> int:
         return int(self._jobs.lease_s * 1000)
@@ -210,7 +258,7 @@ class Recovery:
 
     def _ready_workers(self) -> int:
         alive = live_workers(self._redis.hgetall(self._keys.workers), self._now())
-        return sum(worker.ready and worker.graph == self._graph for worker in alive)
+        return sum(worker.ready and worker.graph == self._graph and worker.has_model(self._digest) for worker in alive)
 
     def _waits_long(self, job_id: str) -> bool:
         created_at = self._redis.hget(self._keys.job(job_id), "created_at")

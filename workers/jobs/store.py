@@ -20,7 +20,7 @@ from graphs.errors import (
 from workers.jobs.job import Job, is_new_id, job_from_hash, new_job_id
 from workers.jobs.observe.presence import WorkerPresence, live_workers
 from workers.jobs.redis.connection import connect_async, redis_errors, redis_url
-from workers.jobs.redis.keys import Keys
+from workers.jobs.redis.keys import Keys, edges_of
 from workers.jobs.redis.layout import check_layout_async
 from workers.jobs.redis.script import ScriptCall
 from workers.jobs.redis.scripts import CANCEL, ERASE, SUBMIT, WAITERS
@@ -197,12 +197,18 @@ class JobStore:
         with redis_errors():
             return int(await self._waiters(**WAITERS.of(self._keys, job.request.graph, self._jobs, **about)))
 
-    async def needs_message(self, graph: str) -> bool:
-        """Return whether fewer messages than jobs wait for a graph's workers. The messages of cancelled jobs remain."""
+    async def needs_message(self, graph: str, model_digest: str = "") -> bool:
+        """Return whether fewer messages than jobs wait for a graph's workers. The messages of cancelled jobs remain.
+
+        ``model_digest``: for those whose model has this digest, and their own queue; '' for all.
+        """
         with redis_errors():
             pipeline = self._redis.pipeline(transaction=False)
-            pipeline.llen(self._keys.messages(graph))
-            pipeline.zcard(self._keys.queued(graph))
+            pipeline.llen(self._keys.messages(graph, model_digest))
+            if model_digest:
+                pipeline.zlexcount(self._keys.by_digest(graph), *edges_of(model_digest))
+            else:
+                pipeline.zcard(self._keys.queued(graph))
             messages, jobs = await pipeline.execute()
             return int(messages) < int(jobs)
 

@@ -25,6 +25,7 @@ class Idempotency:
     ``key`` identifies the request and is remembered for ``ttl_s`` seconds; ``digest`` is that of the whole request, and
     must be equal. ``join`` says when an earlier job is joined: 'always', 'live' (only while it waits, runs or is
     completed), or 'never'.
+    It is that of one model: an equal request to another model of the same name makes another job.
     """
 
     key: str = ""
@@ -38,6 +39,8 @@ class Submission:
     """A resolved request with its input images (PNG, empty for none) and options, as the store takes it.
 
     ``name`` is the client's own choice of an id, if any. After ``start_by`` (unix seconds) no client waits for the job.
+    ``model_digest``: that of the model which the request was resolved for; any worker of the graph may draw a job
+    without one.
     """
 
     request: ResolvedRequest
@@ -47,6 +50,7 @@ class Submission:
     name: str | None = None
     idempotency: Idempotency = field(default_factory=Idempotency)
     start_by: float | None = None
+    model_digest: str = ""
 
 
 def submit_call(keys: Keys, jobs: JobSettings, job_id: str, submission: Submission) -> ScriptCall:
@@ -72,6 +76,7 @@ def submit_call(keys: Keys, jobs: JobSettings, job_id: str, submission: Submissi
         size_bytes=_size_bytes(submission, fields, bounds),
         start_by="" if submission.start_by is None else str(submission.start_by),
         digest=idempotency.digest,
+        model_digest=submission.model_digest,
         join=idempotency.join,
         idempotency_ttl_s=idempotency.ttl_s,
         max_queued=bounds.jobs,

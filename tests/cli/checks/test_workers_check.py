@@ -9,15 +9,16 @@ from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import GRAPH, Upkeep, claims_of, client, submit
 from workers.jobs.observe.diagnostics import read_diagnostics
 from workers.jobs.observe.presence import WorkerPresence
+from workers.jobs.redis.layout import check_layout_at_start
 
 
-def of_workers(redis: RedisSettings) -> list[tuple[str, Verdict, str]]:
+def of_workers(redis: RedisSettings, digest: str = "") -> list[tuple[str, Verdict, str]]:
     diagnostics = read_diagnostics(redis, [GRAPH])
-    return [(f.area, f.verdict, f"{f.message} {f.remedy}") for f in check_workers(diagnostics, [GRAPH])]
+    return [(f.area, f.verdict, f"{f.message} {f.remedy}") for f in check_workers(diagnostics, {GRAPH: digest})]
 
 
-def beat(redis: RedisSettings, name: str = "w", graph: str = GRAPH, ready: bool = True) -> None:
-    presence = WorkerPresence(name, graph, "CPU", ready=ready, operations=(), seen_at=0.0)
+def beat(redis: RedisSettings, name: str = "w", graph: str = GRAPH, ready: bool = True, digest: str = "") -> None:
+    presence = WorkerPresence(name, graph, "CPU", ready=ready, operations=(), seen_at=0.0, digest=digest)
     Upkeep(redis).heartbeat(presence)
 
 
@@ -34,6 +35,29 @@ def test_workers_missing_loading_ready(redis_settings: RedisSettings) -> None:
     (_, ready, text), (_, other, of_other) = of_workers(redis_settings)
     assert (ready, "ready: 1 on CPU" in text) == (Verdict.OK, True), text
     assert (other, "elsewhere" in of_other) == (Verdict.NOTE, True)
+
+
+def test_different_models_under_one_name(redis_settings: RedisSettings) -> None:
+    beat(redis_settings, "one", digest="11")
+    beat(redis_settings, "of an older release")
+    assert [verdict for _, verdict, _ in of_workers(redis_settings, "11")] == [Verdict.OK]
+    assert [verdict for _, verdict, _ in of_workers(redis_settings)] == [Verdict.OK]
+    _, (_, verdict, text) = of_workers(redis_settings, "22")
+    assert (verdict, "Digests: 11 of one, and 22 here." in text) == (Verdict.WRONG, True), text
+    beat(redis_settings, "two", digest="33")
+    _, (_, verdict, text) = of_workers(redis_settings)
+    assert (verdict, "Digests: 11 of one, 33 of two." in text) == (Verdict.WRONG, True), text
+
+
+def test_another_prefix_than_that_of_the_service(redis_settings: RedisSettings) -> None:
+    check_layout_at_start(redis_settings)
+    beat(redis_settings)
+    mistaken = redis_settings.model_copy(update={"prefix": "other"})
+    with client(redis_settings) as behind:
+        behind.set("of:another-program:layout", 1)
+    (_, verdict, text), (_, note, of_prefixes) = of_workers(mistaken)
+    assert (verdict, "no worker runs" in text) == (Verdict.WRONG, True), text
+    assert (note, "with the prefixes imagegen. Give doctor the --redis_prefix" in of_prefixes) == (Verdict.NOTE, True)
 
 
 def test_a_queue_that_fills(redis_settings: RedisSettings) -> None:

@@ -153,13 +153,18 @@ def ended(settings: RedisSettings, job: Job, status: Status = Status.COMPLETED) 
 
 
 class Upkeep(Recovery):
-    """A recovery that records the graphs for which it would wake a worker, in place of sending a message."""
+    """A recovery that records the queues for which it would wake a worker, in place of sending a message."""
 
     def __init__(
-        self, settings: RedisSettings, owner: str = "one", jobs: JobSettings = SHORT, graph: str = GRAPH
+        self,
+        settings: RedisSettings,
+        owner: str = "one",
+        jobs: JobSettings = SHORT,
+        graph: str = GRAPH,
+        digest: str = "",
     ) -> None:
         self.sent: list[str] = []
-        super().__init__(settings, jobs, owner, graph, self.sent.append)
+        super().__init__(settings, jobs, owner, graph, self.sent.append, digest)
 
 
 def client(settings: RedisSettings) -> "redis.Redis":

@@ -132,7 +132,7 @@ def test_a_claim_whose_lease_ended_meanwhile_is_not_returned_again(settled_redis
     """The lease ended between the lost reply and the repeated call."""
     job = submit(settled_redis)
     claims = claims_of(settled_redis)
-    limits = {"lease_ms": 6000, "max_attempts": 3}
+    limits = {"digest": "", "lease_ms": 6000, "max_attempts": 3}
     call = CLAIM.of(keys, GRAPH, JOBS, fairness_key=keys.fairness(GRAPH), worker="one", nonce="n", **limits)
     first = claims._claim(**call)
     assert claims._claim(**call) == first

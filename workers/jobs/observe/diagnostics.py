@@ -13,6 +13,7 @@ from workers.jobs.redis.connection import connect, redis_errors
 from workers.jobs.redis.keys import Keys
 
 _DELIVERED_WITHIN_S = 120
+_LONGEST_LOOK_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,16 @@ class GraphFacts:
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """The state at one moment. ``overdue_deliveries``: webhook deliveries that no worker attempts."""
+    """The state at one moment. ``overdue_deliveries``: webhook deliveries that no worker attempts.
+
+    ``other_prefixes``: those of services whose data is in this Redis too; only looked for where no worker runs.
+    """
 
     redis: RedisFacts
     workers: Sequence[WorkerPresence]
     graphs: Mapping[str, GraphFacts]
     overdue_deliveries: int
+    other_prefixes: Sequence[str]
 
 
 def read_diagnostics(settings: RedisSettings, graphs: Sequence[str]) -> Diagnostics:
@@ -66,11 +71,13 @@ def read_diagnostics(settings: RedisSettings, graphs: Sequence[str]) -> Diagnost
             seconds, microseconds = client.time()
             now = seconds + microseconds / 1e6
             ahead = (before + time.time()) / 2 - now
+            workers = live_workers(client.hgetall(keys.workers), now)
             return Diagnostics(
                 redis=_redis_facts(client, keys, ahead),
-                workers=live_workers(client.hgetall(keys.workers), now),
+                workers=workers,
                 graphs={graph: _graph_facts(client, keys, graph, now) for graph in graphs},
                 overdue_deliveries=client.zcount(keys.deliveries, "-inf", (now - _DELIVERED_WITHIN_S) * 1000),
+                other_prefixes=() if workers else _other_prefixes(client, keys),
             )
     finally:
         client.close()
@@ -98,6 +105,21 @@ def _redis_facts(client: RedisClient, keys: Keys, clock_ahead_s: float) -> Redis
 def _layout(client: RedisClient, keys: Keys) -> str | None:
     found = client.get(keys.layout)
     return None if found is None else found.decode(errors="replace")
+
+
+def _other_prefixes(client: RedisClient, keys: Keys) -> list[str]:
+    """Return the other prefixes under which a service has data, as far as a short look at all keys finds them."""
+    found: set[str] = set()
+    end = time.monotonic() + _LONGEST_LOOK_S
+    cursor = None
+    while cursor != 0 and time.monotonic() < end:
+        try:
+            cursor, seen = client.scan(cursor or 0, match=Keys("*").layout, count=1000)
+        except redis.ResponseError:  # this user may not list keys
+            break
+        prefixes = {key.decode(errors="replace").partition(":")[0] for key in seen}
+        found |= {prefix for prefix in prefixes - {keys.prefix} if Keys(prefix).layout.encode() in seen}
+    return sorted(found)
 
 
 def _save_points(client: RedisClient) -> str | None:

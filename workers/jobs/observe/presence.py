@@ -21,6 +21,7 @@ class WorkerPresence:
     """A worker's last heartbeat.
 
     ``seen_at``: unix seconds of Redis's clock. ``stage``: one of STAGES_OF_WORKERS, '' for an older release.
+    ``digest``: of its model (graphs/definition/model_digest.py), '' where it is unknown: it draws any job of the graph.
     ``error``: why it could not load. ``last_error``: that of its children, also after they drew again, or why it rests;
     ``last_error_at``: unix seconds of its machine's clock.
     """
@@ -41,10 +42,15 @@ class WorkerPresence:
     stage: str = ""
     last_error: str | None = None
     last_error_at: float | None = None
+    digest: str = ""
 
     def can(self, operation: Operation) -> bool:
         """Return whether this worker's model has a pipeline for the operation."""
         return operation.value in self.operations
+
+    def has_model(self, digest: str) -> bool:
+        """Return whether it draws jobs of the model with this digest; '' is an unknown one."""
+        return "" in (digest, self.digest) or digest == self.digest
 
     def to_json(self) -> str:
         """Return the heartbeat as it is stored."""

@@ -90,6 +90,9 @@ class AsyncCommandPipeline(Protocol):
     def zcard(self, name: str) -> object:
         """Return the size of a sorted set."""
 
+    def zlexcount(self, name: str, min: str, max: str) -> object:
+        """Return how many members of one score are in a range of their texts."""
+
     def zrange(self, name: str, start: int, end: int, *, withscores: bool = False) -> object:
         """Return members of a sorted set by rank."""
 
@@ -145,11 +148,20 @@ class RedisClient(Protocol):
     def zrange(self, name: str, start: int, end: int) -> list[bytes]:
         """Return members of a sorted set by rank."""
 
+    def zlexcount(self, name: str, min: str, max: str) -> int:
+        """Return how many members of one score are in a range of their texts."""
+
+    def zrangebylex(self, name: str, min: str, max: str, start: int, num: int) -> list[bytes]:
+        """Return members of one score in a range of their texts."""
+
     def time(self) -> tuple[int, int]:
         """Return the clock of Redis: unix seconds and microseconds."""
 
     def info(self, section: str) -> Info:
         """Return a section of the server's state."""
+
+    def scan(self, cursor: int, match: str, count: int) -> tuple[int, list[bytes]]:
+        """Return the next cursor, 0 at the end, and those of about so many keys that a pattern fits."""
 
     def config_get(self, pattern: str) -> dict[str, str]:
         """Return settings of the server."""

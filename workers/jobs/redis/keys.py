@@ -25,12 +25,23 @@ OLDER_VERSIONS = ("1", "2")
 WEBHOOK_QUEUE = ":webhooks"
 # What Kombu puts in front of its own keys; no queue of a graph begins like this.
 _KOMBU = "_kombu"
+# What stands for the digest of a job that any worker draws (lua/digests.lua).
+NO_DIGEST = "-"
 
 
-def queue_name(graph: str) -> str:
-    """Return the name of a graph's Celery queue. It is quoted because Celery splits lists of queues at commas."""
+def queue_name(graph: str, digest: str = "") -> str:
+    """Return the name of the Celery queue of a graph, or of its workers whose model has this digest.
+
+    It is quoted because Celery splits lists of queues at commas.
+    """
     name = quote(graph)
-    return f"%5F{name[1:]}" if name.startswith(_KOMBU) else name
+    name = f"%5F{name[1:]}" if name.startswith(_KOMBU) else name
+    return f"{name}@{digest}" if digest else name
+
+
+def edges_of(digest: str) -> tuple[str, str]:
+    """Return the range of texts in which the entries of a digest are (``Keys.by_digest``)."""
+    return f"[{digest} ", f"({digest}!"
 
 
 @dataclass(frozen=True)
@@ -173,6 +184,14 @@ class Keys:
         """Sorted set: the waiting jobs of a graph, the next one first."""
         return f"{self.prefix}:queued:{graph}"
 
+    def by_digest(self, graph: str) -> str:
+        """Sorted set: the waiting jobs of a graph as DIGEST PLACE ID, of one score (lua/digests.lua)."""
+        return f"{self.prefix}:queued-by-digest:{graph}"
+
+    def digests(self, graph: str) -> str:
+        """Sorted set: the digests of a graph's models by the time at which a live worker had them (lua/digests.lua)."""
+        return f"{self.prefix}:digests:{graph}"
+
     def running(self, graph: str) -> str:
         """Sorted set: the running jobs of a graph, by the end of their leases."""
         return f"{self.prefix}:running:{graph}"
@@ -229,6 +248,6 @@ class Keys:
         """Hash: a webhook delivery."""
         return f"{self.prefix}:delivery:{event_id}"
 
-    def messages(self, graph: str) -> str:
+    def messages(self, graph: str, digest: str = "") -> str:
         """List: the messages of a graph's Celery queue."""
-        return f"{self.celery_prefix}{queue_name(graph)}"
+        return f"{self.celery_prefix}{queue_name(graph, digest)}"

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from config.settings import JobSettings
 from workers.jobs.observe.metrics import DURATION_BOUNDS_S, bound_text
+from workers.jobs.observe.presence import ALIVE_S
 from workers.jobs.queue_bounds import (
     ALLOCATED,
     DELIVERY_OVERHEAD_BYTES,
@@ -17,7 +18,7 @@ from workers.jobs.queue_bounds import (
 )
 from workers.jobs.redis.clients import Value
 from workers.jobs.redis.connection import OTHER_LAYOUT
-from workers.jobs.redis.keys import LAYOUT_VERSION, Keys
+from workers.jobs.redis.keys import LAYOUT_VERSION, NO_DIGEST, Keys
 from workers.jobs.status import EXPIRED, FINAL_STATUSES, ClaimState, Status
 
 _FOLDER = Path(__file__).parent / "lua"
@@ -28,7 +29,7 @@ _FINDS_KEYS = "--!df flags=allow-undeclared-keys"
 # the id of a delivery from the record.
 _KNOWS_KEYS = frozenset({"begin", "heartbeat", "layout", "progress", "renew", "settle", "waiters"})
 # What each script begins with, in this order.
-_SHARED = ("basics", "counting", "keeping", "shared")
+_SHARED = ("basics", "counting", "keeping", "digests", "shared")
 # Deliveries are kept as long as OpenAI and Standard Webhooks say that one is tried: three days.
 _DELIVERY_TTL_S = 72 * 3600
 # How much longer than a record its owner's lists last: no job waits or runs for a week.
@@ -149,6 +150,8 @@ _GRAPH_KEYS: Mapping[str, Callable[[Keys, str], str]] = {
     "running_key": Keys.running,
     "waiting_key": Keys.waiting,
     "backlog_key": Keys.backlog,
+    "by_digest_key": Keys.by_digest,
+    "digests_key": Keys.digests,
     "metrics_key": Keys.metrics,
 }
 
@@ -184,6 +187,7 @@ def _constants(keys: Keys) -> str:
         "DELIVERY_PREFIX": keys.delivery(""),
         "OWNER_PREFIX": keys.owner_prefix,
         "SHOWN_EXPIRED": EXPIRED,
+        "NO_DIGEST": NO_DIGEST,
         **{f"STATUS_{status.name}": status.value for status in Status},
         **{f"CLAIM_{state.name}": state.value for state in ClaimState},
     }
@@ -195,6 +199,7 @@ def _constants(keys: Keys) -> str:
         "STEP_BYTES": STEP_BYTES,
         "ALLOCATED": ALLOCATED,
         "ROOM_SHARE": ROOM_SHARE,
+        "ALIVE_MS": ALIVE_S * 1000,
     }
     final = ", ".join(f"['{status}'] = true" for status in FINAL_STATUSES)
     ended = ", ".join(f"'{status}'" for status in (*FINAL_STATUSES, EXPIRED))

@@ -28,6 +28,7 @@ SUBMIT = GraphScript(
         "size_bytes": _NUMBER,
         "start_by": _TEXT,
         "digest": _TEXT,
+        "model_digest": _TEXT,
         "join": _TEXT,
         "idempotency_ttl_s": _NUMBER,
         "max_queued": _NUMBER,
@@ -47,7 +48,7 @@ WAITERS = GraphScript("waiters", arguments={"job_id": _TEXT, "owner": _TEXT, "ch
 CLAIM = GraphScript(
     "claim",
     keys=["fairness_key"],
-    arguments={"worker": _TEXT, "nonce": _TEXT, "lease_ms": _NUMBER, "max_attempts": _NUMBER},
+    arguments={"worker": _TEXT, "digest": _TEXT, "nonce": _TEXT, "lease_ms": _NUMBER, "max_attempts": _NUMBER},
 )
 PROGRESS = GraphScript(
     "progress",
@@ -96,9 +97,17 @@ RELEASE = GraphScript(
     },
 )
 REAP = GraphScript(
-    "reap", arguments={"max_attempts": _NUMBER, "lease_ms": _NUMBER, "time_limit_s": _NUMBER, "overdue_message": _TEXT}
+    "reap",
+    arguments={
+        "max_attempts": _NUMBER,
+        "lease_ms": _NUMBER,
+        "time_limit_s": _NUMBER,
+        "overdue_message": _TEXT,
+        "digest_grace_ms": _NUMBER,
+        "digest_message": _TEXT,
+    },
 )
-HEARTBEAT = Script("heartbeat", arguments={"worker": _TEXT, "presence": _TEXT})
+HEARTBEAT = Script("heartbeat", keys=["digests_key"], arguments={"worker": _TEXT, "presence": _TEXT, "digests": _LIST})
 
 # Webhooks (deliveries.py).
 DUE = Script("due", arguments={"hold_ms": _NUMBER, "limit": _NUMBER, "per_owner": _NUMBER, "per_receiver": _NUMBER})

@@ -1,4 +1,5 @@
--- Claims the first job of the queue for a worker process. nonce: one for each claim that is asked for.
+-- Claims the first job of the queue that a worker process may draw: one with the digest of its model, or with none.
+-- digest: '' for a worker that draws jobs of every digest. nonce: one for each claim that is asked for.
 -- Returns {job id, token}, or {} when no job waits. The token proves in every later call that the claim still holds.
 
 -- A call with a known nonce repeats one whose reply was lost; it returns the same claim.
@@ -7,9 +8,25 @@ for _, running_id in ipairs(redis.call('ZRANGE', running_key, 0, -1)) do
   if record[1] == nonce and record[2] then return {running_id, record[2]} end
 end
 
+-- Returns the id and the place of the first job that this worker may draw, or {}. The first of the queue is looked at by
+-- itself, since a job of an older release has no entry by its digest.
+local function first_of_own()
+  local first = redis.call('ZRANGE', queued_key, 0, 0, 'WITHSCORES')
+  if #first == 0 or digest == '' then return first end
+  local of_first = redis.call('HGET', job_keys(first[1]).hash, 'model_digest')
+  if not of_first or of_first == digest then return first end
+  local found = {}
+  for _, mine in ipairs({digest, NO_DIGEST}) do
+    local id = waiting_of_digest(mine, 1)[1]
+    local place = id and redis.call('ZSCORE', queued_key, id)
+    if id and (#found == 0 or tonumber(place) < tonumber(found[2])) then found = {id, place} end
+  end
+  return found
+end
+
 write_even_if_full()
 while true do
-  local first = redis.call('ZRANGE', queued_key, 0, 0, 'WITHSCORES')
+  local first = first_of_own()
   if #first == 0 then return {} end
   local job, place = job_keys(first[1]), tonumber(first[2])
   local record = redis.call('HMGET', job.hash, 'status', 'attempts', 'start_by', 'deadline', 'device_faults')

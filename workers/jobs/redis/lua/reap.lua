@@ -1,8 +1,40 @@
 -- Requeues every job of the graph whose lease has ended. A job ends instead when it was cancelled, was tried
 -- max_attempts times (but for those in which the device failed), or had already run for time_limit_s when its worker last renewed the lease.
--- Also counts out what has expired (keeping.lua). Returns the ids of the requeued jobs.
+-- A job that no live worker may draw, because its model has another digest, fails after digest_grace_ms.
+-- Also counts out what has expired (keeping.lua). Returns {job id, digest, ...} of the requeued jobs.
+local MOST_FAILED = 100
 local requeued = {}
 write_even_if_full()
+
+local function fail_of_digest(digest, before)
+  local ids = waiting_of_digest(digest, MOST_FAILED)
+  if #ids == 0 then redis.call('ZREM', digests_key, digest) end
+  for _, id in ipairs(ids) do
+    local job = job_keys(id)
+    local record = redis.call('HMGET', job.hash, 'status', 'created_at')
+    if record[1] ~= STATUS_QUEUED then
+      leave_queue(job)
+    elseif tonumber(record[2]) * 1000 <= before then
+      finish(job, STATUS_FAILED, failure('model_changed', digest_message))
+    end
+  end
+end
+
+-- Time counts only while workers of the graph look at it: after a night without any, those of each digest may come back.
+local function fail_without_workers()
+  local first, now = redis.call('ZRANGE', queued_key, 0, 0)[1], now_ms()
+  -- An older release puts a job back without its entry.
+  if first then enter_by_digest(job_keys(first)) end
+  local before, reaped = now - digest_grace_ms, tonumber(redis.call('ZSCORE', digests_key, REAPED) or 0)
+  redis.call('ZADD', digests_key, now, REAPED)
+  if now - reaped > ALIVE_MS then
+    for _, digest in ipairs(redis.call('ZRANGE', digests_key, 0, -1)) do redis.call('ZADD', digests_key, now, digest) end
+  elseif tonumber(redis.call('ZSCORE', digests_key, ANY_DIGEST) or 0) <= before then
+    for _, digest in ipairs(redis.call('ZRANGEBYSCORE', digests_key, '-inf', before)) do
+      if digest == ANY_DIGEST then redis.call('ZREM', digests_key, digest) else fail_of_digest(digest, before) end
+    end
+  end
+end
 local over = redis.call('ZRANGEBYSCORE', running_key, '-inf', now_ms(), 'WITHSCORES')
 for i = 1, #over, 2 do
   local job, renewed_ms = job_keys(over[i]), tonumber(over[i + 1]) - lease_ms
@@ -19,8 +51,10 @@ for i = 1, #over, 2 do
   else
     requeue(job, record[3])
     requeued[#requeued + 1] = job.id
+    requeued[#requeued + 1] = redis.call('HGET', job.hash, 'model_digest') or ''
     count('reaped')
   end
 end
+fail_without_workers()
 sweep(10 * MOST_SWEPT)
 return requeued

@@ -12,14 +12,16 @@ end
 
 local function enter_queue(job, place)
   if redis.call('ZADD', queued_key, place, job.id) == 1 then count_backlog(job, 1) end
+  enter_by_digest(job)
   add_waiting(job)
 end
 
 local function leave_queue(job)
   if redis.call('ZREM', queued_key, job.id) == 1 then count_backlog(job, -1) end
+  leave_by_digest(job)
   remove_waiting(job)
-  -- An empty queue has no backlog, even if its jobs were removed by hand.
-  if redis.call('EXISTS', queued_key) == 0 then redis.call('DEL', backlog_key) end
+  -- An empty queue has no backlog, even if its jobs were removed by hand or by an older release.
+  if redis.call('EXISTS', queued_key) == 0 then redis.call('DEL', backlog_key, by_digest_key) end
 end
 
 -- Deletes a webhook delivery and counts it out of what its owner keeps.

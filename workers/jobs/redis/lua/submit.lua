@@ -22,6 +22,19 @@ local function join_job(earlier_id)
   return {'joined', earlier_id}
 end
 
+-- Returns whether the request made its job for another model of this name.
+local function is_of_other_model(known)
+  local of_known = known and redis.call('HGET', job_keys(string.match(known, ' (%S+)$')).hash, 'model_digest')
+  return of_known and of_known ~= model_digest
+end
+
+-- The same request to two models is two requests: the second model's has a key of its own.
+if model_digest ~= '' and idempotency_ttl_s > 0 then
+  local own_key = idempotency_key .. '@' .. model_digest
+  if redis.call('EXISTS', own_key) == 1 or is_of_other_model(redis.call('GET', idempotency_key)) then
+    idempotency_key = own_key
+  end
+end
 local known = join ~= 'never' and redis.call('GET', idempotency_key)
 if known then
   local known_digest, known_id = string.match(known, '^(%S+) (%S+)$')
@@ -35,7 +48,8 @@ local name_key = NAME_PREFIX .. owner .. ':' .. name
 for _, earlier_id in ipairs({job.id, name ~= '' and redis.call('GET', name_key) or '', name}) do
   local earlier = job_keys(earlier_id)
   if earlier_id ~= '' and is_owned(earlier, owner) then
-    local is_same = redis.call('HGET', earlier.hash, 'digest') == digest
+    local known_as = redis.call('HMGET', earlier.hash, 'digest', 'model_digest')
+    local is_same = known_as[1] == digest and (model_digest == '' or not known_as[2] or known_as[2] == model_digest)
     return is_same and join_job(earlier_id) or {'conflict', earlier_id}
   end
 end
@@ -99,6 +113,7 @@ redis.call('HSET', job.hash, 'status', STATUS_QUEUED, 'sequence', sequence, 'pla
   'waiters', 1, 'owner', owner, 'bytes', size_bytes, 'kept', whole(kept_bytes), 'digest', digest,
   'created_at', seconds(now_ms()), unpack(fields))
 hold(owner, kept_bytes)
+if model_digest ~= '' then redis.call('HSET', job.hash, 'model_digest', model_digest) end
 if image ~= '' then redis.call('SET', job.image, image) end
 if mask ~= '' then redis.call('SET', job.mask, mask) end
 enter_queue(job, place)
