@@ -54,20 +54,18 @@ class JobSubmitter:
         drain: ApiDrain,
         wake: Callable[[str], None],
         facts: Mapping[str, ModelFacts],
-        digests: Mapping[str, str],
         models: LiveModels,
         workers: LiveWorkers,
         store: JobStore,
     ) -> None:
         """``wake(queue)`` makes a worker of a queue take its next job. It blocks, so it runs in a thread.
 
-        ``facts`` and ``digests`` are those of the models, by the name of the graph.
+        ``facts`` are those of the models, by the name of the graph.
         """
         self._settings = settings
         self._drain = drain
         self._wake = wake
         self._facts = facts
-        self._digests = digests
         self._models = models
         self._workers = workers
         self._store = store
@@ -139,7 +137,7 @@ class JobSubmitter:
                 request = resolved(kind, inputs.size, is_flattened=inputs.is_flattened, mask_size=inputs.mask_size)
             request = request.model_copy(update={"warnings": (*warnings, *request.warnings)})
             self._drain.check_open()
-            digest = self._digests[graph.name]
+            digest = self._workers.digest(graph.name)
             submission = Submission(
                 request,
                 options,

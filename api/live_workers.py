@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from graphs.errors import OperationNotAvailable
 from graphs.families.family import Operation
@@ -16,13 +16,18 @@ _TTL_S = 1.0
 class LiveWorkers:
     """The live workers as this process last read them. Every method raises ServiceUnavailable without Redis."""
 
-    def __init__(self, store: JobStore, digests: Mapping[str, str]) -> None:
-        """``digests``: those of the models that this process serves, by the name of their graph."""
+    def __init__(self, store: JobStore, graphs: Iterable[str], read_digest: Callable[[str], str]) -> None:
+        """``read_digest(graph)`` returns the digest of a graph's model, with its files as they are then."""
         self._store = store
-        self._digests = digests
+        self._read_digest = read_digest
+        self._digests = {graph: read_digest(graph) for graph in graphs}
         self._read_at = float("-inf")
         self._workers: list[WorkerPresence] = []
         self._reading = asyncio.Lock()
+
+    def digest(self, graph: str) -> str:
+        """Return the digest of a graph's model, for which requests are resolved here; '' where it is not known."""
+        return self._digests[graph]
 
     async def ready(self, graph: str) -> list[WorkerPresence]:
         """Return the workers that have loaded this graph's model as it is here, as of at most a second ago."""
@@ -35,7 +40,7 @@ class LiveWorkers:
         """
         found: dict[str, set[str]] = {}
         for worker in await self._recent():
-            if worker.digest:
+            if worker.digest and not worker.error:
                 found.setdefault(worker.graph, set()).add(worker.digest)
         others = {graph: digests - {self._digests.get(graph)} for graph, digests in found.items()}
         return {
@@ -52,9 +57,26 @@ class LiveWorkers:
         if time.monotonic() - self._read_at > _TTL_S:
             async with self._reading:  # requests that arrive meanwhile share this reading
                 if time.monotonic() - self._read_at > _TTL_S:
-                    self._workers = await self._store.workers()
+                    self._workers = await self._read()
                     self._read_at = time.monotonic()
         return self._workers
+
+    async def _read(self) -> list[WorkerPresence]:
+        workers = await self._store.workers()
+        await self._follow_files({(worker.graph, worker.digest) for worker in workers if not worker.error})
+        return workers
+
+    async def _follow_files(self, alive: Collection[tuple[str, str]]) -> None:
+        """Take the digest of files that were mended or replaced, once the workers with the former ones have ended.
+
+        ``alive``: each live worker's graph and digest. graph.pbtxt and imagegen.toml are not read again.
+        """
+        left = [(graph, digest) for graph, digest in self._digests.items() if digest and (graph, digest) not in alive]
+        for graph, _ in left:
+            if any(served == graph for served, _ in alive):
+                now = await asyncio.to_thread(self._read_digest, graph)
+                if now and (graph, now) in alive:
+                    self._digests[graph] = now
 
     async def check_available(self, graph: str, operation: Operation) -> None:
         """Raise OperationNotAvailable where no ready worker supports the operation. Without one, the job waits.
@@ -71,5 +93,5 @@ class LiveWorkers:
 
     async def loading(self) -> tuple[set[str], dict[str, str]]:
         """Return the graphs that a worker has loaded, as of now, and why no worker can load others, by graph."""
-        workers = self.own(await self._store.workers())
+        workers = self.own(await self._read())
         return {worker.graph for worker in workers if worker.ready}, load_failures(workers)

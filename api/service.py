@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 
 from api.drain import ApiDrain
 from api.job_submitter import JobSubmitter
@@ -57,11 +58,9 @@ class ImageService:
         self.devices = {name: " ".join(graph.device) for name, graph in on_disk.graphs.items()}
         self.models = LiveModels(settings, on_disk, facts)
         self._store = JobStore(settings.redis, settings.jobs)
-        self.digests = {name: served_digest(on_disk, name) for name in on_disk.graphs}
-        self._workers = LiveWorkers(self._store, self.digests)
-        self._submitter = JobSubmitter(
-            settings, drain, wake, facts, self.digests, self.models, self._workers, self._store
-        )
+        self._workers = LiveWorkers(self._store, on_disk.graphs, partial(served_digest, on_disk))
+        self.digest = self._workers.digest
+        self._submitter = JobSubmitter(settings, drain, wake, facts, self.models, self._workers, self._store)
         self.submit = self._submitter.submit
         self._queue = QueueView(settings.redis, settings.jobs)
         self.queue_bounds = queue_bounds(settings.jobs, ANYONE.id)

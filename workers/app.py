@@ -97,8 +97,8 @@ def runner() -> Runner:
     facts = read_served_facts(graph)
     if served_digest(_repository(), graph.name) != digest():
         raise ConfigurationError(
-            f"{graph.models_path}: The files of this model changed while its worker ran. Start the service again, so "
-            "that its processes all have the same."
+            f"{graph.models_path}: The files of this model changed while its worker ran. Start the worker again; "
+            "`imagegen serve` does so by itself."
         )
     planned = planned_memory()
     if warning := planned.load_warning(graph.default_resolution or facts.native_resolution):

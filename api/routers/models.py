@@ -51,7 +51,7 @@ def model_body(
         alias_of=route.model if alias else None,
         base=route.graph.name,
         adapters=dict(route.adapters),
-        digest=request.app.state.service.digests.get(route.graph.name) or None,
+        digest=request.app.state.service.digest(route.graph.name) or None,
         other_digests=others.get(route.graph.name),
         adapter_files={alias: _adapter_body(coverage) for alias, coverage in files.items()},
     )

@@ -80,7 +80,7 @@ def _other_models(diagnostics: Diagnostics, graph: str, digest: str) -> Iterator
     """Yield a finding where workers have different models under one name, or another one than is here."""
     names: dict[str, list[str]] = {}
     for worker in diagnostics.workers:
-        if worker.graph == graph and worker.digest:
+        if worker.graph == graph and worker.digest and not worker.error:
             names.setdefault(worker.digest, []).append(worker.name)
     if not names.keys() - {digest or next(iter(names), "")}:
         return

@@ -19,12 +19,13 @@ _OTHER_PARTS = ("scheduler", "tokenizer")
 _KINDS = (".bin", ".json", ".model", ".txt", ".xml")
 # They are those of a machine: where its files are, and what draws.
 _OF_MACHINE = ("models_path", "device", "lora_adapters")
+_UNSET: tuple[JsonValue, ...] = (None, {}, [])
 
 
 def model_digest(graph: Graph, options: Mapping[str, JsonValue]) -> str:
     """Return the digest of a model: of its graph.pbtxt, its imagegen.toml, and the names and sizes of its files.
 
-    ``options`` are those of its imagegen.toml files.
+    ``options`` are those of its imagegen.toml files that are not at their defaults.
 
     Paths, devices, comments and order of a graph.pbtxt do not count, and of the sizes only those of files that a
     worker loads. Adapters that are added while the service runs do not count: they are in Redis, for all processes.
@@ -40,7 +41,10 @@ def _digest(graph: Graph, options: Mapping[str, JsonValue]) -> str:
     if not any((graph.models_path / part / _WEIGHTS).is_file() for part in _DENOISERS):
         return ""
     content = {
-        "graph": {name: value for name, value in graph.options().items() if name not in _OF_MACHINE},
+        # Unset options are left out, so that a release that knows more of them has the same digest.
+        "graph": {
+            name: value for name, value in graph.options().items() if value not in _UNSET and name not in _OF_MACHINE
+        },
         "adapters": [
             [one.alias, one.mode.value, one.alpha, one.path.name, _size(one.path)] for one in graph.lora_adapters
         ],

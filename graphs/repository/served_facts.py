@@ -27,7 +27,8 @@ def served_digest(repository: Repository, name: str) -> str:
 
     ``repository`` is the one on disk, without adapters that were added while the service runs.
     """
-    return model_digest(repository.graphs[name], repository.options_of(name).written.model_dump(mode="json"))
+    written = repository.options_of(name).written.model_dump(mode="json", exclude_defaults=True)
+    return model_digest(repository.graphs[name], written)
 
 
 def with_usable_models(repository: Repository) -> Repository:
