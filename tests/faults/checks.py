@@ -21,7 +21,7 @@ _AFTERMATH_S = 20.0
 _COSTLY = frozenset(Kind) - {Kind.API_KILL, Kind.API_SIGTERM, Kind.MESSAGE_LOSS, Kind.MESSAGE_DOUBLE, Kind.POISON}
 _FOR_EVER = re.compile(
     r"imagegen:(events|layout|sequence|signing-key|workers|adapters-version|owner:[^:]+:jobs|fairness:\S+|times:\S+"
-    r"|metrics:\S+|crashes:\S+|kept|kept-ended|ended-sizes|record-ends|result-ends)"
+    r"|digests:\S+|metrics:\S+|crashes:\S+|kept|kept-ended|ended-sizes|record-ends|result-ends)"
     r"|imagegen\.(_kombu\.binding\S+|:unacked(_index)?)"
 )
 _FOR_A_WHILE = re.compile(
