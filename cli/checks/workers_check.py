@@ -21,7 +21,7 @@ def check_workers(diagnostics: Diagnostics, digests: Mapping[str, str]) -> Itera
     """Yield the findings about the workers of these graphs; ``digests`` are those of their models here."""
     graphs = digests.keys()
     for graph, digest in digests.items():
-        yield _workers(diagnostics, graph)
+        yield _workers(diagnostics, graph, digest)
         yield from _other_models(diagnostics, graph, digest)
         yield from _crashes(diagnostics, graph)
         yield from _resting(diagnostics, graph)
@@ -58,8 +58,9 @@ def check_queues(diagnostics: Diagnostics, jobs: JobSettings) -> Iterator[Findin
             yield ok("queue", message)
 
 
-def _workers(diagnostics: Diagnostics, graph: str) -> Finding:
-    live = [worker for worker in diagnostics.workers if worker.graph == graph]
+def _workers(diagnostics: Diagnostics, graph: str, digest: str) -> Finding:
+    of_graph = [worker for worker in diagnostics.workers if worker.graph == graph]
+    live = [worker for worker in of_graph if worker.has_model(digest)]
     ready = Counter(worker.device for worker in live if worker.ready)
     queued = diagnostics.graphs[graph].queued
     waiting = f" {queued} jobs wait." if queued else ""
@@ -73,7 +74,8 @@ def _workers(diagnostics: Diagnostics, graph: str) -> Finding:
         message = f"{graph}: {len(live)} workers run, and none has loaded its model.{waiting}"
         return wrong("workers", message, "Wait while it loads; if it takes minutes, the worker's log says why.")
     remedy = f"Start `imagegen worker --graph {graph}` with the same REDIS_URL; if it ends again, it says why."
-    return wrong("workers", f"{graph}: no worker runs.{waiting}", remedy)
+    what = "no worker has the model that is here" if of_graph else "no worker runs"
+    return wrong("workers", f"{graph}: {what}.{waiting}", remedy)
 
 
 def _other_models(diagnostics: Diagnostics, graph: str, digest: str) -> Iterator[Finding]:

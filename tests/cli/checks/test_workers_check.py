@@ -39,10 +39,13 @@ def test_workers_missing_loading_ready(redis_settings: RedisSettings) -> None:
 
 def test_different_models_under_one_name(redis_settings: RedisSettings) -> None:
     beat(redis_settings, "one", digest="11")
+    (_, verdict, of_own), (_, other, _) = of_workers(redis_settings, "22")
+    assert (verdict, other, "no worker has the model that is here" in of_own) == (Verdict.WRONG, Verdict.WRONG, True)
     beat(redis_settings, "of an older release")
     assert [verdict for _, verdict, _ in of_workers(redis_settings, "11")] == [Verdict.OK]
     assert [verdict for _, verdict, _ in of_workers(redis_settings)] == [Verdict.OK]
-    _, (_, verdict, text) = of_workers(redis_settings, "22")
+    (_, ready, of_own), (_, verdict, text) = of_workers(redis_settings, "22")
+    assert (ready, "ready: 1 on CPU" in of_own) == (Verdict.OK, True), of_own
     assert (verdict, "Digests: 11 of one, and 22 here." in text) == (Verdict.WRONG, True), text
     beat(redis_settings, "two", digest="33")
     _, (_, verdict, text) = of_workers(redis_settings)
