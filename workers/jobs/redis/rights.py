@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, _Arguments] = {
     **{name: (_KEY, "x", 1) for name in ("hincrby", "hset", "hsetnx")},
     **{name: (_KEY, 0, 0) for name in ("lrange", "ltrim", "zcount", "zrange", "zrangebyscore", "zremrangebyscore")},
     **{name: (_KEY, 0, 0) for name in ("zrevrange", "zrevrangebyscore")},
+    **{name: (_KEY, "[a", "(b") for name in ("zlexcount", "zrangebylex")},
     **{name: (_KEY, 1) for name in ("brpop", "expire", "incrby")},
     "evalsha": ("0" * 40, 1, _KEY),
     "exec": (),
