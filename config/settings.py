@@ -15,8 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config.http_settings import ConnectionSettings, InputImageSettings, WebSettings
 from config.http_settings import HttpSettings as HttpSettings  # where most modules look for it
-from config.job_settings import JobSettings as JobSettings
-from config.redis_settings import RedisSettings as RedisSettings
+from config.job_store_settings import JobSettings as JobSettings
+from config.job_store_settings import RedisSettings as RedisSettings
 from config.settings_group import SettingsGroup
 
 PREFIX = "IMAGEGEN_"

@@ -1,7 +1,7 @@
 """All Redis keys of one service, below its prefix, and the version of their layout.
 
 Our own keys begin with ``PREFIX:``, and those of Celery and Kombu with ``PREFIX.`` (``celery_prefix``). A prefix has
-neither sign (config/redis_settings.py), so that two services with different prefixes on one Redis share no key.
+neither sign (config/job_store_settings.py), so that two services with different prefixes on one Redis share no key.
 
 A graph's ``queued`` and ``running`` are sorted sets (scores: place in the queue; end of the lease in milliseconds).
 ``events`` is a stream that names the jobs that changed, ``job_events`` a stream of all events of one job.
