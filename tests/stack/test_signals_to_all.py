@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
@@ -11,6 +12,15 @@ import pytest
 
 from tests.support.polling import wait_until
 from tests.support.service import Service, serving, write_graph
+
+
+# What a process ignores, the processes that it starts ignore too: nohup is such a start.
+@pytest.fixture(autouse=True)
+def _sighup_is_not_ignored() -> Iterator[None]:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
 
 GENERATIONS = "/v3/images/generations"
 # The second picture waits in the queue while the first is drawn (12 steps each).

@@ -12,6 +12,7 @@ from graphs.errors import EngineError
 from graphs.families.family import Operation
 from graphs.requests.request import AdapterSelection
 from graphs.resolution import Resolution
+from tests.support.own_process import run_in_own_process
 from tests.workers.engine.adapter_support import write_kohya
 from tests.workers.engine.engine_support import SIDE, draw
 from tests.workers.engine.equality_support import (
@@ -23,9 +24,9 @@ from tests.workers.engine.equality_support import (
     Bench,
     count_differing,
 )
-from workers.engine.protocol import GenerationCancelled
+from workers.engine.protocol import DrawingFailed, GenerationCancelled
 
-pytestmark = pytest.mark.usefixtures("openvino_runtime")
+pytestmark = pytest.mark.usefixtures("openvino_runtime", "processes")
 
 # What is left out is in the table of ``python -m benchmarks.equality``: bf16 with adapters that are compiled in, and
 # one and four images a request but for DYNAMIC in f32.
@@ -40,14 +41,25 @@ OTHER_LAYERS = {"mid_block.attentions.0.transformer_blocks.0.attn2.to_q": (32, 3
 
 
 def test_equal_requests(tmp_path: Path) -> None:
-    """SDXL with two images a request is the case that failed; without the cure the comparison finds it."""
+    """SDXL with two images a request is the case that failed."""
     bench = Bench("sdxl", "DYNAMIC", "f32", tmp_path)
     one, other = bench.requests(2)[:2]
 
     assert bench.differing([one, one, one, other, other, one, other]) == []
 
+
+def test_the_comparison_finds_what_the_cure_prevents(tmp_path: Path) -> None:
+    run_in_own_process(draw_without_the_cure, tmp_path)
+
+
+def draw_without_the_cure(tmp_path: Path) -> None:
+    bench = Bench("sdxl", "DYNAMIC", "f32", tmp_path)
+    one = bench.requests(2)[0]
     bench.restart(ranks_change=False)
-    assert bench.differing([one] * 5)
+    try:
+        assert bench.differing([one] * 5)
+    except DrawingFailed as error:  # the wrong memory held what is no number
+        assert "not a number" in error.message
 
 
 @pytest.mark.thorough

@@ -11,6 +11,7 @@ from graphs.errors import EngineError
 from graphs.families.family import Operation
 from graphs.families.model_facts import read_model_facts
 from graphs.resolution import Resolution
+from tests.support.own_process import run_in_own_process
 from tests.workers.engine.adapter_support import UNET, draw_image, write_kohya, write_native
 from tests.workers.engine.engine_support import MODELS, Engines, load_engine, make_graph, never_stop
 from tests.workers.engine.equality_support import POOLED, hide_pooled_prompts, layers_of, write_adapter
@@ -19,7 +20,7 @@ from workers.engine.checks.known_request import KnownRequest, difference, known_
 from workers.engine.openvino_engine import OpenVinoEngine
 from workers.engine.protocol import Pixels
 
-pytestmark = pytest.mark.usefixtures("openvino_runtime")
+pytestmark = pytest.mark.usefixtures("openvino_runtime", "processes")
 
 GENERATION = (Operation.GENERATION,)
 UNEQUAL = (
@@ -37,10 +38,14 @@ def engine_without_cure(family: str, **options: Any) -> OpenVinoEngine:
 
 
 def test_a_graph_whose_images_differ_is_not_loaded(tmp_path: Path) -> None:
+    run_in_own_process(refuse_a_graph, tmp_path)
+
+
+def refuse_a_graph(tmp_path: Path) -> None:
     path = write_adapter(tmp_path / "a.safetensors", MODELS / "sdxl", "sdxl", 1)
     engine = engine_without_cure("sdxl", lora_adapters=(LoraAdapter(alias="a", path=path),))
 
-    with pytest.raises(EngineError, match=rf"{UNEQUAL}.*INFERENCE_PRECISION_HINT.*mode: FUSE.*OpenVINO"):
+    with pytest.raises(EngineError, match=rf"{UNEQUAL}.*INFERENCE_PRECISION_HINT.*mode: FUSE.*OpenVINO|{NO_NUMBER}"):
         engine.load()
 
     with pytest.raises(EngineError, match="not loaded for generation"):
@@ -50,6 +55,10 @@ def test_a_graph_whose_images_differ_is_not_loaded(tmp_path: Path) -> None:
 @pytest.mark.thorough
 def test_an_added_adapter_with_which_images_differ_is_refused(tmp_path: Path) -> None:
     """The engine draws on as before, whether or not the adapter needed other compiled models."""
+    run_in_own_process(refuse_an_added_adapter, tmp_path)
+
+
+def refuse_an_added_adapter(tmp_path: Path) -> None:
     good = write_kohya(tmp_path / "good.safetensors", UNET, 1)
     bad = write_adapter(tmp_path / "bad.safetensors", MODELS / "sdxl", "sdxl", 2)
     engine = engine_without_cure("sdxl", lora_adapters=(LoraAdapter(alias="good", path=good),))
@@ -57,7 +66,7 @@ def test_an_added_adapter_with_which_images_differ_is_refused(tmp_path: Path) ->
     before = draw_image(engine, "sdxl", good=1.0)
 
     for _ in range(2):
-        with pytest.raises(EngineError, match=rf"'new' \({bad}\) cannot be added\. .*{UNEQUAL}"):
+        with pytest.raises(EngineError, match=rf"'new' \({bad}\) cannot be added\. .*({UNEQUAL}|{NO_NUMBER})"):
             engine.add_adapter("new", bad)
         np.testing.assert_array_equal(draw_image(engine, "sdxl", good=1.0), before)
         with pytest.raises(EngineError, match="'new' is not loaded"):
@@ -68,6 +77,10 @@ def test_an_added_adapter_with_which_images_differ_is_refused(tmp_path: Path) ->
 
 @pytest.mark.thorough
 def test_a_layer_that_is_computed_from_the_wrong_memory_is_refused(tmp_path: Path) -> None:
+    run_in_own_process(refuse_a_layer, tmp_path)
+
+
+def refuse_a_layer(tmp_path: Path) -> None:
     model = hide_pooled_prompts(tmp_path)
     path = write_kohya(
         tmp_path / "p.safetensors", layers_of(MODELS / "sd3" / "transformer", (POOLED,)), 1, start="lora_transformer_"
