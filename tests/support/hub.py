@@ -7,6 +7,7 @@ planned in ``faults``. Every body that is sent is counted by file and place.
 import hashlib
 import json
 import re
+import ssl
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -47,7 +48,10 @@ class StoredRepository:
 class HubStandIn:
     """The state of both servers. ``tokens`` are those that it knows; ``pause_s`` follows each chunk of 4096 bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls_chain: Path | None = None, name: str = "127.0.0.1") -> None:
+        """``tls_chain``: a certificate for ``name`` with its key; then both servers speak HTTPS only."""
+        self.name = name
+        self.scheme = "https" if tls_chain else "http"
         self.repositories: dict[str, StoredRepository] = {}
         self.tokens = {"hf_good"}
         self.faults: list[Fault] = []
@@ -62,10 +66,19 @@ class HubStandIn:
         self.lock = threading.Lock()
         self.hub = _Server(self, is_cdn=False)
         self.cdn = _Server(self, is_cdn=True)
+        if tls_chain is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls_chain)
+            for server in (self.hub, self.cdn):
+                server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.hub.server_address[1]}"
+        return self.address_of(self.hub)
+
+    def address_of(self, server: "_Server") -> str:
+        """Return the address of one of both servers."""
+        return f"{self.scheme}://{self.name}:{server.server_address[1]}"
 
     def add(self, name: str, folder: Path, **options: object) -> StoredRepository:
         """Add a repository with the files of a folder."""
@@ -148,7 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, b"Entry not found", {"X-Error-Code": "EntryNotFound"})
         elif _is_lfs(file):
             digest = hashlib.sha256(body).hexdigest()
-            cdn = f"http://127.0.0.1:{self.server.state.cdn.server_address[1]}/lfs/{digest}?signed=1"
+            state = self.server.state
+            cdn = f"{state.address_of(state.cdn)}/lfs/{digest}?signed=1"
             linked = {
                 "X-Linked-Etag": f'"{digest}"',
                 "X-Linked-Size": str(len(body)),
@@ -219,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def handle(self) -> None:
-        with suppress(ConnectionError):  # a client that was killed
+        with suppress(ConnectionError, ssl.SSLError):  # a client that was killed
             super().handle()
 
     def log_message(self, *_: object) -> None:
@@ -238,9 +252,9 @@ def _sibling(file: str, body: bytes) -> dict[str, object]:
 
 
 @contextmanager
-def hub_stand_in() -> Iterator[HubStandIn]:
-    """Run both servers until the block ends."""
-    state = HubStandIn()
+def hub_stand_in(tls_chain: Path | None = None, name: str = "127.0.0.1") -> Iterator[HubStandIn]:
+    """Run both servers until the block ends; the arguments are those of HubStandIn."""
+    state = HubStandIn(tls_chain, name)
     threads = [
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         for server in (state.hub, state.cdn)

@@ -1,11 +1,13 @@
 """How huggingface_hub is used here: its HTTP client, the address of the Hub, and the token."""
 
 import httpx2
-from huggingface_hub import get_token, set_client_factory
+from huggingface_hub import constants, get_token, set_client_factory
 
 from config.settings import DownloadSettings
 from workers.net.proxies import EnvironmentTransport
 
+# Else it asks Hugging Face once a day for a list of programs that may have started it, and tells of them and of torch.
+constants.HF_HUB_DISABLE_TELEMETRY = True
 # huggingface_hub's own client, but for the choice of a proxy.
 set_client_factory(lambda: httpx2.Client(transport=EnvironmentTransport(), follow_redirects=True, timeout=None))
 

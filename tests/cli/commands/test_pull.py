@@ -11,9 +11,11 @@ import pytest
 
 from graphs.definition.reader import read_graph
 from tests.cli.cli_support import ROOT, clean_environment, imagegen
+from tests.support.connect_proxy import connect_proxy
 from tests.support.hub import HubStandIn, hub_stand_in
 from tests.support.polling import wait_until
 from tests.support.service import serving
+from tests.workers.sources.sources_support import TLS_CERTIFICATE, TLS_KEY, TLS_NAME
 
 NAME = "OpenVINO/tiny-sd-int8-ov"
 MODEL = ROOT / "tests" / "models" / "sd"
@@ -60,6 +62,23 @@ def test_a_distilled_model_gets_its_steps_and_guidance(hub: HubStandIn, tmp_path
     shown = imagegen("validate", str(folder), cwd=tmp_path)
     assert '"default_num_inference_steps": 4' in shown.stdout
     assert '"value": 0.0' in shown.stdout and f"{folder / 'imagegen.toml'}:2" in shown.stdout
+
+
+@pytest.mark.usefixtures("processes")
+def test_through_an_https_proxy(tmp_path: Path) -> None:
+    """Listing, small files and those of the CDN: all come through the proxy, by the names that it alone can find."""
+    chain = tmp_path / "chain.pem"
+    chain.write_text(TLS_CERTIFICATE + TLS_KEY)
+    with hub_stand_in(chain, TLS_NAME) as hub, connect_proxy() as (proxy, asked):
+        hub.add(NAME, MODEL)
+        settings = {**environment(hub, tmp_path), "HTTPS_PROXY": proxy, "SSL_CERT_FILE": str(chain), "NO_PROXY": ""}
+        done = imagegen("pull", NAME, "--model_repository_path", "models", cwd=tmp_path, **settings)
+        assert done.returncode == 0, done.stderr
+        assert {address.partition(":")[0] for address in asked} == {TLS_NAME}
+        assert len(set(asked)) == 2
+    refused = imagegen("pull", "org/other", cwd=tmp_path, **settings)
+    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
+    assert f"through the proxy {proxy}" in refused.stderr
 
 
 @pytest.mark.usefixtures("processes")

@@ -95,6 +95,9 @@ def test_only_what_serving_needs_is_fetched_and_appears_when_it_is_whole(hub: Hu
     assert [path.name for path in pulled.folder.parent.iterdir()] == [pulled.folder.name]
     assert view.done[-1] == view.total_bytes == sum(map(len, files_of(MODEL).values()))
     assert view.done == sorted(view.done)
+    assert [
+        path for _, path in hub.requests if not path.startswith((f"/api/models/{NAME}", f"/{NAME}/", "/lfs/"))
+    ] == []
     asked = len(hub.requests)
     assert not pull(hub, tmp_path / "models").is_new
     assert len(hub.requests) == asked, "what is there is asked for again"
