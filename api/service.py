@@ -14,6 +14,7 @@ from config.http_settings import ResponseFormat
 from config.settings import Settings
 from graphs.api_keys import ANYONE, Owner
 from graphs.errors import (
+    InvalidRequest,
     JobFailed,
     JobNotCompleted,
     ServiceUnavailable,
@@ -194,6 +195,19 @@ class ImageService:
         if self.devices and not loaded & set(self.devices):
             message = f"No worker can load {', '.join(self.devices)}."
             raise ServiceUnavailable(message, reason=" ".join(failures.values()), code=NOT_READY)
+
+    async def graph_of(self, model: str | None) -> str | None:
+        """Return the name of the graph that a request for this model is for, None for an unknown name."""
+        try:
+            return (await self.models.repository()).route(model).graph.name
+        except (InvalidRequest, ServiceUnavailable):  # ModelNotFound is an InvalidRequest
+            return None
+
+    async def check_model_ready(self, graph: str) -> None:
+        """Raise ServiceUnavailable where no worker has loaded this graph, or this process shuts down."""
+        self._drain.check_open()
+        if not await self._workers.ready(graph):
+            raise ServiceUnavailable(f"No worker has loaded {graph}.", code=NOT_READY)
 
     async def failed(self) -> dict[str, str]:
         """Return why configured models are not served, by name: for administrators, since it names files.

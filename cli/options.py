@@ -37,6 +37,7 @@ SETTING_OPTIONS = {
     "rest_bind_address": ("http.rest_bind_address", "serve api doctor"),
     "public_url": ("http.public_url", "serve api"),
     "reuse_port": ("http.reuse_port", "api"),
+    "metrics_enable": ("http.ovms_metrics", "serve api"),
     "api_key_file": ("http.api_key_file", "serve api doctor"),
     "allowed_hosts": ("web.allowed_hosts", "serve api"),
     "allowed_origins": ("web.allowed_origins", "serve api"),

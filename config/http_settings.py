@@ -102,6 +102,10 @@ class HttpSettings(SettingsGroup):
         description="A folder, emptied before the start, in which several API processes of one machine add up their "
         "metrics. Read from the environment only.",
     )
+    ovms_metrics: bool = Field(
+        False,
+        description="Add the `ovms_*` series of OpenVINO Model Server to `/metrics`, for its dashboards.",
+    )
     white_space_s: float | None = Field(
         None,
         ge=1,

@@ -94,11 +94,9 @@ class HttpMetrics:
 
     def __init__(self, shared: Path | None) -> None:
         self._registry = CollectorRegistry()
+        labels = ("method", "route", "status")
         self.requests = Counter(
-            "imagegen_http_requests",
-            "Answers by route and status.",
-            ("method", "route", "status"),
-            registry=self._registry,
+            "imagegen_http_requests", "Answers by route and status.", labels, registry=self._registry
         )
         self.connections_refused = Counter(
             "imagegen_connections_refused",
@@ -119,6 +117,8 @@ class HttpMetrics:
             ("parameter",),
             registry=self._registry,
         )
+        refused = "Requests for a graph that were refused."
+        self.rejected = Counter("imagegen_requests_rejected", refused, ("graph",), registry=self._registry)
         self.loop_lag = Histogram(
             "imagegen_event_loop_lag_seconds",
             "By how much the event loop was late, twice a second.",

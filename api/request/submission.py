@@ -14,7 +14,7 @@ from api.request.schemas import ImageBody
 from api.request.validation import unknown_parameter
 from api.service import ImageService
 from graphs.api_keys import Owner, Priority
-from graphs.errors import InvalidRequest
+from graphs.errors import ImagegenError, InvalidRequest
 from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions
 
@@ -55,13 +55,20 @@ class ImageRequest:
                 warnings=self._warnings,
                 start_by=None if timeout_s is None else time.time() + timeout_s + RETRY_PAUSE_S,
             )
-        except InvalidRequest as error:
-            error.param = self.body.name_sent(error.param)
+        except ImagegenError as error:
+            await self._count_rejected(service)
+            if isinstance(error, InvalidRequest):
+                error.param = self.body.name_sent(error.param)
             raise
         # The job has its images now, and the request may wait for it for a long time.
         self._images = None
         self._http.state.body.release()
         return job
+
+    async def _count_rejected(self, service: ImageService) -> None:
+        graph = await service.graph_of(self.body.model)
+        if graph is not None:
+            self._http.app.state.http_metrics.rejected.labels(graph).inc()
 
     async def disconnected(self) -> None:
         """Return once the client has disconnected. The body must have been read."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 
 from fastapi import APIRouter, Request
@@ -14,9 +14,10 @@ from prometheus_client.registry import Collector
 from api.http.dependencies import KeyOwner, Service
 from api.http.errors import documented
 from api.http.metrics import HttpMetrics, QueueMetrics
+from api.http.ovms_metrics import ovms_metrics
 from api.service import ImageService
 from graphs.errors import AuthenticationFailed, ServiceUnavailable
-from workers.jobs.observe.metrics import MetricsSnapshot
+from workers.jobs.observe.metrics import GraphFigures, MetricsSnapshot
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,9 @@ async def metrics(request: Request, _: KeyOwner, service: Service) -> Response:
     http: HttpMetrics = request.app.state.http_metrics
     snapshot = await _snapshot(service)
     queue = QueueMetrics(snapshot, service.devices, service.queue_bounds, service.failed_count(snapshot))
+    graphs = snapshot.graphs if snapshot and request.app.state.settings.http.ovms_metrics else None
     # In a thread, since the sums over several processes are read from files.
-    text = await asyncio.to_thread(generate_latest, _Both(queue, http))
+    text = await asyncio.to_thread(generate_latest, _All(queue, http, graphs))
     return Response(text, media_type=None, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
 
@@ -53,10 +55,16 @@ async def _snapshot(service: ImageService) -> MetricsSnapshot | None:
         return None
 
 
-class _Both(Collector):
-    def __init__(self, queue: QueueMetrics, http: HttpMetrics) -> None:
+class _All(Collector):
+    """All metrics; ``graphs``, if any, are those whose figures Model Server's series are made of."""
+
+    def __init__(self, queue: QueueMetrics, http: HttpMetrics, graphs: Mapping[str, GraphFigures] | None) -> None:
         self._queue = queue
         self._http = http
+        self._graphs = graphs
 
     def collect(self) -> Iterator[Metric]:
-        return chain(self._queue.collect(), self._http.collect())
+        ours = list(self._http.collect())
+        yield from chain(self._queue.collect(), ours)
+        if self._graphs is not None:
+            yield from ovms_metrics(self._graphs, ours)

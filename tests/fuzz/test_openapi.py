@@ -55,6 +55,9 @@ ROUTES = [
     ("GET", "/v2/health/live"),
     ("GET", "/v2/health/ready"),
     ("GET", "/metrics"),
+    ("GET", "/v2"),
+    ("GET", "/v2/models/{name}"),
+    ("GET", "/v2/models/{name}/ready"),
 ]
 # What random values of lead to a refusal nearly always.
 PARTICULAR = [

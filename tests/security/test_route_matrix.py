@@ -80,6 +80,9 @@ TABLE: dict[tuple[str, str], Statuses] = {
     ("GET", "/v2/health/live"): OPEN,
     ("GET", "/v2/health/ready"): (503, 503, 503, 503, 503),  # no worker runs; no key changes that
     ("GET", "/metrics"): keyed(200),
+    ("GET", "/v2"): OPEN,
+    ("GET", "/v2/models/{name:path}"): keyed(200),
+    ("GET", "/v2/models/{name:path}/ready"): keyed(503),  # no worker runs
 }
 # Pages of the documentation and their scripts, which FastAPI adds; they hold nothing of anyone.
 DOCUMENTATION = {"/", "/openapi.json", "/docs", "/swagger-ui"}
@@ -127,7 +130,7 @@ def _ask(api: Api, method: str, path: str, headers: dict[str, str]) -> int:
     known = {"{token}": token, "{suffix}": "png", "{job_id}": job_id, "{alias}": "none", "{name:path}": "demo"}
     for name, value in known.items():
         path = path.replace(name, value)
-    prefix = "" if path.startswith("/v2/") or path == "/metrics" else "/v3"
+    prefix = "" if path.startswith("/v2") or path == "/metrics" else "/v3"
     body: dict[str, Any] = {"json": job} if method in ("POST", "PUT") else {}
     answered = api.http.request(method, f"{prefix}{path}", headers={**AT_ONCE, **headers}, **body)
     # What the request made is removed: the next one asks for the first job of the queue.

@@ -52,6 +52,7 @@ def own(samples: Samples, name: str, **labels: str) -> float:
 def test_the_page_names_every_metric_and_no_other(api: Api) -> None:
     api.complete(api.submitted(json={"prompt": "a red circle", "service_tier": "auto"})["id"])
     api.http.get("/v3/images/jobs/nope")
+    api.http.post("/v3/images/generations", json={"prompt": "a", "size": "7x7"})
     presence = WorkerPresence(
         "w", GRAPH, "CPU", ready=True, operations=(), seen_at=0.0, last_error="Bad.", last_error_at=1.0
     )
