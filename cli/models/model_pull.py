@@ -1,5 +1,6 @@
 """Models that are fetched from Hugging Face: their progress on the terminal, and the graph.pbtxt that they get."""
 
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,13 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from cli.errors import UserError
 from cli.models.source_adapters import write_graph
 from cli.task_options import TaskOptions
 from cli.terminal import say, terminal
 from config.settings import Settings
 from graphs.definition.graph import Graph
+from graphs.errors import GraphError
 from graphs.families.distilled import few_steps_of
 from graphs.families.model_facts import read_model_facts
 from graphs.own_options.options_file import OPTIONS_FILE
@@ -55,14 +58,25 @@ def pull(settings: Settings, text: str, given: TaskOptions, *, overwrite: bool) 
     from workers.sources.models.source import parse_model_source
 
     source = parse_model_source(text)
+    root = models_folder(settings)
+    _check_options(source.name, given)
     with _View(source.name) as view:
-        pulled = pull_model(source, models_folder(settings), settings.downloads, view, overwrite=overwrite)
+        pulled = pull_model(source, root, settings.downloads, view, overwrite=overwrite)
     say(f"{source.name}: {'pulled to' if pulled.is_new else 'is there already:'} {pulled.folder}", err=True)
     path = pulled.folder / GRAPH_FILE
     if path.exists():
         return PulledGraph(configured(path, source.name, {}), pulled.folder, is_new=False)
     device = {"device": settings.repository.target_device}
     return PulledGraph(_new_graph(path, source.name, {**device, **given}), pulled.folder, is_new=True)
+
+
+def _check_options(name: str, given: TaskOptions) -> None:
+    """Raise UserError for options that no graph can have: before the download, which may take an hour."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            configured(Path(folder) / GRAPH_FILE, name, given)
+        except GraphError as error:
+            raise UserError(str(error).removeprefix(f"{folder}/")) from error
 
 
 def _new_graph(path: Path, name: str, given: TaskOptions) -> Graph:
@@ -114,8 +128,10 @@ class _View:
         self._bar.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._bar.stop()
+        if kind is KeyboardInterrupt:
+            self.say("stopped; what has arrived is kept, and the same command goes on from there")
 
     def begin(self, total_bytes: int) -> None:
         self._total_bytes = total_bytes

@@ -132,10 +132,11 @@ def _draw(client: OpenAI) -> int:
 async def _submit_while_the_primary_dies(watched: Watched, url: str) -> list[str]:
     """Submit jobs all the time, kill the primary after a third of them, and return the accepted ones' addresses."""
     accepted: list[str] = []
+    primary = watched.primary()  # the one before the failover: what takes its place must live
     async with httpx2.AsyncClient(base_url=url, timeout=30) as client:
         while len(accepted) < JOBS:
-            if len(accepted) == JOBS // 3 and watched.primary().is_running:
-                await asyncio.to_thread(watched.primary().kill)
+            if len(accepted) == JOBS // 3 and primary.is_running:
+                await asyncio.to_thread(primary.kill)
             answer = await client.post(
                 "/v3/images/generations",
                 json={"prompt": f"a red circle {len(accepted)}", "size": "128x128", "num_inference_steps": 3},

@@ -86,6 +86,22 @@ def test_an_error_is_one_sentence(hub: HubStandIn, tmp_path: Path) -> None:
     done = pull(hub, tmp_path, "org/none")
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert "has no repository org/none" in done.stderr
+    asked = len(hub.requests)
+    done = pull(hub, tmp_path, NAME, "--max_resolution", "64")
+    assert (done.returncode, len(done.stderr.splitlines()), len(hub.requests)) == (2, 1, asked)
+    assert "max_resolution: '64' is not a resolution" in done.stderr
+
+
+@pytest.mark.usefixtures("processes")
+def test_ctrl_c_says_that_it_goes_on(hub: HubStandIn, tmp_path: Path) -> None:
+    hub.pause_s = 0.05
+    command = [sys.executable, "-P", "-m", "cli", "pull", NAME]
+    with (tmp_path / "said").open("wb") as said:
+        process = subprocess.Popen(command, env=environment(hub, tmp_path), cwd=tmp_path, stderr=said)
+        wait_until(lambda: hub.bytes_written > 50_000, "it fetches")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    assert "the same command goes on from there" in (tmp_path / "said").read_text()
 
 
 @pytest.mark.usefixtures("processes")
