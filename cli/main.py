@@ -1,6 +1,8 @@
 """The command ``imagegen``: its subcommands, and how it reports an error that the user can mend."""
 
 import sys
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -11,6 +13,8 @@ from cli.commands.doctor import doctor
 from cli.commands.generate import generate
 from cli.commands.jobs import jobs
 from cli.commands.keys import keys
+from cli.commands.models import models
+from cli.commands.ovms import LINE_SETTINGS, ovms
 from cli.commands.pull import pull
 from cli.commands.serve import serve
 from cli.commands.validate import validate
@@ -19,6 +23,7 @@ from cli.errors import UserError
 from cli.secret_arguments import hide_secret_arguments
 from cli.standard_streams import prepare_outputs
 from cli.terminal import say
+from cli.version import VERSION
 from config.environment import SettingsError
 from graphs.errors import ConfigurationError
 
@@ -35,8 +40,29 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"token_normalize_func": _with_underscores},
 )
+# Options of the command itself; a line that begins with any other one is Model Server's.
+_OWN_FIRST_OPTIONS = ("--help", "--version", "--install-completion", "--show-completion")
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        say(f"imagegen-server {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 for _command in (serve, pull, api, worker, configure, validate, doctor, generate):
     app.command()(_command)
+app.command(context_settings=LINE_SETTINGS)(ovms)
+app.add_typer(models)
 app.add_typer(jobs)
 app.add_typer(adapters)
 app.add_typer(keys)
@@ -53,7 +79,9 @@ def run(args: list[str] | None = None) -> None:
         hide_secret_arguments()  # again, for those who call this and not cli.__main__
         prepare_outputs()
     try:
-        code = _imagegen(args, prog_name="imagegen", standalone_mode=False)
+        code = _imagegen(
+            _with_command(sys.argv[1:] if args is None else args), prog_name="imagegen", standalone_mode=False
+        )
         sys.stdout.flush()
     except (ConfigurationError, SettingsError, UserError) as error:
         _print_error(str(error))
@@ -75,6 +103,14 @@ def run(args: list[str] | None = None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _with_command(words: Sequence[str]) -> list[str]:
+    """Return the words with the command ``ovms`` before a line that begins with one of Model Server's options."""
+    if words and words[0] == "-h":
+        return ["--help"]
+    is_line = bool(words) and words[0].startswith("--") and words[0] not in _OWN_FIRST_OPTIONS
+    return ["ovms", *words] if is_line else list(words)
 
 
 def _print_error(message: str) -> None:

@@ -108,7 +108,7 @@ def with_setting_options(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**given: Any) -> None:
         options = {option.name: given.pop(option.name) for option in shared}
-        _read_env_file(given.pop("env_file"), options.get("data_dir"))
+        read_settings_file(given.pop("env_file"), options.get("data_dir"))
         command(settings_from(options), **given)
 
     # typer builds the command line from the signature and the annotations.
@@ -153,7 +153,7 @@ def repository_from(settings: Settings) -> Repository:
     return load_served(**settings.repository.model_dump(), typed=typed_model_options(settings))
 
 
-def _read_env_file(path: Path | None, data_dir: Path | None) -> None:
+def read_settings_file(path: Path | None, data_dir: Path | None) -> None:
     """Read a file of settings into the environment: the one that is given, else that of the data folder if any."""
     found = path or (data_dir or data_dir_of_environment()) / ENV_FILE_NAME
     try:

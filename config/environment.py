@@ -35,6 +35,7 @@ OTHER_VARIABLES = {
 # The key that commands send to a server; it is no setting of a server.
 CLIENT_API_KEY = "IMAGEGEN_API_KEY"
 CLIENT_URL = "IMAGEGEN_URL"
+MODEL_SERVER_MODELS_FOLDER = "OVMS_MODEL_REPOSITORY_PATH"
 DEFAULT_SERVER_URL = "http://127.0.0.1:8000"
 
 # prometheus-client looks for this name when it is imported.
@@ -129,6 +130,12 @@ def client_api_key() -> str | None:
 def client_url() -> str | None:
     """Return the address of the server that commands talk to, where none is given as an option; None if not set."""
     return os.environ.get(CLIENT_URL) or None
+
+
+def model_server_models_folder() -> Path | None:
+    """Return the folder of models that OpenVINO Model Server's variable names; None if it is not set."""
+    named = os.environ.get(MODEL_SERVER_MODELS_FOLDER)
+    return Path(named).expanduser().absolute() if named else None
 
 
 def notify_socket() -> str | None:

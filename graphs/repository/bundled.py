@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from graphs.errors import RepositoryError
 from graphs.repository.model_aliases import parse_aliases
 from graphs.repository.own_options import Typed, with_own_options
 from graphs.repository.repository import Repository, load_repository
@@ -29,11 +30,14 @@ def load_served(
 
     ``typed`` are our own options that were given at the start, which win over those of imagegen.toml files.
     A graph whose model's files cannot be used is in ``failed``, as one that cannot be read is.
-    Raises ConfigurationError if nothing can be served.
+    Raises ConfigurationError if nothing can be served, and for a name without a model.
     """
     if model_repository_path is None and config_path is None and model_path is None:
+        if model_name is not None:
+            reason = "Nothing says which model has this name; give its folder with --model_path."
+            raise RepositoryError(f"--model_name {model_name}: {reason}")
         model_path = bundled_model_path()
-        model_name = model_name or BUNDLED_MODEL_NAME
+        model_name = BUNDLED_MODEL_NAME
     repository = load_repository(
         model_repository_path=model_repository_path,
         config_path=config_path,

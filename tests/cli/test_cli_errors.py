@@ -63,7 +63,7 @@ def test_broken_graph(command: str, broken_graph: Path, here: Command) -> None:
         (["serve", "--rest_bind_address", "203.0.113.7"], "cannot listen on 203.0.113.7"),
         (["serve", "--rest_bind_address", "not an address"], "--rest_bind_address"),
         (["dance"], "No such command 'dance'"),
-        (["--nonsense"], "No such option: --nonsense"),
+        (["--nonsense"], "--nonsense: there is no such flag"),
         (["api"], "REDIS_URL"),
         (["worker"], "REDIS_URL"),
         (["worker", "--redis_url", "redis://127.0.0.1:1", "--graph", "nope"], "there is no graph 'nope'"),

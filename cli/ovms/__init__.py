@@ -1,0 +1,1 @@
+"""The command line of OpenVINO Model Server, translated into the commands of this server."""
