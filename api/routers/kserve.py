@@ -4,8 +4,6 @@ The form is that of KServe's V2 protocol (https://kserve.github.io/website). A g
 send: images are asked for at ``/v3/images``.
 """
 
-from importlib.metadata import version
-
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -13,6 +11,7 @@ from api.http.dependencies import KeyOwner, Models, Service
 from api.http.errors import documented
 from api.http.openapi import OPEN
 from api.live_models import LiveModels
+from config.version import VERSION
 from graphs.errors import AuthenticationFailed, ModelNotFound, ServiceUnavailable
 
 _SERVER = "imagegen-server"
@@ -49,7 +48,7 @@ class ModelReady(BaseModel):
 @router.get("", openapi_extra=OPEN)
 async def server_metadata() -> ServerMetadata:
     """Say what this server is."""
-    return ServerMetadata(name=_SERVER, version=version(_SERVER), extensions=[])
+    return ServerMetadata(name=_SERVER, version=VERSION, extensions=[])
 
 
 @router.get("/models/{name:path}/ready", responses=documented(AuthenticationFailed, ModelNotFound, ServiceUnavailable))
