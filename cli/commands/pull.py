@@ -12,7 +12,8 @@ from cli.task_options import TaskOptions, with_task_options
 from cli.terminal import say
 from config.settings import Settings
 from graphs.adapters.sources import parse_source_loras
-from graphs.repository.configuration import with_adapters
+from graphs.repository.configuration import configured, with_adapters
+from graphs.repository.servables import GRAPH_FILE
 
 Model = Annotated[str, typer.Argument(help="The model at Hugging Face: org/name, or org/name@revision.")]
 
@@ -32,7 +33,7 @@ def pull(
     """
     sources = parse_source_loras(source_loras) if source_loras else None
     pulled = pull_model(settings, model, task, overwrite=overwrite_models)
-    if task and not pulled.is_new:
+    if not pulled.is_new and configured(pulled.folder / GRAPH_FILE, pulled.graph.name, task) != pulled.graph:
         options = ", ".join(f"--{name}" for name in task)
         raise UserError(
             f"{pulled.folder} has a graph.pbtxt, which stays as it is, so {options} cannot be set: `imagegen configure "

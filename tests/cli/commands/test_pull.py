@@ -48,7 +48,8 @@ def test_a_model_is_pulled_and_its_graph_written(hub: HubStandIn, tmp_path: Path
     assert (str(graph.max_resolution), graph.device, graph.default_resolution) == ("64x64", ("GPU",), None)
     assert f"{NAME}: pulled to {folder}" in done.stderr
     assert f"imagegen serve --source_model {NAME}" in done.stdout
-    again = pull(hub, tmp_path, NAME, *options)
+    assert pull(hub, tmp_path, NAME, *options).returncode == 0, "a start that pulls each time changes nothing"
+    again = pull(hub, tmp_path, NAME, *options[:2], "--max_resolution", "128x128")
     assert again.returncode == 2
     assert "graph.pbtxt, which stays as it is, so --max_resolution cannot be set: `imagegen configure" in again.stderr
     assert pull(hub, tmp_path, NAME, *options[:2]).returncode == 0
