@@ -23,8 +23,8 @@ from cli.errors import UserError
 from cli.secret_arguments import hide_secret_arguments
 from cli.standard_streams import prepare_outputs
 from cli.terminal import say
+from config import VERSION
 from config.environment import SettingsError
-from config.version import VERSION
 from graphs.errors import ConfigurationError
 
 

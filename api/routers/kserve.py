@@ -11,7 +11,7 @@ from api.http.dependencies import KeyOwner, Models, Service
 from api.http.errors import documented
 from api.http.openapi import OPEN
 from api.live_models import LiveModels
-from config.version import VERSION
+from config import VERSION
 from graphs.errors import AuthenticationFailed, ModelNotFound, ServiceUnavailable
 
 _SERVER = "imagegen-server"

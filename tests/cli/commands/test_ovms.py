@@ -19,7 +19,7 @@ from cli.main import app
 from cli.ovms.flags import FLAGS, MODEL_SERVER_FLAGS, OWN_FLAGS, typed
 from cli.ovms.line import read_line
 from cli.ovms.translation import OvmsSurroundings, OvmsTranslation, translate
-from config.version import VERSION
+from config import VERSION
 from tests.cli.cli_support import ROOT, Command, clean_environment
 from tests.support.polling import wait_until
 
