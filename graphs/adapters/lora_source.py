@@ -32,7 +32,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://", re.ASCII)
 _SITE = re.compile(r"(www\.)?(huggingface\.co|hf\.co|civitai\.com)/", re.IGNORECASE)
 _LOCAL = re.compile(r"/|\./|\.\\|[A-Za-z]:[\\/]")
 # The characters that the Hub itself allows in the two halves of a repository's name.
-_REPOSITORY = re.compile(r"(?!.*(--|\.\.))\w[\w.-]{0,95}(?<![.-])/\w[\w.-]{0,95}(?<![.-])", re.ASCII)
+REPOSITORY = re.compile(r"(?!.*(--|\.\.))\w[\w.-]{0,95}(?<![.-])/\w[\w.-]{0,95}(?<![.-])", re.ASCII)
 _ALIAS = r"[A-Za-z0-9_.-]+\s*="
 NEXT_ENTRY = re.compile(rf",(?=[\s,]*(?:$|{_ALIAS}))", re.ASCII)
 # A semicolon in the place of that comma: behind a file's ending it is no part of a name.
@@ -140,7 +140,7 @@ def _hugging_face(entry: SourceEntry, alias: str, source: str) -> LoraSource:
     elif ":" in repository:
         repository, _, number = (part.strip() for part in repository.partition(":"))
         alpha = read_alpha(entry, number)
-    if not _REPOSITORY.fullmatch(repository):
+    if not REPOSITORY.fullmatch(repository):
         _refuse_repository(entry, repository)
     return LoraSource(alias, "hugging_face", repository, file, alpha)
 

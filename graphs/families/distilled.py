@@ -20,7 +20,7 @@ _MOST_STEPS = 100
 
 @dataclass(frozen=True)
 class FewSteps:
-    """What a distilled model is to be drawn with. ``guidance_scale`` is None where the family's own is right."""
+    """Steps and guidance of a distilled model; ``guidance_scale`` None stands for the default of its family."""
 
     num_inference_steps: int
     guidance_scale: float | None = None

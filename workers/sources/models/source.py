@@ -3,11 +3,10 @@
 import re
 from dataclasses import dataclass
 
+from graphs.adapters.lora_source import REPOSITORY
 from graphs.errors import ConfigurationError
 
 MAIN = "main"
-# What the Hub itself allows in the two halves of a repository's name.
-_NAME = re.compile(r"(?!.*(--|\.\.))\w[\w.-]{0,95}(?<![.-])/\w[\w.-]{0,95}(?<![.-])", re.ASCII)
 _PAGE = re.compile(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([^/@?#]+/[^/@?#]+?)(?:/tree/([^?#]+?))?/?")
 
 
@@ -28,7 +27,7 @@ def parse_model_source(text: str) -> ModelSource:
     text = text.strip()
     page = _PAGE.fullmatch(text)
     name, at, revision = (page[1], "@", page[2] or MAIN) if page else text.partition("@")
-    if not _NAME.fullmatch(name):
+    if not REPOSITORY.fullmatch(name):
         raise ConfigurationError(
             f"{text!r} is not the name of a model at Hugging Face: it is written org/name or org/name@revision, as in "
             "OpenVINO/stable-diffusion-v1-5-int8-ov."
