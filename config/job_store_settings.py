@@ -4,6 +4,8 @@ from pydantic import Field, model_validator
 
 from config.settings_group import SettingsGroup
 
+_LAST_RESORT_MARGIN_S = 900
+
 
 class RedisSettings(SettingsGroup):
     """The Redis that holds all jobs and images. Without a URL, ``imagegen serve`` starts a server of its own."""
@@ -103,6 +105,14 @@ class JobSettings(SettingsGroup):
         description="How long a job that was cancelled, or is past its time limit, may stay inside one step; then its "
         "process is ended and another one loads the model. It should be longer than the longest step.",
     )
+
+    @property
+    def last_resort_s(self) -> float:
+        """How long any task of a worker may take, in seconds; after that its process hangs.
+
+        It leaves room for all that may take long: a claim, drawing, and storing while Redis is away or full.
+        """
+        return self.time_limit_s + self.step_grace_s + self.result_ttl_s + _LAST_RESORT_MARGIN_S
 
     @model_validator(mode="before")
     @classmethod

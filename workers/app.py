@@ -205,7 +205,7 @@ def _supervise(sender: Any, **_: Any) -> None:
 
 @signals.task_failure.connect
 def _child_lost(**_: Any) -> None:
-    """Celery sends this in the main process when the child died during the task, or exceeded Celery's time limit."""
+    """Celery sends this in the main process when the child died during the task."""
     for supervision in _supervision:
         supervision.child_lost()
 

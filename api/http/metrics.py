@@ -80,7 +80,7 @@ _DURATIONS = {
 _ALWAYS = {
     "failed": ("generation_failed", "worker_crashed"),
     "cancelled": ("requested", "deadline_exceeded", "ended_in_step", "erased"),
-    "replaced": ("step_grace", "memory", "device"),
+    "replaced": ("step_grace", "memory", "device", "hanging"),
     "device_faults": ("runtime_error", "not_finite", "one_value"),
 }
 

@@ -4,6 +4,8 @@ The store decides on jobs and their order. Celery may lose a message or deliver 
 succeeds once and recovery sends messages again. docs/jobs.md gives the measured reason of each setting (Celery 5.7).
 """
 
+import math
+
 from celery import Celery
 from kombu.exceptions import OperationalError
 
@@ -15,9 +17,6 @@ from workers.jobs.redis.keys import WEBHOOK_QUEUE, Keys
 
 RUN_JOB = "imagegen.run_job"
 DELIVER_WEBHOOK = "imagegen.deliver_webhook"
-# Celery's own time limit is a last resort behind ours. It leaves room for all that may take long: drawing, and storing
-# while Redis cannot be reached or is full.
-_LAST_RESORT_MARGIN_S = 900
 # Longer than any task may take: otherwise Celery would deliver the message of a running task again.
 _VISIBILITY_MARGIN_S = 3600
 _LOAD_TIMEOUT_S = 600
@@ -25,7 +24,6 @@ _LOAD_TIMEOUT_S = 600
 
 def make_celery(settings: Settings) -> Celery:
     """Return the Celery application, with which the API sends messages and a worker runs tasks."""
-    last_resort_s = settings.jobs.time_limit_s + settings.jobs.result_ttl_s + _LAST_RESORT_MARGIN_S
     sentinels = sentinels_of(settings.redis)
     server = sentinels.address.server_url if sentinels else redis_url(settings.redis)
     url = sentinels.address.broker_url() if sentinels else broker_url(server)
@@ -38,7 +36,6 @@ def make_celery(settings: Settings) -> Celery:
         task_acks_late=True,
         task_reject_on_worker_lost=False,
         task_create_missing_queues=True,
-        task_time_limit=last_resort_s,
         worker_pool="prefork",
         worker_concurrency=1,
         worker_prefetch_multiplier=1,
@@ -64,7 +61,7 @@ def make_celery(settings: Settings) -> Celery:
             "interval_max": 0.2,
         },
         broker_transport_options={
-            "visibility_timeout": last_resort_s + _VISIBILITY_MARGIN_S,
+            "visibility_timeout": math.ceil(settings.jobs.last_resort_s) + _VISIBILITY_MARGIN_S,
             "socket_timeout": settings.redis.timeout_s,
             "socket_connect_timeout": settings.redis.connect_timeout_s,
             "socket_keepalive": True,

@@ -126,6 +126,11 @@ class Recovery:
         """How long a job that was cancelled, or is past its time limit, may stay inside one step."""
         return self._jobs.step_grace_s
 
+    @property
+    def last_resort_s(self) -> float:
+        """How long a task may take, whatever it does."""
+        return self._jobs.last_resort_s
+
     def count_crash(self) -> None:
         """Count that the child of this worker died while it ran a job, and record the time."""
         with redis_errors():

@@ -3,6 +3,7 @@
 import json
 import mmap
 import time
+from collections.abc import Set
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any
@@ -73,6 +74,23 @@ class JsonPages:
         except ValueError:  # it is being written at this moment; the next look sees all of it
             return None
         return found
+
+
+class TaskClock(JsonPages):
+    """The pages with the child that runs a task, and since when."""
+
+    def start(self, pid: int) -> None:
+        """Write that this child begins a task (in the child)."""
+        self._write({"pid": pid, "since": time.monotonic()})
+
+    def stop(self) -> None:
+        """Write that no task runs (in the child)."""
+        self._write({})
+
+    def has_run_s(self, children: Set[int]) -> float:
+        """Return for how many seconds one of these children has run its task; 0 where none does (main process)."""
+        found = self._read()  # the monotonic clock is the system's, so both processes read the same one
+        return time.monotonic() - found["since"] if found and found["pid"] in children else 0.0
 
 
 class ChildErrors(JsonPages):

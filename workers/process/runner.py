@@ -46,6 +46,14 @@ class HandBackRequested(Exception):
 class Reporter(Protocol):
     """The runner's connection to the main process of its worker."""
 
+    def task_started(self) -> None:
+        """Report that a task begins: the main process ends a child whose task takes far too long."""
+        ...
+
+    def task_ended(self) -> None:
+        """Report that no task runs any more."""
+        ...
+
     def job_started(self, job_id: str) -> None:
         """Report that a job runs: from now on the main process renews its lease."""
         ...
@@ -115,6 +123,13 @@ class Runner:
 
     def run_next(self) -> None:
         """Run the next job of the graph to its end, if one waits. Raises ServiceUnavailable."""
+        self._reporter.task_started()
+        try:
+            self._run_next()
+        finally:
+            self._reporter.task_ended()
+
+    def _run_next(self) -> None:
         if self._memory is not None and self._memory.is_past_bound:
             # A child that returned would use up the messages of the jobs that wait.
             time.sleep(_REPLACED_WITHIN_S)  # noqa: TID251 - the main process ends this process meanwhile

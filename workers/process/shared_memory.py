@@ -12,7 +12,15 @@ from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 
 from workers.process.child_memory import MemoryReports
-from workers.process.child_reports import ChildEnd, ChildEnds, ChildErrors, ChildStage, ChildStages, JsonPages
+from workers.process.child_reports import (
+    ChildEnd,
+    ChildEnds,
+    ChildErrors,
+    ChildStage,
+    ChildStages,
+    JsonPages,
+    TaskClock,
+)
 
 
 class ChildCommand(IntEnum):
@@ -111,11 +119,20 @@ class SharedMemory:
     stages: ChildStages = field(default_factory=ChildStages)
     errors: ChildErrors = field(default_factory=ChildErrors)
     ends: ChildEnds = field(default_factory=ChildEnds)
+    task_clock: TaskClock = field(default_factory=TaskClock)
 
     def loaded(self, operations: Iterable[str]) -> None:
         """Report that this child has loaded its model, which has these operations."""
         self.stages.set(ChildStage.IDLE)
         self.load_reports.write(LoadReport(os.getpid(), tuple(operations)))
+
+    def task_started(self) -> None:
+        """Report that a task begins, which may find a job or none."""
+        self.task_clock.start(os.getpid())
+
+    def task_ended(self) -> None:
+        """Report that no task runs any more."""
+        self.task_clock.stop()
 
     def job_started(self, job_id: str) -> None:
         """Report that a job runs: from now on the main process renews its lease."""

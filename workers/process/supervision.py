@@ -187,6 +187,8 @@ class Supervision(PeriodicThread):
     def _look_after_child(self, running: str | None, alive: set[int]) -> None:
         if not alive:
             self._pool.replace_dead_child()
+        elif self._shared.task_clock.has_run_s(alive) > self._recovery.last_resort_s:
+            self._end_hanging(running, alive)
         elif running:
             self._look_after_job(running, alive)
         elif not self._drain.is_on:
@@ -217,6 +219,22 @@ class Supervision(PeriodicThread):
         )
         self._running_job.clear()
         self._replace_child(children, "step_grace")
+
+    def _end_hanging(self, running: str | None, children: set[int]) -> None:
+        """End a child whose task takes longer than any may: it hangs where no other limit looks, as while it stores.
+
+        A job that it ran is past its time limit, so it fails and does not run again.
+        """
+        if running:
+            self._recovery.end_lease(running)
+        log.error(
+            "the process that draws ran one task for more than %g s (%s); it is ended, and the next loads the model",
+            *(self._recovery.last_resort_s, running or "it has claimed no job"),
+        )
+        self._running_job.clear()
+        self._replace_child(children, "hanging")
+        # The message that the child took may be that of a job that waits.
+        self.guarded(self._recovery.pass_on)
 
     def _look_after_memory(self, children: set[int]) -> None:
         """Replace a child that grew past the bound of its memory; no job runs, and it takes none any more."""

@@ -22,10 +22,16 @@ from workers.process.shared_memory import ChildCommand
 
 
 class RecordingReporter:
-    """Keeps what the runner reports."""
+    """Keeps what the runner reports of its jobs."""
 
     def __init__(self) -> None:
         self.reports: list[tuple[str, ...]] = []
+
+    def task_started(self) -> None:
+        pass
+
+    def task_ended(self) -> None:
+        pass
 
     def job_started(self, job_id: str) -> None:
         self.reports.append(("started", job_id))

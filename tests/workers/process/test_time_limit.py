@@ -187,7 +187,7 @@ def test_a_job_that_hangs_ends_with_the_process_that_runs_it(redis_server: Runni
 def test_a_child_that_dies_when_its_time_is_up_has_not_crashed(
     redis_server: RunningRedis, worker: WorkerProcess
 ) -> None:
-    """Celery's own time limit kills the child like this, before the main process has ended the job."""
+    """The kernel may kill it like this for want of memory, before the main process has ended the job."""
     settings, child = redis_server.settings, worker.child()
     job = submit(settings, num_inference_steps=1000)
     worker.wake()
