@@ -128,7 +128,7 @@ class Recovery:
 
     @property
     def last_resort_s(self) -> float:
-        """How long a task may take, whatever it does."""
+        """How long any task may take, in seconds."""
         return self._jobs.last_resort_s
 
     def count_crash(self) -> None:

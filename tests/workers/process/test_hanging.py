@@ -1,4 +1,4 @@
-"""A child whose task takes longer than any may is ended, whatever it does; Celery keeps no time for us."""
+"""A child whose task takes longer than any may is ended; Celery keeps no time for us."""
 
 import os
 import subprocess
