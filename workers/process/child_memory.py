@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from config.machine_memory import resident_bytes
+from workers.process.free_memory import give_back_freed_memory
 
 # A child that is past its bound after its first image may grow by this factor, so that it does not reload for ever.
 _GROWTH_OF_TOO_LARGE = 1.25
@@ -82,20 +83,33 @@ class ChildMemory:
     """Measures the memory of this process, a worker's child, and reports it to the main process."""
 
     def __init__(
-        self, pid: int, limit_bytes: int, reports: MemoryReports, measure: Callable[[], int] = resident_bytes
+        self,
+        pid: int,
+        limit_bytes: int,
+        reports: MemoryReports,
+        measure: Callable[[], int] = resident_bytes,
+        give_back: Callable[[], None] = give_back_freed_memory,
     ) -> None:
-        """``limit_bytes`` is the bound of the settings; ``measure`` returns the resident memory in bytes."""
+        """``limit_bytes`` is the bound of the settings; ``measure`` returns the resident memory in bytes.
+
+        ``give_back`` gives freed memory back to the system before each measurement.
+        """
         self._pid = pid
         self._limit_bytes = limit_bytes
         self._reports = reports
         self._measure = measure
+        self._give_back = give_back
         self._first_bytes: int | None = None
         self.is_past_bound = False
 
     def job_ended(self, *, has_drawn: bool) -> None:
-        """Measure and report. Nothing is measured until a job has drawn: the runtime takes most memory only then."""
+        """Give freed memory back, measure and report.
+
+        Nothing is measured until a job has drawn: the runtime takes most memory only then.
+        """
         if self._first_bytes is None and not has_drawn:
             return
+        self._give_back()
         last_bytes = self._measure()
         if self._first_bytes is None:
             self._first_bytes = last_bytes

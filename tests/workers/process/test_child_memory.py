@@ -42,6 +42,20 @@ class TestTheBound:
             "100 MiB"
         )
 
+    def test_freed_memory_is_given_back_before_each_measurement(self) -> None:
+        calls: list[str] = []
+
+        def measure() -> int:
+            calls.append("measured")
+            return MIB
+
+        memory = ChildMemory(7, 100 * MIB, MemoryReports(), measure, lambda: calls.append("given back"))
+        memory.job_ended(has_drawn=False)
+        assert calls == []
+        for _ in range(2):
+            memory.job_ended(has_drawn=True)
+        assert calls == ["given back", "measured"] * 2
+
     def test_jobs_that_draw_nothing_are_not_the_first_image(self) -> None:
         assert self._reports(60, 200, draws=False) == [None, None]
 
