@@ -22,7 +22,20 @@ from api.middleware.body_limits import BodyLimitMiddleware
 from api.middleware.client_paths import ClientPathsMiddleware
 from api.middleware.compressed_bodies import CompressedBodiesMiddleware
 from api.middleware.web_origins import WebMiddleware, add_cors
-from api.routers import adapters, docs, files, health, images, jobs, kserve, metrics, models, queues, start
+from api.routers import (
+    adapters,
+    config_status,
+    docs,
+    files,
+    health,
+    images,
+    jobs,
+    kserve,
+    metrics,
+    models,
+    queues,
+    start,
+)
 from api.service import ImageService
 from config.settings import Settings
 from graphs.api_keys import ApiKeySource
@@ -69,6 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.include_router(kserve.router)
+    app.include_router(config_status.router)
     describe(app)
     install_error_handlers(app)
     # The last one added is the first to get a request.

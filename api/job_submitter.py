@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +17,6 @@ from config.log_context import log_from_here_with
 from config.settings import Settings, WebhookSettings
 from graphs.errors import InvalidRequest, ServiceUnavailable
 from graphs.families.family import Operation
-from graphs.families.model_facts import ModelFacts
 from graphs.requests.image_fit import ImageFit
 from graphs.requests.image_headers import ImageLimits, read_headers
 from graphs.requests.input_images import EncodedInputs, Fitting, encode_inputs
@@ -53,19 +52,14 @@ class JobSubmitter:
         settings: Settings,
         drain: ApiDrain,
         wake: Callable[[str], None],
-        facts: Mapping[str, ModelFacts],
         models: LiveModels,
         workers: LiveWorkers,
         store: JobStore,
     ) -> None:
-        """``wake(queue)`` makes a worker of a queue take its next job. It blocks, so it runs in a thread.
-
-        ``facts`` are those of the models, by the name of the graph.
-        """
+        """``wake(queue)`` makes a worker of a queue take its next job. It blocks, so it runs in a thread."""
         self._settings = settings
         self._drain = drain
         self._wake = wake
-        self._facts = facts
         self._models = models
         self._workers = workers
         self._store = store
@@ -102,12 +96,13 @@ class JobSubmitter:
         and ShuttingDown.
         """
         check_webhook(options.webhook, self._settings.webhooks)
-        repository = await self._models.repository()
+        served = await self._models.served()  # read once: others may be adopted while this request is resolved
+        repository = served.repository
         route = repository.route(parameters.model)
         graph = route.graph
         options_of_model = repository.options_of(graph.name).values
         operation = _operation(images)
-        facts = self._facts[graph.name]
+        facts = served.facts[graph.name]
         ready = await self._workers.ready(graph.name)
         reads_holes = operation is Operation.EDIT and _repaints(ready)
         if not reads_holes:
@@ -137,7 +132,7 @@ class JobSubmitter:
                 request = resolved(kind, inputs.size, is_flattened=inputs.is_flattened, mask_size=inputs.mask_size)
             request = request.model_copy(update={"warnings": (*warnings, *request.warnings)})
             self._drain.check_open()
-            digest = self._workers.digest(graph.name)
+            digest = served.digest(graph.name)
             submission = Submission(
                 request,
                 options,

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from graphs.errors import (
     ServiceUnavailable,
 )
 from graphs.families.model_facts import ModelFacts
+from graphs.reload.served_models import ServedModels
 from graphs.repository.adapter_folder import graph_of_folder, takes_adapters
 from graphs.repository.bundled import bundled_model_path
 from graphs.repository.repository import Repository
@@ -37,14 +39,13 @@ log = logging.getLogger(__name__)
 class LiveModels:
     """The repository with the added adapters, kept in memory while their version in Redis stays the same."""
 
-    def __init__(self, settings: Settings, on_disk: Repository, facts: dict[str, ModelFacts]) -> None:
-        """``on_disk``: the repository without added adapters; ``facts``: by the name of its graph."""
+    def __init__(self, settings: Settings, on_disk: ServedModels) -> None:
+        """``on_disk``: the models without added adapters."""
         self._settings = settings
-        self._on_disk = on_disk
-        self._facts = facts
+        self._models_on_disk = on_disk
         self._registry = AdapterRegistry(settings.redis)
         self._version = b""
-        self._repository = on_disk
+        self._live = on_disk
         self._adding = asyncio.Lock()
         self._fetching = ThreadPoolExecutor(1, thread_name_prefix="fetch")
         self._folder = self._folder_of_settings()
@@ -56,32 +57,64 @@ class LiveModels:
         await self._read_coverages()
         await self.repository()
 
-    async def repository(self) -> Repository:
-        """Return what is served now, or what was served last while Redis is away."""
+    async def served(self) -> ServedModels:
+        """Return what is served now, or what was served last while Redis is away; the repository has added adapters."""
         if not self._looked_at_folder and not self._adding.locked():
             async with self._adding:
                 if not await self._look_at_folder_once():
-                    return self._repository
-        return await self._registered()
+                    return self._live
+        await self._registered()
+        return self._live
+
+    async def repository(self) -> Repository:
+        """Return the repository of what is served now."""
+        return (await self.served()).repository
+
+    @property
+    def on_disk(self) -> ServedModels:
+        """What is served now, without added adapters."""
+        return self._models_on_disk
+
+    async def adopt(self, on_disk: ServedModels) -> None:
+        """Serve these models from now on, with the adapters that were added to them."""
+        self._models_on_disk = on_disk
+        self._live = on_disk
+        self._version = b""
+        try:
+            self._folder = self._folder_of_settings()
+            self._looked_at_folder = False
+        except RepositoryError as error:
+            log.error("%s The adapters that came from it before are served.", error.message)
+        await self.served()
 
     async def _registered(self) -> Repository:
         try:
             version = await self._registry.version()
+            while version != self._version:
+                on_disk = self._models_on_disk
+                added = {name: await self._registry.added_to(name) for name in on_disk.repository.graphs}
+                if on_disk is self._models_on_disk:  # others may have been adopted meanwhile
+                    self._live = replace(on_disk, repository=with_added(on_disk.repository, added))
+                    self._version = version
+                    await self._read_coverages()
         except ServiceUnavailable:
-            return self._repository
-        if version != self._version:
-            added = {name: await self._registry.added_to(name) for name in self._on_disk.graphs}
-            self._repository = with_added(self._on_disk, added)
-            self._version = version
-            await self._read_coverages()
-        return self._repository
+            return self._live.repository
+        return self._live.repository
+
+    @property
+    def _on_disk(self) -> Repository:
+        return self._models_on_disk.repository
+
+    @property
+    def _facts(self) -> Mapping[str, ModelFacts]:
+        return self._models_on_disk.facts
 
     def coverage(self, alias: str) -> AdapterCoverage | None:
         """Return how much of an adapter's file its model takes; None where that is not known."""
         return self._coverages.get(alias)
 
     async def _read_coverages(self) -> None:
-        self._coverages = await asyncio.to_thread(read_coverages, self._repository, self._facts)
+        self._coverages = await asyncio.to_thread(read_coverages, self._live.repository, self._facts)
 
     async def add(self, graph_name: str | None, alias: str, source: str, alpha: float | None) -> None:
         """Fetch an adapter, check that it fits its graph, and serve it from now on.

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from graphs.errors import OperationNotAvailable
 from graphs.families.family import Operation
@@ -16,22 +16,17 @@ _TTL_S = 1.0
 class LiveWorkers:
     """The live workers as this process last read them. Every method raises ServiceUnavailable without Redis."""
 
-    def __init__(self, store: JobStore, graphs: Iterable[str], read_digest: Callable[[str], str]) -> None:
-        """``read_digest(graph)`` returns the digest of a graph's model, with its files as they are then."""
+    def __init__(self, store: JobStore, digest: Callable[[str], str]) -> None:
+        """``digest(graph)``: that of the model for which requests are resolved here; '' where it is not known."""
         self._store = store
-        self._read_digest = read_digest
-        self._digests = {graph: read_digest(graph) for graph in graphs}
+        self._digest = digest
         self._read_at = float("-inf")
         self._workers: list[WorkerPresence] = []
         self._reading = asyncio.Lock()
 
-    def digest(self, graph: str) -> str:
-        """Return the digest of a graph's model, for which requests are resolved here; '' where it is not known."""
-        return self._digests[graph]
-
     async def ready(self, graph: str) -> list[WorkerPresence]:
         """Return the workers that have loaded this graph's model as it is here, as of at most a second ago."""
-        return [worker for worker in self.own(await self._recent()) if worker.graph == graph and worker.ready]
+        return [worker for worker in self.own(await self.recent()) if worker.graph == graph and worker.ready]
 
     async def other_digests(self) -> dict[str, list[str]]:
         """Return the digests of other models that live workers have under the names of these graphs, by graph.
@@ -39,51 +34,35 @@ class LiveWorkers:
         Where the digest is not known here, they are those of all workers, if there are several.
         """
         found: dict[str, set[str]] = {}
-        for worker in await self._recent():
+        for worker in await self.recent():
             if worker.digest and not worker.error:
                 found.setdefault(worker.graph, set()).add(worker.digest)
-        others = {graph: digests - {self._digests.get(graph)} for graph, digests in found.items()}
+        others = {graph: digests - {self._digest(graph)} for graph, digests in found.items()}
         return {
             graph: sorted(digests)
             for graph, digests in others.items()
-            if len(digests) > (0 if self._digests.get(graph) else 1)
+            if len(digests) > (0 if self._digest(graph) else 1)
         }
 
     def own(self, workers: Sequence[WorkerPresence]) -> list[WorkerPresence]:
         """Return those of the workers that draw the jobs of this process: a graph's have its model as it is here."""
-        return [worker for worker in workers if worker.has_model(self._digests.get(worker.graph, ""))]
+        return [worker for worker in workers if worker.has_model(self._digest(worker.graph))]
 
-    async def _recent(self) -> list[WorkerPresence]:
+    async def recent(self) -> list[WorkerPresence]:
+        """Return all live workers, as of at most a second ago."""
         if time.monotonic() - self._read_at > _TTL_S:
             async with self._reading:  # requests that arrive meanwhile share this reading
                 if time.monotonic() - self._read_at > _TTL_S:
-                    self._workers = await self._read()
+                    self._workers = await self._store.workers()
                     self._read_at = time.monotonic()
         return self._workers
-
-    async def _read(self) -> list[WorkerPresence]:
-        workers = await self._store.workers()
-        await self._follow_files({(worker.graph, worker.digest) for worker in workers if not worker.error})
-        return workers
-
-    async def _follow_files(self, alive: Collection[tuple[str, str]]) -> None:
-        """Take the digest of files that were mended or replaced, once the workers with the former ones have ended.
-
-        ``alive``: each live worker's graph and digest. graph.pbtxt and imagegen.toml are not read again.
-        """
-        left = [(graph, digest) for graph, digest in self._digests.items() if digest and (graph, digest) not in alive]
-        for graph, _ in left:
-            if any(served == graph for served, _ in alive):
-                now = await asyncio.to_thread(self._read_digest, graph)
-                if now and (graph, now) in alive:
-                    self._digests[graph] = now
 
     async def check_available(self, graph: str, operation: Operation) -> None:
         """Raise OperationNotAvailable where no ready worker supports the operation. Without one, the job waits.
 
         Raises ServiceUnavailable where no worker can load the model.
         """
-        if graph in load_failures(self.own(await self._recent())):
+        if graph in load_failures(self.own(await self.recent())):
             raise model_failed(graph)
         ready = await self.ready(graph)
         if ready and not any(worker.can(operation) for worker in ready):
@@ -93,5 +72,5 @@ class LiveWorkers:
 
     async def loading(self) -> tuple[set[str], dict[str, str]]:
         """Return the graphs that a worker has loaded, as of now, and why no worker can load others, by graph."""
-        workers = self.own(await self._read())
+        workers = self.own(await self._store.workers())
         return {worker.graph for worker in workers if worker.ready}, load_failures(workers)

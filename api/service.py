@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from functools import partial
 
 from api.drain import ApiDrain
 from api.job_submitter import JobSubmitter
 from api.live_models import LiveModels
 from api.live_workers import LiveWorkers
+from api.model_reload import ModelReload
 from api.waiter import AbandonedJobs, Client, JobWaiter, WaitingEnded, first_of
 from config.environment import typed_model_options
 from config.http_settings import ResponseFormat
@@ -20,9 +20,8 @@ from graphs.errors import (
     ServiceUnavailable,
     ShuttingDown,
 )
-from graphs.repository.bundled import load_served
+from graphs.reload.served_models import Source
 from graphs.repository.model_aliases import is_answered_with_url
-from graphs.repository.served_facts import read_served_facts, served_digest
 from workers.jobs.events import EventReader, JobEvent, JobEvents
 from workers.jobs.job import Job
 from workers.jobs.observe.metrics import MetricsSnapshot, MetricsView
@@ -50,18 +49,15 @@ class ImageService:
         self._settings = settings
         self._drain = drain
         self._missing: list[str] = []  # graphs without a ready worker, as the last probe found them
-        on_disk = load_served(**settings.repository.model_dump(), typed=typed_model_options(settings))
-        facts = {name: read_served_facts(graph) for name, graph in on_disk.graphs.items()}
-        # Why other models that were to be served are not: for administrators and the log, since it names files.
-        self._failed = on_disk.failed
-        for name, sentence in self._failed.items():
+        source = Source(**settings.repository.model_dump(), typed=typed_model_options(settings))
+        on_disk = source.read()
+        for name, sentence in on_disk.repository.failed.items():
             log.error("the model %r cannot be served; the others are: %s", name, sentence)
-        self.devices = {name: " ".join(graph.device) for name, graph in on_disk.graphs.items()}
-        self.models = LiveModels(settings, on_disk, facts)
+        self.models = LiveModels(settings, on_disk)
         self._store = JobStore(settings.redis, settings.jobs)
-        self._workers = LiveWorkers(self._store, on_disk.graphs, partial(served_digest, on_disk))
-        self.digest = self._workers.digest
-        self._submitter = JobSubmitter(settings, drain, wake, facts, self.models, self._workers, self._store)
+        self._workers = LiveWorkers(self._store, self.digest)
+        self.reload = ModelReload(settings, source, self.models, self._workers)
+        self._submitter = JobSubmitter(settings, drain, wake, self.models, self._workers, self._store)
         self.submit = self._submitter.submit
         self._queue = QueueView(settings.redis, settings.jobs)
         self.queue_bounds = queue_bounds(settings.jobs, ANYONE.id)
@@ -74,17 +70,29 @@ class ImageService:
     async def start(self) -> None:
         """Begin to follow the events of jobs, and serve what the folder of adapters contains."""
         await self.models.start()
+        await self.reload.start()
         await self._waiter.start()
 
     async def stop(self) -> None:
         """Close connections and stop threads."""
         await self._waiter.stop()
+        await self.reload.stop()
         await self._store.close()
         await self._queue.close()
         await self._rates.close()
         await self._metrics.close()
         await self.models.close()
         self._submitter.close()
+
+    @property
+    def devices(self) -> dict[str, str]:
+        """The devices of the graphs that are served now, by name."""
+        graphs = self.models.on_disk.repository.graphs
+        return {name: " ".join(graph.device) for name, graph in graphs.items()}
+
+    def digest(self, graph: str) -> str:
+        """Return the digest of a graph's model, for which requests are resolved here; '' where it is not known."""
+        return self.models.on_disk.digest(graph)
 
     async def find(self, name: str, owner_id: str) -> Job:
         """Return the owner's job with this name or id. Raises JobNotFound, also for another owner's job."""
@@ -220,6 +228,11 @@ class ImageService:
             failures = {}
         of_workers = {name: sentence for name, sentence in failures.items() if name in self.devices}
         return dict(sorted({**self._failed, **of_workers}.items()))
+
+    @property
+    def _failed(self) -> dict[str, str]:
+        """Why configured models cannot be read, by name: for administrators and the log, since it names files."""
+        return self.models.on_disk.repository.failed
 
     async def other_digests(self) -> dict[str, list[str]]:
         """Return the digests of other models that live workers have under the names served here, by graph.

@@ -51,6 +51,7 @@ SETTING_OPTIONS = {
     "model_alias": ("repository.model_alias", "serve api worker doctor"),
     "target_device": ("repository.target_device", "serve api worker doctor pull"),
     "lora_folder": ("lora_folder", "serve api"),
+    "file_system_poll_wait_seconds": ("file_system_poll_wait_s", "serve api"),
     "device": ("worker.device", "worker doctor"),
     "cache_dir": ("worker.cache_dir", "serve api worker"),
     "data_dir": ("data_dir", "pull serve api worker doctor rotate_signing"),

@@ -98,6 +98,12 @@ class JobSettings(SettingsGroup):
         description="How long a job waits while its model's workers all have another model under this name, as after a "
         "change of the model; then it fails as `model_changed`. Time without any worker of this name does not count.",
     )
+    removed_grace_s: float = Field(
+        60.0,
+        ge=0,
+        description="How long the jobs of a model that is no longer served, because the models were changed while the "
+        "service runs, still wait to be drawn; then they fail as `model_removed`.",
+    )
     time_limit_s: int = Field(3600, gt=0, description="How long a job may run; then it fails at its next step.")
     step_grace_s: float = Field(
         30.0,

@@ -229,6 +229,12 @@ class Settings(BaseSettings):
         description="Folder of LoRA adapters (.safetensors files) of the only model; each file is an alias. Workers on "
         "other machines need it under the same path.",
     )
+    file_system_poll_wait_s: float = Field(
+        1.0,
+        ge=0,
+        description="How often the files of the models, config.json and imagegen.toml are looked at for changes, in "
+        "seconds; 0 never does, then only `POST /v1/config/reload` makes a running service read them again.",
+    )
     data_dir: Path = Field(
         default_factory=lambda: default_data_dir(),
         description="Folder for the data of the Redis that `imagegen serve` starts; if not set, "

@@ -72,6 +72,12 @@ class TooManyBodies(errors.ServiceUnavailable):
     code = "too_many_bodies"
 
 
+class ReloadFailed(errors.ImagegenError):
+    """What is on disk cannot be served; what was served before still is."""
+
+    code = "reload_failed"
+
+
 class HttpRefusal(errors.ImagegenError):
     """Starlette refused the request, such as a form that it cannot parse. It brings its own status, and no code."""
 
@@ -100,6 +106,7 @@ STATUS: dict[type[errors.ImagegenError], int] = {
     errors.RequestTooSlow: 408,
     HeadersTooSlow: 408,
     HeadersTooLarge: 431,
+    ReloadFailed: 412,
     errors.MediaTypeNotAccepted: 415,
     errors.IdempotencyConflict: 422,
     errors.QueueFull: 429,
@@ -124,7 +131,12 @@ def status_of(error: errors.ImagegenError) -> int:
 
 
 def error_body(error: errors.ImagegenError) -> dict[str, Any]:
-    """Return OpenAI's error object, all four keys. Long texts are cut, and lone surrogates are escaped."""
+    """Return OpenAI's error object, all four keys. Long texts are cut, and lone surrogates are escaped.
+
+    A reload answers as OpenVINO Model Server does, whose errors are a sentence.
+    """
+    if isinstance(error, ReloadFailed):
+        return {"error": _shown(error.message, _LONGEST_MESSAGE)}
     status = status_of(error)
     kind = {429: "rate_limit_error"}.get(status, "server_error" if status >= 500 else "invalid_request_error")
     param = None if error.param is None else _shown(error.param, _LONGEST_PARAM)

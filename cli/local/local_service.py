@@ -18,6 +18,8 @@ from cli.local.redis_url_check import check_url
 from cli.local.service_manager import tell_service_manager
 from cli.local.stop_signals import StopSignals
 from cli.local.supervisor import ChildSpec, Supervisor
+from cli.reload.disk_follower import DiskFollower, Look, source_of
+from cli.reload.graph_workers import GraphWorkers, Processes
 from cli.terminal import say_lines, terminal
 from config.machine_memory import child_memory_limit_bytes, memory_bytes
 from config.printable import printable
@@ -26,6 +28,7 @@ from config.stop_signal import OWN_STOP_SIGNAL
 from graphs.repository.repository import Repository
 from workers.jobs.redis.layout import check_layout_at_start
 
+_IMAGEGEN = (sys.executable, "-P", "-m", "cli")
 _TICK_S = 0.1
 _REMIND_EVERY_S = 30.0
 # Added to the time that a child's own graceful shutdown may take; after that its process group is killed.
@@ -58,6 +61,8 @@ class LocalService:
         self._lock = lock
         self._signals = signals
         self._supervisor = Supervisor()
+        self._workers = GraphWorkers(Processes(self._start_worker, self._supervisor.end, self._supervisor.pid))
+        self._follower: DiskFollower | None = None
         self._console = terminal(err=True)
 
     def run(self) -> None:
@@ -70,8 +75,7 @@ class LocalService:
             say_lines(announcement(self._settings, self._repository))
             sys.stdout.flush()
             tell_service_manager("READY=1", f"STATUS=serves {', '.join(self._graphs)}")
-            while True:
-                self._watch()
+            self._follow_disk()
         except _Stopped:
             self._console.print(
                 "stopping (Ctrl-C again does not wait); what is not done goes on at the next start", soft_wrap=True
@@ -97,6 +101,24 @@ class LocalService:
     def _watch(self) -> None:
         self._pause(_TICK_S)
         self._supervisor.tick()
+
+    def _follow_disk(self) -> None:
+        """Watch the processes until a stop signal arrives, and follow what becomes of the models on disk."""
+        assert self._follower is not None  # noqa: S101 - made with the workers
+        self._follower.start()
+        seen: Look | None = None
+        while True:
+            self._watch()
+            look = self._follower.latest
+            if look is None or look is seen:
+                continue
+            seen = look
+            self._workers.start_missing(look.wanted)
+            self._workers.end_unneeded(look.wanted, look.fleet)
+            self._follower.models = self._workers.models
+            if (graphs := sorted(look.wanted.repository.graphs)) != self._graphs:
+                self._graphs = graphs
+                tell_service_manager(f"STATUS=serves {', '.join(graphs) or 'no model'}")
 
     def _pause(self, seconds: float = _TICK_S / 4) -> None:
         self._signals.wait(seconds)
@@ -124,14 +146,18 @@ class LocalService:
 
     def _start_the_rest(self) -> None:
         self._share_memory()
-        imagegen = [sys.executable, "-P", "-m", "cli"]
-        for name in self._graphs:
-            command = [*imagegen, "worker", "--graph", name]
-            self._start(f"worker {name}", command, _WORKERS, self._settings.worker.shutdown_timeout_s, may_refuse=True)
+        served = source_of(self._settings).read()
+        self._workers.start_missing(served)
+        self._follower = DiskFollower(self._settings, served)
+        self._follower.models = self._workers.models
         if self._settings.webhooks.secrets:
             limit_s = self._settings.webhooks.timeout_s
-            self._start("webhooks", [*imagegen, "worker", "--webhooks"], _WORKERS, limit_s)
-        self._start("api", [*imagegen, "api"], _API, self._settings.http.shutdown_timeout_s)
+            self._start("webhooks", [*_IMAGEGEN, "worker", "--webhooks"], _WORKERS, limit_s)
+        self._start("api", [*_IMAGEGEN, "api"], _API, self._settings.http.shutdown_timeout_s)
+
+    def _start_worker(self, process: str, graph: str) -> None:
+        limit_s = self._settings.worker.shutdown_timeout_s
+        self._start(process, [*_IMAGEGEN, "worker", "--graph", graph], _WORKERS, limit_s, may_refuse=True)
 
     def _start(
         self,

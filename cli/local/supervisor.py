@@ -75,6 +75,8 @@ class _Child:
         self._delay_s = backoff.first_s
         self._last_code: int | None = None
         self._same_ends = 0
+        # By when it must have ended, once it was asked to end for good.
+        self.ends_by = inf
 
     def count_end(self, code: int) -> int:
         """Return how many times in a row the process has now ended with this code."""
@@ -150,12 +152,26 @@ class Supervisor:
         Raises ChildRefused when a child exits with code 2 in the start phase, and UserError when it ends in another way
         three times in a row, unless it may refuse and another that may has not.
         """
-        for child in self._children.values():
+        for child in list(self._children.values()):
             code = child.collect()
-            if code is not None:
+            if child.ends_by < inf:
+                self._await_end(child)
+            elif code is not None:
                 self._on_exit(child, code)
             elif child.process is None and time.monotonic() >= child.restart_at:
                 child.start()
+
+    def end(self, name: str) -> None:
+        """Ask a child to stop, and do not start it again. ``tick`` sees to its end."""
+        child = self._children[name]
+        child.ends_by = time.monotonic() + child.spec.stop_deadline_s
+        _ask_to_stop([child])
+
+    def _await_end(self, child: _Child) -> None:
+        if child.process is not None and time.monotonic() > child.ends_by:
+            _kill_late(child)
+        if child.process is None:
+            del self._children[child.spec.name]
 
     def stop(self, hurry: Callable[[], bool] = lambda: False, on_stage: Callable[[int], None] = lambda _: None) -> None:
         """Stop all children, stage by stage, beginning with the highest.
@@ -198,12 +214,17 @@ def _stop_together(children: list[_Child], hurry: Callable[[], bool]) -> None:
             deadline_s = min(_SHORTEST_DEADLINE_S if hurry() else inf, child.spec.stop_deadline_s)
             is_late = time.monotonic() - began > deadline_s
             if child.process is not None and child.collect() is None and is_late:
-                _logger.warning("%s is killed: it has not stopped yet", child.spec.name)
-                _kill_group(child.process.pid)
-                child.process.wait()
-                child.process = None
+                _kill_late(child)
         if not any(child.process for child in children):
             return
+
+
+def _kill_late(child: _Child) -> None:
+    if child.process is not None:
+        _logger.warning("%s is killed: it has not stopped yet", child.spec.name)
+        _kill_group(child.process.pid)
+        child.process.wait()
+        child.process = None
 
 
 def _ask_to_stop(children: list[_Child]) -> None:

@@ -54,6 +54,17 @@ def servables_in_config(path: Path) -> Found:
     return found
 
 
+def folders_in_config(path: Path) -> list[Path]:
+    """Return the folders of all entries of a config.json, also of those that do not exist; none of a broken file."""
+    try:
+        config = parse_object(read_text(path))
+        entries = [_model_entry(path, label, value) for label, value in _entries(path, config, "model_config_list")]
+        entries += [_Entry(path, label, value) for label, value in _entries(path, config, "mediapipe_config_list")]
+        return [entry.base_path() for entry in entries]
+    except (ValueError, RepositoryError):  # reading it as a whole says why
+        return []
+
+
 @dataclass(frozen=True)
 class _Entry:
     """One entry of config.json and its position there (``label``), which errors name."""

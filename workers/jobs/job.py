@@ -100,6 +100,14 @@ def model_changed_message(grace_s: float) -> str:
     )
 
 
+def model_removed_message(grace_s: float) -> str:
+    """Return what a job says whose graph is no longer served."""
+    return (
+        "The model of this job is no longer served here: it was taken out while the job waited, and the job was not "
+        f"drawn in the {grace_s:g} s of IMAGEGEN_JOBS__REMOVED_GRACE_S after that. Ask for another model."
+    )
+
+
 def ended_in_step_message(grace_s: float) -> str:
     """Return what a cancelled job says whose process was ended because it did not reach its next step."""
     return (

@@ -52,6 +52,10 @@ class WorkerPresence:
         """Return whether it draws jobs of the model with this digest; '' is an unknown one."""
         return "" in (digest, self.digest) or digest == self.digest
 
+    def is_process(self, host: str, pid: int) -> bool:
+        """Return whether it is that process of that machine: its name is NODE/HOST/PID/RANDOM (workers/app.py)."""
+        return self.name.split("/")[-3:-1] == [host, str(pid)]
+
     def to_json(self) -> str:
         """Return the heartbeat as it is stored."""
         return json.dumps({**asdict(self), "clock": round(time.time(), 3)})

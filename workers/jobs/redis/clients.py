@@ -41,6 +41,21 @@ class CommandPipeline(Protocol):
     def ltrim(self, name: str, start: int, end: int) -> object:
         """Cut a list."""
 
+    def time(self) -> object:
+        """Queue reading the clock of Redis."""
+
+    def hgetall(self, name: str) -> object:
+        """Queue reading a hash."""
+
+    def get(self, name: str) -> object:
+        """Queue reading a string."""
+
+    def zscore(self, name: str, value: str) -> object:
+        """Queue reading the score of a member of a sorted set."""
+
+    def zlexcount(self, name: str, min: str, max: str) -> object:
+        """Queue counting the members of one score in a range of their texts."""
+
     def execute(self) -> list[Any]:
         """Send the commands and return their replies."""
 
@@ -188,6 +203,9 @@ class AsyncRedisClient(Protocol):
 
     def get(self, name: str) -> Awaitable[bytes | None]:
         """Return a string."""
+
+    def incr(self, name: str) -> Awaitable[int]:
+        """Add 1 to a number, and return it."""
 
     def set(self, name: str, value: Value, *, nx: bool = False) -> Awaitable[object]:
         """Set a string; with ``nx`` only where there is none."""

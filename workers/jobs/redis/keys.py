@@ -96,6 +96,21 @@ class Keys:
         return f"{self.prefix}:rates"
 
     @property
+    def listed_models(self) -> str:
+        """Sorted set: DIGEST GRAPH of the models that API processes list, by the time at which one last did."""
+        return f"{self.prefix}:listed-models"
+
+    @property
+    def removed_graphs(self) -> str:
+        """Hash: the graphs that API processes list no longer, with the time at which the last one stopped."""
+        return f"{self.prefix}:removed-graphs"
+
+    @property
+    def reloads(self) -> str:
+        """String: counts how often all processes were asked to read their models again."""
+        return f"{self.prefix}:reloads"
+
+    @property
     def events(self) -> str:
         """Stream: the jobs that changed."""
         return f"{self.prefix}:events"

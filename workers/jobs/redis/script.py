@@ -27,7 +27,7 @@ _FOLDER = Path(__file__).parent / "lua"
 _FINDS_KEYS = "--!df flags=allow-undeclared-keys"
 # The scripts of which every key is in KEYS. The others find jobs in lists, owners and names in a job's record, or make
 # the id of a delivery from the record.
-_KNOWS_KEYS = frozenset({"begin", "heartbeat", "layout", "progress", "renew", "settle", "waiters"})
+_KNOWS_KEYS = frozenset({"begin", "heartbeat", "layout", "listing", "progress", "renew", "settle", "waiters"})
 # What each script begins with, in this order.
 _SHARED = ("basics", "counting", "keeping", "digests", "shared")
 # Deliveries are kept as long as OpenAI and Standard Webhooks say that one is tried: three days.

@@ -109,6 +109,18 @@ REAP = GraphScript(
 )
 HEARTBEAT = Script("heartbeat", keys=["digests_key"], arguments={"worker": _TEXT, "presence": _TEXT, "digests": _LIST})
 
+# Which models are served (models/).
+LISTING = Script(
+    "listing",
+    keys=["listed_key", "removed_key", "reloads_key"],
+    arguments={"models": _LIST, "graphs": _LIST, "removed": _LIST},
+)
+END_REMOVED = GraphScript(
+    "end_removed",
+    keys=["removed_key"],
+    arguments={"graph": _TEXT, "removed_grace_ms": _NUMBER, "message": _TEXT},
+)
+
 # Webhooks (deliveries.py).
 DUE = Script("due", arguments={"hold_ms": _NUMBER, "limit": _NUMBER, "per_owner": _NUMBER, "per_receiver": _NUMBER})
 BEGIN = Script("begin", arguments={"event_id": _TEXT, "token": _TEXT, "hold_ms": _NUMBER})

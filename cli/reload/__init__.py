@@ -1,0 +1,1 @@
+"""Follows the models on disk while ``imagegen serve`` runs."""
