@@ -53,8 +53,13 @@ class LiveWorkers:
         if time.monotonic() - self._read_at > _TTL_S:
             async with self._reading:  # requests that arrive meanwhile share this reading
                 if time.monotonic() - self._read_at > _TTL_S:
-                    self._workers = await self._store.workers()
-                    self._read_at = time.monotonic()
+                    await self.now()
+        return self._workers
+
+    async def now(self) -> list[WorkerPresence]:
+        """Return all live workers, read now."""
+        self._workers = await self._store.workers()
+        self._read_at = time.monotonic()
         return self._workers
 
     async def check_available(self, graph: str, operation: Operation) -> None:
@@ -72,5 +77,5 @@ class LiveWorkers:
 
     async def loading(self) -> tuple[set[str], dict[str, str]]:
         """Return the graphs that a worker has loaded, as of now, and why no worker can load others, by graph."""
-        workers = self.own(await self._store.workers())
+        workers = self.own(await self.now())
         return {worker.graph for worker in workers if worker.ready}, load_failures(workers)

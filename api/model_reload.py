@@ -54,6 +54,7 @@ class ModelReload:
         self._looked_at = 0.0
         self._followed: frozenset[tuple[str, str]] = frozenset()
         self._reading = asyncio.Lock()
+        self._reads = 0
         self._task: asyncio.Task[None] | None = None
         # Why nothing of what is on disk can be used now; None where it can.
         self.error: str | None = None
@@ -83,7 +84,7 @@ class ModelReload:
     async def states(self) -> dict[str, ModelState]:
         """Return the state of every model that is served or is to be, by name. Raises ServiceUnavailable."""
         served = self._models.on_disk
-        workers = await self._workers.recent()
+        workers = await self._workers.now()
         failures = {**load_failures(workers), **served.repository.failed, **self.unread}
         named = {*served.repository.graphs, *served.repository.failed, *self._wanted.repository.graphs, *self.unread}
         ready = {worker.graph for worker in workers if worker.ready and worker.has_model(served.digest(worker.graph))}
@@ -105,9 +106,11 @@ class ModelReload:
             raise ConfigurationError(self.error)
         give_up_at = time.monotonic() + _LONGEST_RELOAD_S
         changes = bool(self.pending)
+        await self._workers.now()
         await self._follow_workers()
         while self.pending and time.monotonic() < give_up_at and not await self._cannot_load():
             await asyncio.sleep(_WAITING_CYCLE_S)
+            await self._workers.now()
             await self._follow_workers()
         return changes or self._models.on_disk != before
 
@@ -143,8 +146,15 @@ class ModelReload:
         return self._source.places([*self._wanted.repository.graphs.values()])
 
     async def _read(self) -> None:
-        """Read what is on disk. Nothing changes where it cannot be read at all."""
+        """Read what is on disk. Nothing changes where it cannot be read at all.
+
+        Of several calls at once, one reads for all that have come meanwhile.
+        """
+        begun = self._reads
         async with self._reading:
+            if self._reads > begun:
+                return
+            self._reads += 1
             before, former_error = self._wanted, self.error
             try:
                 self._wanted = await asyncio.to_thread(lambda: self._source.read().after(before))

@@ -7,13 +7,14 @@ API". A model of ours has one version, "1".
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from api.http.dependencies import Administrator, KeyOwner, Service
+from api.http.dependencies import KeyOwner, Keys, Service
 from api.http.errors import ReloadFailed, documented
 from api.service import ImageService
 from graphs.errors import AuthenticationFailed, ConfigurationError, NotAllowed, ServiceUnavailable
 
 router = APIRouter(prefix="/v1/config", tags=["models"])
 
+_SEE_LOG = "The log of the server says why."
 _OK = "OK"
 _FAILED = "FAILED_PRECONDITION"
 
@@ -52,19 +53,24 @@ async def config_status(owner: KeyOwner, service: Service) -> dict[str, ModelSta
         **documented(AuthenticationFailed, NotAllowed, ReloadFailed, ServiceUnavailable),
     },
 )
-async def config_reload(_: Administrator, service: Service, response: Response) -> dict[str, ModelStatus]:
+async def config_reload(owner: KeyOwner, keys: Keys, service: Service, response: Response) -> dict[str, ModelStatus]:
     """Read config.json, graph.pbtxt and imagegen.toml again, and wait until workers have loaded what has changed.
 
-    Answers 201 when something has changed, 200 when nothing has. What cannot be read changes nothing.
+    Answers 201 when something has changed, 200 when nothing has. What cannot be read changes nothing. Where there are
+    API keys, this is for administrators; only they read why something failed.
     """
+    if not keys.is_open and not owner.is_administrator:
+        raise NotAllowed
     try:
         has_changed = await service.reload.reload()
     except ConfigurationError as error:
-        raise ReloadFailed(f"Reloading config file failed. {error.message}") from error
+        why = error.message if owner.is_administrator else _SEE_LOG
+        raise ReloadFailed(f"Reloading config file failed. {why}") from error
     if unread := service.reload.unread:
-        raise ReloadFailed(f"Reloading models failed. {' '.join(unread.values())}")
+        why = " ".join(unread.values()) if owner.is_administrator else _SEE_LOG
+        raise ReloadFailed(f"Reloading models failed. {why}")
     response.status_code = 201 if has_changed else 200
-    return await _states(service, names_files=True)
+    return await _states(service, names_files=owner.is_administrator)
 
 
 async def _states(service: ImageService, *, names_files: bool) -> dict[str, ModelStatus]:
