@@ -155,7 +155,8 @@ class ModelReload:
             if self._reads > begun:
                 return
             self._reads += 1
-            before, former_error = self._wanted, self.error
+            before = self._wanted
+            former_error = self.error
             try:
                 self._wanted = await asyncio.to_thread(lambda: self._source.read().after(before))
                 self.error = None
@@ -192,7 +193,8 @@ class ModelReload:
 
     @staticmethod
     def _say_what_changes(before: ServedModels, after: ServedModels) -> None:
-        old, new = before.repository.graphs, after.repository.graphs
+        old = before.repository.graphs
+        new = after.repository.graphs
         changed = [name for name in new.keys() & old.keys() if not after.has_same(before, name)]
         for what, names in (
             ("new", new.keys() - old.keys()),
@@ -216,14 +218,15 @@ def listed_now(served: ServedModels, wanted: ServedModels, workers: Sequence[Wor
 
 
 def _can_be_listed(name: str, served: ServedModels, wanted: ServedModels, workers: Sequence[WorkerPresence]) -> bool:
-    former, new = served.digest(name), wanted.digest(name)
+    former = served.digest(name)
+    new = wanted.digest(name)
     is_known = name in served.repository.graphs
     if is_known and former == new:
         return True
     of_graph = [worker for worker in workers if worker.graph == name and not worker.error]
     if any(worker.ready and worker.has_model(new) for worker in of_graph):
         return True
-    # Without a worker of the former model there is nobody to wait for.
+    # Without a worker of the former model there is none to wait for.
     return is_known and not any(worker.has_model(former) for worker in of_graph)
 
 

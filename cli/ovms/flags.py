@@ -64,9 +64,7 @@ _SERVER = {
     "log_path": Flag(
         "text", refused="the log goes to standard error only: leave it out and add `2>> FILE` to the command."
     ),
-    "file_system_poll_wait_seconds": _without_effect(
-        "number", "config.json and models are read at the start only; start the server again after a change"
-    ),
+    "file_system_poll_wait_seconds": _to(_SERVE, "number"),
     "custom_node_resources_cleaner_interval_seconds": _without_effect("number", _OTHER_TASKS),
     "cache_dir": _to(_SERVE),
     "cpu_extension": Flag("text", refused="this server loads no libraries with layers for the CPU: leave it out."),

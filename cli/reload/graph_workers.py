@@ -62,11 +62,14 @@ class GraphWorkers:
         return frozenset(worker.model for worker in self._workers)
 
     def start_missing(self, wanted: ServedModels) -> None:
-        """Start a worker for each model that has none."""
+        """Start a worker for each model that has none; one that has not ended yet is the newest of its graph again."""
         for name, graph in wanted.repository.graphs.items():
-            newest = self._newest(name)
-            if newest is None or newest.graph != graph or newest.digest != wanted.digest(name):
+            having = [one for one in self._workers if one.graph == graph and one.digest == wanted.digest(name)]
+            if not having:
                 self._start(graph, wanted.digest(name))
+            elif having[-1] is not self._newest(name):
+                self._workers.remove(having[-1])
+                self._workers.append(having[-1])
 
     def end_unneeded(self, wanted: ServedModels, fleet: Fleet) -> None:
         """End the workers of models that are not wanted, as far as nothing is left for them to do."""

@@ -16,28 +16,20 @@ def _beat(redis: RedisSettings, name: str, digest: str, error: str | None = None
     Upkeep(redis, digest=digest).heartbeat(replace(presence, error=error))
 
 
-def test_the_digest_follows_mended_files_once_no_worker_has_the_former_ones(redis_settings: RedisSettings) -> None:
-    files = {GRAPH: OLD}
-
-    async def followed(store: JobStore) -> None:
-        workers = LiveWorkers(store, files, lambda graph: files[graph])
-        _beat(redis_settings, "one", OLD)
-        files[GRAPH] = NEW
-        _beat(redis_settings, "two", NEW)
-        await workers.loading()
-        assert workers.digest(GRAPH) == OLD
-        _beat(redis_settings, "one", OLD, "The files of this model changed.")
+def test_workers_of_other_models_are_named_by_their_digests(redis_settings: RedisSettings) -> None:
+    async def seen(store: JobStore) -> None:
+        _beat(redis_settings, "one", NEW)
         _beat(redis_settings, "of another service", OTHER)
+        workers = LiveWorkers(store, lambda _: NEW)
         assert await workers.loading() == ({GRAPH}, {})
-        assert workers.digest(GRAPH) == NEW
         assert await workers.other_digests() == {GRAPH: [OTHER]}
 
-    on_store(redis_settings, followed)
+    on_store(redis_settings, seen)
 
 
 def test_a_worker_of_another_model_is_neither_ready_nor_failed_for_this_one(redis_settings: RedisSettings) -> None:
     async def seen(store: JobStore) -> None:
-        workers = LiveWorkers(store, [GRAPH], lambda _: OLD)
+        workers = LiveWorkers(store, lambda _: OLD)
         _beat(redis_settings, "one", OTHER)
         _beat(redis_settings, "two", NEW, "It cannot be read.")
         assert (await workers.ready(GRAPH), await workers.loading()) == ([], (set(), {}))
@@ -48,9 +40,9 @@ def test_a_worker_of_another_model_is_neither_ready_nor_failed_for_this_one(redi
 def test_an_api_without_the_weights_knows_several_digests_only_of_its_workers(redis_settings: RedisSettings) -> None:
     async def seen(store: JobStore) -> None:
         _beat(redis_settings, "one", OLD)
-        assert await LiveWorkers(store, [GRAPH], lambda _: "").other_digests() == {}
+        assert await LiveWorkers(store, lambda _: "").other_digests() == {}
         _beat(redis_settings, "two", NEW)
-        workers = LiveWorkers(store, [GRAPH], lambda _: "")
+        workers = LiveWorkers(store, lambda _: "")
         assert await workers.other_digests() == {GRAPH: [OLD, NEW]}
         assert len(await workers.ready(GRAPH)) == 2
 

@@ -49,6 +49,8 @@ ROUTES = [
     ("GET", "/v3/images/files/{token}.{suffix}"),
     ("GET", "/v3/models"),
     ("GET", "/v3/models/{name}"),
+    ("GET", "/v1/config"),
+    ("POST", "/v1/config/reload"),
     ("POST", "/v3/lora_adapters"),
     ("POST", "/v3/lora_adapters/refresh"),
     ("DELETE", "/v3/lora_adapters/{alias}"),

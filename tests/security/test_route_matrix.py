@@ -74,6 +74,8 @@ TABLE: dict[tuple[str, str], Statuses] = {
     ("GET", "/images/files/{token}.{suffix}"): OPEN,
     ("GET", "/models"): keyed(200),
     ("GET", "/models/{name:path}"): keyed(200),
+    ("GET", "/config"): keyed(200),
+    ("POST", "/config/reload"): administrators(200),
     ("POST", "/lora_adapters"): administrators(400),  # the body names no source
     ("POST", "/lora_adapters/refresh"): administrators(400),  # there is no folder
     ("DELETE", "/lora_adapters/{alias}"): administrators(404),
@@ -130,7 +132,7 @@ def _ask(api: Api, method: str, path: str, headers: dict[str, str]) -> int:
     known = {"{token}": token, "{suffix}": "png", "{job_id}": job_id, "{alias}": "none", "{name:path}": "demo"}
     for name, value in known.items():
         path = path.replace(name, value)
-    prefix = "" if path.startswith("/v2") or path == "/metrics" else "/v3"
+    prefix = "" if path.startswith("/v2") or path == "/metrics" else "/v1" if path.startswith("/config") else "/v3"
     body: dict[str, Any] = {"json": job} if method in ("POST", "PUT") else {}
     answered = api.http.request(method, f"{prefix}{path}", headers={**AT_ONCE, **headers}, **body)
     # What the request made is removed: the next one asks for the first job of the queue.

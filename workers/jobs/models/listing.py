@@ -55,6 +55,7 @@ class ModelListing:
             graph,
             self._jobs,
             removed_key=self._keys.removed_graphs,
+            removed_graph=graph,
             removed_grace_ms=int(self._jobs.removed_grace_s * 1000),
             message=model_removed_message(self._jobs.removed_grace_s),
         )

@@ -118,7 +118,7 @@ LISTING = Script(
 END_REMOVED = GraphScript(
     "end_removed",
     keys=["removed_key"],
-    arguments={"graph": _TEXT, "removed_grace_ms": _NUMBER, "message": _TEXT},
+    arguments={"removed_graph": _TEXT, "removed_grace_ms": _NUMBER, "message": _TEXT},
 )
 
 # Webhooks (deliveries.py).
