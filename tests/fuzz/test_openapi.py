@@ -87,7 +87,9 @@ def document(service: Service) -> Any:
 def test_no_route_is_forgotten(service: Service) -> None:
     paths = service.http.get("/openapi.json").json()["paths"]
     found = {(method.upper(), path) for path, methods in paths.items() for method in methods}
-    assert {route for route in found if not route[1].startswith("/v1/")} == set(ROUTES)
+    # What is at /v1 is at /v3 as well, but for Model Server's routes of its configuration.
+    is_other = {route: route[1].startswith("/v1/") and not route[1].startswith("/v1/config") for route in found}
+    assert {route for route in found if not is_other[route]} == set(ROUTES)
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES, ids=lambda part: part.replace("/", "_"))
