@@ -197,7 +197,10 @@ class ImageService:
         missing = [name for name in self.devices if name not in loaded and name not in failures]
         if missing != self._missing:
             self._missing = missing
-            log.info("graphs without a worker that has loaded them: %s", ", ".join(missing) or "none")
+            if missing:
+                log.info("graphs without a worker that has loaded them: %s", ", ".join(missing))
+            else:
+                log.info("no graph waits for a worker to load it any more")
         if missing:
             raise ServiceUnavailable(f"No worker has loaded {', '.join(missing)} yet.", code=NOT_READY)
         if self.devices and not loaded & set(self.devices):

@@ -59,6 +59,7 @@ SETTING_OPTIONS = {
     "redis_prefix": ("redis.prefix", "serve api worker doctor rotate_signing"),
     "log_level": ("log.level", "serve api worker"),
     "log_format": ("log.format", "serve api worker"),
+    "log_path": ("log.path", "serve api worker"),
 }
 
 SourceLoras = Annotated[

@@ -15,7 +15,8 @@ from cli.errors import UserError
 # As Model Server reads them.
 _INT64 = 2**63 - 1
 _UINT64 = 2**64 - 1
-_TASK = "image_generation"
+IMAGE_TASK = "image_generation"
+"""The only task of Model Server that this server does."""
 
 TaskOptions = Mapping[str, str | int | float]
 """What was given, by the names of the fields of ImageGenCalculatorOptions; see graphs/repository/configuration.py."""
@@ -23,7 +24,7 @@ TaskOptions = Mapping[str, str | int | float]
 _Text = str | None
 _Number = int | None
 _OPTIONS: dict[str, Any] = {
-    "task": Annotated[_Text, typer.Option("--task", help=f"`{_TASK}`; it need not be given.")],
+    "task": Annotated[_Text, typer.Option("--task", help=f"`{IMAGE_TASK}`; it need not be given.")],
     "max_resolution": Annotated[_Text, typer.Option("--max_resolution", help="Largest image, as WxH.")],
     "default_resolution": Annotated[_Text, typer.Option("--default_resolution", help="Default size, as WxH.")],
     "resolution": Annotated[
@@ -78,6 +79,6 @@ def with_task_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _task_options(given: dict[str, Any]) -> TaskOptions:
     task = given.pop("task")
-    if task is not None and task != _TASK:
-        raise UserError(f"--task {task}: this server draws images only, which is --task {_TASK}.")
+    if task is not None and task != IMAGE_TASK:
+        raise UserError(f"--task {task}: this server draws images only, which is --task {IMAGE_TASK}.")
     return {name: value for name, value in given.items() if value is not None}

@@ -196,13 +196,18 @@ class OperatorDownloadSettings(DownloadSettings):
 
 
 class LogSettings(SettingsGroup):
-    """What is logged, to standard error."""
+    """What is logged, to standard error and into a file if one is named."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least level to log: DEBUG, INFO, WARNING or ERROR."
     )
     format: Literal["text", "json"] = Field(
         "text", description="text: lines for people; json: one object a line, with the ids of request and job."
+    )
+    path: Path | None = Field(
+        None,
+        description="File that gets the log beside standard error; lines are added at its end. When the file is moved "
+        "or removed, as logrotate does, a new one is begun.",
     )
 
 

@@ -10,9 +10,8 @@ from cli.models.config_json import add_entry, config_file, remove_entry
 from cli.models.model_pull import models_folder
 from cli.options import settings_from
 from cli.terminal import say
-from config.environment import model_server_models_folder
 from graphs.repository.config_file import servables_in_config
-from graphs.repository.servables import servables_below
+from graphs.repository.servables import servable_in, servables_below
 
 models = typer.Typer(
     name="models",
@@ -26,7 +25,7 @@ Repository = Annotated[
     Path | None,
     typer.Option(
         "--model_repository_path",
-        help="Folder of models; if not given, OVMS_MODEL_REPOSITORY_PATH, or that of `imagegen pull`.",
+        help="Folder of models; if not given, that of `imagegen pull`.",
     ),
 ]
 
@@ -53,13 +52,17 @@ def add(
     config_path: Config,
     model_path: Annotated[
         Path | None,
-        typer.Option("--model_path", help="Folder of the model; if not given, NAME in the folder of models."),
+        typer.Option(
+            "--model_path",
+            help="Folder of the model, from the folder of the config.json, else from the current one; if not given, "
+            "NAME in the folder of models.",
+        ),
     ] = None,
     model_repository_path: Repository = None,
 ) -> None:
     """Add a model to a config.json, which is made if it is not there. Other entries stay as they are."""
-    folder = model_path.expanduser().absolute() if model_path is not None else _folder(model_repository_path) / name
     file = config_file(config_path)
+    folder = _model_folder(model_path, file) if model_path is not None else _folder(model_repository_path) / name
     is_new = add_entry(file, name, folder)
     say(f"{name} is {'added to' if is_new else 'in'} {file}")
 
@@ -72,8 +75,15 @@ def remove(name: Name, config_path: Config) -> None:
     say(f"{name} is removed from {file}")
 
 
+def _model_folder(given: Path, file: Path) -> Path:
+    """Return the folder that a path means. In Model Server it begins where the config.json is."""
+    there = file.parent / given.expanduser()
+    here = given.expanduser().absolute()
+    return here if servable_in(there) is None and servable_in(here) is not None else there
+
+
 def _folder(given: Path | None) -> Path:
-    """Return the folder of models: the given one, else Model Server's, else that of ``imagegen pull``."""
+    """Return the folder of models: the given one, else that of ``imagegen pull``."""
     if given is not None:
         return given.expanduser().absolute()
-    return model_server_models_folder() or models_folder(settings_from({}))
+    return models_folder(settings_from({}))

@@ -1,17 +1,17 @@
 """``imagegen pull``: fetches a model from Hugging Face and makes it ready to be served."""
 
+from shlex import quote
 from typing import Annotated
 
 import typer
 
 from cli.errors import UserError
 from cli.models.model_pull import pull as pull_model
-from cli.models.source_adapters import fetch_all, write_graph
+from cli.models.source_adapters import checked_sources, fetch_all, write_graph
 from cli.options import OverwriteModels, SourceLoras, with_setting_options
 from cli.task_options import TaskOptions, with_task_options
 from cli.terminal import say
 from config.settings import Settings
-from graphs.adapters.sources import parse_source_loras
 from graphs.repository.configuration import configured, with_adapters
 from graphs.repository.servables import GRAPH_FILE
 
@@ -31,7 +31,7 @@ def pull(
 
     What was fetched before is taken, a download that broke off goes on, and a model that is there is left as it is.
     """
-    sources = parse_source_loras(source_loras) if source_loras else None
+    sources = checked_sources(source_loras) if source_loras else None
     pulled = pull_model(settings, model, task, overwrite=overwrite_models)
     if not pulled.is_new and configured(pulled.folder / GRAPH_FILE, pulled.graph.name, task) != pulled.graph:
         options = ", ".join(f"--{name}" for name in task)
@@ -42,4 +42,6 @@ def pull(
     if sources is not None:
         files = fetch_all(sources, pulled.folder, settings.downloads)
         write_graph(with_adapters(pulled.graph, sources, files))
-    say(f"serve it: imagegen serve --source_model {model}")
+    named = settings.repository.model_repository_path
+    where = f" --model_repository_path {quote(str(named))}" if named is not None else ""
+    say(f"serve it: imagegen serve --source_model {model}{where}")

@@ -8,13 +8,13 @@ from cli.errors import UserError
 from cli.local.api_address import close, listen
 from cli.local.data_folder import locked_data_folder, require_shared_memory, require_temporary_folder
 from cli.local.stop_signals import StopSignals
-from cli.models.model_pull import pull
-from cli.models.source_adapters import serve_adapters, serve_task_options
+from cli.models.model_pull import is_pulled, pull
+from cli.models.source_adapters import checked_sources, serve_adapters, serve_task_options
 from cli.options import OverwriteModels, SourceLoras, repository_from, with_setting_options
 from cli.standard_streams import prepare_outputs
 from cli.task_options import TaskOptions, with_task_options
 from cli.terminal import say
-from config.log_setup import configure_logging
+from config.log_setup import check_log_file, configure_logging
 from config.settings import Settings
 from graphs.repository.adapter_folder import graph_of_folder
 
@@ -23,7 +23,8 @@ SourceModel = Annotated[
     typer.Option(
         "--source_model",
         help="A model at Hugging Face, org/name or org/name@revision: it is fetched unless it is there (in "
-        "--model_repository_path, else in the data folder), and served under the name org/name.",
+        "--model_repository_path, else in OVMS_MODEL_REPOSITORY_PATH, else in the data folder), and served under the "
+        "name org/name.",
     ),
 ]
 
@@ -41,10 +42,13 @@ def serve(
     prepare_outputs(may_be_lost=True)  # a service goes on without those who read what it prints
     require_temporary_folder()
     require_shared_memory()
+    check_log_file(settings.log)
     if source_model is None:
         repository = repository_from(settings)
     close(listen(settings.http))
     with locked_data_folder(settings.data_dir) as lock:
+        if source_model is not None and source_loras is not None and not is_pulled(settings, source_model):
+            checked_sources(source_loras)
         if source_model is not None:  # before StopSignals, so that Ctrl-C ends a long download at once
             settings, task = _pulled(settings, source_model, task, overwrite=overwrite_models)
             repository = repository_from(settings)

@@ -20,7 +20,7 @@ from cli.local.stop_signals import StopSignals
 from cli.local.supervisor import ChildSpec, Supervisor
 from cli.reload.disk_follower import DiskFollower, Look, source_of
 from cli.reload.graph_workers import GraphWorkers, Processes
-from cli.terminal import say_lines, terminal
+from cli.terminal import say, say_lines, terminal
 from config.machine_memory import child_memory_limit_bytes, memory_bytes
 from config.printable import printable
 from config.settings import Settings
@@ -68,6 +68,9 @@ class LocalService:
     def run(self) -> None:
         """Start all processes, print when they are ready, and keep them running until a stop signal arrives."""
         try:
+            of_worker = "its worker" if len(self._graphs) == 1 else f"the workers of {len(self._graphs)} models"
+            redis = "" if self._settings.redis.url else "Redis, "
+            say(f"starting {redis}the API and {of_worker}", err=True)
             self._start_redis()
             check_layout_at_start(self._settings.redis)
             self._start_the_rest()

@@ -19,6 +19,7 @@ from cli.errors import UserError
 from cli.models.source_adapters import write_graph
 from cli.task_options import TaskOptions
 from cli.terminal import say, terminal
+from config.environment import model_server_models_folder
 from config.settings import Settings
 from graphs.definition.graph import Graph
 from graphs.errors import GraphError
@@ -34,8 +35,19 @@ _MIB = 2**20
 
 
 def models_folder(settings: Settings) -> Path:
-    """Return where fetched models are kept: the model repository, else a folder of the data folder."""
-    return settings.repository.model_repository_path or settings.data_dir / "models"
+    """Return where fetched models are kept: the model repository, else the folder that Model Server's variable names,
+    else one in the data folder.
+    """
+    named = settings.repository.model_repository_path or model_server_models_folder()
+    return named or settings.data_dir / "models"
+
+
+def is_pulled(settings: Settings, text: str) -> bool:
+    """Return whether the model that ``text`` names is on this machine already."""
+    from workers.sources.models.selection import MODEL_INDEX
+    from workers.sources.models.source import parse_model_source
+
+    return (models_folder(settings) / parse_model_source(text).name / MODEL_INDEX).is_file()
 
 
 @dataclass(frozen=True)

@@ -99,10 +99,23 @@ def _check_options_stay(settings: Settings, graph: Graph, folder: Path, why: str
         )
 
 
+def checked_sources(text: str) -> SourceLoras:
+    """Parse a ``--source_loras`` and look for its files on this machine: before a model is fetched, which may take an
+    hour. Raises ConfigurationError.
+    """
+    # Imported here for the same reason as below.
+    from workers.sources.fetch import check_local_files
+
+    sources = parse_source_loras(text)
+    check_local_files(sources.adapters)
+    return sources
+
+
 def fetch_all(sources: SourceLoras, folder: Path, settings: DownloadSettings) -> dict[str, Path]:
     """Download every adapter to ``<folder>/loras`` and return the files by alias.
 
-    Progress is shown on a terminal only. Raises ConfigurationError naming the adapter.
+    Progress is shown on a terminal; elsewhere a line says what was downloaded. Raises
+    ConfigurationError naming the adapter.
     """
     # Imported here: it imports huggingface_hub, which slows down the start of commands that need no adapters.
     from workers.sources.fetch import fetch
@@ -110,17 +123,21 @@ def fetch_all(sources: SourceLoras, folder: Path, settings: DownloadSettings) ->
     console = terminal(err=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     files: dict[str, Path] = {}
+    downloaded: set[str] = set()
     with Progress(
         *columns, TransferSpeedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal
     ) as progress:
         for source in sources.adapters:
             task = progress.add_task(printable(source.alias), total=None, visible=source.kind != "local")
 
-            def show(done: int, total: int | None, task: TaskID = task) -> None:
+            def show(done: int, total: int | None, task: TaskID = task, alias: str = source.alias) -> None:
+                downloaded.add(alias)
                 progress.update(task, completed=done, total=total)
 
             files[source.alias] = fetch(source, folder, settings.for_operator(), show)
             progress.update(task, visible=False)
+            if source.alias in downloaded and not console.is_terminal:
+                say(f"adapter {source.alias}: {files[source.alias]}", err=True)
     return files
 
 

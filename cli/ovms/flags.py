@@ -61,9 +61,7 @@ _SERVER = {
         "number", "requests wait in a queue, and one image is drawn at a time for each device; see docs/add-workers.md"
     ),
     "log_level": _to(_SERVE),
-    "log_path": Flag(
-        "text", refused="the log goes to standard error only: leave it out and add `2>> FILE` to the command."
-    ),
+    "log_path": _to(_SERVE),
     "file_system_poll_wait_seconds": _to(_SERVE, "number"),
     "custom_node_resources_cleaner_interval_seconds": _without_effect("number", _OTHER_TASKS),
     "cache_dir": _to(_SERVE),

@@ -1,5 +1,6 @@
 """Translates a line of OpenVINO Model Server into a command of this server."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,8 @@ def translate(given: GivenFlags, around: OvmsSurroundings) -> OvmsTranslation:
             raise UserError(f"{typed(one)} and {typed(other)} cannot be given together, as in Model Server.")
     chosen = next((name for name in _COMMANDS if name in given), None)
     command = _COMMANDS[chosen] if chosen is not None else "serve"
+    if command in ("pull", "configure"):
+        given = _with_cache_folder(given)
     said = list(_sentences(given, command, chosen))
     made = _MADE[command](given, around, said)
     return OvmsTranslation([*command.split(), *made], said)
@@ -74,6 +77,22 @@ def _sentences(given: GivenFlags, command: str, chosen: str | None) -> Iterator[
             yield f"{typed(name)} has no effect: {flag.said}"
         elif name not in _COMMANDS and command not in flag.commands and name != "model_name":
             yield f"{typed(name)} has no effect: with {typed(chosen or '')} nothing is served"
+
+
+def _with_cache_folder(given: GivenFlags) -> GivenFlags:
+    """Return the flags with ``--cache_dir`` as a device option, which Model Server writes into the graph.pbtxt too."""
+    given = dict(given)
+    folder = given.pop("cache_dir", None)
+    if folder is None:
+        return given
+    try:
+        plugin_config = json.loads(given.get("plugin_config", "{}"))
+    except ValueError:
+        return given  # the command refuses it, with its place
+    if isinstance(plugin_config, dict) and "CACHE_DIR" not in plugin_config:
+        plugin_config["CACHE_DIR"] = str(Path(folder).expanduser().absolute())
+        given["plugin_config"] = json.dumps(plugin_config)
+    return given
 
 
 def _serve(given: GivenFlags, around: OvmsSurroundings, said: list[str]) -> list[str]:

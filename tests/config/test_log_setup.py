@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from config.environment import SettingsError
+from config.log_setup import check_log_file
+from config.settings import LogSettings
+
 pytestmark = pytest.mark.usefixtures("processes")
 
 ROOT = Path(__file__).parents[2]
@@ -82,3 +86,46 @@ raise ValueError("the end")
     assert "ZeroDivisionError: division by zero" in thread["exception"]
     assert end["message"] == "the process ends: ValueError"
     assert end["exception"].startswith("Traceback")
+
+
+def test_a_file_gets_the_log_too_and_is_begun_anew_when_it_was_moved(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "log"
+    code = f"""
+import pathlib, shutil
+file = pathlib.Path({str(file)!r})
+configure_logging(LogSettings(format="json", path=file), quiet=("noisy",))
+log.info("one")
+configure_logging(LogSettings(format="text", path=file), quiet=("noisy",))
+log.info("two")
+file.rename(file.with_name("moved"))
+log.info("three")
+os.write(2, file.read_bytes())
+shutil.rmtree(file.parent)
+file.parent.touch()
+log.info("four"); log.info("five")
+raise ValueError("the end")
+"""
+    said = written(code, "text").splitlines()
+    assert json.loads(said[0])["message"] == "one"
+    assert [line.rpartition(" ")[2] for line in said[1:4]] == ["two", "three", "three"]
+    lacks = [line for line in said if "lacks lines of the log" in line]
+    assert lacks == [f"{file} lacks lines of the log, which cannot be written: Not a directory"]
+    assert [line.rpartition(" ")[2] for line in said if "here:" in line][-2:] == ["four", "five"]
+    assert sum(line.startswith("Traceback") for line in said) == 1
+
+
+def test_a_file_keeps_what_it_has_and_gets_uncaught_exceptions(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_text("older\n")
+    written(f"configure_logging(LogSettings(path={str(file)!r}))\nraise ValueError('the end')", "text")
+    first, second, *others = file.read_text().splitlines()
+    assert first == "older" and second.endswith("the process ends: ValueError") and "ValueError: the end" in others
+
+
+def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    file = tmp_path / "taken" / "log"
+    with pytest.raises(
+        SettingsError, match=r"IMAGEGEN_LOG__PATH \(--log_path\): .* cannot be written: Not a directory"
+    ):
+        check_log_file(LogSettings(path=file))

@@ -21,6 +21,9 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _API = re.compile(r"/api/models/([^/]+/[^/]+?)(?:/revision/([^/]+))?")
 _FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 _CHUNK = 4096
+_LARGE_BYTES = 2**24
+# Of large bodies, which are kept here, so that an id is not used again: id -> body, SHA-256.
+_DIGESTS: dict[int, tuple[bytes, str]] = {}
 
 
 @dataclass
@@ -46,7 +49,7 @@ class StoredRepository:
 
 
 class HubStandIn:
-    """The state of both servers. ``tokens`` are those that it knows; ``pause_s`` follows each chunk of 4096 bytes."""
+    """The state of both servers. ``tokens`` are those that it knows; ``pause_s`` follows each chunk."""
 
     def __init__(self, tls_chain: Path | None = None, name: str = "127.0.0.1") -> None:
         """``tls_chain``: a certificate for ``name`` with its key; then both servers speak HTTPS only."""
@@ -56,6 +59,7 @@ class HubStandIn:
         self.tokens = {"hf_good"}
         self.faults: list[Fault] = []
         self.pause_s = 0.0
+        self.chunk_bytes = _CHUNK
         self.etag_changes = False
         # File -> the parts that were sent: (first byte, bytes).
         self.sent: dict[str, list[tuple[int, int]]] = defaultdict(list)
@@ -132,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
                 (name, body)
                 for repository in state.repositories.values()
                 for name, body in repository.files.items()
-                if hashlib.sha256(body).hexdigest() == digest
+                if _sha256(body) == digest
             )
             self._send_file(name, body, digest, fault)
         elif found := _API.fullmatch(path):
@@ -160,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
         if body is None:
             self._send(404, b"Entry not found", {"X-Error-Code": "EntryNotFound"})
         elif _is_lfs(file):
-            digest = hashlib.sha256(body).hexdigest()
+            digest = _sha256(body)
             state = self.server.state
             cdn = f"{state.address_of(state.cdn)}/lfs/{digest}?signed=1"
             linked = {
@@ -218,8 +222,9 @@ class _Handler(BaseHTTPRequestHandler):
         if name:
             state.begun[name].append(start)
         try:
-            for at in range(0, min(len(body), cut if cut is not None else len(body)), _CHUNK):
-                chunk = body[at : at + _CHUNK] if cut is None else body[at : min(at + _CHUNK, cut)]
+            size = state.chunk_bytes
+            for at in range(0, min(len(body), cut if cut is not None else len(body)), size):
+                chunk = body[at : at + size] if cut is None else body[at : min(at + size, cut)]
                 self.wfile.write(chunk)
                 done += len(chunk)
                 state.bytes_written += len(chunk)
@@ -240,15 +245,25 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing."""
 
 
+def _sha256(body: bytes) -> str:
+    if len(body) < _LARGE_BYTES:
+        return hashlib.sha256(body).hexdigest()
+    if id(body) not in _DIGESTS:
+        _DIGESTS[id(body)] = (body, hashlib.sha256(body).hexdigest())
+    return _DIGESTS[id(body)][1]
+
+
 def _is_lfs(file: str) -> bool:
     return file.endswith((".bin", ".safetensors"))
 
 
 def _sibling(file: str, body: bytes) -> dict[str, object]:
-    sha256 = hashlib.sha256(body).hexdigest()
-    lfs = {"lfs": {"sha256": sha256, "size": len(body), "pointerSize": 134}} if _is_lfs(file) else {}
-    blob = hashlib.sha1(body).hexdigest()  # as git names it
-    return {"rfilename": file, "size": len(body), "blobId": blob, **lfs}
+    if not _is_lfs(file):
+        blob = hashlib.sha1(body).hexdigest()  # as git names it
+        return {"rfilename": file, "size": len(body), "blobId": blob}
+    sha256 = _sha256(body)
+    lfs = {"sha256": sha256, "size": len(body), "pointerSize": 134}
+    return {"rfilename": file, "size": len(body), "blobId": sha256[:40], "lfs": lfs}
 
 
 @contextmanager

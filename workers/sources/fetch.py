@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -16,6 +17,7 @@ from workers.sources.partial_file import PartialFile
 from workers.sources.web import OnProgress, Remote, download
 
 _LONE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\.\\")
 
 
 def fetch(source: LoraSource, folder: Path, settings: DownloadSettings, on_progress: OnProgress) -> Path:
@@ -37,6 +39,16 @@ def fetch(source: LoraSource, folder: Path, settings: DownloadSettings, on_progr
     except OSError as error:
         reason = f"its file cannot be written below {folder / 'loras'}: {error.strerror or error}"
         raise ConfigurationError(f"adapter {source.alias!r}: {reason}.") from error
+
+
+def check_local_files(sources: Iterable[LoraSource]) -> None:
+    """Check that the files on this machine are there. Raises ConfigurationError with the adapter's alias."""
+    for source in sources:
+        if source.kind == "local":
+            try:
+                _local(source.location)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"adapter {source.alias!r}: {error.message}") from error
 
 
 def _fetch(source: LoraSource, loras: Path, settings: DownloadSettings, on_progress: OnProgress) -> Path:
@@ -102,6 +114,10 @@ def _digest(url: str) -> str:
 
 def _local(location: str) -> Path:
     path = Path(location).absolute()
-    if not path.is_file():
-        raise ConfigurationError(f"there is no file {path}; give the path of a .safetensors file.")
-    return path
+    if path.is_file():
+        return path
+    if _WINDOWS.match(location):
+        raise ConfigurationError(
+            f"{location} is a path of Windows, and this server runs on Linux; give the path of a file here."
+        )
+    raise ConfigurationError(f"there is no file {path}; give the path of a .safetensors file.")

@@ -19,6 +19,7 @@ from cli.main import app
 from cli.ovms.flags import FLAGS, MODEL_SERVER_FLAGS, OWN_FLAGS, typed
 from cli.ovms.line import read_line
 from cli.ovms.translation import OvmsSurroundings, OvmsTranslation, translate
+from cli.task_options import IMAGE_TASK
 from config import VERSION
 from tests.cli.cli_support import ROOT, Command, clean_environment
 from tests.support.polling import wait_until
@@ -85,7 +86,7 @@ def test_each_flag_is_done_or_has_its_sentence(name: str) -> None:
     elif flag.refused:
         assert refusal(*SERVES, typed(name), "x") == f"{typed(name)}: {flag.refused}"
     elif "serve" in flag.commands and name not in ("config_path", "source_model"):
-        ending = "" if flag.kind == "switch" else "=9"
+        ending = "" if flag.kind == "switch" else f"={IMAGE_TASK if name == 'task' else 9}"
         assert f"--{name}{ending}" in translated(*SERVES, f"{typed(name)}{ending}").words
 
 
@@ -114,6 +115,12 @@ def test_each_flag_is_done_or_has_its_sentence(name: str) -> None:
             "pull --num_streams=2 --overwrite_models -- O/N",
         ),
         ("--configure --model_path P --max_resolution 64x64", "configure --model_path=P --max_resolution=64x64"),
+        (
+            "--configure --model_path P --cache_dir /c --plugin_config {}",
+            'configure --model_path=P --plugin_config={"CACHE_DIR": "/c"}',
+        ),
+        ("--pull --source_model O/N --cache_dir /c", 'pull --plugin_config={"CACHE_DIR": "/c"} -- O/N'),
+        ("--rest_port 80 --model_path P --log_path F", f"serve --rest_port=80 --model_path=P --log_path=F {ANYWHERE}"),
         ("--list_models --model_repository_path R", "models list --model_repository_path=R"),
         (
             "--add_to_config --config_path C --model_name N --model_path P",
@@ -165,6 +172,12 @@ def test_what_changes_nothing_is_said(line: str, sentence: str) -> None:
         ("--pull --configure --model_path P", "cannot be given together"),
         ("--configure --model_path P --model_name N", "cannot be given together"),
         ("--configure", "--configure needs --model_path"),
+        (
+            "--configure --model_path P --cache_size 5 --task text_generation",
+            "--task text_generation: this server draws",
+        ),
+        ("--rest_port 80 --tool_parser x --task=embeddings", "--task embeddings: this server draws images only"),
+        ("--pull --source_model org/N --extra_quantization_params --group-size", "_params: models are fetched"),
         ("--list_models --pull", "cannot be given together"),
         ("--add_to_config --task image_generation", "cannot be given together"),
         ("--list_models --add_to_config", "cannot be given together"),
@@ -228,7 +241,7 @@ def test_config_json_is_changed_and_listed(here: Command, tmp_path: Path, monkey
     }
     assert json.loads(file.read_text()) == expected
     assert here("models", "add", "org/a", "--config_path", str(models)).stdout == f"org/a is in {file}\n"
-    taken = here("models", "add", "org/a", "--config_path", str(file), "--model_path", str(models / "b"))
+    taken = here("models", "add", "org/a", "--config_path", str(file), "--model_path", "b")
     assert taken.returncode == 2 and "has org/a already, for another folder; remove it first" in taken.stderr
     assert "cannot be added" in here("models", "add", "none", "--config_path", str(file)).stderr
     assert here("--remove_from_config", "--config_path", str(file), "--model_name", "llm").returncode == 0
@@ -247,9 +260,15 @@ def test_a_config_json_is_made(here: Command, tmp_path: Path) -> None:
     assert made == {"mediapipe_config_list": [], "model_config_list": listed}
 
 
+def _loggers(lines: str) -> set[str]:
+    return {line.split()[3].rstrip(":") for line in lines.splitlines()}
+
+
 @pytest.mark.usefixtures("processes")
 def test_a_line_of_model_server_serves(tmp_path: Path, free_port: int) -> None:
+    file = tmp_path / "logs" / "ovms.log"
     line = f"--rest_port {free_port} --model_name dream --max_resolution 64x64 --port {free_port + 1} --metrics_enable"
+    line = f"{line} --log_path {file}"
     model = ROOT / "tests" / "models" / "sd"
     log = tmp_path / "log"
     with log.open("wb") as output:
@@ -270,6 +289,12 @@ def test_a_line_of_model_server_serves(tmp_path: Path, free_port: int) -> None:
         asked = {"model": "dream", "prompt": "a fox", "num_inference_steps": 1}
         drawn = httpx2.post(url, json={**asked, "size": "64x64"}, timeout=60)
         assert drawn.status_code == 200 and drawn.json()["data"][0]["b64_json"]
+        lines = file.read_text()
+        assert {"cli.commands.api", "workers.app", "workers.process.runner"} <= _loggers(lines)
+        file.rename(tmp_path / "ovms.log.1")
+        httpx2.post(url, json={**asked, "size": "64x64"}, timeout=60).raise_for_status()
+        wait_until(lambda: file.exists() and "workers.process.runner" in _loggers(file.read_text()), "a new file")
+        assert set(lines.splitlines()) <= set(log.read_text().splitlines())
         refused = httpx2.post(url, json={**asked, "size": "72x72"}, timeout=60)
         assert refused.status_code == 400 and "64x64" in refused.json()["error"]["message"]
         assert "\novms_" in httpx2.get(f"http://127.0.0.1:{free_port}/metrics").text

@@ -47,7 +47,7 @@ def test_a_model_is_pulled_and_its_graph_written(hub: HubStandIn, tmp_path: Path
     graph = read_graph(folder / "graph.pbtxt", NAME)
     assert (str(graph.max_resolution), graph.device, graph.default_resolution) == ("64x64", ("GPU",), None)
     assert f"{NAME}: pulled to {folder}" in done.stderr
-    assert f"imagegen serve --source_model {NAME}" in done.stdout
+    assert f"serve it: imagegen serve --source_model {NAME} --model_repository_path {tmp_path}/models\n" == done.stdout
     assert pull(hub, tmp_path, NAME, *options).returncode == 0, "a start that pulls each time changes nothing"
     again = pull(hub, tmp_path, NAME, *options[:2], "--max_resolution", "128x128")
     assert again.returncode == 2
@@ -91,6 +91,28 @@ def test_an_error_is_one_sentence(hub: HubStandIn, tmp_path: Path) -> None:
     done = pull(hub, tmp_path, NAME, "--max_resolution", "64")
     assert (done.returncode, len(done.stderr.splitlines()), len(hub.requests)) == (2, 1, asked)
     assert "max_resolution: '64' is not a resolution" in done.stderr
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("command", [("pull", NAME), ("serve", "--source_model", NAME)], ids=["pull", "serve"])
+def test_adapters_are_looked_at_before_the_download(
+    hub: HubStandIn, tmp_path: Path, free_port: int, command: tuple[str, ...]
+) -> None:
+    """Which may take an hour."""
+    lora = ("--source_loras", "fox=./none.safetensors")
+    done = imagegen(
+        *command, *lora, cwd=tmp_path, IMAGEGEN_HTTP__REST_PORT=str(free_port), **environment(hub, tmp_path)
+    )
+    assert (done.returncode, len(done.stderr.splitlines()), hub.requests) == (2, 1, [])
+    assert "adapter 'fox': there is no file" in done.stderr
+
+
+@pytest.mark.usefixtures("processes")
+def test_the_folder_of_model_servers_variable_is_that_of_every_command(hub: HubStandIn, tmp_path: Path) -> None:
+    named = {**environment(hub, tmp_path), "OVMS_MODEL_REPOSITORY_PATH": str(tmp_path / "of_ovms")}
+    assert imagegen("pull", NAME, cwd=tmp_path, **named).returncode == 0
+    assert (tmp_path / "of_ovms" / NAME / "graph.pbtxt").is_file()
+    assert imagegen("models", "list", cwd=tmp_path, **named).stdout == f"{NAME}\n"
 
 
 @pytest.mark.usefixtures("processes")

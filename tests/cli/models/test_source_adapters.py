@@ -154,9 +154,10 @@ def test_adapters_are_added_to_those_of_the_graph(
 ) -> None:
     _with_own_adapters(model)
     web = f"web={server.url}/a.safetensors"
-    for _ in range(2):  # at the next start, the same alias with the same source is the same adapter
+    downloaded = f"adapter web: {model}/loras/web/a.safetensors\n"
+    for said in (downloaded, ""):  # at the next start, the same alias with the same source is the same adapter
         assert serve("--model_path", str(model), "--source_loras", f"{web},both=@own+@web:0.5") == 0
-        assert capsys.readouterr().err == ""
+        assert capsys.readouterr().err == said
         graph = read_graph(model / "graph.pbtxt", "model")
         assert [(a.alias, a.alpha, a.mode) for a in graph.lora_adapters] == [
             ("own", 0.8, LoraMode.DYNAMIC),

@@ -376,6 +376,10 @@ def test_a_local_file_is_used_in_its_place(tmp_path: Path, monkeypatch: pytest.M
     assert not model.exists()
 
 
-@pytest.mark.parametrize("path", ["/no/such.safetensors", "./such.safetensors", "C:\\models\\such.safetensors"])
+def test_a_path_of_windows(tmp_path: Path) -> None:
+    assert "such.safetensors is a path of Windows, and" in refusal("C:\\models\\such.safetensors", tmp_path)
+
+
+@pytest.mark.parametrize("path", ["/no/such.safetensors", "./such.safetensors"])
 def test_a_local_file_that_does_not_exist(path: str, tmp_path: Path) -> None:
     assert f"there is no file {os.path.abspath(path)}" in refusal(path, tmp_path)

@@ -1,0 +1,1 @@
+"""The road from a model's name to its first picture, with the time of each part."""
