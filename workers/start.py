@@ -14,6 +14,7 @@ from celery import Celery
 from config.environment import load_settings
 from config.settings import Settings
 from workers.jobs.redis.keys import WEBHOOK_QUEUE
+from workers.process.free_memory import use_one_heap
 
 # Deliveries spend most of their time waiting for other servers.
 _WEBHOOK_THREADS = 32
@@ -54,4 +55,5 @@ def _run(app: Celery, pool: str, concurrency: int, node: str, queues: list[str],
 
 
 if __name__ == "__main__":
+    use_one_heap()
     sys.exit(start_worker(sys.argv[1], load_settings()))
