@@ -15,7 +15,7 @@ kept=$(echo "$everything" | sed -nE 's/^([a-z0-9-]+)==.*/\1/p' | grep -vE '^(tor
 only_cuda=$(for name in $kept; do echo "--no-emit-package $name"; done)
 # shellcheck disable=SC2086
 echo "$torch" | compile $only_cuda --output-file tools/torch-cuda.lock - >/dev/null
-for tool in big_model demo_model docs_site; do
+for tool in big_model demo_model docs_site exporter; do
   # shellcheck disable=SC2086
   compile $left_out --output-file "tools/$tool/requirements.lock" "tools/$tool/requirements.in" >/dev/null
 done

@@ -1,0 +1,1 @@
+"""What `imagegen export` runs in an environment of its own (``tools/torch_environment.sh``): PyTorch to OpenVINO."""

@@ -1,0 +1,159 @@
+"""Converts the parts of a diffusers folder one by one: ``python -m tools.exporter PLAN.json``.
+
+The plan is a JSON object: ``source`` (a diffusers folder), ``output`` (a folder, in which finished parts stay), ``weight_format``
+(fp32, fp16, int8 or int4) and ``group_size`` (of int4). Each line of standard output is a JSON object about the progress; the last one
+has ``error`` or ``done``. A part that is finished already is left as it is.
+"""
+
+import gc
+import json
+import os
+import shutil
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import nncf
+import openvino
+import torch
+from diffusers import DiffusionPipeline
+from optimum.exporters.openvino.convert import export, export_tokenizer, get_diffusion_models_for_export_ext
+from optimum.intel import OVConfig
+from torch import nn
+
+from tools.exporter.proof import Proof, expected_outputs, prove
+from tools.exporter.weights import WeightsError, load_exactly
+
+_DENOISERS = ("unet", "transformer")
+_MODEL = "openvino_model.xml"
+_DONE = "proof.json"
+_TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
+_LIBRARIES = ("torch", "diffusers", "transformers", "optimum-intel", "nncf", "openvino", "openvino-tokenizers")
+
+
+class ExportError(Exception):
+    """The model cannot be exported; the message is a sentence."""
+
+
+def main() -> int:
+    """Follow the plan; return the exit code."""
+    plan = json.loads(Path(sys.argv[1]).read_text())
+    try:
+        parts = convert(Path(plan["source"]), Path(plan["output"]), plan["weight_format"], plan["group_size"])
+    except (ExportError, WeightsError) as error:
+        say(error=str(error))
+        return 1
+    say(done=True, parts=parts, versions={name: version(name) for name in _LIBRARIES})
+    return 0
+
+
+def say(**event: object) -> None:
+    """Print one line about the progress."""
+    print(json.dumps(event), flush=True)
+
+
+def convert(source: Path, output: Path, weight_format: str, group_size: int) -> dict[str, Any]:
+    """Convert what is left to convert. Returns the proof of each part, by its name. Raises ExportError, WeightsError."""
+    say(step="loading")
+    pipeline = _loaded(source)
+    _, exported = get_diffusion_models_for_export_ext(pipeline, exporter="openvino")
+    output.mkdir(parents=True, exist_ok=True)
+    proofs: dict[str, Any] = {}
+    for number, name in enumerate(list(exported), 1):
+        module, config = exported.pop(name)
+        folder = output / name
+        if not (folder / _DONE).exists():
+            size = sum(parameter.numel() for parameter in module.parameters())
+            say(step="converting", part=name, number=number, of=number + len(exported), parameters=size)
+            proof = _convert_part(name, module, config, folder, weight_format, group_size)
+            say(step="proved", part=name, **proof)
+        proofs[name] = json.loads((folder / _DONE).read_text())
+        del module, config
+        gc.collect()
+    say(step="tokenizers")
+    _save_the_rest(pipeline, output)
+    return proofs
+
+
+def _loaded(source: Path) -> DiffusionPipeline:
+    """Return the pipeline with the weights exactly as its files hold them."""
+    index = json.loads((source / "model_index.json").read_text())
+    left_out = {name: None for name in ("safety_checker", "feature_extractor", "image_encoder") if name in index}
+    if "requires_safety_checker" in index:
+        left_out["requires_safety_checker"] = False
+    pipeline = DiffusionPipeline.from_pretrained(
+        source, torch_dtype=torch.float32, local_files_only=True, use_safetensors=True, **_variant(source), **left_out
+    )
+    for name, part in pipeline.components.items():
+        if isinstance(part, nn.Module):
+            load_exactly(part, source / name)
+            part.eval()
+    return pipeline
+
+
+def _variant(source: Path) -> dict[str, str]:
+    """Return the variant of the weights, where the denoiser has no file without one."""
+    for name in _DENOISERS:
+        files = [path.name for path in (source / name).glob("*.safetensors")]
+        if files and all(".fp16." in file for file in files):
+            return {"variant": "fp16"}
+    return {}
+
+
+def _convert_part(
+    name: str, module: nn.Module, config: Any, folder: Path, weight_format: str, group_size: int
+) -> dict[str, float]:
+    """Write one part beside its place, prove it, and move it there."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    if hasattr(module, "save_config"):
+        module.save_config(partial)
+    elif hasattr(module.config, "save_pretrained"):
+        module.config.save_pretrained(partial)
+    given, expected = expected_outputs(module, config)
+    half = OVConfig(dtype="fp32" if weight_format == "fp32" else "fp16")
+    export(module, config, partial / _MODEL, ov_config=half, stateful=False, library_name="diffusers")
+    bits = _bits(name, weight_format)
+    if bits != weight_format or bits in ("int8", "int4"):
+        _compress(partial / _MODEL, bits, group_size)
+    proof: Proof = prove(partial / _MODEL, given, expected)
+    if why := proof.fails(bits):
+        raise ExportError(f"{name}: the converted part does not compute what PyTorch computes: {why}.")
+    (partial / _DONE).write_text(json.dumps({**proof.as_json(), "weight_format": bits}))
+    os.replace(partial, folder)
+    return proof.as_json()
+
+
+def _bits(name: str, weight_format: str) -> Any:
+    """Return the format of a part: with four bits only the denoiser, whose weights are most of a model's."""
+    return "int8" if weight_format == "int4" and name not in _DENOISERS else weight_format
+
+
+def _compress(xml: Path, bits: str, group_size: int) -> None:
+    model = openvino.Core().read_model(str(xml))
+    mode = nncf.CompressWeightsMode.INT8_ASYM if bits == "int8" else nncf.CompressWeightsMode.INT4_ASYM
+    options = {} if bits == "int8" else {"group_size": group_size, "ratio": 1.0}
+    compressed = nncf.compress_weights(model, mode=mode, **options)
+    written = xml.with_name("compressed.xml")
+    openvino.save_model(compressed, str(written), compress_to_fp16=True)
+    del model, compressed
+    gc.collect()
+    os.replace(written.with_suffix(".bin"), xml.with_suffix(".bin"))
+    os.replace(written, xml)
+
+
+def _save_the_rest(pipeline: DiffusionPipeline, output: Path) -> None:
+    """Write scheduler and tokenizers, and last of all model_index.json."""
+    pipeline.scheduler.save_pretrained(output / "scheduler")
+    for name in _TOKENIZERS:
+        tokenizer = getattr(pipeline, name, None)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(output / name)
+            export_tokenizer(tokenizer, output / name)
+    pipeline.save_config(output)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

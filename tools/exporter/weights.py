@@ -1,0 +1,101 @@
+"""Loads the weights of a part exactly as its files hold them, or says which do not fit.
+
+transformers and diffusers only warn of keys that they do not know, and fill the others with random numbers: a text encoder
+whose keys lack the prefix that a release expects would be converted without an error, and draw nonsense.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import nn
+
+# Text encoders were saved with and without it, by different releases of transformers.
+_PREFIX = "text_model."
+# Counters that the model makes itself; older files hold them, newer ones do not.
+_MADE_BY_MODEL = ("position_ids",)
+_MOST_NAMED = 5
+
+
+class WeightsError(Exception):
+    """The files of a part do not hold what it needs; the message is a sentence."""
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files of a part, those of full precision before those of another variant.
+
+    Raises WeightsError where there are none: files of other kinds can run code when they are read.
+    """
+    for pattern in ("*.safetensors.index.json", "*.safetensors.index.*.json"):
+        for index in sorted(folder.glob(pattern)):
+            names = set(json.loads(index.read_text())["weight_map"].values())
+            return [folder / name for name in sorted(names)]
+    files = sorted(folder.glob("*.safetensors"), key=lambda path: (path.name.count("."), path.name))
+    if not files:
+        raise WeightsError(f"{folder} has no .safetensors file; pickled weights (.bin, .ckpt) are not read.")
+    return files[:1]
+
+
+def load_exactly(module: nn.Module, folder: Path) -> None:
+    """Copy the weights of a part's files into the module.
+
+    Raises WeightsError where a key is missing, is not expected or has another shape.
+    """
+    wanted = {name: tensor for name, tensor in module.state_dict().items() if not name.endswith(_MADE_BY_MODEL)}
+    files = weight_files(folder)
+    found = {key: file for file in files for key in _keys(file) if not key.endswith(_MADE_BY_MODEL)}
+    names = _names(found, wanted)
+    tied = _tied(wanted, names.values())
+    missing = sorted(wanted.keys() - set(names.values()) - tied)
+    surplus = sorted(key for key in found if names[key] not in wanted)
+    if missing or surplus:
+        raise WeightsError(f"{folder}: the weights do not fit the part:{_listed('missing', missing)}{_listed('not expected', surplus)}.")
+    with torch.no_grad():
+        for file in files:
+            with safe_open(file, framework="pt") as opened:
+                for key in opened.keys():
+                    if key in names:
+                        _copy(opened.get_tensor(key), wanted[names[key]], folder, key)
+
+
+def _keys(file: Path) -> Iterator[str]:
+    with safe_open(file, framework="pt") as opened:
+        yield from opened.keys()
+
+
+def _names(found: dict[str, Path], wanted: dict[str, torch.Tensor]) -> dict[str, str]:
+    """Return the module's name of each key: the key, with the prefix of text encoders added or taken off if that fits."""
+    spellings = (
+        {key: key for key in found},
+        {key: f"{_PREFIX}{key}" for key in found},
+        {key: key.removeprefix(_PREFIX) for key in found},
+    )
+    # Some keys, such as a projection, have no prefix in either form.
+    mixed = {
+        key: next((name for name in (key, f"{_PREFIX}{key}", key.removeprefix(_PREFIX)) if name in wanted), key)
+        for key in found
+    }
+    return max((*spellings, mixed), key=lambda names: len(wanted.keys() & names.values()))
+
+
+def _tied(wanted: dict[str, torch.Tensor], loaded: Sequence[str]) -> set[str]:
+    """Return the names that share their memory with one that is loaded."""
+    addresses = {wanted[name].data_ptr() for name in loaded if name in wanted}
+    return {name for name, tensor in wanted.items() if tensor.data_ptr() in addresses}
+
+
+def _copy(tensor: torch.Tensor, target: torch.Tensor, folder: Path, key: str) -> None:
+    if tensor.shape != target.shape:
+        raise WeightsError(
+            f"{folder}: {key} has the shape {list(tensor.shape)}, and the part needs {list(target.shape)}."
+        )
+    target.copy_(tensor.to(target.dtype))
+
+
+def _listed(what: str, keys: Sequence[str]) -> str:
+    if not keys:
+        return ""
+    more = f" and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else ""
+    return f" {what}: {', '.join(keys[:_MOST_NAMED])}{more};"
