@@ -10,6 +10,7 @@ from cli.commands.adapters import adapters
 from cli.commands.api import api
 from cli.commands.configure import configure
 from cli.commands.doctor import doctor
+from cli.commands.export import export
 from cli.commands.generate import generate
 from cli.commands.jobs import jobs
 from cli.commands.keys import keys
@@ -59,7 +60,7 @@ def _options(
     pass
 
 
-for _command in (serve, pull, api, worker, configure, validate, doctor, generate):
+for _command in (serve, pull, export, api, worker, configure, validate, doctor, generate):
     app.command()(_command)
 app.command(context_settings=LINE_SETTINGS)(ovms)
 app.add_typer(models)

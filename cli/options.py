@@ -54,7 +54,7 @@ SETTING_OPTIONS = {
     "file_system_poll_wait_seconds": ("file_system_poll_wait_s", "serve api"),
     "device": ("worker.device", "worker doctor"),
     "cache_dir": ("worker.cache_dir", "serve api worker"),
-    "data_dir": ("data_dir", "pull serve api worker doctor rotate_signing"),
+    "data_dir": ("data_dir", "pull export serve api worker doctor rotate_signing"),
     "redis_url": ("redis.url", "serve api worker doctor rotate_signing"),
     "redis_prefix": ("redis.prefix", "serve api worker doctor rotate_signing"),
     "log_level": ("log.level", "serve api worker"),

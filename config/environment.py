@@ -97,6 +97,15 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     return inherited | dict(_flatten(settings.model_dump(mode="json")))
 
 
+def foreign_environment() -> dict[str, str]:
+    """Return the environment of a process with other libraries than ours: without our settings and Python's paths."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(PREFIX) and name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    }
+
+
 def typed_model_options(settings: Settings) -> dict[str, tuple[str, str]]:
     """Return the options of models that are set for all of them: by name the value, and the variable of its setting."""
     values = {name: getattr(settings.http, name) for name in ("default_size_fit", "default_response_format")}

@@ -73,7 +73,8 @@ def _native_resolution(models_path: Path) -> Resolution:
     """Return the size that the denoiser was trained for: its latent size times the scale of the VAE."""
     folder = "unet" if (models_path / "unet").is_dir() else "transformer"
     denoiser_path = models_path / folder / "config.json"
-    vae_path = models_path / "vae_decoder" / "config.json"
+    vae = "vae" if (models_path / "vae").is_dir() else "vae_decoder"  # diffusers saves one folder
+    vae_path = models_path / vae / "config.json"
     size = read_json_file(denoiser_path).get("sample_size")
     height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
     channels = read_json_file(vae_path).get("block_out_channels", [0] * 4)

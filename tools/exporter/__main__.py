@@ -1,8 +1,8 @@
 """Converts the parts of a diffusers folder one by one: ``python -m tools.exporter PLAN.json``.
 
-The plan is a JSON object: ``source`` (a diffusers folder), ``output`` (a folder, in which finished parts stay), ``weight_format``
-(fp32, fp16, int8 or int4) and ``group_size`` (of int4). Each line of standard output is a JSON object about the progress; the last one
-has ``error`` or ``done``. A part that is finished already is left as it is.
+The plan is a JSON object: ``source`` (a diffusers folder), ``output`` (a folder, in which finished parts stay),
+``weight_format`` (fp32, fp16, int8 or int4) and ``group_size`` (of int4). Each line of the output that is a JSON object
+tells of the progress; the last one has ``error`` or ``done``. A part that is finished already is left as it is.
 """
 
 import gc
@@ -54,7 +54,7 @@ def say(**event: object) -> None:
 
 
 def convert(source: Path, output: Path, weight_format: str, group_size: int) -> dict[str, Any]:
-    """Convert what is left to convert. Returns the proof of each part, by its name. Raises ExportError, WeightsError."""
+    """Convert what is left to convert. Returns the proof of each part by its name. Raises ExportError, WeightsError."""
     say(step="loading")
     pipeline = _loaded(source)
     _, exported = get_diffusion_models_for_export_ext(pipeline, exporter="openvino")
@@ -79,7 +79,9 @@ def convert(source: Path, output: Path, weight_format: str, group_size: int) -> 
 def _loaded(source: Path) -> DiffusionPipeline:
     """Return the pipeline with the weights exactly as its files hold them."""
     index = json.loads((source / "model_index.json").read_text())
-    left_out = {name: None for name in ("safety_checker", "feature_extractor", "image_encoder") if name in index}
+    left_out: dict[str, Any] = {
+        name: None for name in ("safety_checker", "feature_extractor", "image_encoder") if name in index
+    }
     if "requires_safety_checker" in index:
         left_out["requires_safety_checker"] = False
     pipeline = DiffusionPipeline.from_pretrained(

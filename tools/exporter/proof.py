@@ -41,7 +41,7 @@ class Proof:
 def expected_outputs(module: nn.Module, config: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
     """Return a random input by the names of the converted part, and PyTorch's outputs for it.
 
-    ``config`` is optimum's export configuration of the part, which knows its inputs and how it is called for the export.
+    ``config`` is optimum's export configuration of the part, which knows its inputs and how it is called.
     """
     torch.manual_seed(_SEED)
     np.random.seed(_SEED)

@@ -1,7 +1,7 @@
 """Loads the weights of a part exactly as its files hold them, or says which do not fit.
 
-transformers and diffusers only warn of keys that they do not know, and fill the others with random numbers: a text encoder
-whose keys lack the prefix that a release expects would be converted without an error, and draw nonsense.
+transformers and diffusers only warn of keys that they do not know, and fill the others with random numbers: a text
+encoder whose keys lack the prefix that a release expects would be converted without an error, and draw nonsense.
 """
 
 import json
@@ -47,17 +47,17 @@ def load_exactly(module: nn.Module, folder: Path) -> None:
     files = weight_files(folder)
     found = {key: file for file in files for key in _keys(file) if not key.endswith(_MADE_BY_MODEL)}
     names = _names(found, wanted)
-    tied = _tied(wanted, names.values())
+    tied = _tied(wanted, [*names.values()])
     missing = sorted(wanted.keys() - set(names.values()) - tied)
     surplus = sorted(key for key in found if names[key] not in wanted)
     if missing or surplus:
-        raise WeightsError(f"{folder}: the weights do not fit the part:{_listed('missing', missing)}{_listed('not expected', surplus)}.")
+        parts = [_listed("missing", missing), _listed("not expected", surplus)]
+        raise WeightsError(f"{folder}: the weights do not fit the part: {'; '.join(filter(None, parts))}.")
     with torch.no_grad():
         for file in files:
             with safe_open(file, framework="pt") as opened:
-                for key in opened.keys():
-                    if key in names:
-                        _copy(opened.get_tensor(key), wanted[names[key]], folder, key)
+                for key in set(opened.keys()) & names.keys():
+                    _copy(opened.get_tensor(key), wanted[names[key]], folder, key)
 
 
 def _keys(file: Path) -> Iterator[str]:
@@ -66,7 +66,7 @@ def _keys(file: Path) -> Iterator[str]:
 
 
 def _names(found: dict[str, Path], wanted: dict[str, torch.Tensor]) -> dict[str, str]:
-    """Return the module's name of each key: the key, with the prefix of text encoders added or taken off if that fits."""
+    """Return the module's name of each key, with the prefix of text encoders added or taken off where that fits."""
     spellings = (
         {key: key for key in found},
         {key: f"{_PREFIX}{key}" for key in found},
@@ -98,4 +98,4 @@ def _listed(what: str, keys: Sequence[str]) -> str:
     if not keys:
         return ""
     more = f" and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else ""
-    return f" {what}: {', '.join(keys[:_MOST_NAMED])}{more};"
+    return f"{what}: {', '.join(keys[:_MOST_NAMED])}{more}"

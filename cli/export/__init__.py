@@ -1,0 +1,1 @@
+"""Models of PyTorch that become OpenVINO models: ``imagegen export``."""
