@@ -50,7 +50,7 @@ def read_source(folder: Path) -> ExportSource:
         raise UserError(f"{folder} cannot be served, so it is not exported: {error.message}") from error
     except (ConfigurationError, OSError) as error:
         raise UserError(f"{folder} cannot be read: {error}") from error
-    if not any(part in parameters for part in _DENOISERS):
+    if not any(parameters.get(part) for part in _DENOISERS):
         raise UserError(f"{folder} has no weights of a {' or '.join(_DENOISERS)} as .safetensors files.")
     index = json.loads((folder / MODEL_INDEX).read_text(encoding="utf-8"))
     return ExportSource(folder, str(index["_class_name"]), {part: n for part, n in parameters.items() if n})
