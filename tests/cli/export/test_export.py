@@ -37,8 +37,9 @@ def test_from_a_diffusers_folder_to_a_picture(data_dir: Path, tmp_path: Path) ->
     assert sorted(report["parts"]) == ["text_encoder", "unet", "vae_decoder", "vae_encoder"]
     assert all(part["cosine"] >= 0.99 and part["weight_format"] == "int8" for part in report["parts"].values())
     with serving(tmp_path / "service", "--model_path", str(tmp_path / "int8")) as service:
-        answer = service.client().images.generate(prompt="a red circle", size="128x128", model="int8")  # type: ignore[call-overload]
-        assert base64.b64decode(answer.data[0].b64_json).startswith(b"\x89PNG")
+        drawn = service.client().images.generate(prompt="a red circle", extra_body={"size": "128x128"}).data
+        assert drawn is not None and drawn[0].b64_json is not None
+        assert base64.b64decode(drawn[0].b64_json).startswith(b"\x89PNG")
 
     again = _exported(source, data_dir, tmp_path / "int8")
     assert again.returncode == 2 and "is there already" in again.stderr
