@@ -19,7 +19,8 @@ def main() -> None:
     torch.manual_seed(0)
     tokenizer_file = str(Path(sys.argv[1]) / "tokenizer.json")
     output = Path(sys.argv[2])
-    words = max(json.loads(Path(tokenizer_file).read_text())["model"]["vocab"].values()) + 1
+    tokens = json.loads(Path(tokenizer_file).read_text())
+    words = max(*tokens["model"]["vocab"].values(), *(token["id"] for token in tokens["added_tokens"])) + 1
     text = CLIPTextConfig(
         vocab_size=words,
         hidden_size=32,
