@@ -85,13 +85,26 @@ class ModelReload:
         """Return the state of every model that is served or is to be, by name. Raises ServiceUnavailable."""
         served = self._models.on_disk
         workers = await self._workers.now()
-        failures = {**load_failures(workers), **served.repository.failed, **self.unread}
+        failures = {**load_failures(workers), **served.repository.failed, **self._why_unused(workers)}
         named = {*served.repository.graphs, *served.repository.failed, *self._wanted.repository.graphs, *self.unread}
         ready = {worker.graph for worker in workers if worker.ready and worker.has_model(served.digest(worker.graph))}
         return {
             name: ModelState(name in ready and name in served.repository.graphs, failures.get(name))
             for name in sorted(named)
         }
+
+    async def why_unused(self) -> dict[str, str]:
+        """Return why models on disk are not used as they are there now, by name (it names files).
+
+        Their files cannot be read, or no worker can load them.
+        """
+        return self._why_unused(await self._workers.recent())
+
+    def left_out(self, workers: Sequence[WorkerPresence]) -> dict[str, str]:
+        """Return why models that are new on disk are not served at all, by name (it names files)."""
+        served = self._models.on_disk.repository
+        known = served.graphs.keys() | served.failed.keys()
+        return {name: why for name, why in self._why_unused(workers).items() if name not in known}
 
     async def reload(self) -> bool:
         """Make all processes read their models again, and wait until what has changed is served.
@@ -108,7 +121,7 @@ class ModelReload:
         changes = bool(self.pending)
         await self._workers.now()
         await self._follow_workers()
-        while self.pending and time.monotonic() < give_up_at and not await self._cannot_load():
+        while await self._awaited() and time.monotonic() < give_up_at:
             await asyncio.sleep(_WAITING_CYCLE_S)
             await self._workers.now()
             await self._follow_workers()
@@ -186,10 +199,15 @@ class ModelReload:
         self._removed = (self._removed | gone) - found.repository.graphs.keys()
         await self._models.adopt(found)
 
-    async def _cannot_load(self) -> bool:
-        """Return whether a worker said that it cannot load one of the pending models."""
-        workers = await self._workers.recent()
-        return any(w.error and w.graph in self.pending and w.has_model(self._wanted.digest(w.graph)) for w in workers)
+    async def _awaited(self) -> list[str]:
+        """Return the pending models without those that a worker said it cannot load."""
+        unused = await self.why_unused()
+        return [name for name in self.pending if name not in unused]
+
+    def _why_unused(self, workers: Sequence[WorkerPresence]) -> dict[str, str]:
+        pending = self.pending
+        tried = [w for w in workers if w.graph in pending and w.has_model(self._wanted.digest(w.graph))]
+        return {**load_failures(tried), **self.unread}
 
     @staticmethod
     def _say_what_changes(before: ServedModels, after: ServedModels) -> None:

@@ -227,10 +227,12 @@ class ImageService:
         """
         try:
             _, failures = await self._workers.loading()
+            left_out = self.reload.left_out(await self._workers.recent())
         except ServiceUnavailable:
             failures = {}
+            left_out = self.reload.left_out([])
         of_workers = {name: sentence for name, sentence in failures.items() if name in self.devices}
-        return dict(sorted({**self._failed, **of_workers}.items()))
+        return dict(sorted({**self._failed, **of_workers, **left_out}.items()))
 
     @property
     def _failed(self) -> dict[str, str]:
@@ -250,7 +252,8 @@ class ImageService:
     def failed_count(self, snapshot: MetricsSnapshot | None) -> int:
         """Return how many configured models are not served, as of a snapshot (None: Redis did not answer)."""
         failures = load_failures(self._workers.own(snapshot.workers)) if snapshot else {}
-        return len(self._failed) + sum(name in self.devices for name in failures)
+        left_out = self.reload.left_out(snapshot.workers if snapshot else [])
+        return len(self._failed) + sum(name in self.devices for name in failures) + len(left_out)
 
     async def queue_figures(self) -> MetricsSnapshot:
         """Return the figures of the queue and of the workers, for the metrics. Raises ServiceUnavailable."""

@@ -56,8 +56,8 @@ async def config_status(owner: KeyOwner, service: Service) -> dict[str, ModelSta
 async def config_reload(owner: KeyOwner, keys: Keys, service: Service, response: Response) -> dict[str, ModelStatus]:
     """Read config.json, graph.pbtxt and imagegen.toml again, and wait until workers have loaded what has changed.
 
-    Answers 201 when something has changed, 200 when nothing has. What cannot be read changes nothing. Where there are
-    API keys, this is for administrators; only they read why something failed.
+    Answers 201 when something has changed, 200 when nothing has. What cannot be read or loaded changes nothing.
+    Where there are API keys, this is for administrators; only they read why something failed.
     """
     if not keys.is_open and not owner.is_administrator:
         raise NotAllowed
@@ -66,8 +66,8 @@ async def config_reload(owner: KeyOwner, keys: Keys, service: Service, response:
     except ConfigurationError as error:
         why = error.message if owner.is_administrator else _SEE_LOG
         raise ReloadFailed(f"Reloading config file failed. {why}") from error
-    if unread := service.reload.unread:
-        why = " ".join(unread.values()) if owner.is_administrator else _SEE_LOG
+    if unused := await service.reload.why_unused():
+        why = " ".join(unused.values()) if owner.is_administrator else _SEE_LOG
         raise ReloadFailed(f"Reloading models failed. {why}")
     response.status_code = 201 if has_changed else 200
     return await _states(service, names_files=owner.is_administrator)

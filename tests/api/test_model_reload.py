@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from tests.support.polling import wait_until
 from tests.support.service import write_graph
 from tests.workers.jobs.jobs_support import Upkeep
 from workers.jobs.observe.presence import WorkerPresence
+
+NOT_LOADED = {"error": "Reloading models failed. The log of the server says why."}
 
 
 def _worker(graph: str, digest: str, *, ready: bool = True, error: str | None = None) -> WorkerPresence:
@@ -75,6 +78,17 @@ def _beat(api: Api, graph: str, folder: Path) -> None:
     Upkeep(api.redis, digest=digest).heartbeat(_worker(graph, digest))
 
 
+def _fail(api: Api, graph: str, folder: Path) -> None:
+    """Let a worker have ended, since it cannot load the model that is in this folder now."""
+    digest = Source(model_path=folder).read().digest(folder.name)
+    Upkeep(api.redis, digest=digest).heartbeat(_worker(graph, digest, ready=False, error="Incorrect weights."))
+
+
+def _state(api: Api, model: str) -> tuple[str, str]:
+    version = api.http.get("/v1/config").json()[model]["model_version_status"][0]
+    return version["state"], version["status"]["error_code"]
+
+
 def _listed(api: Api) -> list[str]:
     return sorted({model["base"] for model in api.http.get("/v3/models").json()["data"]})
 
@@ -87,6 +101,59 @@ def test_a_reload_waits_for_the_worker_of_a_new_model(api: Api, disk: Path) -> N
     assert (answer.status_code, sorted(answer.json())) == (201, ["one", "two"])
     assert api.http.post("/v1/config/reload").status_code == 200
     assert _listed(api) == ["one", "two"]
+
+
+def test_a_new_model_that_no_worker_can_load_is_told_of_and_not_waited_for(api: Api, disk: Path) -> None:
+    _beat(api, "one", disk / "one")
+    _list(disk, "one", "two")
+    _fail(api, "two", disk / "two")
+    for _ in range(2):
+        answer = api.http.post("/v1/config/reload")
+        assert (answer.status_code, answer.json()) == (412, NOT_LOADED)
+    assert _state(api, "two") == ("LOADING", "FAILED_PRECONDITION")
+    assert _listed(api) == ["one"]
+    assert "imagegen_models_failed 1.0" in api.http.get("/metrics").text
+    warning = "1 of the configured models cannot be served: two."
+    assert api.http.get("/v2/health/ready").json() == {"status": "ready", "warning": warning}
+
+    _beat(api, "two", disk / "two")
+    assert api.http.post("/v1/config/reload").status_code == 201
+    assert "imagegen_models_failed 0.0" in api.http.get("/metrics").text
+
+
+def test_a_changed_model_that_no_worker_can_load_is_told_of_while_the_former_one_is_served(
+    api: Api, disk: Path
+) -> None:
+    _beat(api, "one", disk / "one")
+    assert api.http.post("/v1/config/reload").status_code == 200
+    write_graph(disk / "one", steps=5)
+    _fail(api, "one", disk / "one")
+    answer = api.http.post("/v1/config/reload")
+    assert (answer.status_code, answer.json()) == (412, NOT_LOADED)
+    assert _state(api, "one") == ("AVAILABLE", "OK")
+    assert "imagegen_models_failed 0.0" in api.http.get("/metrics").text
+
+
+def test_a_reload_waits_for_a_change_beside_a_model_that_cannot_be_loaded(api: Api, disk: Path) -> None:
+    _beat(api, "one", disk / "one")
+    _list(disk, "one", "two")
+    _fail(api, "two", disk / "two")
+    former = api.http.get("/v3/models/one").json()["digest"]
+    write_graph(disk / "one", steps=5)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(api.http.post, "/v1/config/reload")
+        wait_until(lambda: "two" in api.http.get("/v1/config").json(), "the reload has read the files")
+        assert not answer.done()
+        _beat(api, "one", disk / "one")
+        assert answer.result(30).status_code == 412
+    assert api.http.get("/v3/models/one").json()["digest"] != former
+
+
+def test_a_new_model_that_cannot_be_read_counts_as_failed(api: Api, disk: Path) -> None:
+    (disk / "two" / "graph.pbtxt").write_text("oops: 1")
+    _list(disk, "one", "two")
+    assert api.http.post("/v1/config/reload").status_code == 412
+    assert "imagegen_models_failed 1.0" in api.http.get("/metrics").text
 
 
 def test_the_models_of_workers_are_followed_where_no_process_looks_at_files(api: Api, disk: Path) -> None:
