@@ -103,7 +103,7 @@ def test_a_reload_waits_for_the_worker_of_a_new_model(api: Api, disk: Path) -> N
     assert _listed(api) == ["one", "two"]
 
 
-def test_a_new_model_that_no_worker_can_load_is_told_of_and_not_waited_for(api: Api, disk: Path) -> None:
+def test_a_new_model_that_no_worker_can_load_is_reported_and_not_waited_for(api: Api, disk: Path) -> None:
     _beat(api, "one", disk / "one")
     _list(disk, "one", "two")
     _fail(api, "two", disk / "two")
@@ -121,7 +121,7 @@ def test_a_new_model_that_no_worker_can_load_is_told_of_and_not_waited_for(api: 
     assert "imagegen_models_failed 0.0" in api.http.get("/metrics").text
 
 
-def test_a_changed_model_that_no_worker_can_load_is_told_of_while_the_former_one_is_served(
+def test_a_changed_model_that_no_worker_can_load_is_reported_while_the_former_one_is_served(
     api: Api, disk: Path
 ) -> None:
     _beat(api, "one", disk / "one")
