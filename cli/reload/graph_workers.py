@@ -89,6 +89,8 @@ class GraphWorkers:
     def _is_done(self, worker: _Worker, follower: _Worker | None, fleet: Fleet) -> bool:
         """``follower``: the worker that takes its place, if there is one."""
         presence = self._presence(worker, fleet)
+        if presence is not None and presence.digest not in ("", worker.digest):
+            return True  # it died and was started again, with the files as they are now: it draws nothing of the former
         if presence is not None and presence.stage in _BUSY:
             return False
         if follower is not None and follower.digest == worker.digest:  # such as on another device

@@ -75,6 +75,22 @@ def test_a_changed_model_gets_a_second_worker_and_the_former_one_ends_once_it_is
     assert list(machine.running) == ["worker one (2)"]
 
 
+def test_a_former_worker_that_was_started_again_has_other_files_and_ends(machine: Machine) -> None:
+    former = machine.wanted(one=3)
+    machine.workers.start_missing(former)
+    wanted = machine.wanted(one=4)
+    machine.workers.start_missing(wanted)
+    machine.workers.end_unneeded(wanted, NOTHING)
+    machine.now = 100.0
+    waits = replace(NOTHING, waiting={_model(former, "one"): 1})
+    itself = machine.presence("worker one", "one", digest=former.digest("one"))
+    machine.workers.end_unneeded(wanted, replace(waits, workers=(itself,)))
+    assert list(machine.running) == ["worker one", "worker one (2)"]
+    again = machine.presence("worker one", "one", digest=wanted.digest("one"))
+    machine.workers.end_unneeded(wanted, replace(waits, workers=(again,)))
+    assert list(machine.running) == ["worker one (2)"]
+
+
 def test_a_model_that_is_put_back_keeps_its_worker(machine: Machine) -> None:
     former = machine.wanted(one=3)
     machine.workers.start_missing(former)
