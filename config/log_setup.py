@@ -97,7 +97,8 @@ def check_log_file(settings: LogSettings) -> None:
     if settings.path is None:
         return
     try:
-        settings.path.parent.mkdir(parents=True, exist_ok=True)
+        if not settings.path.parent.exists():
+            settings.path.parent.mkdir(parents=True, exist_ok=True)
         with settings.path.open("a"):
             pass
     except OSError as error:

@@ -69,10 +69,12 @@ class LocalService:
         """Start all processes, print when they are ready, and keep them running until a stop signal arrives."""
         try:
             of_worker = "its worker" if len(self._graphs) == 1 else f"the workers of {len(self._graphs)} models"
-            redis = "" if self._settings.redis.url else "Redis, "
-            say(f"starting {redis}the API and {of_worker}", err=True)
+            if has_own_redis := not self._settings.redis.url:
+                say(f"starting Redis, the API and {of_worker}", err=True)
             self._start_redis()
             check_layout_at_start(self._settings.redis)
+            if not has_own_redis:  # what is wrong with it is said by itself
+                say(f"starting the API and {of_worker}", err=True)
             self._start_the_rest()
             self._wait_until_ready()
             say_lines(announcement(self._settings, self._repository))
