@@ -185,12 +185,12 @@ class ModelReload:
 
     async def _follow_workers(self) -> None:
         """Serve what is on disk as far as workers have loaded it."""
-        served = self._models.on_disk
         workers = await self._workers.recent()
-        others = _models_of_others(served, workers)
+        others = _models_of_others(self._models.on_disk, workers)
         if others != self._followed:
             self._followed = others
             await self._read()  # workers were started with other files, which were not looked at
+        served = self._models.on_disk  # not before: another call may have served more meanwhile
         found = listed_now(served, self._wanted, workers)
         if found == served:
             return
