@@ -58,6 +58,8 @@ def test_equal_requests_are_drawn_by_the_model_of_the_server_that_was_asked(
             drawn_by, total_steps = behind.hmget(keys.job(job_id), "worker", "total_steps")
             assert (drawn_by.split(b"/")[1], total_steps) == (str(worker.pid).encode(), str(steps).encode())
 
+        for api in (three, seven):  # an API reads the workers once a second
+            wait_until(lambda api=api: "other_digests" in api.get("/models/demo").json())  # type: ignore[misc]
         own, other = (api.get("/models/demo").json() for api in (three, seven))
         assert own["other_digests"] == [other["digest"]] and other["other_digests"] == [own["digest"]]
         of_three = RepositorySettings(model_path=tmp_path / "three", model_name="demo")
