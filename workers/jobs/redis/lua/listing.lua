@@ -8,6 +8,7 @@ for _, model in ipairs(models) do redis.call('ZADD', listed_key, now, model) end
 for _, graph in ipairs(removed) do redis.call('HSETNX', removed_key, graph, now) end
 if #graphs > 0 then redis.call('HDEL', removed_key, unpack(graphs)) end
 redis.call('ZREMRANGEBYSCORE', listed_key, '-inf', now - KEPT_MS)
+redis.call('EXPIRE', listed_key, KEPT_MS / 1000)
 local since = redis.call('HGETALL', removed_key)
 for i = 2, #since, 2 do since[i] = now - tonumber(since[i]) end
 return {tonumber(redis.call('GET', reloads_key) or 0), since}
