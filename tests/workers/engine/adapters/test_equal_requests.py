@@ -99,6 +99,7 @@ def test_operations_sizes_and_guidance_in_any_order(family: str, tmp_path: Path)
 
 
 @pytest.mark.thorough
+@pytest.mark.timeout(400)  # it loads the pipelines about twenty times
 @pytest.mark.parametrize("scale", [1.0, 7.0])
 def test_guidance_and_adapters_in_any_order(scale: float, tmp_path: Path) -> None:
     """SD3 keeps a number of prompts; with an adapter, one and two do not add up in the same order."""
