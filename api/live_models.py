@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from graphs.errors import (
     RepositoryError,
     ServiceUnavailable,
 )
-from graphs.families.model_facts import ModelFacts
+from graphs.families.family import Family
 from graphs.reload.served_models import ServedModels
 from graphs.repository.adapter_folder import graph_of_folder, takes_adapters
 from graphs.repository.bundled import bundled_model_path
@@ -42,7 +41,8 @@ class LiveModels:
     def __init__(self, settings: Settings, on_disk: ServedModels) -> None:
         """``on_disk``: the models without added adapters."""
         self._settings = settings
-        self._models_on_disk = on_disk
+        # What is served now, without added adapters.
+        self.on_disk = on_disk
         self._registry = AdapterRegistry(settings.redis)
         self._version = b""
         self._live = on_disk
@@ -63,21 +63,15 @@ class LiveModels:
             async with self._adding:
                 if not await self._look_at_folder_once():
                     return self._live
-        await self._registered()
-        return self._live
+        return await self._registered()
 
     async def repository(self) -> Repository:
         """Return the repository of what is served now."""
         return (await self.served()).repository
 
-    @property
-    def on_disk(self) -> ServedModels:
-        """What is served now, without added adapters."""
-        return self._models_on_disk
-
     async def adopt(self, on_disk: ServedModels) -> None:
         """Serve these models from now on, with the adapters that were added to them."""
-        self._models_on_disk = on_disk
+        self.on_disk = on_disk
         self._live = on_disk
         self._version = b""
         try:
@@ -87,34 +81,26 @@ class LiveModels:
             log.error("%s The adapters that came from it before are served.", error.message)
         await self.served()
 
-    async def _registered(self) -> Repository:
+    async def _registered(self) -> ServedModels:
         try:
             version = await self._registry.version()
             while version != self._version:
-                on_disk = self._models_on_disk
+                on_disk = self.on_disk
                 added = {name: await self._registry.added_to(name) for name in on_disk.repository.graphs}
-                if on_disk is self._models_on_disk:  # others may have been adopted meanwhile
+                if on_disk is self.on_disk:  # others may have been adopted meanwhile
                     self._live = replace(on_disk, repository=with_added(on_disk.repository, added))
                     self._version = version
                     await self._read_coverages()
-        except ServiceUnavailable:
-            return self._live.repository
-        return self._live.repository
-
-    @property
-    def _on_disk(self) -> Repository:
-        return self._models_on_disk.repository
-
-    @property
-    def _facts(self) -> Mapping[str, ModelFacts]:
-        return self._models_on_disk.facts
+        except ServiceUnavailable as error:
+            log.debug("what was served last is still served: %s", error)
+        return self._live
 
     def coverage(self, alias: str) -> AdapterCoverage | None:
         """Return how much of an adapter's file its model takes; None where that is not known."""
         return self._coverages.get(alias)
 
     async def _read_coverages(self) -> None:
-        self._coverages = await asyncio.to_thread(read_coverages, self._live.repository, self._facts)
+        self._coverages = await asyncio.to_thread(read_coverages, self._live.repository, self.on_disk.facts)
 
     async def add(self, graph_name: str | None, alias: str, source: str, alpha: float | None) -> None:
         """Fetch an adapter, check that it fits its graph, and serve it from now on.
@@ -124,11 +110,12 @@ class LiveModels:
         """
         parsed = _parse(alias, source, alpha)
         async with self._adding:  # of two requests with one alias, the second is refused
-            repository = await self._registered()
-            graph = self._graph(repository, graph_name)
-            check_free(repository, graph, alias)
+            served = await self._registered()
+            graph = self._graph(served.repository, graph_name)
+            check_free(served.repository, graph, alias)
+            family = served.facts[graph.name].family
             loop = asyncio.get_running_loop()
-            adapter = await loop.run_in_executor(self._fetching, self._fetched, graph, parsed)
+            adapter = await loop.run_in_executor(self._fetching, self._fetched, graph, family, parsed)
             await self._registry.add(graph.name, adapter)
 
     async def remove(self, alias: str) -> None:
@@ -136,7 +123,7 @@ class LiveModels:
 
         Raises ModelNotFound, or InvalidRequest for an adapter of a graph.pbtxt or of the folder.
         """
-        for name in self._on_disk.graphs:
+        for name in self.on_disk.repository.graphs:
             if alias in await self._registry.folder_of(name):
                 reason = "comes from the folder of adapters; take its file out of there and refresh"
                 raise InvalidRequest(f"{alias!r} {reason}.", param="alias")
@@ -145,7 +132,8 @@ class LiveModels:
                 if removed is not None:
                     await self._delete_download(removed)
                 return
-        if any(alias == adapter.alias for graph in self._on_disk.graphs.values() for adapter in graph.lora_adapters):
+        graphs = self.on_disk.repository.graphs
+        if any(alias == adapter.alias for graph in graphs.values() for adapter in graph.lora_adapters):
             raise InvalidRequest(f"{alias!r} stands in graph.pbtxt; take it out there and start again.", param="alias")
         raise ModelNotFound(f"No adapter {alias[:100]!r} was added.", param="alias")
 
@@ -155,15 +143,16 @@ class LiveModels:
         folder = _folder_of_downloads(removed)
         if folder is None or await self._is_used(path):
             return
-        for graph in self._on_disk.graphs.values():
+        for graph in self.on_disk.repository.graphs.values():
             loras = self._download_folder(graph).absolute() / "loras"
             if path.is_relative_to(loras / folder):
                 await asyncio.to_thread(delete_name, path, loras)
 
     async def _is_used(self, path: Path) -> bool:
         """Return whether an adapter of any graph still has this file: those of one repository share its folder."""
-        added = [adapter for name in self._on_disk.graphs for adapter in await self._registry.added_to(name)]
-        own = [adapter for graph in self._on_disk.graphs.values() for adapter in graph.lora_adapters]
+        graphs = self.on_disk.repository.graphs
+        added = [adapter for name in graphs for adapter in await self._registry.added_to(name)]
+        own = [adapter for graph in graphs.values() for adapter in graph.lora_adapters]
         return path in {Path(one.path) for one in added} | {one.path for one in own}
 
     async def refresh(self) -> FolderChanges:
@@ -188,8 +177,8 @@ class LiveModels:
         folder = self._settings.lora_folder
         if folder is None:
             return None
-        graph = graph_of_folder(folder, self._on_disk)
-        return AdapterFolder(folder, graph, self._facts[graph.name].family, self._registry, self._fetching)
+        graph = graph_of_folder(folder, self.on_disk.repository)
+        return AdapterFolder(folder, graph, self.on_disk.facts[graph.name].family, self._registry, self._fetching)
 
     async def _look_at_folder_once(self) -> bool:
         """Bring the registry in line with the folder, or with there being none since this start.
@@ -200,7 +189,7 @@ class LiveModels:
             if self._folder is not None:
                 await self._folder.look()
             else:
-                for name in self._on_disk.graphs:
+                for name in self.on_disk.repository.graphs:
                     await self._registry.update_folder(name, {}, (await self._registry.folder_of(name)).keys())
         except ServiceUnavailable:
             return False
@@ -217,13 +206,13 @@ class LiveModels:
             raise InvalidRequest(f"The adapters of {graph.name!r} are compiled in; none can be added.", param="model")
         return graph
 
-    def _fetched(self, graph: Graph, parsed: LoraSource) -> AddedAdapter:
+    def _fetched(self, graph: Graph, family: Family, parsed: LoraSource) -> AddedAdapter:
         try:
             path = fetch(parsed, self._download_folder(graph), self._settings.downloads, lambda _done, _total: None)
         except ConfigurationError as error:
             raise InvalidRequest(error.message, param="source", code="invalid_adapter") from error
         try:
-            digest = checked_digest(path, graph, self._facts[graph.name].family)
+            digest = checked_digest(path, graph, family)
         except (AdapterMisfit, OSError) as error:
             raise InvalidRequest(f"{path} does not fit: {error}.", param="source", code="invalid_adapter") from error
         alpha = 1.0 if parsed.alpha is None else parsed.alpha

@@ -82,7 +82,7 @@ class ModelReload:
         return [name for name in self._wanted.repository.graphs if not self._wanted.has_same(served, name)]
 
     async def states(self) -> dict[str, ModelState]:
-        """Return the state of every model that is served or is to be, by name. Raises ServiceUnavailable."""
+        """Return the state of every model, of those that wait for a worker too, by name. Raises ServiceUnavailable."""
         served = self._models.on_disk
         workers = await self._workers.now()
         failures = {**load_failures(workers), **served.repository.failed, **self._why_unused(workers)}

@@ -93,7 +93,7 @@ class _LogFile(logging.handlers.WatchedFileHandler):
 
 
 def check_log_file(settings: LogSettings) -> None:
-    """Make the folder of the file that is to be logged to, and see that it can be written. Raises SettingsError."""
+    """Make the folder of the log file, and check that the file can be written. Raises SettingsError."""
     if settings.path is None:
         return
     try:

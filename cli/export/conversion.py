@@ -26,7 +26,7 @@ _BYTES_PER_PARAMETER = {"fp32": 4.0, "fp16": 2.0, "int8": 1.02, "int4": 0.7}
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """What is to be made of what, in which folder, and with how much memory at most (bytes)."""
+    """The source of an export, the folder and the format of its result, and the bound of its memory in bytes."""
 
     source: ExportSource
     target: Path

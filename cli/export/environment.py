@@ -18,7 +18,8 @@ _LOCK = _TOOLS / "exporter" / "requirements.lock"
 _LOCKS = (_LOCK, _TOOLS / "torch-cpu.lock", _TOOLS / "torch-cuda.lock")
 _DIGITS = 12
 _GIB = 2**30
-# With PyTorch without CUDA it takes 1.6 GiB, and pip needs as much again while it works; with CUDA it takes 5.6.
+# Without CUDA it takes 1.6 GiB, and pip needs as much again while it works. With CUDA it takes 5.6; that this is so is
+# known only while pip installs, which then says that the disk is full.
 _NEEDED_BYTES = 4 * _GIB
 
 

@@ -22,7 +22,7 @@ from optimum.exporters.openvino.convert import export, export_tokenizer, get_dif
 from optimum.intel import OVConfig
 from torch import nn
 
-from tools.exporter.proof import Proof, expected_outputs, prove
+from tools.exporter.proof import LEAST_COSINE, Proof, expected_outputs, prove
 from tools.exporter.weights import WeightsError, load_exactly
 
 _DENOISERS = ("unet", "transformer")
@@ -118,7 +118,7 @@ def _convert_part(
     half = OVConfig(dtype="fp32" if weight_format == "fp32" else "fp16")
     export(module, config, partial / _MODEL, ov_config=half, stateful=False, library_name="diffusers")
     bits = _bits(name, weight_format)
-    if bits != weight_format or bits in ("int8", "int4"):
+    if bits in LEAST_COSINE:
         _compress(partial / _MODEL, bits, group_size)
     proof: Proof = prove(partial / _MODEL, given, expected)
     if why := proof.fails(bits):

@@ -67,17 +67,11 @@ def _keys(file: Path) -> Iterator[str]:
 
 def _names(found: dict[str, Path], wanted: dict[str, torch.Tensor]) -> dict[str, str]:
     """Return the module's name of each key, with the prefix of text encoders added or taken off where that fits."""
-    spellings = (
-        {key: key for key in found},
-        {key: f"{_PREFIX}{key}" for key in found},
-        {key: key.removeprefix(_PREFIX) for key in found},
-    )
-    # Some keys, such as a projection, have no prefix in either form.
-    mixed = {
+    # Some keys, such as a projection, have no prefix in either form, so each key is looked up by itself.
+    return {
         key: next((name for name in (key, f"{_PREFIX}{key}", key.removeprefix(_PREFIX)) if name in wanted), key)
         for key in found
     }
-    return max((*spellings, mixed), key=lambda names: len(wanted.keys() & names.values()))
 
 
 def _tied(wanted: dict[str, torch.Tensor], loaded: Sequence[str]) -> set[str]:

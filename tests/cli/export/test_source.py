@@ -1,6 +1,5 @@
 """What cannot be exported or served is refused before anything is converted."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,11 @@ def test_the_parameters_of_each_part_are_counted(tmp_path: Path) -> None:
 def test_a_folder_without_an_index_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no model_index.json; give a folder in diffusers form"):
         read_source(tmp_path)
+
+
+def test_a_folder_that_is_not_there_may_be_a_name_at_hugging_face(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no folder .*/org/name; .* `hf download ORG/NAME"):
+        read_source(tmp_path / "org" / "name")
 
 
 def test_a_model_in_openvino_form_is_served_as_it_is(tmp_path: Path) -> None:
@@ -71,4 +75,3 @@ def test_weights_that_cannot_be_read(tmp_path: Path, broken: str) -> None:
         file.unlink()
     with pytest.raises(UserError, match=r"cut off|has no weights of a unet or transformer"):
         read_source(folder)
-    assert json.loads((folder / "model_index.json").read_text())
