@@ -1,0 +1,1 @@
+"""What each call costs while few and many jobs wait."""
