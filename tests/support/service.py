@@ -53,9 +53,19 @@ class Service:
     def __init__(self, process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
         self.process, self.url, self.log = process, f"http://127.0.0.1:{port}", log
         self.http = httpx2.Client(base_url=self.url, timeout=60)
+        self._clients: list[OpenAI] = []
 
     def client(self, *, max_retries: int = 0, prefix: str = "/v3") -> OpenAI:
-        return OpenAI(base_url=f"{self.url}{prefix}", api_key="unused", max_retries=max_retries)
+        """Return a stock client, which is closed with the service's block."""
+        made = OpenAI(base_url=f"{self.url}{prefix}", api_key="unused", max_retries=max_retries)
+        self._clients.append(made)
+        return made
+
+    def close(self) -> None:
+        """Close all connections: one that is left to the garbage collector fails whichever test runs then."""
+        self.http.close()
+        for client in self._clients:
+            client.close()
 
     def is_ready(self) -> bool:
         assert self.process.poll() is None, f"serve ended:\n{self.log.read_text()}"
@@ -79,7 +89,7 @@ class Service:
         return sorted(pid for pid, command in self.descendants().items() if "workers.start graph" in command)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> int:
-        self.http.close()
+        self.close()
         self.process.send_signal(how)
         return self.process.wait(60)
 
@@ -105,6 +115,7 @@ def serving(
         wait_until(service.is_ready, f"ready; see {log}")
         yield service
     finally:
+        service.close()
         if process.poll() is None:
             service.stop()
 

@@ -22,6 +22,7 @@ from optimum.exporters.openvino.convert import export, export_tokenizer, get_dif
 from optimum.intel import OVConfig
 from torch import nn
 
+from tools.exporter.precision import write_half
 from tools.exporter.proof import LEAST_COSINE, Proof, expected_outputs, prove
 from tools.exporter.weights import WeightsError, load_exactly
 
@@ -115,11 +116,12 @@ def _convert_part(
     elif hasattr(module.config, "save_pretrained"):
         module.config.save_pretrained(partial)
     given, expected = expected_outputs(module, config)
-    half = OVConfig(dtype="fp32" if weight_format == "fp32" else "fp16")
-    export(module, config, partial / _MODEL, ov_config=half, stateful=False, library_name="diffusers")
+    full = OVConfig(dtype="fp32")
+    export(module, config, partial / _MODEL, ov_config=full, stateful=False, library_name="diffusers")
     bits = _bits(name, weight_format)
-    if bits in LEAST_COSINE:
-        _compress(partial / _MODEL, bits, group_size)
+    if bits != "fp32":
+        model = openvino.Core().read_model(str(partial / _MODEL))
+        write_half(_compressed(model, bits, group_size) if bits in LEAST_COSINE else model, partial / _MODEL)
     proof: Proof = prove(partial / _MODEL, given, expected)
     if why := proof.fails(bits):
         raise ExportError(f"{name}: the converted part does not compute what PyTorch computes: {why}.")
@@ -133,17 +135,10 @@ def _bits(name: str, weight_format: str) -> Any:
     return "int8" if weight_format == "int4" and name not in _DENOISERS else weight_format
 
 
-def _compress(xml: Path, bits: str, group_size: int) -> None:
-    model = openvino.Core().read_model(str(xml))
+def _compressed(model: openvino.Model, bits: str, group_size: int) -> openvino.Model:
     mode = nncf.CompressWeightsMode.INT8_ASYM if bits == "int8" else nncf.CompressWeightsMode.INT4_ASYM
     options = {} if bits == "int8" else {"group_size": group_size, "ratio": 1.0}
-    compressed = nncf.compress_weights(model, mode=mode, **options)
-    written = xml.with_name("compressed.xml")
-    openvino.save_model(compressed, str(written), compress_to_fp16=True)
-    del model, compressed
-    gc.collect()
-    os.replace(written.with_suffix(".bin"), xml.with_suffix(".bin"))
-    os.replace(written, xml)
+    return nncf.compress_weights(model, mode=mode, **options)
 
 
 def _save_the_rest(pipeline: DiffusionPipeline, output: Path) -> None:

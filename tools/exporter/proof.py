@@ -48,14 +48,20 @@ def expected_outputs(module: nn.Module, config: Any) -> tuple[dict[str, Any], li
     """
     torch.manual_seed(_SEED)
     np.random.seed(_SEED)
+    _set_options(module, config)
     dummy = config.rename_ambiguous_inputs(config.generate_dummy_inputs(framework="pt"))
     for name in dummy.keys() & _POSITIONS:
         dummy[name] = (dummy[name].abs() * _LARGEST_POSITION).floor() % _LARGEST_POSITION
     with torch.no_grad(), config.patch_model_for_export(module):
         given = {name: _copied(value) for name, value in dummy.items()}
         outputs = module(**{name: _copied(value) for name, value in dummy.items()})
-    values = outputs.values() if hasattr(outputs, "values") else outputs
-    return given, [value.float().numpy() for value in _flat(values)]
+    return given, [value.float().numpy() for value in _flat(outputs)]
+
+
+def _set_options(module: nn.Module, config: Any) -> None:
+    """Set what optimum sets before it traces a part: which hidden states a text encoder gives, for example."""
+    for name, value in (config.values_override or {}).items():
+        setattr(module.config, name, value)
 
 
 def prove(xml: Path, given: dict[str, Any], expected: list[np.ndarray]) -> Proof:
@@ -100,11 +106,9 @@ def _copied(value: Any) -> Any:
     return {name: one.clone() for name, one in value.items()} if isinstance(value, dict) else value.clone()
 
 
-def _flat(values: Any) -> list[torch.Tensor]:
-    found: list[torch.Tensor] = []
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            found.append(value)
-        elif isinstance(value, (list, tuple)):
-            found += _flat(value)
-    return found
+def _flat(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if hasattr(value, "values"):
+        return _flat(list(value.values()))
+    return [tensor for one in value or () for tensor in _flat(one)]

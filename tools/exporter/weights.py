@@ -12,8 +12,14 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-# Text encoders were saved with and without it, by different releases of transformers.
-_PREFIX = "text_model."
+# What stands before a key in the file, and before the module's name: releases of transformers saved the same text
+# encoder with and without it, and Qwen2.5-VL's two halves under other names than its class has.
+_PREFIXES = (
+    ("", "text_model."),
+    ("text_model.", ""),
+    ("model.", "model.language_model."),
+    ("visual.", "model.visual."),
+)
 # Counters that the model makes itself; older files hold them, newer ones do not.
 _MADE_BY_MODEL = ("position_ids",)
 _MOST_NAMED = 5
@@ -66,12 +72,13 @@ def _keys(file: Path) -> Iterator[str]:
 
 
 def _names(found: dict[str, Path], wanted: dict[str, torch.Tensor]) -> dict[str, str]:
-    """Return the module's name of each key, with the prefix of text encoders added or taken off where that fits."""
+    """Return the module's name of each key: the key itself, or with another prefix where that fits."""
     # Some keys, such as a projection, have no prefix in either form, so each key is looked up by itself.
-    return {
-        key: next((name for name in (key, f"{_PREFIX}{key}", key.removeprefix(_PREFIX)) if name in wanted), key)
-        for key in found
-    }
+    return {key: next((name for name in _candidates(key) if name in wanted), key) for key in found}
+
+
+def _candidates(key: str) -> list[str]:
+    return [key, *(named + key.removeprefix(saved) for saved, named in _PREFIXES if key.startswith(saved))]
 
 
 def _tied(wanted: dict[str, torch.Tensor], loaded: Sequence[str]) -> set[str]:
