@@ -107,7 +107,8 @@ def _check_same_plan(written: Path, plan: ExportPlan) -> None:
     """Write the plan; parts that were made by another one are removed."""
     content = json.dumps(
         {
-            "source": str(plan.source.folder),
+            "source": str(plan.source.path),
+            "single_file": plan.source.single_file,
             "output": str(plan.stage),
             "weight_format": plan.weight_format,
             "group_size": plan.group_size,

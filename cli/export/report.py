@@ -15,7 +15,7 @@ def write_report(plan: ExportPlan, done: dict[str, Any], folder: Path) -> None:
     """Write the report of a finished conversion into its folder; ``done`` is the converter's last event."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     report = {
-        "source": plan.source.folder.name,
+        "source": plan.source.path.name,
         "class": plan.source.class_name,
         "weight_format": plan.weight_format,
         "group_size": plan.group_size if plan.weight_format == "int4" else None,

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cli.errors import UserError
 from graphs.adapters.safetensors_file import read_header
@@ -19,11 +20,15 @@ _LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")
 
 @dataclass(frozen=True)
 class ExportSource:
-    """A model of PyTorch: its folder, its class, and the parameters of each part by its name."""
+    """A model of PyTorch: its folder or file, its class, and the parameters of each part by its name.
 
-    folder: Path
+    ``single_file`` is what the converter needs to know of a file in which all parts are together, None for a folder.
+    """
+
+    path: Path
     class_name: str
     parameters: dict[str, int]
+    single_file: dict[str, Any] | None = None
 
     @property
     def total(self) -> int:

@@ -1,8 +1,9 @@
 """Converts the parts of a diffusers folder one by one: ``python -m tools.exporter PLAN.json``.
 
-The plan is a JSON object: ``source`` (a diffusers folder), ``output`` (a folder, in which finished parts stay),
-``weight_format`` (fp32, fp16, int8 or int4) and ``group_size`` (of int4). Each line of the output that is a JSON object
-tells of the progress; the last one has ``error`` or ``done``. A part that is finished already is left as it is.
+The plan is a JSON object: ``source`` (a diffusers folder, or with ``single_file`` a file with all parts, see
+single_file.py), ``output`` (a folder, in which finished parts stay), ``weight_format`` (fp32, fp16, int8 or int4) and
+``group_size`` (of int4). Each line of the output that is a JSON object tells of the progress; the last one has
+``error`` or ``done``. A part that is finished already is left as it is.
 """
 
 import gc
@@ -16,15 +17,15 @@ from typing import Any
 
 import nncf
 import openvino
-import torch
 from diffusers import DiffusionPipeline
 from optimum.exporters.openvino.convert import export, export_tokenizer, get_diffusion_models_for_export_ext
 from optimum.intel import OVConfig
 from torch import nn
 
+from tools.exporter.loading import load_pipeline
 from tools.exporter.precision import write_half
 from tools.exporter.proof import LEAST_COSINE, Proof, expected_outputs, prove
-from tools.exporter.weights import WeightsError, load_exactly
+from tools.exporter.weights import WeightsError
 
 _DENOISERS = ("unet", "transformer")
 _MODEL = "openvino_model.xml"
@@ -41,7 +42,9 @@ def main() -> int:
     """Follow the plan; return the exit code."""
     plan = json.loads(Path(sys.argv[1]).read_text())
     try:
-        parts = convert(Path(plan["source"]), Path(plan["output"]), plan["weight_format"], plan["group_size"])
+        say(step="loading")
+        pipeline = load_pipeline(Path(plan["source"]), plan["single_file"])
+        parts = convert(pipeline, Path(plan["output"]), plan["weight_format"], plan["group_size"])
     except (ExportError, WeightsError) as error:
         say(error=str(error))
         return 1
@@ -54,10 +57,8 @@ def say(**event: object) -> None:
     print(json.dumps(event), flush=True)
 
 
-def convert(source: Path, output: Path, weight_format: str, group_size: int) -> dict[str, Any]:
-    """Convert what is left to convert. Returns the proof of each part by its name. Raises ExportError, WeightsError."""
-    say(step="loading")
-    pipeline = _loaded(source)
+def convert(pipeline: DiffusionPipeline, output: Path, weight_format: str, group_size: int) -> dict[str, Any]:
+    """Convert what is left to convert. Returns the proof of each part by its name. Raises ExportError."""
     _, exported = get_diffusion_models_for_export_ext(pipeline, exporter="openvino")
     output.mkdir(parents=True, exist_ok=True)
     proofs: dict[str, Any] = {}
@@ -75,33 +76,6 @@ def convert(source: Path, output: Path, weight_format: str, group_size: int) -> 
     say(step="tokenizers")
     _save_the_rest(pipeline, output)
     return proofs
-
-
-def _loaded(source: Path) -> DiffusionPipeline:
-    """Return the pipeline with the weights exactly as its files hold them."""
-    index = json.loads((source / "model_index.json").read_text())
-    left_out: dict[str, Any] = {
-        name: None for name in ("safety_checker", "feature_extractor", "image_encoder") if name in index
-    }
-    if "requires_safety_checker" in index:
-        left_out["requires_safety_checker"] = False
-    pipeline = DiffusionPipeline.from_pretrained(
-        source, torch_dtype=torch.float32, local_files_only=True, use_safetensors=True, **_variant(source), **left_out
-    )
-    for name, part in pipeline.components.items():
-        if isinstance(part, nn.Module):
-            load_exactly(part, source / name)
-            part.eval()
-    return pipeline
-
-
-def _variant(source: Path) -> dict[str, str]:
-    """Return the variant of the weights, where the denoiser has no file without one."""
-    for name in _DENOISERS:
-        files = [path.name for path in (source / name).glob("*.safetensors")]
-        if files and all(".fp16." in file for file in files):
-            return {"variant": "fp16"}
-    return {}
 
 
 def _convert_part(

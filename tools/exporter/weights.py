@@ -5,7 +5,7 @@ encoder whose keys lack the prefix that a release expects would be converted wit
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -49,21 +49,38 @@ def load_exactly(module: nn.Module, folder: Path) -> None:
 
     Raises WeightsError where a key is missing, is not expected or has another shape.
     """
-    wanted = {name: tensor for name, tensor in module.state_dict().items() if not name.endswith(_MADE_BY_MODEL)}
     files = weight_files(folder)
-    found = {key: file for file in files for key in _keys(file) if not key.endswith(_MADE_BY_MODEL)}
-    names = _names(found, wanted)
+    places = places_of(module, [key for file in files for key in _keys(file)], folder)
+    for file in files:
+        with safe_open(file, framework="pt") as opened:
+            for key in set(opened.keys()) & places.keys():
+                copy_exactly(opened.get_tensor(key), places[key], folder, key)
+
+
+def places_of(module: nn.Module, keys: Iterable[str], source: Path) -> dict[str, torch.Tensor]:
+    """Return the module's tensor for each key that its source holds, without the counters that the module makes itself.
+
+    Raises WeightsError where a key is missing or is not expected.
+    """
+    wanted = {name: tensor for name, tensor in module.state_dict().items() if not name.endswith(_MADE_BY_MODEL)}
+    names = _names([key for key in keys if not key.endswith(_MADE_BY_MODEL)], wanted)
     tied = _tied(wanted, [*names.values()])
     missing = sorted(wanted.keys() - set(names.values()) - tied)
-    surplus = sorted(key for key in found if names[key] not in wanted)
+    surplus = sorted(key for key, name in names.items() if name not in wanted)
     if missing or surplus:
         parts = [_listed("missing", missing), _listed("not expected", surplus)]
-        raise WeightsError(f"{folder}: the weights do not fit the part: {'; '.join(filter(None, parts))}.")
+        raise WeightsError(f"{source}: the weights do not fit the part: {'; '.join(filter(None, parts))}.")
+    return {key: wanted[name] for key, name in names.items()}
+
+
+def copy_exactly(tensor: torch.Tensor, place: torch.Tensor, source: Path, key: str) -> None:
+    """Copy a weight to its place, in the place's type. Raises WeightsError where it has another shape."""
+    if tensor.shape != place.shape:
+        raise WeightsError(
+            f"{source}: {key} has the shape {list(tensor.shape)}, and the part needs {list(place.shape)}."
+        )
     with torch.no_grad():
-        for file in files:
-            with safe_open(file, framework="pt") as opened:
-                for key in set(opened.keys()) & names.keys():
-                    _copy(opened.get_tensor(key), wanted[names[key]], folder, key)
+        place.copy_(tensor.to(place.dtype))
 
 
 def _keys(file: Path) -> Iterator[str]:
@@ -71,7 +88,7 @@ def _keys(file: Path) -> Iterator[str]:
         yield from opened.keys()
 
 
-def _names(found: dict[str, Path], wanted: dict[str, torch.Tensor]) -> dict[str, str]:
+def _names(found: Iterable[str], wanted: dict[str, torch.Tensor]) -> dict[str, str]:
     """Return the module's name of each key: the key itself, or with another prefix where that fits."""
     # Some keys, such as a projection, have no prefix in either form, so each key is looked up by itself.
     return {key: next((name for name in _candidates(key) if name in wanted), key) for key in found}
@@ -85,14 +102,6 @@ def _tied(wanted: dict[str, torch.Tensor], loaded: Sequence[str]) -> set[str]:
     """Return the names that share their memory with one that is loaded."""
     addresses = {wanted[name].data_ptr() for name in loaded if name in wanted}
     return {name for name, tensor in wanted.items() if tensor.data_ptr() in addresses}
-
-
-def _copy(tensor: torch.Tensor, target: torch.Tensor, folder: Path, key: str) -> None:
-    if tensor.shape != target.shape:
-        raise WeightsError(
-            f"{folder}: {key} has the shape {list(tensor.shape)}, and the part needs {list(target.shape)}."
-        )
-    target.copy_(tensor.to(target.dtype))
 
 
 def _listed(what: str, keys: Sequence[str]) -> str:
