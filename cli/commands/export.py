@@ -11,7 +11,8 @@ from cli.errors import UserError
 from cli.export.conversion import ExportPlan, appear, convert
 from cli.export.environment import exporter_python
 from cli.export.report import REPORT_FILE, write_report
-from cli.export.source import read_source
+from cli.export.single_file import is_single_file, read_single_file
+from cli.export.source import ExportSource, read_source
 from cli.local.child_environment import PROJECT_ROOT, child_environment
 from cli.options import OverwriteModels, with_setting_options
 from cli.terminal import say
@@ -22,7 +23,9 @@ from graphs.repository.servables import MODEL_INDEX
 _GIB = 2**30
 _SHARE_OF_MEMORY = 0.9
 
-Source = Annotated[Path, typer.Argument(help="The model: a folder in diffusers form, with .safetensors files.")]
+Source = Annotated[
+    Path, typer.Argument(help="The model: a folder in diffusers form, or one .safetensors file of SD 1, SD 2 or SDXL.")
+]
 WeightFormat = Annotated[
     Literal["fp32", "fp16", "int8", "int4"],
     typer.Option(
@@ -35,6 +38,14 @@ GroupSize = Annotated[int, typer.Option("--group-size", "--group_size", help="We
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Folder of the result; without it, SOURCE-FORMAT-ov beside the source."),
+]
+PredictionType = Annotated[
+    Literal["epsilon", "v_prediction"] | None,
+    typer.Option(
+        "--prediction-type",
+        "--prediction_type",
+        help="What a single file's denoiser predicts; without it, what the file says, else epsilon.",
+    ),
 ]
 MemoryLimit = Annotated[
     float | None,
@@ -49,6 +60,7 @@ def export(
     weight_format: WeightFormat = "int8",
     group_size: GroupSize = 64,
     output: Output = None,
+    prediction_type: PredictionType = None,
     memory_limit_gib: MemoryLimit = None,
     overwrite_models: OverwriteModels = False,
 ) -> None:
@@ -57,8 +69,9 @@ def export(
     Before the result appears, each part is compared with PyTorch on the same input, and the model draws a picture. A
     conversion that was interrupted goes on after the last finished part.
     """
-    found = read_source(source.absolute())
-    target = (output or source.with_name(f"{source.name}-{weight_format}-ov")).absolute()
+    found = _read(source.absolute(), prediction_type)
+    name = source.stem if found.single_file else source.name
+    target = (output or source.with_name(f"{name}-{weight_format}-ov")).absolute()
     if (target / MODEL_INDEX).exists() and not overwrite_models:
         raise UserError(f"{target} is there already; --overwrite_models makes it anew.")
     limit_bytes = int(memory_limit_gib * _GIB) if memory_limit_gib else int(_SHARE_OF_MEMORY * memory_bytes())
@@ -77,6 +90,16 @@ def export(
     appear(plan, overwrite=overwrite_models)
     say(f"exported to {target}; {REPORT_FILE} there has the figures", err=True)
     say(f"serve it: imagegen serve --model_path {target}")
+
+
+def _read(source: Path, prediction_type: str | None) -> ExportSource:
+    if is_single_file(source):
+        found, sentence = read_single_file(source, prediction_type)
+        say(sentence, err=True)
+        return found
+    if prediction_type is not None:
+        raise UserError("--prediction_type is for a single file; a folder's scheduler_config.json has it.")
+    return read_source(source)
 
 
 def _tell(event: dict[str, Any]) -> None:

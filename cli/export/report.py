@@ -16,6 +16,7 @@ def write_report(plan: ExportPlan, done: dict[str, Any], folder: Path) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     report = {
         "source": plan.source.path.name,
+        **({"source_sha256": _sha256(plan.source.path)} if plan.source.single_file else {}),
         "class": plan.source.class_name,
         "weight_format": plan.weight_format,
         "group_size": plan.group_size if plan.weight_format == "int4" else None,

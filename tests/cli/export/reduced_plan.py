@@ -1,4 +1,4 @@
-"""What the converter is told of checkpoints with reduced widths; the service itself refuses them."""
+"""The plans for checkpoints with reduced widths, which the service itself refuses."""
 
 import json
 from pathlib import Path

@@ -17,11 +17,6 @@ pytestmark = [pytest.mark.thorough, pytest.mark.timeout(1500), pytest.mark.usefi
 MAKE = Path(__file__).with_name("make_source.py")
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("data")
-
-
 def _exported(source: Path, data_dir: Path, output: Path) -> "subprocess.CompletedProcess[str]":
     words = ["export", str(source), "--data_dir", str(data_dir), "--output", str(output)]
     return subprocess.run([*IMAGEGEN, *words], env=clean_environment(), capture_output=True, text=True)
