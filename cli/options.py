@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import typer
 from pydantic import BaseModel
@@ -44,12 +44,12 @@ SETTING_OPTIONS = {
     "allowed_methods": ("web.allowed_methods", "serve api"),
     "allowed_headers": ("web.allowed_headers", "serve api"),
     "allow_credentials": ("web.allow_credentials", "serve api"),
-    "model_repository_path": ("repository.model_repository_path", "serve api worker doctor pull"),
+    "model_repository_path": ("repository.model_repository_path", "serve api worker doctor pull export"),
     "config_path": ("repository.config_path", "serve api worker doctor"),
     "model_path": ("repository.model_path", "serve api worker doctor"),
     "model_name": ("repository.model_name", "serve api worker doctor"),
     "model_alias": ("repository.model_alias", "serve api worker doctor"),
-    "target_device": ("repository.target_device", "serve api worker doctor pull"),
+    "target_device": ("repository.target_device", "serve api worker doctor pull export"),
     "lora_folder": ("lora_folder", "serve api"),
     "file_system_poll_wait_seconds": ("file_system_poll_wait_s", "serve api"),
     "device": ("worker.device", "worker doctor"),
@@ -68,6 +68,23 @@ SourceLoras = Annotated[
         "--source_loras",
         help="LoRA adapters, as alias=source[:alpha],...: a URL, a path, org/repo or org/repo@file.safetensors; "
         "and blends of them, as alias=@alias:alpha+@alias:alpha.",
+    ),
+]
+WeightFormat = Annotated[
+    Literal["fp32", "fp16", "int8", "int4"] | None,
+    typer.Option(
+        "--weight-format",
+        "--weight_format",
+        help="Precision of the weights of a model that is converted; without it, int8. int4 is for the denoiser; the "
+        "other parts get int8 then.",
+    ),
+]
+ExtraQuantizationParams = Annotated[
+    str | None,
+    typer.Option(
+        "--extra_quantization_params",
+        help="Words of `optimum-cli export openvino` for the weights of a model that is converted: --sym; with int4 "
+        "also --ratio, --group-size, --group-size-fallback, --backup-precision and --all-layers.",
     ),
 ]
 OverwriteModels = Annotated[

@@ -1,43 +1,65 @@
 """``imagegen export``: converts a model of PyTorch into OpenVINO form, and proves that it means the same."""
 
-import subprocess
-import sys
+import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from shlex import quote
+from typing import Annotated, Literal
 
 import typer
 
 from cli.errors import UserError
-from cli.export.conversion import ExportPlan, appear, convert
-from cli.export.environment import exporter_python
-from cli.export.report import REPORT_FILE, write_report
+from cli.export.destination import Destination, destination_of
+from cli.export.exporter import Exporter
 from cli.export.single_file import is_single_file, read_single_file
 from cli.export.source import ExportSource, read_source
-from cli.local.child_environment import PROJECT_ROOT, child_environment
-from cli.options import OverwriteModels, with_setting_options
+from cli.models.config_json import add_entry, config_file
+from cli.models.model_pull import PullProgress, check_options, models_folder, write_new_graph
+from cli.models.source_adapters import checked_sources, fetch_all, write_graph
+from cli.options import (
+    ExtraQuantizationParams,
+    OverwriteModels,
+    SourceLoras,
+    WeightFormat,
+    with_setting_options,
+)
+from cli.task_options import TaskOptions, with_task_options
 from cli.terminal import say
-from config.machine_memory import memory_bytes
 from config.settings import Settings
-from graphs.repository.servables import MODEL_INDEX
+from graphs.repository.configuration import with_adapters
+from graphs.repository.servables import GRAPH_FILE, MODEL_INDEX
 
-_GIB = 2**30
-_SHARE_OF_MEMORY = 0.9
+# A folder without a graph.pbtxt is served on it.
+_DEVICE_WITHOUT_GRAPH = "CPU"
 
 Source = Annotated[
-    Path, typer.Argument(help="The model: a folder in diffusers form, or one .safetensors file of SD 1, SD 2 or SDXL.")
-]
-WeightFormat = Annotated[
-    Literal["fp32", "fp16", "int8", "int4"],
-    typer.Option(
-        "--weight-format",
-        "--weight_format",
-        help="Precision of the weights. int4 is for the denoiser; the other parts get int8 then.",
+    str | None,
+    typer.Argument(
+        help="The model: a folder in diffusers form, with .safetensors files; one .safetensors file of SD 1, SD 2 or "
+        "SDXL; or org/name or org/name@revision at Hugging Face. A folder of that name wins."
     ),
 ]
-GroupSize = Annotated[int, typer.Option("--group-size", "--group_size", help="Weights that share a scale, with int4.")]
+SourceModel = Annotated[str | None, typer.Option("--source_model", help="The same as SOURCE.")]
+GroupSize = Annotated[
+    int | None,
+    typer.Option("--group-size", "--group_size", help="Weights that share a scale, with int4; without it, 64."),
+]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Folder of the result; without it, SOURCE-FORMAT-ov beside the source."),
+    typer.Option(
+        "--output",
+        "-o",
+        help="Folder of the result. Without it, a folder becomes SOURCE-FORMAT-ov beside it, and a model of Hugging "
+        "Face org/name in the folder of models; see --model_repository_path and --model_name.",
+    ),
+]
+ModelName = Annotated[
+    str | None, typer.Option("--model_name", help="Folder of the result in the folder of models, and its served name.")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config_file_path", help="The config.json to which the model is added.")
+]
+CacheDir = Annotated[
+    str | None, typer.Option("--ov_cache_dir", help="Folder for the compiled model: CACHE_DIR of the device options.")
 ]
 PredictionType = Annotated[
     Literal["epsilon", "v_prediction"] | None,
@@ -54,74 +76,107 @@ MemoryLimit = Annotated[
 
 
 @with_setting_options
+@with_task_options
 def export(
     settings: Settings,
-    source: Source,
-    weight_format: WeightFormat = "int8",
-    group_size: GroupSize = 64,
+    task: TaskOptions,
+    source: Source = None,
+    source_model: SourceModel = None,
+    weight_format: WeightFormat = None,
+    extra_quantization_params: ExtraQuantizationParams = None,
+    group_size: GroupSize = None,
     output: Output = None,
     prediction_type: PredictionType = None,
+    result_name: ModelName = None,
+    config_file_path: ConfigFile = None,
+    source_loras: SourceLoras = None,
+    ov_cache_dir: CacheDir = None,
     memory_limit_gib: MemoryLimit = None,
     overwrite_models: OverwriteModels = False,
 ) -> None:
     """Convert a model of PyTorch into OpenVINO form.
 
     Before the result appears, each part is compared with PyTorch on the same input, and the model draws a picture. A
-    conversion that was interrupted goes on after the last finished part.
+    conversion that was interrupted goes on after the last finished part. In the folder of models it gets a graph.pbtxt,
+    with the options of a graph that are given.
     """
-    found = _read(source.absolute(), prediction_type)
-    name = source.stem if found.single_file else source.name
-    target = (output or source.with_name(f"{name}-{weight_format}-ov")).absolute()
-    if (target / MODEL_INDEX).exists() and not overwrite_models:
-        raise UserError(f"{target} is there already; --overwrite_models makes it anew.")
-    limit_bytes = int(memory_limit_gib * _GIB) if memory_limit_gib else int(_SHARE_OF_MEMORY * memory_bytes())
-    plan = ExportPlan(found, target, weight_format, group_size, limit_bytes)
-    plan.check()
-    say(
-        f"{found.class_name} with {found.total / 1e6:.0f} million parameters to {weight_format}: about "
-        f"{plan.memory_bytes / _GIB:.1f} GiB of memory, {plan.disk_bytes / _GIB:.1f} GiB on the disk",
-        err=True,
+    exporter = Exporter(
+        settings,
+        weight_format,
+        extra_quantization_params,
+        group_size=group_size,
+        memory_limit_gib=memory_limit_gib,
     )
-    python = exporter_python(settings.data_dir)
-    done = convert(python, plan, _tell)
-    say("drawing a first picture", err=True)
-    _check_picture(settings, plan.stage)
-    write_report(plan, done, plan.stage)
-    appear(plan, overwrite=overwrite_models)
-    say(f"exported to {target}; {REPORT_FILE} there has the figures", err=True)
-    say(f"serve it: imagegen serve --model_path {target}")
+    place = destination_of(
+        _given_source(source, source_model),
+        models_folder(settings),
+        named=settings.repository.model_repository_path is not None,
+        output=output,
+        model_name=result_name,
+        weight_format=exporter.compression.weight_format,
+    )
+    given = _with_cache_folder(task, ov_cache_dir)
+    check_options(place.name, given)
+    sources = checked_sources(source_loras) if source_loras else None
+    if (place.target / MODEL_INDEX).exists() and not overwrite_models:
+        raise UserError(f"{place.target} is there already; --overwrite_models makes it anew.")
+    _convert(settings, exporter, place, prediction_type, overwrite=overwrite_models)
+    device = {"device": settings.repository.target_device}
+    if place.is_in_repository or given or sources is not None or device["device"] != _DEVICE_WITHOUT_GRAPH:
+        graph = write_new_graph(place.target / GRAPH_FILE, place.name, {**device, **given})
+        if sources is not None:
+            files = fetch_all(sources, place.target, settings.downloads)
+            write_graph(with_adapters(graph, sources, files))
+    if config_file_path is not None:
+        file = config_file(config_file_path)
+        is_new = add_entry(file, place.name, place.target)
+        say(f"{place.name} is {'added to' if is_new else 'in'} {file}", err=True)
+    say(f"serve it: imagegen serve --model_path {quote(str(place.target))}{_served_name(place)}")
+
+
+def _given_source(source: str | None, source_model: str | None) -> str:
+    given = {text for text in (source, source_model) if text is not None}
+    if len(given) != 1:
+        what = "two sources are given" if given else "nothing says which model is converted"
+        raise UserError(f"{what}; give one, as `imagegen export SOURCE`.")
+    return given.pop()
+
+
+def _with_cache_folder(task: TaskOptions, ov_cache_dir: str | None) -> TaskOptions:
+    if ov_cache_dir is None:
+        return task
+    try:
+        options = json.loads(str(task.get("plugin_config", "{}")))
+    except ValueError:
+        return task  # it is refused with its place
+    if not isinstance(options, dict):
+        return task
+    return {**task, "plugin_config": json.dumps({**options, "CACHE_DIR": ov_cache_dir})}
+
+
+def _convert(
+    settings: Settings, exporter: Exporter, place: Destination, prediction_type: str | None, *, overwrite: bool
+) -> None:
+    if prediction_type is not None and not (place.model is None and is_single_file(place.source)):
+        raise UserError("--prediction_type is for a single file; a folder's scheduler_config.json has it.")
+    if place.model is None:
+        found = _read(place.source, prediction_type)
+        exporter.export(found, place.target, model=place.source.name, overwrite=overwrite)
+        return
+    # Imported here: it imports huggingface_hub, which slows down the start of other commands.
+    from workers.sources.models.pull import pull_and_convert
+
+    with PullProgress(place.model.name) as view:
+        pull_and_convert(place.model, models_folder(settings), place.target, settings.downloads, view, exporter)
 
 
 def _read(source: Path, prediction_type: str | None) -> ExportSource:
-    if is_single_file(source):
-        found, sentence = read_single_file(source, prediction_type)
-        say(sentence, err=True)
-        return found
-    if prediction_type is not None:
-        raise UserError("--prediction_type is for a single file; a folder's scheduler_config.json has it.")
-    return read_source(source)
+    if not is_single_file(source):
+        return read_source(source)
+    found, sentence = read_single_file(source, prediction_type)
+    say(sentence, err=True)
+    return found
 
 
-def _tell(event: dict[str, Any]) -> None:
-    """Print a line about the converter's progress."""
-    if event.get("step") == "converting":
-        size = f"{event['parameters'] / 1e6:.1f} million parameters"
-        say(f"{event['number']} of {event['of']}: {event['part']} ({size})", err=True)
-    elif event.get("step") == "proved":
-        say(f"  like PyTorch's: relative error {event['error']:.2g}, cosine {event['cosine']:.5f}", err=True)
-    elif event.get("step") in ("loading", "tokenizers"):
-        say({"loading": "loading the model", "tokenizers": "converting the tokenizers"}[event["step"]], err=True)
-
-
-def _check_picture(settings: Settings, folder: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "workers.engine.first_picture", str(folder)],
-        cwd=PROJECT_ROOT,
-        env=child_environment(settings),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["the process ended"])[-1]
-        raise UserError(f"the converted model draws no picture: {last}")
+def _served_name(place: Destination) -> str:
+    return f" --model_name {quote(place.name)}" if place.name != place.target.name else ""

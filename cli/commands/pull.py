@@ -6,9 +6,16 @@ from typing import Annotated
 import typer
 
 from cli.errors import UserError
+from cli.export.exporter import Exporter
 from cli.models.model_pull import pull as pull_model
 from cli.models.source_adapters import checked_sources, fetch_all, write_graph
-from cli.options import OverwriteModels, SourceLoras, with_setting_options
+from cli.options import (
+    ExtraQuantizationParams,
+    OverwriteModels,
+    SourceLoras,
+    WeightFormat,
+    with_setting_options,
+)
 from cli.task_options import TaskOptions, with_task_options
 from cli.terminal import say
 from config.settings import Settings
@@ -26,13 +33,16 @@ def pull(
     model: Model,
     source_loras: SourceLoras = None,
     overwrite_models: OverwriteModels = False,
+    weight_format: WeightFormat = None,
+    extra_quantization_params: ExtraQuantizationParams = None,
 ) -> None:
-    """Fetch a model in OpenVINO form from Hugging Face and write its graph.pbtxt.
+    """Fetch a model from Hugging Face and write its graph.pbtxt. A model of PyTorch is converted, as by `export`.
 
     What was fetched before is taken, a download that broke off goes on, and a model that is there is left as it is.
     """
+    exporter = Exporter(settings, weight_format, extra_quantization_params)
     sources = checked_sources(source_loras) if source_loras else None
-    pulled = pull_model(settings, model, task, overwrite=overwrite_models)
+    pulled = pull_model(settings, model, task, exporter, overwrite=overwrite_models)
     if not pulled.is_new and configured(pulled.folder / GRAPH_FILE, pulled.graph.name, task) != pulled.graph:
         options = ", ".join(f"--{name}" for name in task)
         raise UserError(

@@ -4,19 +4,22 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cli.errors import UserError
+from cli.export.compression import Compression
 from cli.export.source import ExportSource
 from cli.local.child_environment import PROJECT_ROOT
 from config.environment import foreign_environment
 from config.machine_memory import resident_bytes
 
 _GIB = 2**30
+_SHIM = PROJECT_ROOT / "cli" / "local" / "tied_process.py"
 _LOOK_EVERY_S = 0.2
 _LINES_KEPT = 20
 # What libraries alone take, and what an activation of the proof may.
@@ -26,13 +29,16 @@ _BYTES_PER_PARAMETER = {"fp32": 4.0, "fp16": 2.0, "int8": 1.02, "int4": 0.7}
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """The source of an export, the folder and the format of its result, and the bound of its memory in bytes."""
+    """The source of an export, its result's folder and compression, and the bound of its memory in bytes.
+
+    ``model`` is what the report calls the source.
+    """
 
     source: ExportSource
     target: Path
-    weight_format: str
-    group_size: int
+    compression: Compression
     memory_limit_bytes: int
+    model: str
 
     @property
     def stage(self) -> Path:
@@ -47,21 +53,26 @@ class ExportPlan:
     @property
     def disk_bytes(self) -> int:
         """The room that it is estimated to take: the model, and its largest part once more."""
-        own = _BYTES_PER_PARAMETER[self.weight_format]
+        own = _BYTES_PER_PARAMETER[self.compression.weight_format]
         return int(own * self.source.total + 2 * self.source.largest)
 
     def check(self) -> None:
         """Raise UserError where the machine has too little of something."""
-        if self.memory_bytes > self.memory_limit_bytes:
-            raise UserError(
-                f"the conversion takes about {self.memory_bytes / _GIB:.1f} GiB of memory, and it may take "
-                f"{self.memory_limit_bytes / _GIB:.1f}; take a machine with more, or raise --memory_limit_gib."
-            )
+        self.check_memory()
         free_bytes = shutil.disk_usage(_existing(self.target)).free
         if self.disk_bytes > free_bytes:
             raise UserError(
                 f"the model takes about {self.disk_bytes / _GIB:.1f} GiB on the disk, and {self.target.parent} has "
-                f"{free_bytes / _GIB:.1f} free; make room, or choose another folder with --output."
+                f"{free_bytes / _GIB:.1f} free; make room, or choose another folder."
+            )
+
+    def check_memory(self) -> None:
+        """Raise UserError where the conversion may not take the memory that it needs."""
+        if self.memory_bytes > self.memory_limit_bytes:
+            raise UserError(
+                f"the conversion takes about {self.memory_bytes / _GIB:.1f} GiB of memory, and it may take "
+                f"{self.memory_limit_bytes / _GIB:.1f}; take a machine with more, or raise --memory_limit_gib of "
+                "`imagegen export`."
             )
 
 
@@ -74,7 +85,8 @@ def convert(python: Path, plan: ExportPlan, tell: Callable[[dict[str, Any]], Non
     written = plan.stage / ".plan.json"
     _check_same_plan(written, plan)
     with subprocess.Popen(
-        [str(python), "-m", "tools.exporter", str(written)],
+        # The kernel ends it with this process: what is left of it would write into the folder of the next attempt.
+        [sys.executable, "-I", "-S", str(_SHIM), str(os.getpid()), str(python), "-m", "tools.exporter", str(written)],
         cwd=PROJECT_ROOT,
         env=foreign_environment()
         | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
@@ -94,7 +106,8 @@ def convert(python: Path, plan: ExportPlan, tell: Callable[[dict[str, Any]], Non
     if guard.has_ended_it:
         raise UserError(
             f"the conversion was ended: it took more than {plan.memory_limit_bytes / _GIB:.1f} GiB of memory. Take a "
-            "machine with more, or raise --memory_limit_gib, and run the command again: finished parts stay."
+            "machine with more, or raise --memory_limit_gib of `imagegen export`, and run the command again: finished "
+            "parts stay."
         )
     if "error" in last:
         raise UserError(str(last["error"]))
@@ -109,9 +122,9 @@ def _check_same_plan(written: Path, plan: ExportPlan) -> None:
         {
             "source": str(plan.source.path),
             "single_file": plan.source.single_file,
+            "model": plan.model,
             "output": str(plan.stage),
-            "weight_format": plan.weight_format,
-            "group_size": plan.group_size,
+            "compression": asdict(plan.compression),
             "parameters": plan.source.parameters,
         }
     )

@@ -23,16 +23,25 @@ _GIB = 2**30
 _NEEDED_BYTES = 4 * _GIB
 
 
+def environment_folder(data_dir: Path) -> Path:
+    """Return the folder of the environment; another one where its locked libraries are others."""
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in _LOCKS)).hexdigest()[:_DIGITS]
+    return data_dir / "export-environment" / digest
+
+
+def bytes_to_install(data_dir: Path) -> int:
+    """Return the room that the environment needs: none where it is there."""
+    return 0 if environment_folder(data_dir).exists() else _NEEDED_BYTES
+
+
 def exporter_python(data_dir: Path) -> Path:
     """Return the Python of the environment, which is prepared in the data folder unless it is there.
 
     Raises UserError where it cannot be prepared.
     """
-    root = data_dir / "export-environment"
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in _LOCKS)).hexdigest()[:_DIGITS]
-    folder = root / digest
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("w") as lock:
+    folder = environment_folder(data_dir)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two exports at once prepare it once
         if not folder.exists():
             _prepare(folder)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ def write_report(plan: ExportPlan, done: dict[str, Any], folder: Path) -> None:
     """Write the report of a finished conversion into its folder; ``done`` is the converter's last event."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     report = {
-        "source": plan.source.path.name,
+        "source": plan.model,
         **({"source_sha256": _sha256(plan.source.path)} if plan.source.single_file else {}),
         "class": plan.source.class_name,
-        "weight_format": plan.weight_format,
-        "group_size": plan.group_size if plan.weight_format == "int4" else None,
+        "weight_format": plan.compression.weight_format,
+        "group_size": plan.compression.kept_group_size,
+        "compression": asdict(plan.compression),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": done["versions"],
         "parts": {

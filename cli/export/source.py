@@ -45,8 +45,8 @@ def read_source(folder: Path) -> ExportSource:
     """Return what a folder holds. Raises UserError for one that cannot be exported, or whose model cannot be served."""
     if not folder.is_dir():
         raise UserError(
-            f"there is no folder {folder}; give one in diffusers form, or a .safetensors file. A model at Hugging Face "
-            "is fetched first, with `hf download ORG/NAME --local-dir FOLDER`."
+            f"there is no folder {folder}; give one in diffusers form, a .safetensors file, or a model at Hugging Face "
+            "as org/name."
         )
     if not (folder / MODEL_INDEX).is_file():
         raise UserError(f"{folder} has no {MODEL_INDEX}; give a folder in diffusers form.")

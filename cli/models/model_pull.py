@@ -16,6 +16,7 @@ from rich.progress import (
 )
 
 from cli.errors import UserError
+from cli.export.exporter import Exporter
 from cli.models.source_adapters import write_graph
 from cli.task_options import TaskOptions
 from cli.terminal import say, terminal
@@ -59,9 +60,9 @@ class PulledGraph:
     is_new: bool
 
 
-def pull(settings: Settings, text: str, given: TaskOptions, *, overwrite: bool) -> PulledGraph:
-    """Fetch the model that ``text`` names unless it is there; write its graph.pbtxt, with the options given, unless
-    there is one.
+def pull(settings: Settings, text: str, given: TaskOptions, exporter: Exporter, *, overwrite: bool) -> PulledGraph:
+    """Fetch the model that ``text`` names unless it is there, and convert it where it is one of PyTorch; write its
+    graph.pbtxt, with the options given, unless there is one.
 
     Raises ConfigurationError, and UserError where a file cannot be written.
     """
@@ -71,18 +72,21 @@ def pull(settings: Settings, text: str, given: TaskOptions, *, overwrite: bool) 
 
     source = parse_model_source(text)
     root = models_folder(settings)
-    _check_options(source.name, given)
-    with _View(source.name) as view:
-        pulled = pull_model(source, root, settings.downloads, view, overwrite=overwrite)
+    check_options(source.name, given)
+    with PullProgress(source.name) as view:
+        pulled = pull_model(source, root, settings.downloads, view, exporter, overwrite=overwrite)
     say(f"{source.name}: {'pulled to' if pulled.is_new else 'is there already:'} {pulled.folder}", err=True)
+    if not pulled.is_converted and exporter.given and not exporter.is_as_asked(pulled.folder):
+        why = "it is in OpenVINO form" if pulled.is_new else "--overwrite_models fetches it anew"
+        say(f"{source.name}: {' and '.join(exporter.given)} changed nothing: {why}", err=True)
     path = pulled.folder / GRAPH_FILE
     if path.exists():
         return PulledGraph(configured(path, source.name, {}), pulled.folder, is_new=False)
     device = {"device": settings.repository.target_device}
-    return PulledGraph(_new_graph(path, source.name, {**device, **given}), pulled.folder, is_new=True)
+    return PulledGraph(write_new_graph(path, source.name, {**device, **given}), pulled.folder, is_new=True)
 
 
-def _check_options(name: str, given: TaskOptions) -> None:
+def check_options(name: str, given: TaskOptions) -> None:
     """Raise UserError for options that no graph can have: before the download, which may take an hour."""
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -91,7 +95,8 @@ def _check_options(name: str, given: TaskOptions) -> None:
             raise UserError(str(error).removeprefix(f"{folder}/")) from error
 
 
-def _new_graph(path: Path, name: str, given: TaskOptions) -> Graph:
+def write_new_graph(path: Path, name: str, given: TaskOptions) -> Graph:
+    """Write the graph.pbtxt of a model that was fetched or converted; a distilled one gets its steps and guidance."""
     folder = path.parent
     few = few_steps_of(name, read_model_facts(folder))
     defaults: dict[str, str | int | float] = {}
@@ -115,8 +120,8 @@ def _write_guidance(path: Path, guidance_scale: float | None) -> None:
     )
 
 
-class _View:
-    """A bar on a terminal; elsewhere a line every few seconds."""
+class PullProgress:
+    """What a pull prints: a bar on a terminal; elsewhere a line every few seconds."""
 
     def __init__(self, name: str) -> None:
         console = terminal(err=True)
@@ -136,7 +141,7 @@ class _View:
         self._total_bytes = 0
         self._next_line_at = 0.0
 
-    def __enter__(self) -> "_View":
+    def __enter__(self) -> "PullProgress":
         self._bar.start()
         return self
 
@@ -146,6 +151,7 @@ class _View:
             self.say("stopped; what has arrived is kept, and the same command goes on from there")
 
     def begin(self, total_bytes: int) -> None:
+        """Show the bar of so many bytes."""
         self._total_bytes = total_bytes
         self._task = self._bar.add_task(self._name, total=total_bytes)
         if not self._is_terminal:
@@ -153,6 +159,7 @@ class _View:
             self._next_line_at = time.monotonic() + _LINE_EVERY_S
 
     def progress(self, done_bytes: int) -> None:
+        """Show how many of them are here."""
         if self._task is not None:
             self._bar.update(self._task, completed=done_bytes)
         if not self._is_terminal and self._total_bytes and time.monotonic() >= self._next_line_at:
@@ -162,5 +169,10 @@ class _View:
             )
             self._next_line_at = time.monotonic() + _LINE_EVERY_S
 
+    def end(self) -> None:
+        """Take the bar away: lines about the conversion follow."""
+        self._bar.stop()
+
     def say(self, sentence: str) -> None:
+        """Print a sentence after the model's name."""
         say(f"{self._name}: {sentence}", err=True)

@@ -37,10 +37,6 @@ def _without_effect(kind: Kind, said: str) -> Flag:
 _NO_GRPC = "this server has no gRPC, only REST"
 _CLASSIC = "it is for classic models, and has no meaning for image generation in Model Server either"
 _OTHER_TASKS = "it is for other tasks than image generation in Model Server too"
-_NOT_CONVERTED = (
-    "models are fetched in OpenVINO form as they are and not converted: leave it out and choose a repository that has "
-    "the weights you want, or convert the model with optimum-cli and serve its folder with --model_path."
-)
 
 _CHOOSES_COMMAND = {name: Flag("switch") for name in ("pull", "configure", "list_models")} | {
     "add_to_config": Flag("switch"),
@@ -97,8 +93,8 @@ _FETCHED = {
     "source_model": _to(_FETCH),
     "overwrite_models": _to(_FETCH, "switch"),
     "source_loras": _to(_GRAPH),
-    "weight_format": Flag("text", refused=_NOT_CONVERTED),
-    "extra_quantization_params": Flag("text", refused=_NOT_CONVERTED),
+    "weight_format": _to(_FETCH),
+    "extra_quantization_params": _to(_FETCH),
     "gguf_filename": Flag("text", refused="it is for models of text, and this server draws images only: leave it out."),
 }
 _TASK = {
@@ -130,10 +126,6 @@ OWN_FLAGS = {
 """Options of ours that Model Server does not have, taken on its line as well."""
 
 FLAGS = {**MODEL_SERVER_FLAGS, **OWN_FLAGS}
-# Converted by Model Server only where the model is of another organisation.
-CONVERSION_FLAGS = ("weight_format", "extra_quantization_params")
-# A model of this organisation is in OpenVINO form.
-CONVERTED_ORGANISATION = "OpenVINO/"
 
 
 def typed(name: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.errors import UserError
-from cli.ovms.flags import CONVERSION_FLAGS, CONVERTED_ORGANISATION, FLAGS, typed
+from cli.ovms.flags import FLAGS, typed
 from cli.ovms.line import GivenFlags
 
 _COMMANDS = {
@@ -66,12 +66,9 @@ def translate(given: GivenFlags, around: OvmsSurroundings) -> OvmsTranslation:
 
 def _sentences(given: GivenFlags, command: str, chosen: str | None) -> Iterator[str]:
     """Yield a sentence for each flag that changes nothing. Raises UserError for a flag that is refused."""
-    source = given.get("source_model") or given.get("model_name", "")
     for name in given:
         flag = FLAGS[name]
-        if name in CONVERSION_FLAGS and source.startswith(CONVERTED_ORGANISATION):
-            yield f"{typed(name)} has no effect: models of {source.partition('/')[0]} are converted already"
-        elif flag.refused:
+        if flag.refused:
             raise UserError(f"{typed(name)}: {flag.refused}")
         elif flag.said:
             yield f"{typed(name)} has no effect: {flag.said}"

@@ -1,7 +1,8 @@
 """The table of Model Server's command lines in docs/ovms.md, and the machine on which each of them is run.
 
 ``/models`` of a line is a folder of the test, and Hugging Face is the stand-in: its repositories have the names of the
-line and hold the small models of the tests. Devices that are not here are stood in for by the CPU.
+line and hold the small models of the tests; a stand-in converts those of PyTorch. Devices that are not here are stood
+in for by the CPU.
 """
 
 import json
@@ -22,8 +23,11 @@ from tests.cli.cli_support import ROOT, clean_environment
 from tests.support.hub import HubStandIn, StoredRepository, hub_stand_in
 from tests.support.ports import free_port
 from tests.support.service import Service
+from tests.support.torch_models import write_converter, write_torch_model
 
 MODELS = ROOT / "tests" / "models"
+# A line that converts loads a model twice, which takes long on a machine that does other things.
+LONGEST_S = 240
 SECTION = "## The lines of its documentation"
 _ROW = re.compile(r"^\| `(.+?)` \| (\w+)(.*) \|$")
 _PORT = "8000"
@@ -36,7 +40,11 @@ REPOSITORIES = {
     "OpenVINO/stable-diffusion-xl-base-1.0-int8-ov": "sdxl",
     FLUX: "flux",
 }
-NOT_CONVERTED = {"stabilityai/stable-diffusion-xl-base-1.0": "sdxl", "black-forest-labs/FLUX.1-schnell": "flux"}
+OF_TORCH = {
+    "stabilityai/stable-diffusion-xl-base-1.0": "sdxl",
+    "black-forest-labs/FLUX.1-schnell": "flux",
+    "dreamlike-art/dreamlike-anime-1.0": "sd",
+}
 ADAPTERS = {
     "DoctorDiffusion/doctor-diffusion-s-xray-xl-lora": "DD-xray-v1.safetensors",
     "alvdansen/the-point": "araminta_k_the_point.safetensors",
@@ -101,7 +109,7 @@ class Machine:
         given, words = self.words(line)
         return subprocess.run(
             [sys.executable, "-P", "-m", "cli", *words],
-            env=self.environment(given), cwd=self.folder, capture_output=True, text=True, timeout=60,
+            env=self.environment(given), cwd=self.folder, capture_output=True, text=True, timeout=LONGEST_S,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
@@ -143,8 +151,9 @@ def machine_for(line: Line, folder: Path) -> Iterator[Machine]:
     with hub_stand_in() as hub:
         for name, kind in REPOSITORIES.items():
             hub.add(name, MODELS / kind)
-        for name, kind in NOT_CONVERTED.items():
-            hub.repositories[name] = _in_safetensors(MODELS / kind)
+        for name, kind in OF_TORCH.items():
+            hub.add(name, write_torch_model(folder / "torch" / kind, kind))
+        write_converter(folder / "data" / "imagegen")
         for name, file in ADAPTERS.items():
             hub.repositories[name] = StoredRepository({file: _adapter()})
         yield Machine(folder, hub)
@@ -161,12 +170,6 @@ def _fill(models: Path) -> None:
     (models / "config_all.json").write_text(json.dumps({"mediapipe_config_list": graphs, "model_config_list": []}))
     served = [{"config": {"name": SD, "base_path": SD}}]
     (models / "config.json").write_text(json.dumps({"model_config_list": served}))
-
-
-def _in_safetensors(model: Path) -> StoredRepository:
-    """Return a repository as diffusers writes one, which no one has converted."""
-    files = {path.relative_to(model).as_posix(): path.read_bytes() for path in model.rglob("*.json")}
-    return StoredRepository({**files, "unet/diffusion_pytorch_model.safetensors": b"weights"})
 
 
 def _write_adapter(path: Path) -> None:

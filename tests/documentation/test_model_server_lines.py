@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from graphs.definition.reader import read_graph
-from tests.documentation.model_server_lines import Line, lines_of_the_page, machine_for
+from tests.documentation.model_server_lines import LONGEST_S, Line, lines_of_the_page, machine_for
 from tests.support.polling import wait_until
 
+pytestmark = pytest.mark.timeout(2 * LONGEST_S)
 LINES = lines_of_the_page()
 # With these flags alone two lines that serve differ in nothing that is looked at here: names, and devices of which the
 # CPU takes the place. The first of them is run by `make test`, the others by `make test-thorough`.
@@ -38,7 +39,7 @@ def test_the_table_is_read_whole() -> None:
 def test_a_line_that_serves(line: Line, tmp_path: Path) -> None:
     """A picture is drawn under each name with the client of OpenAI."""
     with machine_for(line, tmp_path) as machine, machine.serving(line) as service:
-        wait_until(service.is_ready, f"ready; see {service.log}")
+        wait_until(service.is_ready, f"ready; see {service.log}", deadline_s=LONGEST_S)
         client = service.client()
         listed = [model.id for model in client.models.list()]
         assert listed[: len(line.names)] == line.names

@@ -10,7 +10,7 @@ from graphs.families.registry import BY_CLASS_NAME
 from graphs.repository.model_memory import read_memory_need
 from graphs.resolution import Resolution
 from tests.documentation.blocks import ROOT
-from tests.documentation.model_server_lines import ADAPTERS, EXPORTED, NOT_CONVERTED, REPOSITORIES
+from tests.documentation.model_server_lines import ADAPTERS, EXPORTED, OF_TORCH, REPOSITORIES
 
 PAGE = (ROOT / "docs" / "models.md").read_text()
 _ROW = re.compile(r"^\| ([^|]+) \| ([\d,]+), ([\d,]+) \| (\d+x\d+) \| (.+) \| (.+) \| (.+) \|$", re.MULTILINE)
@@ -47,5 +47,5 @@ def test_there_are_rows() -> None:
 
 
 def test_every_family_and_every_repository_of_the_lines_is_there() -> None:
-    names = {*REPOSITORIES, *NOT_CONVERTED, EXPORTED, *ADAPTERS, *BY_CLASS_NAME} - {"user/repo"}
+    names = {*REPOSITORIES, *OF_TORCH, EXPORTED, *ADAPTERS, *BY_CLASS_NAME} - {"user/repo"}
     assert sorted(name for name in names if f"`{name}`" not in PAGE) == []

@@ -101,8 +101,12 @@ def serving(
     environment: dict[str, str] | None = None,
     imagegen: Sequence[str] = IMAGEGEN,
     port: int | None = None,
+    deadline_s: float = 60,
 ) -> Iterator[Service]:
-    """Run ``imagegen serve`` with its data in ``folder`` until the block ends, at any free port unless one is given."""
+    """Run ``imagegen serve`` with its data in ``folder`` until the block ends, at any free port unless one is given.
+
+    It is ready after ``deadline_s`` at the latest.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port, log = port or free_port(), folder / "serve.log"
     command = [*imagegen, "serve", "--rest_port", str(port), "--data_dir", str(folder / "data")]
@@ -112,7 +116,7 @@ def serving(
         )
     service = Service(process, port, log)
     try:
-        wait_until(service.is_ready, f"ready; see {log}")
+        wait_until(service.is_ready, f"ready; see {log}", deadline_s=deadline_s)
         yield service
     finally:
         service.close()

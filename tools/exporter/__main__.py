@@ -1,9 +1,9 @@
 """Converts the parts of a diffusers folder one by one: ``python -m tools.exporter PLAN.json``.
 
 The plan is a JSON object: ``source`` (a diffusers folder, or with ``single_file`` a file with all parts, see
-single_file.py), ``output`` (a folder, in which finished parts stay), ``weight_format`` (fp32, fp16, int8 or int4) and
-``group_size`` (of int4). Each line of the output that is a JSON object tells of the progress; the last one has
-``error`` or ``done``. A part that is finished already is left as it is.
+single_file.py), ``output`` (a folder, in which finished parts stay), ``compression`` (compression.py). Each line of the
+output that is a JSON object tells of the progress; the last one has ``error`` or ``done``. A part that is finished
+already is left as it is.
 """
 
 import gc
@@ -15,16 +15,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import nncf
 import openvino
 from diffusers import DiffusionPipeline
 from optimum.exporters.openvino.convert import export, export_tokenizer, get_diffusion_models_for_export_ext
 from optimum.intel import OVConfig
 from torch import nn
 
+from tools.exporter.compression import compressed, format_of
 from tools.exporter.loading import load_pipeline
 from tools.exporter.precision import write_half
-from tools.exporter.proof import LEAST_COSINE, Proof, expected_outputs, prove
+from tools.exporter.proof import Proof, expected_outputs, prove
 from tools.exporter.weights import WeightsError
 
 _DENOISERS = ("unet", "transformer")
@@ -44,7 +44,7 @@ def main() -> int:
     try:
         say(step="loading")
         pipeline = load_pipeline(Path(plan["source"]), plan["single_file"])
-        parts = convert(pipeline, Path(plan["output"]), plan["weight_format"], plan["group_size"])
+        parts = convert(pipeline, Path(plan["output"]), plan["compression"])
     except (ExportError, WeightsError) as error:
         say(error=str(error))
         return 1
@@ -57,7 +57,7 @@ def say(**event: object) -> None:
     print(json.dumps(event), flush=True)
 
 
-def convert(pipeline: DiffusionPipeline, output: Path, weight_format: str, group_size: int) -> dict[str, Any]:
+def convert(pipeline: DiffusionPipeline, output: Path, compression: dict[str, Any]) -> dict[str, Any]:
     """Convert what is left to convert. Returns the proof of each part by its name. Raises ExportError."""
     _, exported = get_diffusion_models_for_export_ext(pipeline, exporter="openvino")
     output.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def convert(pipeline: DiffusionPipeline, output: Path, weight_format: str, group
         if not (folder / _DONE).exists():
             size = sum(parameter.numel() for parameter in module.parameters())
             say(step="converting", part=name, number=number, of=number + len(exported), parameters=size)
-            proof = _convert_part(name, module, config, folder, weight_format, group_size)
+            proof = _convert_part(name, module, config, folder, compression)
             say(step="proved", part=name, **proof)
         proofs[name] = json.loads((folder / _DONE).read_text())
         del module, config
@@ -79,7 +79,7 @@ def convert(pipeline: DiffusionPipeline, output: Path, weight_format: str, group
 
 
 def _convert_part(
-    name: str, module: nn.Module, config: Any, folder: Path, weight_format: str, group_size: int
+    name: str, module: nn.Module, config: Any, folder: Path, compression: dict[str, Any]
 ) -> dict[str, float]:
     """Write one part beside its place, prove it, and move it there."""
     partial = folder.with_name(f".{folder.name}.partial")
@@ -92,27 +92,16 @@ def _convert_part(
     given, expected = expected_outputs(module, config)
     full = OVConfig(dtype="fp32")
     export(module, config, partial / _MODEL, ov_config=full, stateful=False, library_name="diffusers")
-    bits = _bits(name, weight_format)
+    bits = format_of(name, compression)
     if bits != "fp32":
         model = openvino.Core().read_model(str(partial / _MODEL))
-        write_half(_compressed(model, bits, group_size) if bits in LEAST_COSINE else model, partial / _MODEL)
+        write_half(compressed(model, name, compression), partial / _MODEL)
     proof: Proof = prove(partial / _MODEL, given, expected)
     if why := proof.fails(bits):
         raise ExportError(f"{name}: the converted part does not compute what PyTorch computes: {why}.")
     (partial / _DONE).write_text(json.dumps({**proof.as_json(), "weight_format": bits}))
     os.replace(partial, folder)
     return proof.as_json()
-
-
-def _bits(name: str, weight_format: str) -> Any:
-    """Return the format of a part: with four bits only the denoiser, whose weights are most of a model's."""
-    return "int8" if weight_format == "int4" and name not in _DENOISERS else weight_format
-
-
-def _compressed(model: openvino.Model, bits: str, group_size: int) -> openvino.Model:
-    mode = nncf.CompressWeightsMode.INT8_ASYM if bits == "int8" else nncf.CompressWeightsMode.INT4_ASYM
-    options = {} if bits == "int8" else {"group_size": group_size, "ratio": 1.0}
-    return nncf.compress_weights(model, mode=mode, **options)
 
 
 def _save_the_rest(pipeline: DiffusionPipeline, output: Path) -> None:

@@ -114,6 +114,14 @@ def test_each_flag_is_done_or_has_its_sentence(name: str) -> None:
             "--pull --source_model O/N --num_streams 2 --overwrite_models",
             "pull --num_streams=2 --overwrite_models -- O/N",
         ),
+        (
+            "--pull --source_model O/N --weight-format int4 --extra_quantization_params --sym",
+            "pull --weight_format=int4 --extra_quantization_params=--sym -- O/N",
+        ),
+        (
+            "--rest_port 80 --source_model O/N --weight_format=fp16",
+            f"serve --rest_port=80 --source_model=O/N --weight_format=fp16 {ANYWHERE}",
+        ),
         ("--configure --model_path P --max_resolution 64x64", "configure --model_path=P --max_resolution=64x64"),
         (
             "--configure --model_path P --cache_dir /c --plugin_config {}",
@@ -141,7 +149,6 @@ def test_a_line_becomes_a_command(line: str, words: str) -> None:
     [
         ("--pull --source_model O/N --rest_port 80", "--rest_port has no effect: with --pull nothing is served"),
         ("--pull --source_model O/N --model_name M", "--model_name has no effect"),
-        ("--pull --source_model OpenVINO/N --weight-format int8", "--weight-format has no effect: models of OpenVINO"),
         ("--model_path P", "Model Server would have no REST API then; this server has it, on port 8000"),
         ("--rest_port 80 --model_path P --log_level trace", "--log_level TRACE is DEBUG here"),
         ("--rest_port 80 --model_path P --target_device=", "graphs that name none run on CPU"),
@@ -167,7 +174,6 @@ def test_what_changes_nothing_is_said(line: str, sentence: str) -> None:
         ("--rest_port 80", "nothing says what is served"),
         ("--rest_port 80 --model_name N", "nothing says what is served"),
         ("--rest_port 80 --config_path C --model_path P", "--config_path and --model_path cannot be given together"),
-        ("--rest_port 80 --source_model org/N --weight-format int4", "--weight-format: models are fetched"),
         ("--pull", "--pull needs --source_model"),
         ("--pull --configure --model_path P", "cannot be given together"),
         ("--configure --model_path P --model_name N", "cannot be given together"),
@@ -177,7 +183,6 @@ def test_what_changes_nothing_is_said(line: str, sentence: str) -> None:
             "--task text_generation: this server draws",
         ),
         ("--rest_port 80 --tool_parser x --task=embeddings", "--task embeddings: this server draws images only"),
-        ("--pull --source_model org/N --extra_quantization_params --group-size", "_params: models are fetched"),
         ("--list_models --pull", "cannot be given together"),
         ("--add_to_config --task image_generation", "cannot be given together"),
         ("--list_models --add_to_config", "cannot be given together"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cli.errors import UserError
+from cli.export.compression import Compression
 from cli.export.conversion import ExportPlan, appear, convert
 from cli.export.report import REPORT_FILE, write_report
 from cli.export.source import read_source
@@ -23,7 +24,7 @@ DONE = {"done": True, "parts": {"unet": PROOF}, "versions": {"torch": "2.13.0"}}
 def _plan(tmp_path: Path, **changed: Any) -> ExportPlan:
     source = tmp_path / "source"
     found = read_source(source if source.exists() else write_source(source))
-    values = {"weight_format": "fp16", "group_size": 64, "memory_limit_bytes": 16 * GIB, **changed}
+    values = {"compression": Compression("fp16"), "memory_limit_bytes": 16 * GIB, "model": "m", **changed}
     return ExportPlan(found, tmp_path / "target", **values)
 
 
@@ -73,7 +74,7 @@ def test_finished_parts_stay_for_the_same_plan_only(tmp_path: Path) -> None:
         convert(_converter(tmp_path, fails), plan, lambda _event: None)
     assert (plan.stage / "unet" / "proof.json").exists() and not plan.target.exists()
     crash = f"{_WRITES}\nimport os; os.kill(os.getpid(), 9)"
-    for other, kept in ((plan, True), (_plan(tmp_path, weight_format="int8"), False)):
+    for other, kept in ((plan, True), (_plan(tmp_path, compression=Compression("int8")), False)):
         with pytest.raises(UserError, match="the conversion failed: ") as failed:
             convert(_converter(tmp_path, crash), other, lambda _event: None)
         assert ("kept: unet" in str(failed.value)) is kept

@@ -25,7 +25,7 @@ def test_a_folder_without_an_index_is_no_model(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_may_be_a_name_at_hugging_face(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"there is no folder .*/org/name; .* `hf download ORG/NAME"):
+    with pytest.raises(UserError, match=r"there is no folder .*/org/name; .* a model at Hugging Face as org/name"):
         read_source(tmp_path / "org" / "name")
 
 

@@ -1,17 +1,20 @@
-"""Pulls a model from Hugging Face into a folder that appears only when it is whole."""
+"""Pulls a model from Hugging Face into a folder that appears only when it is whole.
 
-import fcntl
-import os
+The files of a model of PyTorch are brought in the same way; then a converter makes the folder of them.
+"""
+
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from config.settings import DownloadSettings
 from graphs.errors import ConfigurationError
 from graphs.families.model_facts import read_model_facts
+from workers.sources.hub_errors import Unreachable
+from workers.sources.models.choice import Choice, choose_files, whole_in
 from workers.sources.models.listing import (
     Listing,
     RepositoryFile,
@@ -21,13 +24,20 @@ from workers.sources.models.listing import (
     save_listing,
     saved_listing,
 )
-from workers.sources.models.selection import MODEL_INDEX, check_kind, files_to_serve
+from workers.sources.models.selection import MODEL_INDEX, check_kind
 from workers.sources.models.source import ModelSource
+from workers.sources.models.staging import (
+    appear,
+    check_room,
+    keep_only,
+    left_bytes,
+    listing_file,
+    locked,
+    mark_whole,
+    remove_converted,
+    stage_of,
+)
 from workers.sources.models.transfer import Transfer, with_patience
-
-_LISTING = ".listing.json"
-# What a file system needs beside the files themselves.
-_SPARE_BYTES = 64 * 2**20
 
 
 class PullView(Protocol):
@@ -39,8 +49,25 @@ class PullView(Protocol):
     def progress(self, done_bytes: int) -> None:
         """So many bytes of them are here."""
 
+    def end(self) -> None:
+        """All of them are here."""
+
     def say(self, sentence: str) -> None:
         """Something that people should know."""
+
+
+class Converter(Protocol):
+    """Makes a model of OpenVINO of the files of PyTorch that were pulled. What it raises ends the pull."""
+
+    def check(self, folder: Path, target: Path, weight_bytes: Mapping[str, int], left_bytes: int) -> None:
+        """Check, before the weights come, that they can be converted to ``target``.
+
+        ``folder`` has all other files, ``weight_bytes`` the size of the weights of each part, and ``left_bytes`` are
+        still to come.
+        """
+
+    def convert(self, folder: Path, target: Path, model: str) -> None:
+        """Write the model to ``target``, in the place of one that is there; ``model`` is its name with the commit."""
 
 
 @dataclass(frozen=True)
@@ -49,27 +76,56 @@ class Pulled:
 
     folder: Path
     is_new: bool
+    is_converted: bool = False
 
 
 def pull_model(
-    source: ModelSource, root: Path, settings: DownloadSettings, view: PullView, *, overwrite: bool = False
+    source: ModelSource,
+    root: Path,
+    settings: DownloadSettings,
+    view: PullView,
+    converter: Converter,
+    *,
+    overwrite: bool = False,
 ) -> Pulled:
     """Return the folder ``<root>/<org>/<name>`` of a model; fetch its files unless it is there.
 
     What the Hub's cache on this machine holds is taken from it; the rest is downloaded, and an attempt that broke off
-    goes on. Raises ConfigurationError with one sentence.
+    goes on. A model of PyTorch is converted. Raises ConfigurationError with one sentence, and what the converter
+    raises.
     """
     target = root.expanduser().absolute() / source.name
+    stage = stage_of(root, source)
     if not overwrite and _is_there(target):
+        remove_converted(stage, target)
         return Pulled(target, is_new=False)
-    stage = target.with_name(f".{target.name}.part")
-    try:
-        with _locked(stage):
-            _fill(source, stage, settings, view)
-            _appear(stage, target)
-    except OSError as error:
-        raise ConfigurationError(f"{target} cannot be written: {error.strerror or error}.") from error
-    return Pulled(target, is_new=True)
+    with _gathering(stage, target):
+        pull = _Pull(source, stage, settings, view)
+        choice = pull.choose()
+        if choice.is_torch:
+            pull.convert(choice, converter, target)
+        else:
+            pull.bring(choice)
+            appear(stage, target)
+    return Pulled(target, is_new=True, is_converted=choice.is_torch)
+
+
+def pull_and_convert(
+    source: ModelSource, root: Path, target: Path, settings: DownloadSettings, view: PullView, converter: Converter
+) -> None:
+    """Convert a model of PyTorch to a folder anywhere; its files gather below ``root``, as those of ``pull_model``.
+
+    Raises ConfigurationError, also for a model in OpenVINO's form, and what the converter raises.
+    """
+    stage = stage_of(root, source)
+    with _gathering(stage, target):
+        pull = _Pull(source, stage, settings, view)
+        choice = pull.choose()
+        if not choice.is_torch:
+            raise ConfigurationError(
+                f"the repository {source.name} is in OpenVINO's form already: `imagegen pull {source}` fetches it."
+            )
+        pull.convert(choice, converter, target)
 
 
 def _is_there(target: Path) -> bool:
@@ -83,38 +139,72 @@ def _is_there(target: Path) -> bool:
 
 
 @contextmanager
-def _locked(stage: Path) -> Iterator[None]:
-    """Create the folder in which the files gather, and hold its lock."""
-    stage.mkdir(parents=True, exist_ok=True)
-    lock = os.open(stage, os.O_RDONLY | os.O_DIRECTORY)
+def _gathering(stage: Path, target: Path) -> Iterator[None]:
+    """Hold the lock of the staging folder; what cannot be written is one sentence."""
     try:
+        with locked(stage):
+            yield
+    except OSError as error:
+        raise ConfigurationError(f"{target} cannot be written: {error.strerror or error}.") from error
+
+
+class _Pull:
+    """One attempt to bring the files of a model into a staging folder, which is locked."""
+
+    def __init__(self, source: ModelSource, stage: Path, settings: DownloadSettings, view: PullView) -> None:
+        self._source = source
+        self._stage = stage
+        self._view = view
+        self._listing, snapshot = _listing(source, stage, settings, view)
+        self._listed = self._listing.by_name()
+        check_kind(source.name, self._listed)
+        keep_only(stage, self._listing.commit)
+        self._transfer = Transfer(source, self._listing, snapshot, settings, view.say)
+
+    def choose(self) -> Choice:
+        """Return what is brought. Raises ConfigurationError where the repository has nothing to bring."""
+        index = self._transfer.fetch(self._listed[MODEL_INDEX], self._stage, lambda _: None)
+        return choose_files(self._source.name, index.read_bytes(), self._listed)
+
+    def bring(self, choice: Choice) -> None:
+        """Bring the files."""
+        files = self._files(choice.files)
+        check_room(self._stage, files)
+        self._view.begin(sum(file.size for file in files))
+        done = 0
+        for file in files:
+            before = done
+            self._transfer.fetch(
+                file,
+                self._stage,
+                lambda here, before=before: self._view.progress(before + here),  # type: ignore[misc]
+            )
+            done += file.size
+            self._view.progress(done)
+        self._view.end()
+        read_model_facts(self._stage)
+
+    def convert(self, choice: Choice, converter: Converter, target: Path) -> None:
+        """Bring the files and convert them; then they are removed."""
+        weights = choice.weights
+        for file in self._files(name for name in choice.files if name not in weights):
+            self._transfer.fetch(file, self._stage, lambda _: None)
+        sizes: dict[str, int] = {}
+        for file in self._files(weights):
+            part = PurePosixPath(file.name).parts[0]
+            sizes[part] = sizes.get(part, 0) + file.size
+        converter.check(self._stage, target, sizes, left_bytes(self._stage, self._files(weights)))
+        self.bring(choice)
+        mark_whole(self._stage)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigurationError(
-                f"another process pulls this model ({stage} is locked); wait until it has ended."
-            ) from None
-        yield
-    finally:
-        os.close(lock)
+            converter.convert(self._stage, target, f"{self._source.name}@{self._listing.commit}")
+        except Exception:
+            self._view.say(f"what was fetched is kept in {self._stage}; the same command goes on from there")
+            raise
+        shutil.rmtree(self._stage)
 
-
-def _fill(source: ModelSource, stage: Path, settings: DownloadSettings, view: PullView) -> None:
-    listing, snapshot = _listing(source, stage, settings, view)
-    listed = listing.by_name()
-    check_kind(source.name, listed)
-    transfer = Transfer(source, listing, snapshot, settings, view.say)
-    index = transfer.fetch(listed[MODEL_INDEX], stage, lambda _: None)
-    files = [listed[name] for name in files_to_serve(source.name, index.read_bytes(), listed)]
-    _check_room(stage, files)
-    view.begin(sum(file.size for file in files))
-    done = 0
-    for file in files:
-        before = done
-        transfer.fetch(file, stage, lambda here, before=before: view.progress(before + here))  # type: ignore[misc]
-        done += file.size
-        view.progress(done)
-    read_model_facts(stage)
+    def _files(self, names: Iterable[str]) -> list[RepositoryFile]:
+        return [self._listed[name] for name in names]
 
 
 def _listing(
@@ -122,59 +212,24 @@ def _listing(
 ) -> tuple[Listing, Path | None]:
     """Return what to fetch: of the cache where it holds all, else what an attempt before listed, else the Hub's."""
     snapshot = cached_snapshot(source)
-    if snapshot is not None and _is_whole(source, snapshot):
+    cached = whole_in(snapshot) if snapshot is not None else None
+    if snapshot is not None and cached is not None and not cached.is_torch:
         view.say(f"taken from the cache of Hugging Face: {snapshot}")
         return listing_of_snapshot(source, snapshot), snapshot
-    path = stage / f"{_LISTING}.{source.revision.replace('/', '_')}"
+    path = listing_file(stage, source)
     listing = saved_listing(path)
     if listing is None:
-        listing = with_patience(lambda: list_repository(source, settings), lambda: 0, view.say)
+        try:
+            listing = with_patience(lambda: list_repository(source, settings), lambda: 0, view.say)
+        except Unreachable:
+            # What is converted is looked for at the Hub first: it may have the model in OpenVINO's form by now.
+            if snapshot is None or cached is None:
+                raise
+            view.say(f"taken from the cache of Hugging Face: {snapshot}")
+            return listing_of_snapshot(source, snapshot), snapshot
         save_listing(listing, path)
     if listing.is_public_without_token:
         view.say(f"the token in HF_TOKEN is not valid; {source.name} is public, and is pulled without it")
     if listing.named != source.name:
         view.say(f"{source.name} is called {listing.named} now; it is served under the name that you gave")
     return listing, snapshot
-
-
-def _is_whole(source: ModelSource, snapshot: Path) -> bool:
-    """Return whether a folder of the cache has all that serving needs."""
-    try:
-        listed = listing_of_snapshot(source, snapshot).by_name()
-        files_to_serve(source.name, (snapshot / MODEL_INDEX).read_bytes(), listed)
-        read_model_facts(snapshot)
-    except (ConfigurationError, OSError):
-        return False
-    return all(_has_networks(snapshot / part.name) for part in snapshot.iterdir() if part.is_dir())
-
-
-def _has_networks(part: Path) -> bool:
-    """Return whether the weights of each network of a part are there: a stopped download may lack them."""
-    return all(network.with_suffix(".bin").is_file() for network in part.glob("openvino_*.xml"))
-
-
-def _check_room(stage: Path, files: list[RepositoryFile]) -> None:
-    here = sum(_size(stage / file.name) or _size(stage / f"{file.name}.part") for file in files)
-    needed = sum(file.size for file in files) - here + _SPARE_BYTES
-    free = shutil.disk_usage(stage).free
-    if free < needed:
-        raise ConfigurationError(
-            f"the model needs {needed / 2**20:,.0f} MiB more on the disk of {stage.parent}, which has "
-            f"{free / 2**20:,.0f} MiB free; make room, or choose another folder with --model_repository_path."
-        )
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
-
-
-def _appear(stage: Path, target: Path) -> None:
-    """Give the folder its name, in the place of one that is there."""
-    for left in stage.glob(f"{_LISTING}*"):
-        left.unlink()
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        os.replace(target, old)
-    os.replace(stage, target)
-    shutil.rmtree(old, ignore_errors=True)

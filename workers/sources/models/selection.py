@@ -37,7 +37,9 @@ def files_to_serve(name: str, index: bytes, files: Iterable[str]) -> list[str]:
     Raises ConfigurationError where a part has no OpenVINO files, or where the index is not JSON.
     """
     files = sorted(files)
-    parts = _parts(name, index)
+    named = parts_of_index(name, index)
+    # The VAE is two networks in OpenVINO's form.
+    parts = [*(part for part in named if part != "vae"), *(["vae_encoder", "vae_decoder"] if "vae" in named else [])]
     chosen = [file for file in files if file == MODEL_INDEX or _is_needed(PurePosixPath(file), parts)]
     missing = [
         f"{part}/{wanted}"
@@ -49,14 +51,15 @@ def files_to_serve(name: str, index: bytes, files: Iterable[str]) -> list[str]:
     if missing:
         held = [file for file in files if file.startswith(tuple(f"{part}/" for part in _NETWORKS))]
         raise ConfigurationError(
-            f"the repository {name} is not in OpenVINO's form: it has no {missing[0]} ({_shown(held or files)}). "
-            "Take one that is, such as those of https://huggingface.co/OpenVINO, or convert it with "
-            f"`optimum-cli export openvino --model {name} FOLDER` and give --model_path FOLDER."
+            f"the repository {name} is not in OpenVINO's form, and its networks have no .safetensors files that could "
+            f"be converted: it has no {missing[0]} ({_shown(held or files)}). Take one that has, such as those of "
+            "https://huggingface.co/OpenVINO."
         )
     return chosen
 
 
-def _parts(name: str, index: bytes) -> list[str]:
+def parts_of_index(name: str, index: bytes) -> list[str]:
+    """Return the parts that a model_index.json names and that are drawn with. Raises ConfigurationError."""
     try:
         entries = json.loads(index)
     except ValueError as error:
@@ -64,9 +67,7 @@ def _parts(name: str, index: bytes) -> list[str]:
     if not isinstance(entries, dict):
         raise ConfigurationError(f"the {MODEL_INDEX} of the repository {name} is not a JSON object.")
     named = [key for key, value in entries.items() if isinstance(value, list) and value and value[0] is not None]
-    parts = [part for part in named if part.startswith(_PARTS)]
-    # The VAE is two networks in OpenVINO's form.
-    return [*(part for part in parts if part != "vae"), *(["vae_encoder", "vae_decoder"] if "vae" in parts else [])]
+    return [part for part in named if part.startswith(_PARTS)]
 
 
 def _is_needed(file: PurePosixPath, parts: Sequence[str]) -> bool:

@@ -4,54 +4,22 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
 
 from config.settings import DownloadSettings
 from graphs.errors import ConfigurationError
 from tests.support.hub import COMMIT, Fault, HubStandIn, hub_stand_in
-from workers.sources.models import transfer
+from tests.workers.sources.models.pull_support import Recorder, View
 from workers.sources.models.pull import Pulled, pull_model
 from workers.sources.models.source import parse_model_source
+from workers.sources.models.staging import locked
 
 NAME = "OpenVINO/tiny-sd-int8-ov"
 MODEL = Path(__file__).parents[3] / "models" / "sd"
 BIN = "unet/openvino_model.bin"
-
-
-@dataclass
-class View:
-    total_bytes: int = 0
-    done: list[int] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-
-    def begin(self, total_bytes: int) -> None:
-        self.total_bytes = total_bytes
-
-    def progress(self, done_bytes: int) -> None:
-        self.done.append(done_bytes)
-
-    def say(self, sentence: str) -> None:
-        self.said.append(sentence)
-
-
-@pytest.fixture(autouse=True)
-def _without_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    cache = tmp_path / "hub"
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
-    monkeypatch.setattr(transfer, "HF_HUB_CACHE", str(cache))
-    monkeypatch.setattr("workers.sources.hub_client.get_token", lambda: None)
-    monkeypatch.setattr("huggingface_hub.utils._headers.get_token", lambda: None)
-    monkeypatch.setattr(transfer, "_FIRST_WAIT_S", 0.01)
-    yield
-    huggingface_hub.close_session()
 
 
 @pytest.fixture
@@ -71,7 +39,7 @@ def hub() -> Iterator[HubStandIn]:
 def pull(hub: HubStandIn, root: Path, name: str = NAME, view: View | None = None, **more: Any) -> Pulled:
     overwrite = bool(more.pop("overwrite", False))
     settings = DownloadSettings.model_validate({"hf_endpoint": hub.url, "timeout_s": 5, **more})
-    return pull_model(parse_model_source(name), root, settings, view or View(), overwrite=overwrite)
+    return pull_model(parse_model_source(name), root, settings, view or View(), Recorder(), overwrite=overwrite)
 
 
 def refusal(hub: HubStandIn, root: Path, name: str = NAME, **more: Any) -> str:
@@ -230,9 +198,9 @@ def test_who_may_read_what(hub: HubStandIn, tmp_path: Path) -> None:
         (
             {
                 "model_index.json": json.dumps({"unet": ["diffusers", "UNet2DConditionModel"]}).encode(),
-                "unet/diffusion_pytorch_model.safetensors": b"",
+                "unet/diffusion_pytorch_model.bin": b"",
             },
-            "is not in OpenVINO's form: it has no unet/openvino_model.xml (unet/diffusion_pytorch_model.safetensors)",
+            "could be converted: it has no unet/openvino_model.xml (unet/diffusion_pytorch_model.bin).",
         ),
     ],
 )
@@ -254,9 +222,7 @@ def test_a_disk_without_room(hub: HubStandIn, tmp_path: Path, monkeypatch: pytes
 
 
 def test_two_processes_do_not_pull_one_model_at_once(hub: HubStandIn, tmp_path: Path) -> None:
-    from workers.sources.models.pull import _locked
-
-    with _locked(tmp_path / "OpenVINO" / ".tiny-sd-int8-ov.part"):
+    with locked(tmp_path / "OpenVINO" / ".tiny-sd-int8-ov.part"):
         assert "another process pulls this model" in refusal(hub, tmp_path)
 
 
