@@ -36,7 +36,7 @@ ifeq ($(origin ARG),command line)
 $(error ARG is not read; write ARGS="$(ARG)")
 endif
 
-.PHONY: help install serve test-fast test-pythons test test-thorough coverage test-sdk test-clients test-open-webui fuzz faults attack sdk-venvs check format lock proto reference
+.PHONY: help install serve test-fast test-pythons test test-thorough test-export coverage test-sdk test-clients test-open-webui fuzz faults attack sdk-venvs check format lock proto reference
 .PHONY: bench bench-compare demo-score demo-model big-model soak upgrade-drill sentinel-drill docs clean
 
 help:
@@ -75,7 +75,11 @@ test: $(VENV)/.installed-dev
 ## make test-thorough  run what takes long: every adapter mode on every family, the fault harness, long fuzzing
 # Files with many tests are begun first, so that none of them is still under way when the others have ended.
 test-thorough: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile -m thorough $(ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile -m "thorough and not export" $(ARGS)
+
+## make test-export  export every family with the real libraries, kill exports and fill disks (20 minutes)
+test-export: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m export tests/cli/export $(ARGS)
 
 ## make coverage    run make test with the branches counted, child processes included (prints a table, worst first)
 coverage: $(VENV)/.installed-dev

@@ -1,5 +1,6 @@
 """Runs the conversion in a process of its own, bounded in memory, and puts the model in its place at the end."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from config.machine_memory import resident_bytes
 
 _GIB = 2**30
 _SHIM = PROJECT_ROOT / "cli" / "local" / "tied_process.py"
+# A disk with less is full: libraries do not say so in words of their own.
+_FULL_BYTES = 2**20
 _LOOK_EVERY_S = 0.2
 _LINES_KEPT = 20
 # What libraries alone take, and what an activation of the proof may.
@@ -81,9 +85,26 @@ def convert(python: Path, plan: ExportPlan, tell: Callable[[dict[str, Any]], Non
 
     Returns the converter's last event: the proofs of the parts, and the versions. Raises UserError.
     """
-    plan.stage.mkdir(parents=True, exist_ok=True)
-    written = plan.stage / ".plan.json"
-    _check_same_plan(written, plan)
+    with _only_one(plan.stage):
+        written = plan.stage / ".plan.json"
+        _check_same_plan(written, plan)
+        return _converted(python, plan, written, tell)
+
+
+@contextmanager
+def _only_one(stage: Path) -> Iterator[None]:
+    """Make the folder of the parts, and hold it: two exports into it at once would spoil it for each other."""
+    stage.mkdir(parents=True, exist_ok=True)
+    lock = stage / ".lock"
+    with lock.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another export is writing into {stage}; wait for its end.") from None
+        yield
+
+
+def _converted(python: Path, plan: ExportPlan, written: Path, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     with subprocess.Popen(
         # The kernel ends it with this process: what is left of it would write into the folder of the next attempt.
         [sys.executable, "-I", "-S", str(_SHIM), str(os.getpid()), str(python), "-m", "tools.exporter", str(written)],
@@ -109,6 +130,10 @@ def convert(python: Path, plan: ExportPlan, tell: Callable[[dict[str, Any]], Non
             "machine with more, or raise --memory_limit_gib of `imagegen export`, and run the command again: finished "
             "parts stay."
         )
+    if "done" not in last and shutil.disk_usage(plan.stage).free < _FULL_BYTES:
+        raise UserError(
+            f"the disk of {plan.stage.parent} is full; make room, and run the command again: finished parts stay."
+        )
     if "error" in last:
         raise UserError(str(last["error"]))
     if process.returncode or "done" not in last:
@@ -129,8 +154,11 @@ def _check_same_plan(written: Path, plan: ExportPlan) -> None:
         }
     )
     if written.exists() and written.read_text(encoding="utf-8") != content:
-        shutil.rmtree(plan.stage)
-        plan.stage.mkdir()
+        for old in plan.stage.iterdir():
+            if old.is_dir():
+                shutil.rmtree(old)
+            elif old.name != ".lock":
+                old.unlink()
     written.write_text(content, encoding="utf-8")
 
 
@@ -190,7 +218,7 @@ class _MemoryGuard(threading.Thread):
 
 def appear(plan: ExportPlan, *, overwrite: bool) -> None:
     """Move the finished model to its place."""
-    for name in (".plan.json", *(f"{part.name}/proof.json" for part in _folders(plan.stage))):
+    for name in (".plan.json", ".lock", *(f"{part.name}/proof.json" for part in _folders(plan.stage))):
         (plan.stage / name).unlink(missing_ok=True)
     if overwrite and plan.target.exists():
         shutil.rmtree(plan.target)

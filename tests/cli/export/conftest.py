@@ -1,4 +1,4 @@
-"""What the tests of real conversions share: the environment with PyTorch, which is prepared once."""
+"""The environment with PyTorch, which is prepared once for all tests of export that need it."""
 
 from pathlib import Path
 
@@ -6,5 +6,6 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def export_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder, in which the first export prepares the environment."""
     return tmp_path_factory.mktemp("data")
