@@ -1,5 +1,6 @@
 """The environment with PyTorch, which is prepared once for all tests of export that need it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,5 +8,6 @@ import pytest
 
 @pytest.fixture(scope="session")
 def export_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder, in which the first export prepares the environment."""
-    return tmp_path_factory.mktemp("data")
+    """A data folder, in which the first export prepares the environment; EXPORT_DATA_DIR names one that has it."""
+    given = os.environ.get("EXPORT_DATA_DIR")
+    return Path(given) if given else tmp_path_factory.mktemp("data")
