@@ -1,4 +1,4 @@
-"""What the weight formats of an export cost, and what they change in the picture: ``python -m benchmarks.export MODEL``.
+"""What the weight formats of an export cost and change in the picture: ``python -m benchmarks.export MODEL``.
 
 MODEL is ``bundled`` (whose parts are compressed in OpenVINO form), or a family of tests/cli/export/make_source.py, such
 as ``sd15``, which has the size of Stable Diffusion 1.5: its folder in diffusers form is made and exported.

@@ -56,9 +56,9 @@ class ExportPlan:
 
     @property
     def disk_bytes(self) -> int:
-        """The room that it is estimated to take: the model, and its largest part once more."""
+        """The room that it is estimated to take: the model, and its largest part once more in f32."""
         own = _BYTES_PER_PARAMETER[self.compression.weight_format]
-        return int(own * self.source.total + 2 * self.source.largest)
+        return int(own * self.source.total + 4 * self.source.largest)
 
     def check(self) -> None:
         """Raise UserError where the machine has too little of something."""

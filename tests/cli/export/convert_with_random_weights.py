@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from optimum.exporters.openvino.convert import export
 
 from tools.exporter import __main__ as exporter
 
 PART = sys.argv.pop(1)
-export = exporter.export
 
 
 def spoiling(module: Any, config: Any, xml: Path, **options: Any) -> Any:
@@ -22,5 +22,5 @@ def spoiling(module: Any, config: Any, xml: Path, **options: Any) -> Any:
     return result
 
 
-exporter.export = spoiling
+vars(exporter)["export"] = spoiling
 sys.exit(exporter.main())

@@ -1,4 +1,4 @@
-"""Makes a diffusers folder with random weights: ``PYTHON make_source.py FAMILY TOKENIZER_FOLDER OUTPUT``, with PyTorch.
+"""Makes a diffusers folder with random weights (``-m tests.cli.export.make_source FAMILY TOKENIZERS OUTPUT``).
 
 The keys of its CLIP text encoders have no ``text_model.`` prefix, as newer releases of transformers save them.
 With ``--picture FILE --size WIDTHxHEIGHT --guidance G`` it draws one as well, before anything is saved, and writes the
@@ -36,7 +36,6 @@ from diffusers import (
     ZImageTransformer2DModel,
 )
 from safetensors.torch import load_file, save_file
-from source_tokenizers import clip_tokenizer, qwen_tokenizer, t5_tokenizer
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -49,6 +48,8 @@ from transformers import (
     T5Config,
     T5EncoderModel,
 )
+
+from tests.cli.export.source_tokenizers import clip_tokenizer, qwen_tokenizer, t5_tokenizer
 
 PROMPT = "a red circle on a blue background"
 STEPS = 4

@@ -19,8 +19,8 @@ _DETACH = 2  # MNT_DETACH of umount2(2)
 
 
 @pytest.fixture(scope="module")
-def source(export_data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_source(export_data_dir, "sdxl", tmp_path_factory.mktemp("source") / "model")
+def source(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_source(data_dir, "sdxl", tmp_path_factory.mktemp("source") / "model")
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def _killed_at(part: str, words: list[str]) -> str:
 
 
 @by_hand
-def test_killed_in_each_part_it_goes_on(export_data_dir: Path, source: Path, tmp_path: Path) -> None:
+def test_killed_in_each_part_it_goes_on(data_dir: Path, source: Path, tmp_path: Path) -> None:
     target = tmp_path / "ov"
-    words = ["export", str(source), "--data_dir", str(export_data_dir), "-o", str(target), "--weight-format", "fp16"]
+    words = ["export", str(source), "--data_dir", str(data_dir), "-o", str(target), "--weight-format", "fp16"]
     places = [f"{number} of 5:" for number in range(1, 6)] + ["converting the tokenizers", "drawing a first picture"]
     for number, place in enumerate(places):
         said = _killed_at(place, words)
@@ -61,7 +61,7 @@ def test_killed_in_each_part_it_goes_on(export_data_dir: Path, source: Path, tmp
         assert not any(path.name == "ov" for path in tmp_path.iterdir())
         if number:
             assert f"{number - 1} of 5:" not in said, said
-    done = exported(source, export_data_dir, target, "--weight-format", "fp16")
+    done = exported(source, data_dir, target, "--weight-format", "fp16")
     assert done.returncode == 0, done.stderr
     assert "of 5:" not in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ov"]
@@ -69,9 +69,9 @@ def test_killed_in_each_part_it_goes_on(export_data_dir: Path, source: Path, tmp
 
 @by_hand
 def test_a_disk_that_fills_up_leaves_nothing_half_visible(
-    export_data_dir: Path, source: Path, small_disk: Path, tmp_path: Path
+    data_dir: Path, source: Path, small_disk: Path, tmp_path: Path
 ) -> None:
-    done = exported(source, export_data_dir, small_disk / "ov", "--weight-format", "fp32")
+    done = exported(source, data_dir, small_disk / "ov", "--weight-format", "fp32")
     assert done.returncode == 2
     (last,) = [line for line in done.stderr.splitlines() if line.startswith("Error")] or [done.stderr]
     assert f"the disk of {small_disk} is full" in last, done.stderr
@@ -79,8 +79,8 @@ def test_a_disk_that_fills_up_leaves_nothing_half_visible(
 
 
 @by_hand
-def test_too_little_memory_is_said(export_data_dir: Path, source: Path, tmp_path: Path) -> None:
-    done = exported(source, export_data_dir, tmp_path / "ov", "--memory_limit_gib", "1.6", "--weight-format", "fp16")
+def test_too_little_memory_is_said(data_dir: Path, source: Path, tmp_path: Path) -> None:
+    done = exported(source, data_dir, tmp_path / "ov", "--memory_limit_gib", "1.6", "--weight-format", "fp16")
     assert done.returncode == 2
     assert "memory" in done.stderr.splitlines()[-1], done.stderr
     assert not (tmp_path / "ov" / MODEL_INDEX).exists()

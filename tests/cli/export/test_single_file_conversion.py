@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cli.errors import UserError
+from cli.export.compression import Compression
 from cli.export.conversion import ExportPlan, convert
 from cli.export.environment import exporter_python
 from cli.export.source import ExportSource
@@ -50,7 +51,7 @@ def _made(python: Path, kind: str, widths: str, folder: Path) -> Path:
 
 def _plan(file: Path, layout: dict[str, Any]) -> ExportPlan:
     source = ExportSource(file, "StableDiffusionPipeline", {"unet": 10_000_000}, layout)
-    return ExportPlan(source, file.with_suffix(".ov"), "fp16", 64, 16 * GIB)
+    return ExportPlan(source, file.with_suffix(".ov"), Compression("fp16"), 16 * GIB, file.name)
 
 
 @pytest.mark.parametrize(

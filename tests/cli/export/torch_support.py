@@ -15,7 +15,6 @@ from graphs.repository.bundled import bundled_model_path
 from tests.cli.cli_support import clean_environment
 from tests.support.service import IMAGEGEN
 
-_HERE = Path(__file__).parent
 _Test = TypeVar("_Test", bound=Callable[..., object])
 
 
@@ -27,7 +26,7 @@ def by_hand(test: _Test) -> _Test:
 
 def made_source(data_dir: Path, family: str, folder: Path, *options: str) -> Path:
     """Make a diffusers folder with random weights; ``options`` are those of make_source.py."""
-    words = [_HERE / "make_source.py", family, bundled_model_path() / "tokenizer", folder, *options]
+    words = ["-m", "tests.cli.export.make_source", family, bundled_model_path() / "tokenizer", folder, *options]
     _run(data_dir, words)
     return folder
 
@@ -41,8 +40,9 @@ def exported(source: Path, data_dir: Path, output: Path, *options: str) -> "subp
 def converted(data_dir: Path, source: Path, output: Path, program: tuple[str, ...] = ("-m", "tools.exporter")) -> Any:
     """Run the converter without the command, in fp16; return its last event."""
     plan = output.with_suffix(".json")
+    compression = {"weight_format": "fp16", "sym": False}
     plan.write_text(
-        json.dumps({"source": str(source), "output": str(output), "weight_format": "fp16", "group_size": 64})
+        json.dumps({"source": str(source), "single_file": None, "output": str(output), "compression": compression})
     )
     done = _run(data_dir, [*program, plan], check=False)
     events = [line for line in done.stdout.splitlines() if line.startswith("{")]
