@@ -20,12 +20,12 @@ _AFTERMATH_S = 20.0
 # Faults that may cost a running job its attempt.
 _COSTLY = frozenset(Kind) - {Kind.API_KILL, Kind.API_SIGTERM, Kind.MESSAGE_LOSS, Kind.MESSAGE_DOUBLE, Kind.POISON}
 _FOR_EVER = re.compile(
-    r"imagegen:(events|layout|sequence|signing-key|workers|adapters-version|owner:[^:]+:jobs|fairness:\S+|times:\S+"
+    r"imagegen:(events|layout|sequence|signing-key|workers|workers-seen|adapters-version|owner:[^:]+:jobs|fairness:\S+|times:\S+"
     r"|digests:\S+|metrics:\S+|crashes:\S+|kept|kept-ended|ended-sizes|record-ends|result-ends|reloads|removed-graphs)"
     r"|imagegen\.(_kombu\.binding\S+|:unacked(_index)?)"
 )
 _FOR_A_WHILE = re.compile(
-    r"imagegen:(listed-models|job:[^:]+(:events|:artifact:\d+)?|owner:[^:]+:(once:\S+|ended|jobs:\w+)|name:[^:]+:\S+)|imagegen\.:unacked_mutex"
+    r"imagegen:(listed-models|claim:\S+|ready:\S+|reaper:\S+|job:[^:]+(:events|:artifact:\d+)?|owner:[^:]+:(once:\S+|ended|jobs:\w+)|name:[^:]+:\S+)|imagegen\.:unacked_mutex"
 )
 
 

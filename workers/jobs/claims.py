@@ -79,6 +79,7 @@ class Claims:
             graph,
             self._jobs,
             fairness_key=self._keys.fairness(graph),
+            claim_key=self._keys.claim(self._worker),
             worker=self._worker,
             digest=self._digest,
             # redis-py repeats the call when its reply is lost: the same nonce returns the same claim.

@@ -5,23 +5,22 @@ delay it), nor can Celery's event loop (it blocks while Redis cannot be reached)
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 
 from config.settings import JobSettings, RedisSettings
 from workers.jobs.job import model_changed_message, overdue_error
-from workers.jobs.observe.presence import WorkerPresence, live_workers, stale_names
+from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.redis.connection import connect, redis_errors
 from workers.jobs.redis.keys import NO_DIGEST, Keys, edges_of, queue_name
 from workers.jobs.redis.layout import check_layout
-from workers.jobs.redis.scripts import HAND_BACK, HEARTBEAT, REAP, RELEASE, RENEW
+from workers.jobs.redis.scripts import HAND_BACK, HEARTBEAT, LEAVE, LOST, REAP, RELEASE, RENEW
 from workers.jobs.status import ClaimState
 
 _RESEND_AFTER_S = 5.0
 # The message of the job that a worker runs, and one that it received while it began to shut down.
 _MESSAGES_HELD = 2
-# Cycles come every second: after a longer gap Redis or this worker stood still.
-_GAP_S = 2.5
+# Heartbeats come every two seconds: after a longer gap Redis or this worker stood still.
+_GAP_S = 3.5
 _CRASHES_KEPT = 10
 # As many as a queue usually holds; what is left is sent a few seconds later.
 _MOST_RESENT = 1000
@@ -54,6 +53,8 @@ class Recovery:
         self._release = self._redis.register_script(RELEASE.source(self._keys))
         self._reap = self._redis.register_script(REAP.source(self._keys))
         self._heartbeat = self._redis.register_script(HEARTBEAT.source(self._keys))
+        self._leave = self._redis.register_script(LEAVE.source(self._keys))
+        self._lost = self._redis.register_script(LOST.source(self._keys))
         self._hand_back = self._redis.register_script(HAND_BACK.source(self._keys))
         self._seen_at = time.monotonic()
         self._back_at = float("-inf")
@@ -62,27 +63,29 @@ class Recovery:
         """Compare the layout's version in Redis. Raises ConfigurationError when this worker may not go on."""
         check_layout(self._redis, self._keys)
 
-    def heartbeat(self, presence: WorkerPresence) -> None:
-        """Publish the state of this worker, and remove that of workers which ended long ago."""
+    def heartbeat(self, presence: WorkerPresence) -> bool:
+        """Publish the state of this worker, and remove that of workers which ended long ago.
+
+        Returns whether this worker is the one of its graph that reaps: one does so at a time, for all others.
+        """
+        call = HEARTBEAT.call(
+            self._keys,
+            digests_key=self._keys.digests(self._graph),
+            **self._keys_of_worker(),
+            worker=presence.name,
+            presence=presence.to_json().partition(", ")[2],
+            digest=self._digest,
+            is_ready=int(presence.ready),
+        )
         with redis_errors():
-            now = self._now()
-            stored = self._redis.hgetall(self._keys.workers)
-            presence = replace(presence, seen_at=now)
-            call = HEARTBEAT.call(
-                self._keys,
-                digests_key=self._keys.digests(self._graph),
-                worker=presence.name,
-                presence=presence.to_json(),
-                digests=[self._digest, *self._unknown_digests(live_workers(stored, now))],
-            )
-            self._heartbeat(**call)
-            if stale := stale_names(stored, now):
-                self._redis.hdel(self._keys.workers, *stale)
+            is_reaper = bool(self._heartbeat(**call))
+        self._note_answer()
+        return is_reaper
 
     def leave(self, name: str) -> None:
         """Remove the state of this worker when it shuts down."""
         with redis_errors():
-            self._redis.hdel(self._keys.workers, name)
+            self._leave(**LEAVE.call(self._keys, **self._keys_of_worker(), worker=name))
 
     def renew_lease(self, job_id: str) -> ClaimState:
         """Renew the lease of the job that this worker runs. Returns whether the job goes on."""
@@ -150,7 +153,7 @@ class Recovery:
     def reap(self) -> list[str]:
         """Requeue the jobs whose lease has ended, and wake a worker for each. Returns their ids."""
         with redis_errors():
-            if self._redis_just_came_back():
+            if self._just_came_back():
                 return []
             found = self._reap(
                 **REAP.of(
@@ -159,6 +162,7 @@ class Recovery:
                     self._jobs,
                     max_attempts=self._jobs.max_attempts,
                     lease_ms=self._lease_ms(),
+                    young_s=self._settling_s,
                     time_limit_s=self._jobs.time_limit_s,
                     overdue_message=self._overdue_message(),
                     digest_grace_ms=int(self._jobs.digest_grace_s * 1000),
@@ -197,13 +201,20 @@ class Recovery:
         Redis may give a message to a socket that is gone (kombu's BRPOP): then it is in no key at all. A surplus
         message does no harm: its worker finds no job to claim.
         """
+        call = LOST.of(
+            self._keys,
+            self._graph,
+            self._jobs,
+            ready_key=self._keys.ready(self._graph),
+            ready_own_key=self._keys.ready(self._graph, self._digest),
+            ready_any_key=self._keys.ready(self._graph, ""),
+            messages_key=self._keys.messages(self._graph, self._digest),
+            digest=self._digest,
+            resend_after_ms=int(_RESEND_AFTER_S * 1000),
+            most=_MOST_RESENT,
+        )
         with redis_errors():
-            waiting = self._waiting(_MOST_RESENT)
-            idle = self._ready_workers() - self._running()
-            if not waiting or idle <= 0 or not self._waits_long(waiting[0]):
-                return 0
-            has_messages = self._redis.llen(self._keys.messages(self._graph, self._digest)) > 0
-        missing = min(idle, len(waiting)) if has_messages else len(waiting)
+            missing = int(self._lost(**call))
         for _ in range(missing):
             self._wake(self._queue)
         return missing
@@ -224,18 +235,16 @@ class Recovery:
         first = queued[0].decode()  # one that an older release accepted or put back has no entry
         return found[:most] if found or not self._may_draw(first) else [first]
 
-    def _running(self) -> int:
-        """Return how many jobs run that this worker could draw as well."""
-        running = self._redis.zrange(self._keys.running(self._graph), 0, -1)
-        return sum(self._may_draw(raw.decode()) for raw in running) if self._digest else len(running)
-
     def _may_draw(self, job_id: str) -> bool:
         digest = self._redis.hget(self._keys.job(job_id), "model_digest")
         return digest is None or digest.decode() == self._digest
 
-    def _unknown_digests(self, workers: Sequence[WorkerPresence]) -> list[str]:
-        """Return [''] where a worker of an older release runs, which draws jobs of every digest and does not say so."""
-        return [""] if any(worker.graph == self._graph and not worker.digest for worker in workers) else []
+    def _keys_of_worker(self) -> dict[str, str]:
+        return {
+            "ready_key": self._keys.ready(self._graph),
+            "ready_own_key": self._keys.ready(self._graph, self._digest),
+            "reaper_key": self._keys.reaper(self._graph),
+        }
 
     def _lease_ms(self) -> int:
         return int(self._jobs.lease_s * 1000)
@@ -243,28 +252,26 @@ class Recovery:
     def _overdue_message(self) -> str:
         return overdue_error(self._jobs.time_limit_s).message
 
-    def _redis_just_came_back(self) -> bool:
-        """Return whether Redis has answered for less than a lease and two seconds.
+    @property
+    def _settling_s(self) -> float:
+        """For how long workers renew their leases after Redis was away: no reaper takes them then.
 
-        Workers need that time to renew their leases: a reaper that did not wait would run live jobs twice. Redis may
-        have been restarted, or its replies have a gap because it stood still or could not be reached.
+        Redis may have been restarted (lua/reap.lua asks it for how long it has run), or its replies have a gap because
+        it stood still or could not be reached.
         """
-        uptime_s = int(self._redis.info("server")["uptime_in_seconds"])
+        return self._jobs.lease_s + 2
+
+    def _just_came_back(self) -> bool:
+        """Return whether this worker has had answers of Redis for less than that time."""
+        self._note_answer()
+        return time.monotonic() - self._back_at < self._settling_s
+
+    def _note_answer(self) -> None:
         now = time.monotonic()
-        before = self._seen_at
-        self._seen_at = now
-        if now - before > max(_GAP_S, self._jobs.lease_s / 2):
+        if now - self._seen_at > max(_GAP_S, self._jobs.lease_s / 2):
             self._back_at = now
-        return min(uptime_s, now - self._back_at) < self._jobs.lease_s + 2
+        self._seen_at = now
 
     def _now(self) -> float:
         seconds, microseconds = self._redis.time()
         return seconds + microseconds / 1e6
-
-    def _ready_workers(self) -> int:
-        alive = live_workers(self._redis.hgetall(self._keys.workers), self._now())
-        return sum(worker.ready and worker.graph == self._graph and worker.has_model(self._digest) for worker in alive)
-
-    def _waits_long(self, job_id: str) -> bool:
-        created_at = self._redis.hget(self._keys.job(job_id), "created_at")
-        return created_at is not None and self._now() - float(created_at) > _RESEND_AFTER_S

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 _CYCLE_S = 1.0
 _DRAINING_CYCLE_S = 0.1
 _RESEND_EVERY = 5
+# A worker whose state stays the same says so, and reaps, in every second cycle only: that saves commands.
+_REPEAT_EVERY = 2
 # The connection to the broker is dead when a free worker receives none of the messages of this many resends in a row.
 _DEAF_AFTER = 2
 
@@ -59,27 +61,29 @@ class Supervision(PeriodicThread):
         self._recovery = recovery
         self._presence = presence
         self._shared = shared
-        self._load_reports = shared.load_reports
-        self._memory_reports = shared.memory_reports
         self._running_job = shared.running_job
         self._pool = pool
         self._drain = drain
         self._step_grace = StepGrace(recovery.step_grace_s)
         self._has_warned_of_bound = False
         self._device = DeviceWatch()
-        self._is_resting = False
-        self._was_ready = False
+        self._is_resting = self._was_ready = False
         self._cycles = 0
         self._has_left = False
-        # Jobs whose child died, and whose leases Redis still has to end.
+        # Jobs whose child died and whose leases Redis still has to end; whether some are to be requeued.
         self._lost_jobs: set[str] = set()
+        self._has_lost = False
         self._unheard_resends = 0
         self._claimed_before = 0
+        # The last heartbeat, its age in cycles, and whether this worker reaps for its graph.
+        self._said: WorkerPresence | None = None
+        self._said_ago = 0
+        self._is_reaper = False
 
     def child_lost(self) -> None:
         """Handle the death of the child: its job is requeued now rather than when its lease runs out."""
-        if self._drain.is_forced:  # the drain killed the child and hands its job back
-            return
+        if self._drain.is_forced:
+            return  # the drain killed the child and hands its job back
         if job_id := self._running_job.id():
             self._shared.errors.write("The process that drew died.")
             log.error("the process that ran %s died; the job goes back to the queue", job_id, extra={"job_id": job_id})
@@ -95,7 +99,7 @@ class Supervision(PeriodicThread):
         self.wake()
 
     def stop(self) -> None:
-        """End the thread; a worker that shuts down also wakes other workers for the jobs that wait."""
+        """End the thread; a worker that shuts down also wakes others for the jobs that wait."""
         super().stop()
         if self._drain.is_on:
             self.guarded(self._recovery.pass_on)
@@ -109,7 +113,7 @@ class Supervision(PeriodicThread):
         resend = self._cycles % _RESEND_EVERY == 0
         self._cycles += 1
         self.guarded(self._look_at_ends)
-        report = self._load_reports.read()
+        report = self._shared.load_reports.read()
         alive = self._pool.living()
         has_failed_load = self._device.has_failed_load(report)
         if not has_failed_load:
@@ -122,13 +126,13 @@ class Supervision(PeriodicThread):
             self._look_after_device(alive & {report.pid} if report and has_failed_load else set())
             has_loaded = has_loaded and not self._is_resting
             operations = report.operations if report and has_loaded else ()
-            self._recovery.check_layout()
-            self._recovery.heartbeat(self._state(ready=has_loaded, operations=operations))
-            self._say_whether_ready(has_loaded)
+            if resend:
+                self._recovery.check_layout()
+            self._say(self._state(ready=has_loaded, operations=operations))
         self._look_after_child(running, alive)
         self._end_lost_leases()
-        for job_id in self._recovery.reap():
-            log.warning("%s requeued: its worker's lease ran out", job_id, extra={"job_id": job_id})
+        if self._has_lost or self._drain.is_on or (self._is_reaper and self._said_ago == 0):
+            self._reap()
         if resend:
             self._resend(is_idle=has_loaded and not running and not self._drain.is_on)
 
@@ -142,10 +146,21 @@ class Supervision(PeriodicThread):
                 self._recovery.heartbeat(replace(self._presence, error=report.error))
             raise ConfigurationError(report.error)
 
-    def _say_whether_ready(self, is_ready: bool) -> None:
-        if is_ready and not self._was_ready:
+    def _say(self, state: WorkerPresence) -> None:
+        """Send a heartbeat where the state has changed, and in every second cycle."""
+        self._said_ago += 1
+        if state != self._said or self._said_ago >= _REPEAT_EVERY:
+            self._is_reaper = self._recovery.heartbeat(state)
+            self._said = state
+            self._said_ago = 0
+        if state.ready and not self._was_ready:
             log.info("ready: the worker for %r on %s takes jobs", self._presence.graph, self._presence.device)
-        self._was_ready = is_ready
+        self._was_ready = state.ready
+
+    def _reap(self) -> None:
+        self._has_lost = False
+        for job_id in self._recovery.reap():
+            log.warning("%s requeued: its worker's lease ran out", job_id, extra={"job_id": job_id})
 
     def _state(self, *, ready: bool, operations: tuple[str, ...]) -> WorkerPresence:
         stage = self._shared.stages.current().name.lower() if ready else "resting" if self._is_resting else "loading"
@@ -165,8 +180,8 @@ class Supervision(PeriodicThread):
         if self._device.is_resting != self._is_resting:
             self._is_resting = self._device.is_resting
             self._pool.take_messages(not self._is_resting)
-            takes_no_jobs = self._is_resting or self._drain.is_on  # a signal may have begun the shutdown just now
-            self._shared.commands.give(ChildCommand.TAKE_NO_JOBS if takes_no_jobs else ChildCommand.CONTINUE)
+            is_off = self._is_resting or self._drain.is_on  # a signal may have begun the shutdown just now
+            self._shared.commands.give(ChildCommand.TAKE_NO_JOBS if is_off else ChildCommand.CONTINUE)
             self._recovery.pass_on()
         if without_model and not self._is_resting:
             self._replace_child(without_model, "device")
@@ -205,7 +220,7 @@ class Supervision(PeriodicThread):
     def _end_inside_step(self, job_id: str, children: set[int], since: str) -> None:
         """End a job that is to stop, then its child, which is inside one long step or hangs.
 
-        In this order, because a worker that dies between the two must not leave a job that runs again.
+        In this order: a worker that dies between the two must not leave a job that runs again.
         """
         grace_s = self._recovery.step_grace_s
         self._recovery.end_lease(job_id, ended_in_step_message(grace_s))
@@ -238,12 +253,12 @@ class Supervision(PeriodicThread):
 
     def _look_after_memory(self, children: set[int]) -> None:
         """Replace a child that grew past the bound of its memory; no job runs, and it takes none any more."""
-        report = self._memory_reports.read()
+        report = self._shared.memory_reports.read()
         if report is None or report.pid not in children:
             return
         if report.is_past_bound:
             log.warning("%s; it is ended, and the next one loads the model", report.growth_sentence())
-            self._memory_reports.clear()
+            self._shared.memory_reports.clear()
             self._replace_child(children, "memory")
             # The child may have taken the message of a job that waits.
             self.guarded(self._recovery.pass_on)
@@ -261,6 +276,7 @@ class Supervision(PeriodicThread):
             if job_id != self._running_job.id():  # otherwise the next child has claimed it again, with a new lease
                 self._recovery.end_lease(job_id)
             self._lost_jobs.discard(job_id)
+            self._has_lost = True
 
     def _resend(self, *, is_idle: bool) -> None:
         count = self._recovery.resend_lost()

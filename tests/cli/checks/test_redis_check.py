@@ -57,10 +57,10 @@ def test_a_redis_that_loses_jobs(
 
 def test_a_redis_of_another_release(own_redis: RunningRedis, tmp_path: Path) -> None:
     with own_redis.client() as behind:
-        behind.set(keys.layout, "4")
+        behind.set(keys.layout, "5")
     verdict, text = of_redis(own_redis, tmp_path)
     assert verdict is Verdict.WRONG
-    assert "The data in Redis has layout version 4" in text
+    assert "The data in Redis has layout version 5" in text
     assert "Start the release that wrote it" in text
     with own_redis.client() as behind:
         behind.set(keys.layout, "1")

@@ -36,9 +36,9 @@ from workers.jobs.store import Idempotency, Submission
 
 # The keys without a time to live: one of each kind, or one for each graph; all of a bounded size.
 LASTING = re.compile(
-    r"imagegen:(layout|sequence|signing-key|events|workers|deliveries|held-deliveries|delivery-sizes)"
+    r"imagegen:(layout|sequence|signing-key|events|workers|workers-seen|deliveries|held-deliveries|delivery-sizes)"
     r"|imagegen:(kept|kept-ended|ended-sizes|record-ends|result-ends)"
-    r"|imagegen:(fairness|times|queued|queued-by-digest|digests|running|backlog|waiting|metrics|crashes):demo"
+    r"|imagegen:(fairness|times|queued|queued-by-digest|digests|running|work|running-work|backlog|waiting|metrics|crashes):demo"
     r"|imagegen\.demo|imagegen\._kombu\.binding.*"
 )
 _SMALL = JobSettings(max_queued=200, max_queued_bytes=4 * 2**20, result_ttl_s=100, record_ttl_s=100)

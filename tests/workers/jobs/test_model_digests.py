@@ -232,14 +232,12 @@ def test_a_job_of_a_worker_that_died_fails_after_its_grace_as_well(settled_redis
     assert look(settled_redis, job).status is Status.FAILED
 
 
-def test_a_worker_of_an_older_release_may_still_draw_any_job(settled_redis: RedisSettings) -> None:
+def test_a_worker_without_a_digest_may_draw_any_job(settled_redis: RedisSettings) -> None:
     job, new = _submit(settled_redis, ONE), _upkeep(settled_redis, OTHER)
-    with client(settled_redis) as raw:
-        old = WorkerPresence("old", GRAPH, "CPU", ready=True, operations=(), seen_at=raw.time()[0])
-        raw.hset(keys.workers, "old", old.to_json())
     _beat(new)
     new.reap()
     _age(settled_redis, job, 3600, ONE)
+    _beat(_upkeep(settled_redis, ""))
     new.reap()
     assert look(settled_redis, job).status is Status.QUEUED
 

@@ -310,6 +310,7 @@ def test_a_silent_worker_is_not_listed_and_is_removed_later(redis_settings: Redi
         for name, silent_s in {"silent": ALIVE_S + 1, "gone": 4 * ALIVE_S + 1, "fresh": 1.0}.items():
             beat = replace(PRESENCE, name=name, seen_at=now - silent_s).to_json()
             raw.hset(keys.workers, name, beat)
+            raw.zadd(keys.workers_seen, {name: (now - silent_s) * 1000})
         assert _live(redis_settings) == ["fresh", "w1"]
         upkeep.heartbeat(PRESENCE)
         assert set(raw.hkeys(keys.workers)) == {"silent", "fresh", "w1"}

@@ -63,6 +63,18 @@ class MeasuredTimes:
         picture_s = _at(work.pixels, self._of_pictures)
         return self._fixed_s + work.steps * step_s + work.pictures * picture_s
 
+    def seconds_of(self, sums: Sequence[int]) -> float:
+        """Return the estimated seconds of several jobs by their sums (``read_sums``), 0 before FEWEST were completed.
+
+        Each step and each picture counts as one of their average size.
+        """
+        jobs, steps, pictures, step_pixels, picture_pixels = sums
+        if len(self.times) < FEWEST or jobs <= 0:
+            return 0.0
+        step_s = _at(max(1, round(step_pixels / max(1, steps))), self._of_steps)
+        picture_s = _at(max(1, round(picture_pixels / max(1, pictures))), self._of_pictures)
+        return jobs * self._fixed_s + steps * step_s + pictures * picture_s
+
     @cached_property
     def _fixed_s(self) -> float:
         return max(0.0, median(time.whole_s - time.steps_s - time.pictures_s for time in self.times))
@@ -91,6 +103,12 @@ def read_work(text: bytes | None, cost: float) -> JobWork:
         return JobWork(1, 1, round(cost * 1e6))
     steps, pictures, pixels = map(int, text.split())
     return JobWork(steps, pictures, pixels)
+
+
+def read_sums(text: bytes) -> tuple[int, int, int, int, int]:
+    """Return the sums of some jobs (lua/work.lua): jobs, steps, pictures, steps times pixels, pictures times pixels."""
+    jobs, steps, pictures, step_pixels, picture_pixels = map(int, text.split() or (0, 0, 0, 0, 0))
+    return jobs, steps, pictures, step_pixels, picture_pixels
 
 
 def read_times(lines: Sequence[bytes]) -> MeasuredTimes:

@@ -57,8 +57,8 @@ class WorkerPresence:
         return self.name.split("/")[-3:-1] == [host, str(pid)]
 
     def to_json(self) -> str:
-        """Return the heartbeat as it is stored."""
-        return json.dumps({**asdict(self), "clock": round(time.time(), 3)})
+        """Return the heartbeat as it is stored; it begins with ``seen_at``, which lua/heartbeat.lua replaces."""
+        return json.dumps({"seen_at": self.seen_at, **asdict(self), "clock": round(time.time(), 3)})
 
     @property
     def clock_ahead_s(self) -> float:
@@ -87,8 +87,3 @@ def _presence(beat: Mapping[str, Any]) -> WorkerPresence:
     """Return the heartbeat without unknown fields: workers of a newer release may publish more."""
     known = {field.name: beat[field.name] for field in fields(WorkerPresence) if field.name in beat}
     return WorkerPresence(**{**known, "operations": tuple(beat["operations"])})
-
-
-def stale_names(stored: Mapping[bytes, bytes], now: float) -> list[str]:
-    """Return the names of workers whose heartbeat stopped a minute ago or more."""
-    return [k.decode() for k, v in stored.items() if now - json.loads(v)["seen_at"] > _FAILURE_S]

@@ -3,22 +3,21 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 from config.settings import JobSettings, RedisSettings
 from workers.jobs.job import Job, job_from_hash, status_shown
-from workers.jobs.observe.measured_times import MeasuredTimes, read_times, read_work, work_of
+from workers.jobs.observe.measured_times import MeasuredTimes, read_sums, read_times, work_of
 from workers.jobs.redis.connection import connect_async, redis_errors
 from workers.jobs.redis.keys import Keys
-from workers.jobs.redis.scripts import SWEEP
+from workers.jobs.redis.scripts import OUTLOOK, SWEEP
 from workers.jobs.status import EXPIRED, Status
 
 _CHUNK = 10
 # A page ends early, with more to follow, where its records have so many bytes: those of long prompts are large.
 _PAGE_BYTES = 4 * 2**20
 _SWEPT = 500
-# How many jobs of a queue are read for estimates; a longer one is counted by the average of these.
-_MOST_READ = 200
+# Of what is left of a running job, as the sums count it (lua/work.lua).
+_THOUSANDTHS = 1000
 
 
 @dataclass(frozen=True)
@@ -47,17 +46,18 @@ class QueueView:
     """Reads the queue. Every method raises ServiceUnavailable when Redis cannot be reached."""
 
     def __init__(self, redis_settings: RedisSettings, jobs: JobSettings) -> None:
-        self._limit = jobs.max_queued
+        self._settings = jobs
         self._keys = Keys.of(redis_settings)
         self._redis = connect_async(redis_settings)
+        self._outlook = self._redis.register_script(OUTLOOK.source(self._keys))
         self._sweep = self._redis.register_script(SWEEP.source(self._keys))
 
     async def estimates(self, jobs: Sequence[Job], workers: Mapping[str, int]) -> list[QueueEstimate]:
         """Return each job's place and the estimated time to its end, with so many ready workers on each graph.
 
         The time is that of the jobs before it, shared by the workers, and its own, as the last jobs of the graph have
-        shown; None before three of them were completed. A queue is read once for all of the jobs, and of a long one no
-        more than its first jobs: the others count as these do on average.
+        shown; None before three of them were completed. A queue is asked once for all of the jobs, and answers from
+        sums (lua/work.lua): the cost grows neither with the jobs that wait nor with those that run.
         """
         graphs = {job.request.graph for job in jobs if not job.status.is_final}
         queues = {graph: await self._queue(graph, jobs) for graph in graphs}
@@ -128,70 +128,52 @@ class QueueView:
         ]
 
     async def _queue(self, graph: str, jobs: Sequence[Job]) -> "_Queue":
-        """Read what runs of a graph, and the first jobs of its queue, up to the last of these jobs."""
+        """Read the places of these jobs and the work before them, in one command."""
+        ids = [job.id for job in jobs if job.request.graph == graph and not job.status.is_final]
+        call = OUTLOOK.of(self._keys, graph, self._settings, times_key=self._keys.times(graph), job_ids=ids)
         with redis_errors():
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.lrange(self._keys.times(graph), 0, -1)
-            pipeline.zrange(self._keys.running(graph), 0, -1)
-            pipeline.zcard(self._keys.queued(graph))
-            for job in jobs:
-                pipeline.zrank(self._keys.queued(graph), job.id)
-            lines, running, depth, *ranks = await pipeline.execute()
-            places = {job.id: rank for job, rank in zip(jobs, ranks, strict=True) if rank is not None}
-            times = read_times(lines)
-            last = min(max(places.values(), default=-1), _MOST_READ - 1)
-            queued = await self._redis.zrange(self._keys.queued(graph), 0, last) if last >= 0 else []
-            seconds = await self._seconds_left([*running, *queued], times)
-        return _Queue(times, places, (depth, self._limit), sum(seconds[: len(running)]), seconds[len(running) :])
-
-    async def _seconds_left(self, raws: Sequence[bytes], times: MeasuredTimes) -> list[float]:
-        """Return how many seconds each of these jobs still takes, 0 where that is unknown."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for raw in raws:
-            pipeline.hmget(self._keys.job(raw.decode()), ["work", "cost", "step", "total_steps"])
-        records = await pipeline.execute() if raws else []
-        return [
-            _left(times.seconds(read_work(work, float(cost or 0))), int(step or 0), int(total_steps or 0)) or 0.0
-            for work, cost, step, total_steps in records
-        ]
+            depth, running, lines, found = await self._outlook(**call)
+        times = read_times(lines)
+        places = {
+            job_id: _Place(place, times.seconds_of(read_sums(sums)))
+            for job_id, place, sums in zip(ids, found[::2], found[1::2], strict=True)
+            if place >= 0
+        }
+        running_s = times.seconds_of(read_sums(running)) / _THOUSANDTHS
+        return _Queue(times, places, (depth, self._settings.max_queued), running_s)
 
 
+@dataclass(frozen=True)
+class _Place:
+    """How many jobs are before a waiting one, and the seconds that they take."""
+
+    jobs_before: int
+    before_s: float
+
+
+@dataclass(frozen=True)
 class _Queue:
-    """What is needed of one graph's queue for the estimates of some of its jobs."""
+    """What is needed of one graph's queue for the estimates of some of its jobs.
 
-    def __init__(
-        self,
-        times: MeasuredTimes,
-        places: Mapping[str, int],
-        fill: tuple[int, int],
-        running_s: float,
-        queued_s: Sequence[float],
-    ) -> None:
-        """``places`` of the jobs that wait; ``fill``: how many wait, and may.
+    ``places`` of those that wait; ``fill``: how many jobs wait, and may; ``running_s``: what is left of all that run.
+    """
 
-        ``running_s``: what is left of all that run; ``queued_s``: what the first jobs of the queue take.
-        """
-        self._times = times
-        self._places = places
-        self._fill = fill
-        self._running_s = running_s
-        self._ahead_s = [0.0, *accumulate(queued_s)]
+    times: MeasuredTimes
+    places: Mapping[str, _Place]
+    fill: tuple[int, int]
+    running_s: float
 
     def estimate(self, job: Job, workers: int) -> QueueEstimate:
         """Return the estimate of a job that has not ended."""
-        place = self._places.get(job.id)
-        own_s = _left(self._times.seconds(work_of(job.request)), job.step or 0, job.total_steps or 0)
+        place = self.places.get(job.id)
+        jobs_before = place.jobs_before if place else None
+        own_s = _left(self.times.seconds(work_of(job.request)), job.step or 0, job.total_steps or 0)
         if own_s is None:
-            return QueueEstimate(place, None, *self._fill)
+            return QueueEstimate(jobs_before, None, *self.fill)
         waiting_s = 0.0
         if job.status is Status.QUEUED:
-            waiting_s = (self._running_s + self._before_s(place or 0)) / max(1, workers)
-        return QueueEstimate(place, round(waiting_s + own_s, 2), *self._fill)
-
-    def _before_s(self, place: int) -> float:
-        """Return the seconds of the jobs before a place."""
-        read = len(self._ahead_s) - 1
-        return self._ahead_s[place] if place <= read else self._ahead_s[read] * place / max(1, read)
+            waiting_s = (self.running_s + (place.before_s if place else 0.0)) / max(1, workers)
+        return QueueEstimate(jobs_before, round(waiting_s + own_s, 2), *self.fill)
 
 
 def _left(seconds: float | None, step: int, total_steps: int) -> float | None:

@@ -19,8 +19,9 @@ from config.settings import RedisSettings
 # older data over. Version 0 is that of releases that recorded no version. Version 2 has ids of clients as names inside
 # an owner; in versions 0 and 1 they are the ids of the jobs themselves, as which store.py finds them still. Version 3
 # counts what each owner keeps (lua/keeping.lua) and lists jobs by status; lua/adopt.lua counts those of older versions.
-LAYOUT_VERSION = 3
-OLDER_VERSIONS = ("1", "2")
+# Version 4 has sums of the work that waits (lua/work.lua); lua/reap.lua counts the jobs of older versions.
+LAYOUT_VERSION = 4
+OLDER_VERSIONS = ("1", "2", "3")
 # The Celery queue of webhooks. The queue of a graph never begins with a colon (queue_name).
 WEBHOOK_QUEUE = ":webhooks"
 # What Kombu puts in front of its own keys; no queue of a graph begins like this.
@@ -171,6 +172,11 @@ class Keys:
         return f"{self.prefix}:workers"
 
     @property
+    def workers_seen(self) -> str:
+        """Sorted set: the workers by the time of their last heartbeat in milliseconds."""
+        return f"{self.prefix}:workers-seen"
+
+    @property
     def webhook_messages(self) -> str:
         """List: the messages of WEBHOOK_QUEUE."""
         return f"{self.celery_prefix}{WEBHOOK_QUEUE}"
@@ -202,6 +208,26 @@ class Keys:
     def by_digest(self, graph: str) -> str:
         """Sorted set: the waiting jobs of a graph as DIGEST PLACE ID, of one score (lua/digests.lua)."""
         return f"{self.prefix}:queued-by-digest:{graph}"
+
+    def work(self, graph: str) -> str:
+        """Hash: the work of a graph's waiting jobs as sums (lua/work.lua)."""
+        return f"{self.prefix}:work:{graph}"
+
+    def running_work(self, graph: str) -> str:
+        """Hash: what is left of the work of a graph's running jobs, and how many of each digest run (lua/work.lua)."""
+        return f"{self.prefix}:running-work:{graph}"
+
+    def claim(self, worker: str) -> str:
+        """String: the id of the job that a worker process claimed last."""
+        return f"{self.prefix}:claim:{worker}"
+
+    def ready(self, graph: str, digest: str | None = None) -> str:
+        """Sorted set: the workers of a graph that take jobs, or those of a digest, by the time of their heartbeat."""
+        return f"{self.prefix}:ready:{graph}" + ("" if digest is None else f":{digest or NO_DIGEST}")
+
+    def reaper(self, graph: str) -> str:
+        """String: the worker that reaps the jobs of a graph now."""
+        return f"{self.prefix}:reaper:{graph}"
 
     def digests(self, graph: str) -> str:
         """Sorted set: the digests of a graph's models by the time at which a live worker had them (lua/digests.lua)."""

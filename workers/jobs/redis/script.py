@@ -27,9 +27,11 @@ _FOLDER = Path(__file__).parent / "lua"
 _FINDS_KEYS = "--!df flags=allow-undeclared-keys"
 # The scripts of which every key is in KEYS. The others find jobs in lists, owners and names in a job's record, or make
 # the id of a delivery from the record.
-_KNOWS_KEYS = frozenset({"begin", "heartbeat", "layout", "listing", "progress", "renew", "settle", "waiters"})
+_KNOWS_KEYS = frozenset(
+    {"begin", "heartbeat", "layout", "leave", "listing", "outlook", "progress", "renew", "settle", "waiters"}
+)
 # What each script begins with, in this order.
-_SHARED = ("basics", "counting", "keeping", "digests", "shared")
+_SHARED = ("basics", "counting", "keeping", "digests", "work", "shared")
 # Deliveries are kept as long as OpenAI and Standard Webhooks say that one is tried: three days.
 _DELIVERY_TTL_S = 72 * 3600
 # How much longer than a record its owner's lists last: no job waits or runs for a week.
@@ -136,6 +138,7 @@ _SERVICE_KEYS: Mapping[str, Callable[[Keys], str]] = {
     "EVENTS_KEY": lambda keys: keys.events,
     "SEQUENCE_KEY": lambda keys: keys.sequence,
     "WORKERS_KEY": lambda keys: keys.workers,
+    "WORKERS_SEEN_KEY": lambda keys: keys.workers_seen,
     "DELIVERIES_KEY": lambda keys: keys.deliveries,
     "HELD_DELIVERIES_KEY": lambda keys: keys.held_deliveries,
     "DELIVERY_SIZES_KEY": lambda keys: keys.delivery_sizes,
@@ -152,6 +155,8 @@ _GRAPH_KEYS: Mapping[str, Callable[[Keys, str], str]] = {
     "backlog_key": Keys.backlog,
     "by_digest_key": Keys.by_digest,
     "digests_key": Keys.digests,
+    "work_key": Keys.work,
+    "running_work_key": Keys.running_work,
     "metrics_key": Keys.metrics,
 }
 

@@ -42,12 +42,13 @@ SUBMIT = GraphScript(
 CANCEL = GraphScript("cancel", arguments={"job_id": _TEXT, "owner": _TEXT})
 ERASE = GraphScript("erase", arguments={"job_id": _TEXT, "owner": _TEXT, "if_alone": _NUMBER})
 SWEEP = Script("sweep", arguments={"most": _NUMBER})
+OUTLOOK = GraphScript("outlook", keys=["times_key"], arguments={"job_ids": _LIST})
 WAITERS = GraphScript("waiters", arguments={"job_id": _TEXT, "owner": _TEXT, "change": _NUMBER})
 
 # The worker's side (claims.py).
 CLAIM = GraphScript(
     "claim",
-    keys=["fairness_key"],
+    keys=["fairness_key", "claim_key"],
     arguments={"worker": _TEXT, "digest": _TEXT, "nonce": _TEXT, "lease_ms": _NUMBER, "max_attempts": _NUMBER},
 )
 PROGRESS = GraphScript(
@@ -101,13 +102,25 @@ REAP = GraphScript(
     arguments={
         "max_attempts": _NUMBER,
         "lease_ms": _NUMBER,
+        "young_s": _NUMBER,
         "time_limit_s": _NUMBER,
         "overdue_message": _TEXT,
         "digest_grace_ms": _NUMBER,
         "digest_message": _TEXT,
     },
 )
-HEARTBEAT = Script("heartbeat", keys=["digests_key"], arguments={"worker": _TEXT, "presence": _TEXT, "digests": _LIST})
+LOST = GraphScript(
+    "lost",
+    keys=["ready_key", "ready_own_key", "ready_any_key", "messages_key"],
+    arguments={"digest": _TEXT, "resend_after_ms": _NUMBER, "most": _NUMBER},
+)
+_OF_WORKER = ["ready_key", "ready_own_key", "reaper_key"]
+HEARTBEAT = Script(
+    "heartbeat",
+    keys=["digests_key", *_OF_WORKER],
+    arguments={"worker": _TEXT, "presence": _TEXT, "digest": _TEXT, "is_ready": _NUMBER},
+)
+LEAVE = Script("leave", keys=_OF_WORKER, arguments={"worker": _TEXT})
 
 # Which models are served (models/).
 LISTING = Script(

@@ -17,6 +17,7 @@ from tests.workers.jobs.jobs_support import (
     claims_of,
     client,
     look,
+    on_queue,
     on_store,
     put_in,
 )
@@ -76,6 +77,8 @@ def test_scripts_without_the_flag_use_declared_keys_only(redis_settings: RedisSe
     upkeep, claims = Upkeep(redis_settings), claims_of(redis_settings)
     claim = claimed(redis_settings, job)
     upkeep.heartbeat(WorkerPresence("one", GRAPH, "CPU", ready=True, operations=(), seen_at=0.0))
+    upkeep.leave("another")
+    on_queue(redis_settings, lambda view: view.estimates([job], {}))
     assert upkeep.renew_lease(job.id) is ClaimState.GO_ON
     claims.progress(claim, 1, 2, Preview(0, 0, b"half"))
     assert claims.complete(claim, [b"image"], {})

@@ -33,7 +33,7 @@ from workers.jobs.redis.script import Script
 from workers.jobs.store import Submission
 
 SCRIPTS = [script for script in vars(scripts).values() if isinstance(script, Script) and script is not scripts.LAYOUT]
-OTHERS = ["4", "0", "", "one", "1.0", "ж"]
+OTHERS = ["5", "0", "", "one", "1.0", "ж"]
 
 
 def version(settings: RedisSettings) -> str | None:
@@ -52,7 +52,7 @@ def test_an_empty_redis_gets_the_version(redis_settings: RedisSettings, caplog: 
     with caplog.at_level(logging.INFO):
         check_layout_at_start(redis_settings)
         check_layout_at_start(redis_settings)
-    assert version(redis_settings) == "3"
+    assert version(redis_settings) == "4"
     assert "carried over" not in caplog.text
 
 
@@ -68,7 +68,7 @@ def test_data_without_a_version_is_carried_over(
         check_layout_at_start(redis_settings)
         check_layout_at_start(redis_settings)
     assert caplog.text.count("carried over") == 1
-    assert version(redis_settings) == "3"
+    assert version(redis_settings) == "4"
     assert {key: value for key, value in everything(redis_settings).items() if key != keys.layout.encode()} == before
     assert on_store(redis_settings, lambda store: store.artifacts(drawn)) == [b"image"]
     assert claims_of(redis_settings).complete(claim, [b"x"], {})
@@ -82,7 +82,7 @@ def test_another_version_is_refused_and_not_touched(redis_settings: RedisSetting
     with pytest.raises(ConfigurationError) as refusal:
         check_layout_at_start(redis_settings)
     assert f"layout version {found}, and this release" in refusal.value.message
-    assert "version 3 only" in refusal.value.message
+    assert "version 4 only" in refusal.value.message
     assert "another Redis database" in refusal.value.message
     assert everything(redis_settings) == before
 
@@ -107,7 +107,7 @@ def test_a_full_redis_gets_the_version(tmp_path: Path) -> None:
         raw.set("ballast", b"x" * 2**20)
         raw.config_set("maxmemory", 1)
         check_layout_at_start(full.settings)
-        assert raw.get(keys.layout) == b"3"
+        assert raw.get(keys.layout) == b"4"
 
 
 # Waits until the test says go, so that all processes compare the version at the same moment.
@@ -133,25 +133,25 @@ def test_of_processes_that_start_at_once_one_writes(redis_settings: RedisSetting
     command = [sys.executable, "-c", _STARTER, redis_settings.url or ""]
     starters = [subprocess.Popen(command, cwd=PROJECT_ROOT, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     with client(redis_settings) as raw:
-        wait_until(lambda: raw.get("started") == "3", deadline_s=60)
+        wait_until(lambda: raw.get("started") == "4", deadline_s=60)
         raw.rpush("go", *"abc")
     logs = [starter.communicate(timeout=60)[1] for starter in starters]
     assert [starter.returncode for starter in starters] == [0, 0, 0]
     assert "".join(logs).count("carried over") == int(has_jobs)
-    assert version(redis_settings) == "3"
+    assert version(redis_settings) == "4"
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.name))
 def test_every_script_refuses_another_version(redis_settings: RedisSettings, script: Script) -> None:
-    write_layout_version(redis_settings, "4")
-    with client(redis_settings) as raw, pytest.raises(redis.ResponseError, match="IMAGEGEN_LAYOUT 4"):
+    write_layout_version(redis_settings, "5")
+    with client(redis_settings) as raw, pytest.raises(redis.ResponseError, match="IMAGEGEN_LAYOUT 5"):
         raw.eval(script.source(keys), 1, keys.layout)
 
 
 def test_a_version_that_is_raised_meanwhile_refuses_every_change(redis_settings: RedisSettings) -> None:
     job = submit(redis_settings)
     claim, claims = claimed(redis_settings, job), claims_of(redis_settings)
-    write_layout_version(redis_settings, "4")
+    write_layout_version(redis_settings, "5")
     before = everything(redis_settings)
     changes: list[Callable[[], object]] = [
         lambda: put_in(redis_settings, Submission(a_request())),
@@ -161,9 +161,9 @@ def test_a_version_that_is_raised_meanwhile_refuses_every_change(redis_settings:
         lambda: claims.complete(claim, [b"x"], {}),
     ]
     for change in changes:
-        with pytest.raises(ServiceUnavailable, match="layout version 4, and this release"):
+        with pytest.raises(ServiceUnavailable, match="layout version 5, and this release"):
             change()
     assert everything(redis_settings) == before
-    write_layout_version(redis_settings, "3")
+    write_layout_version(redis_settings, "4")
     assert claims.complete(claim, [b"x"], {})
     assert look(redis_settings, job).artifacts == 1

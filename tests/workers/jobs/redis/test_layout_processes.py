@@ -16,14 +16,14 @@ from tests.workers.webhooks.webhook_support import SECRET
 
 pytestmark = pytest.mark.usefixtures("processes")
 
-SENTENCE = "The data in Redis has layout version 4, and this release of imagegen-server"
+SENTENCE = "The data in Redis has layout version 5, and this release of imagegen-server"
 
 
 @pytest.mark.parametrize("command", [["api"], ["worker"], ["worker", "--webhooks"], ["serve"]], ids=" ".join)
 def test_no_process_starts_on_a_newer_version(
     redis_settings: RedisSettings, tmp_path: Path, command: list[str]
 ) -> None:
-    write_layout_version(redis_settings, "4")
+    write_layout_version(redis_settings, "5")
     options = ["--rest_port", str(free_port())] if command[0] in ("api", "serve") else []
     if command == ["serve"]:
         options += ["--data_dir", str(tmp_path)]
@@ -46,20 +46,20 @@ def test_a_worker_ends_when_a_newer_release_takes_over(redis_settings: RedisSett
     log = tmp_path / "log"
     with running_worker(redis_settings, log, JobSettings()) as worker:
         assert worker.is_ready()
-        write_layout_version(redis_settings, "4")
+        write_layout_version(redis_settings, "5")
         _ends_with_the_sentence(worker.process, log)
 
 
 def test_a_webhook_worker_ends_when_a_newer_release_takes_over(redis_settings: RedisSettings, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with webhook_worker(redis_settings, log) as process:
-        write_layout_version(redis_settings, "4")
+        write_layout_version(redis_settings, "5")
         _ends_with_the_sentence(process, log)
 
 
 def test_an_api_refuses_work_when_a_newer_release_takes_over(redis_settings: RedisSettings) -> None:
     with serving(settings_for(redis_settings)) as api:
-        write_layout_version(redis_settings, "4")
+        write_layout_version(redis_settings, "5")
         ready = api.http.get("/v2/health/ready")
         submitted = api.http.post("/v3/images/generations", json={"prompt": "x"})
     for response in (ready, submitted):

@@ -3,30 +3,16 @@
 -- Returns {job id, token}, or {} when no job waits. The token proves in every later call that the claim still holds.
 
 -- A call with a known nonce repeats one whose reply was lost; it returns the same claim.
-for _, running_id in ipairs(redis.call('ZRANGE', running_key, 0, -1)) do
-  local record = redis.call('HMGET', job_keys(running_id).hash, 'nonce', 'token')
-  if record[1] == nonce and record[2] then return {running_id, record[2]} end
-end
-
--- Returns the id and the place of the first job that this worker may draw, or {}. The first of the queue is looked at by
--- itself, since a job of an older release has no entry by its digest.
-local function first_of_own()
-  local first = redis.call('ZRANGE', queued_key, 0, 0, 'WITHSCORES')
-  if #first == 0 or digest == '' then return first end
-  local of_first = redis.call('HGET', job_keys(first[1]).hash, 'model_digest')
-  if not of_first or of_first == digest then return first end
-  local found = {}
-  for _, mine in ipairs({digest, NO_DIGEST}) do
-    local id = waiting_of_digest(mine, 1)[1]
-    local place = id and redis.call('ZSCORE', queued_key, id)
-    if id and (#found == 0 or tonumber(place) < tonumber(found[2])) then found = {id, place} end
-  end
-  return found
+local CLAIM_KEPT_S = 600
+local last_id = redis.call('GET', claim_key)
+if last_id then
+  local record = redis.call('HMGET', job_keys(last_id).hash, 'nonce', 'token')
+  if record[1] == nonce and record[2] then return {last_id, record[2]} end
 end
 
 write_even_if_full()
 while true do
-  local first = first_of_own()
+  local first = first_of(digest)
   if #first == 0 then return {} end
   local job, place = job_keys(first[1]), tonumber(first[2])
   local record = redis.call('HMGET', job.hash, 'status', 'attempts', 'start_by', 'deadline', 'device_faults')
@@ -46,7 +32,8 @@ while true do
     local token = worker .. '/' .. (attempts + 1)
     redis.call('HSET', job.hash, 'status', STATUS_IN_PROGRESS, 'worker', worker, 'token', token,
       'nonce', nonce, 'attempts', attempts + 1, 'started_at', seconds(now), 'step', 0)
-    redis.call('ZADD', running_key, now + lease_ms, job.id)
+    redis.call('SET', claim_key, job.id, 'EX', CLAIM_KEPT_S)
+    enter_running(job, now + lease_ms)
     leave_queue(job)
     list_as(job, STATUS_IN_PROGRESS, STATUS_QUEUED)
     announce(job, STATUS_IN_PROGRESS, 'attempt', attempts + 1)

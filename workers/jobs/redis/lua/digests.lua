@@ -39,3 +39,19 @@ local function waiting_of_digest(digest, most)
   end
   return ids
 end
+
+-- Returns the id and the place of the first job that a worker of a digest may draw, or {}. The first of the queue is looked at by
+-- itself, since a job of an older release has no entry by its digest.
+local function first_of(digest)
+  local first = redis.call('ZRANGE', queued_key, 0, 0, 'WITHSCORES')
+  if #first == 0 or digest == '' then return first end
+  local of_first = redis.call('HGET', job_keys(first[1]).hash, 'model_digest')
+  if not of_first or of_first == digest then return first end
+  local found = {}
+  for _, mine in ipairs({digest, NO_DIGEST}) do
+    local id = waiting_of_digest(mine, 1)[1]
+    local place = id and redis.call('ZSCORE', queued_key, id)
+    if id and (#found == 0 or tonumber(place) < tonumber(found[2])) then found = {id, place} end
+  end
+  return found
+end

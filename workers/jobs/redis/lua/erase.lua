@@ -9,7 +9,7 @@ if if_alone == 1 and (redis.call('HINCRBY', job.hash, 'waiters', -1) > 0 or IS_F
 count_erased(status)
 if status and not IS_FINAL[status] then announce(job, STATUS_CANCELLED) end
 leave_queue(job)
-redis.call('ZREM', running_key, job.id)
+leave_running(job)
 if not forget(job) then
   hold(owner, -(redis.call('HGET', job.hash, 'kept') or 0))
   redis.call('ZREM', owner_jobs(owner), job.id)

@@ -19,5 +19,7 @@ end
 -- A full Redis accepts the second write because the first one takes no memory (shared.lua, write_even_if_full).
 redis.call('DEL', LAYOUT_KEY)
 redis.call('SET', LAYOUT_KEY, version)
+-- Workers of an older layout go; those of this one say so again (heartbeat.lua).
+if is_older then redis.call('DEL', WORKERS_KEY) end
 if outcome == 'carried over' then redis.call('SET', ADOPTION_KEY, 1) end
 return {outcome, version, redis.call('EXISTS', ADOPTION_KEY)}

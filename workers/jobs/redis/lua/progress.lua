@@ -7,6 +7,7 @@ if record[1] ~= token then return CLAIM_LOST end
 local has_preview = preview ~= '' and not is_full()
 write_even_if_full()
 redis.call('HSET', job.hash, 'step', step, 'total_steps', total_steps)
+set_left(job, math.max(1, math.floor(WHOLE * (1 - math.min(1, total_steps > 0 and step / total_steps or 0)))))
 announce(job, 'progress', 'step', step, 'total_steps', total_steps)
 if has_preview then
   redis.call('HINCRBY', job.hash, 'preview_bytes', #preview)

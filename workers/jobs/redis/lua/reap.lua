@@ -1,9 +1,10 @@
--- Requeues every job of the graph whose lease has ended. A job ends instead when it was cancelled, was tried
+-- Requeues the jobs of the graph whose lease has ended, up to MOST_REQUEUED in a call. A job ends instead when it was cancelled, was tried
 -- max_attempts times (but for those in which the device failed), or had already run for time_limit_s when its worker last renewed the lease.
 -- A job that no live worker may draw, because its model has another digest, fails after digest_grace_ms.
--- Also counts out what has expired (keeping.lua). Returns {job id, digest, ...} of the requeued jobs.
-local MOST_FAILED = 100
+-- Nothing happens while Redis has run for less than young_s, in which workers renew their leases. Also counts out what has expired (keeping.lua). Returns {job id, digest, ...} of the requeued jobs.
+local MOST_FAILED, MOST_REQUEUED = 100, 100
 local requeued = {}
+if tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)') or 0) < young_s then return requeued end
 write_even_if_full()
 
 local function fail_of_digest(digest, before)
@@ -35,13 +36,28 @@ local function fail_without_workers()
     end
   end
 end
-local over = redis.call('ZRANGEBYSCORE', running_key, '-inf', now_ms(), 'WITHSCORES')
+
+-- Counts the work of jobs that an older release accepted, some of them in each call (work.lua).
+local function count_older()
+  local COUNTED_AT_ONCE, counted = 200, 0
+  for rank = 0, 2 do counted = counted + read_sums(redis.call('HGET', work_key, node(rank, LEVELS, 0)))[1] end
+  if counted >= redis.call('ZCARD', queued_key) then return end
+  local first = tonumber(redis.call('HGET', work_key, 'cursor') or 0)
+  local some = redis.call('ZRANGE', queued_key, first, first + COUNTED_AT_ONCE - 1, 'WITHSCORES')
+  for i = 1, #some, 2 do
+    local job = job_keys(some[i])
+    if redis.call('EXISTS', job.hash) == 1 then add_work(job, some[i + 1]) end
+  end
+  redis.call('HSET', work_key, 'cursor', #some < 2 * COUNTED_AT_ONCE and 0 or first + COUNTED_AT_ONCE)
+end
+
+local over = redis.call('ZRANGEBYSCORE', running_key, '-inf', now_ms(), 'WITHSCORES', 'LIMIT', 0, MOST_REQUEUED)
 for i = 1, #over, 2 do
   local job, renewed_ms = job_keys(over[i]), tonumber(over[i + 1]) - lease_ms
   local record = redis.call('HMGET', job.hash, 'status', 'attempts', 'place', 'cancel_requested', 'started_at', 'device_faults')
   local own_attempts = (record[2] or 0) - (record[6] or 0)
   if record[1] ~= STATUS_IN_PROGRESS then
-    redis.call('ZREM', running_key, job.id)
+    leave_running(job)
   elseif record[4] then
     finish(job, STATUS_CANCELLED, {})
   elseif renewed_ms / 1000 - tonumber(record[5]) >= time_limit_s then
@@ -56,5 +72,6 @@ for i = 1, #over, 2 do
   end
 end
 fail_without_workers()
+count_older()
 sweep(10 * MOST_SWEPT)
 return requeued

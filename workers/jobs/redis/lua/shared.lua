@@ -12,16 +12,18 @@ end
 
 local function enter_queue(job, place)
   if redis.call('ZADD', queued_key, place, job.id) == 1 then count_backlog(job, 1) end
+  add_work(job, place)
   enter_by_digest(job)
   add_waiting(job)
 end
 
 local function leave_queue(job)
   if redis.call('ZREM', queued_key, job.id) == 1 then count_backlog(job, -1) end
+  remove_work(job)
   leave_by_digest(job)
   remove_waiting(job)
   -- An empty queue has no backlog, even if its jobs were removed by hand or by an older release.
-  if redis.call('EXISTS', queued_key) == 0 then redis.call('DEL', backlog_key, by_digest_key) end
+  if redis.call('EXISTS', queued_key) == 0 then redis.call('DEL', backlog_key, by_digest_key, work_key) end
 end
 
 -- Deletes a webhook delivery and counts it out of what its owner keeps.
@@ -79,7 +81,7 @@ local function finish(job, status, fields, artifact_bytes)
     'expires_at', seconds(now + result_ttl_s * 1000), unpack(fields))
   redis.call('HDEL', job.hash, 'token', 'nonce')
   redis.call('DEL', job.image, job.mask)
-  redis.call('ZREM', running_key, job.id)
+  leave_running(job)
   leave_queue(job)
   announce(job, status)
   redis.call('EXPIRE', job.hash, record_ttl_s)
@@ -93,7 +95,7 @@ local function requeue(job, place)
   list_as(job, STATUS_QUEUED, STATUS_IN_PROGRESS)
   redis.call('HSET', job.hash, 'status', STATUS_QUEUED, 'step', 0)
   redis.call('HDEL', job.hash, 'token', 'worker', 'nonce')
-  redis.call('ZREM', running_key, job.id)
+  leave_running(job)
   enter_queue(job, place)
   announce_queued(job)
 end

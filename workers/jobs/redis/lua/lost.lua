@@ -1,0 +1,23 @@
+-- Returns how many messages are to be sent again: jobs have waited for resend_after_ms while a ready worker was free. digest:
+-- that of the asking worker's model, '' where it draws jobs of every digest. Of messages that are there, one is enough for
+-- each free worker; where there is none, one for each job, at most so many as ``most``.
+local first = first_of(digest)
+local created_s = first[1] and redis.call('HGET', job_keys(first[1]).hash, 'created_at')
+if not created_s or now_ms() - created_s * 1000 <= resend_after_ms then return 0 end
+local now, waiting, running, ready = now_ms(), 0, 0, 0
+if digest == '' then
+  waiting, running = redis.call('ZCARD', queued_key), redis.call('ZCARD', running_key)
+  ready = redis.call('ZCOUNT', ready_key, now - ALIVE_MS, '+inf')
+else
+  for _, mine in ipairs({digest, NO_DIGEST}) do
+    waiting = waiting + redis.call('ZLEXCOUNT', by_digest_key, '[' .. mine .. ' ', '(' .. mine .. '!')
+    running = running + (redis.call('HGET', running_work_key, 'jobs:' .. mine) or 0)
+  end
+  for _, key in ipairs({ready_own_key, ready_any_key}) do
+    ready = ready + redis.call('ZCOUNT', key, now - ALIVE_MS, '+inf')
+  end
+end
+local free = ready - running
+if free <= 0 then return 0 end
+waiting = math.min(most, math.max(1, waiting))
+return redis.call('LLEN', messages_key) > 0 and math.min(free, waiting) or waiting
