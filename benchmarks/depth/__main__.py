@@ -45,7 +45,9 @@ _AT_A_TIME = 10
 _WARMED_UP = 3
 _AT_ONCE = 500
 _IDLE_WORKERS = 8
+# As workers/process/supervision.py has them; a measured round has whole turns of both.
 _RESEND_EVERY = 5
+_REPEAT_EVERY = 2
 _JOBS = JobSettings(
     max_queued=10**6, max_queued_per_key=10**6, max_queued_bytes=2**40, max_queued_bytes_per_key=2**40,
     max_kept_per_key=10**6, max_kept_bytes_per_key=2**40, lease_s=1.001,
@@ -198,16 +200,17 @@ def _idle(settings: RedisSettings, meter: Meter) -> Cost:
 
     def second(number: int) -> None:
         for name, recovery in recoveries.items():
-            recovery.check_layout()
-            recovery.heartbeat(_presence(name))
-            recovery.reap()
             if number % _RESEND_EVERY == 0:
+                recovery.check_layout()
                 recovery.resend_lost()
+            if number % _REPEAT_EVERY == 0 and recovery.heartbeat(_presence(name)):
+                recovery.reap()
 
     for number in range(_WARMED_UP):
         second(number)
         pause(_JOBS.lease_s)
-    return meter.of(lambda: list(map(second, range(_RESEND_EVERY))), _RESEND_EVERY)
+    turn = _RESEND_EVERY * _REPEAT_EVERY
+    return meter.of(lambda: list(map(second, range(turn))), turn)
 
 
 def _recovery(settings: RedisSettings, graph: str, name: str) -> Recovery:
