@@ -133,7 +133,16 @@ def test_a_claim_whose_lease_ended_meanwhile_is_not_returned_again(settled_redis
     job = submit(settled_redis)
     claims = claims_of(settled_redis)
     limits = {"digest": "", "lease_ms": 6000, "max_attempts": 3}
-    call = CLAIM.of(keys, GRAPH, JOBS, fairness_key=keys.fairness(GRAPH), worker="one", nonce="n", **limits)
+    call = CLAIM.of(
+        keys,
+        GRAPH,
+        JOBS,
+        fairness_key=keys.fairness(GRAPH),
+        claim_key=keys.claim("one"),
+        worker="one",
+        nonce="n",
+        **limits,
+    )
     first = claims._claim(**call)
     assert claims._claim(**call) == first
     upkeep = Upkeep(settled_redis)

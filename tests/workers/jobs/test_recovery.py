@@ -179,7 +179,7 @@ def test_no_job_is_reaped_right_after_redis_stood_still(
     job = submit(settled_redis)
     claimed(settled_redis, job, jobs=SHORT)
     redis_server.process.send_signal(signal.SIGSTOP)
-    pause(3.0)  # longer than the lease and than the interval between cycles
+    pause(4.0)  # longer than the lease and than the interval between heartbeats
     redis_server.process.send_signal(signal.SIGCONT)
     assert upkeep.reap() == []
     assert look(settled_redis, job).status is Status.IN_PROGRESS
