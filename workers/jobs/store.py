@@ -18,7 +18,8 @@ from graphs.errors import (
     StoreFull,
 )
 from workers.jobs.job import Job, is_new_id, job_from_hash, new_job_id
-from workers.jobs.observe.presence import WorkerPresence, live_workers
+from workers.jobs.observe.presence import WorkerPresence
+from workers.jobs.observe.worker_table import WorkerTable
 from workers.jobs.redis.connection import connect_async, redis_errors, redis_url
 from workers.jobs.redis.keys import Keys, edges_of
 from workers.jobs.redis.layout import check_layout_async
@@ -49,6 +50,7 @@ class JobStore:
         self._submit = self._redis.register_script(SUBMIT.source(self._keys))
         self._cancel = self._redis.register_script(CANCEL.source(self._keys))
         self._erase = self._redis.register_script(ERASE.source(self._keys))
+        self._table = WorkerTable(self._redis, redis_settings)
         self._waiters = self._redis.register_script(WAITERS.source(self._keys))
 
     async def submit(self, submission: Submission) -> tuple[Job, bool]:
@@ -214,8 +216,7 @@ class JobStore:
 
     async def workers(self) -> list[WorkerPresence]:
         """Return the workers whose last heartbeat is recent."""
-        with redis_errors():
-            return live_workers(await self._redis.hgetall(self._keys.workers), (await self._redis.time())[0])
+        return await self._table.live()
 
     async def check_layout(self) -> None:
         """Compare the layout's version in Redis. Raises ServiceUnavailable when this process may not go on."""

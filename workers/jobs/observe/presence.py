@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
 
 from graphs.families.family import Operation
 
@@ -71,8 +70,7 @@ def live_workers(stored: Mapping[bytes, bytes], now: float) -> list[WorkerPresen
 
     Among them, with an ``error``, are those that have lately ended because they could not load their model.
     """
-    beats = (json.loads(value) for value in stored.values())
-    found = [_presence(beat) for beat in beats]
+    found = [presence_of(value) for value in stored.values()]
     return sorted((w for w in found if now - w.seen_at < (_FAILURE_S if w.error else ALIVE_S)), key=lambda w: w.name)
 
 
@@ -83,7 +81,13 @@ def load_failures(workers: Sequence[WorkerPresence]) -> dict[str, str]:
     return {worker.graph: worker.error or "" for worker in failed}
 
 
-def _presence(beat: Mapping[str, Any]) -> WorkerPresence:
+def has_lately_failed(worker: WorkerPresence, now: float) -> bool:
+    """Return whether a worker with an ``error`` ended so lately that it still counts."""
+    return worker.error is not None and now - worker.seen_at < _FAILURE_S
+
+
+def presence_of(stored: bytes) -> WorkerPresence:
     """Return the heartbeat without unknown fields: workers of a newer release may publish more."""
+    beat = json.loads(stored)
     known = {field.name: beat[field.name] for field in fields(WorkerPresence) if field.name in beat}
     return WorkerPresence(**{**known, "operations": tuple(beat["operations"])})

@@ -177,6 +177,11 @@ class Keys:
         return f"{self.prefix}:workers-seen"
 
     @property
+    def workers_changed(self) -> str:
+        """Sorted set: the workers whose heartbeat changed lately, by that time in milliseconds."""
+        return f"{self.prefix}:workers-changed"
+
+    @property
     def webhook_messages(self) -> str:
         """List: the messages of WEBHOOK_QUEUE."""
         return f"{self.celery_prefix}{WEBHOOK_QUEUE}"

@@ -28,7 +28,19 @@ _FINDS_KEYS = "--!df flags=allow-undeclared-keys"
 # The scripts of which every key is in KEYS. The others find jobs in lists, owners and names in a job's record, or make
 # the id of a delivery from the record.
 _KNOWS_KEYS = frozenset(
-    {"begin", "heartbeat", "layout", "leave", "listing", "outlook", "progress", "renew", "settle", "waiters"}
+    {
+        "begin",
+        "heartbeat",
+        "layout",
+        "leave",
+        "listing",
+        "outlook",
+        "presences",
+        "progress",
+        "renew",
+        "settle",
+        "waiters",
+    }
 )
 # What each script begins with, in this order.
 _SHARED = ("basics", "counting", "keeping", "digests", "work", "shared")
@@ -139,6 +151,7 @@ _SERVICE_KEYS: Mapping[str, Callable[[Keys], str]] = {
     "SEQUENCE_KEY": lambda keys: keys.sequence,
     "WORKERS_KEY": lambda keys: keys.workers,
     "WORKERS_SEEN_KEY": lambda keys: keys.workers_seen,
+    "WORKERS_CHANGED_KEY": lambda keys: keys.workers_changed,
     "DELIVERIES_KEY": lambda keys: keys.deliveries,
     "HELD_DELIVERIES_KEY": lambda keys: keys.held_deliveries,
     "DELIVERY_SIZES_KEY": lambda keys: keys.delivery_sizes,
@@ -205,6 +218,7 @@ def _constants(keys: Keys) -> str:
         "ALLOCATED": ALLOCATED,
         "ROOM_SHARE": ROOM_SHARE,
         "ALIVE_MS": ALIVE_S * 1000,
+        "CHANGES_KEPT_MS": 8 * ALIVE_S * 1000,
     }
     final = ", ".join(f"['{status}'] = true" for status in FINAL_STATUSES)
     ended = ", ".join(f"'{status}'" for status in (*FINAL_STATUSES, EXPIRED))

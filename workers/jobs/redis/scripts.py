@@ -120,6 +120,7 @@ HEARTBEAT = Script(
     keys=["digests_key", *_OF_WORKER],
     arguments={"worker": _TEXT, "presence": _TEXT, "digest": _TEXT, "is_ready": _NUMBER},
 )
+PRESENCES = Script("presences", arguments={"since_ms": _NUMBER})
 LEAVE = Script("leave", keys=_OF_WORKER, arguments={"worker": _TEXT})
 
 # Which models are served (models/).

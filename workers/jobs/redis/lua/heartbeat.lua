@@ -6,6 +6,12 @@ local REAPER_MS, FORGOTTEN_MS, FORGOTTEN_AT_ONCE, READY_TTL_S = 4500, 60000, 10,
 local now = now_ms()
 write_even_if_full()
 redis.call('ZADD', digests_key, now, digest == '' and ANY_DIGEST or digest)
+-- What has changed but for the times in it is read again by those who know the rest (presences.lua).
+local function without_times(json) return (string.gsub(string.gsub(json, '^{"seen_at": [^,]*, ', ''), '"clock": [%d.]+', '')) end
+if without_times(redis.call('HGET', WORKERS_KEY, worker) or '') ~= without_times(presence) then
+  redis.call('ZADD', WORKERS_CHANGED_KEY, now, worker)
+end
+redis.call('ZREMRANGEBYSCORE', WORKERS_CHANGED_KEY, '-inf', now - CHANGES_KEPT_MS)
 redis.call('HSET', WORKERS_KEY, worker, '{"seen_at": ' .. seconds(now) .. ', ' .. presence)
 redis.call('ZADD', WORKERS_SEEN_KEY, now, worker)
 for _, key in ipairs({ready_key, ready_own_key}) do
@@ -17,6 +23,7 @@ local gone = redis.call('ZRANGEBYSCORE', WORKERS_SEEN_KEY, '-inf', now - FORGOTT
 for _, name in ipairs(gone) do
   redis.call('HDEL', WORKERS_KEY, name)
   redis.call('ZREM', WORKERS_SEEN_KEY, name)
+  redis.call('ZADD', WORKERS_CHANGED_KEY, now, name)
 end
 local reaper = redis.call('GET', reaper_key)
 if reaper and reaper ~= worker then return 0 end

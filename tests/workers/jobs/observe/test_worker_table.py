@@ -1,0 +1,98 @@
+"""What an API process reads of the workers: all of them at first, then what changed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from config.settings import RedisSettings
+from tests.support.redis_keys import keys
+from tests.workers.jobs.jobs_support import GRAPH, JOBS, Upkeep, client
+from workers.jobs.observe.presence import ALIVE_S, WorkerPresence
+from workers.jobs.store import JobStore
+
+_PRESENCE = WorkerPresence("w", GRAPH, "CPU", ready=True, operations=(), seen_at=0.0, stage="idle")
+
+
+def _reading(
+    settings: RedisSettings, act: Callable[[Callable[[], Awaitable[dict[str, str]]]], Awaitable[None]]
+) -> None:
+    """Call ``act`` with what reads the stages of the live workers by name, as one process does again and again."""
+
+    async def reading() -> None:
+        store = JobStore(settings, JOBS)
+
+        async def read() -> dict[str, str]:
+            return {worker.name: worker.stage for worker in await store.workers()}
+
+        try:
+            await act(read)
+        finally:
+            await store.close()
+
+    asyncio.run(reading())
+
+
+def test_what_changes_is_read_and_what_leaves_is_forgotten(redis_settings: RedisSettings) -> None:
+    upkeep = Upkeep(redis_settings)
+
+    async def follow(read: Callable[[], Awaitable[dict[str, str]]]) -> None:
+        assert await read() == {}
+        for name in "ab":
+            upkeep.heartbeat(replace(_PRESENCE, name=name))
+        assert await read() == {"a": "idle", "b": "idle"}
+        upkeep.heartbeat(replace(_PRESENCE, name="b", stage="drawing"))
+        upkeep.heartbeat(replace(_PRESENCE, name="c"))
+        assert await read() == {"a": "idle", "b": "drawing", "c": "idle"}
+        upkeep.leave("a")
+        assert await read() == {"b": "drawing", "c": "idle"}
+
+    _reading(redis_settings, follow)
+
+
+def test_a_silent_worker_is_left_out_until_it_is_heard_again(redis_settings: RedisSettings) -> None:
+    upkeep = Upkeep(redis_settings)
+
+    async def follow(read: Callable[[], Awaitable[dict[str, str]]]) -> None:
+        upkeep.heartbeat(_PRESENCE)
+        assert await read() == {"w": "idle"}
+        with client(redis_settings) as raw:
+            raw.zincrby(keys.workers_seen, -(ALIVE_S + 1) * 1000, "w")
+        assert await read() == {}
+        upkeep.heartbeat(_PRESENCE)
+        assert await read() == {"w": "idle"}
+
+    _reading(redis_settings, follow)
+
+
+def test_a_redis_that_lost_its_data_is_read_as_a_whole(redis_settings: RedisSettings) -> None:
+    upkeep = Upkeep(redis_settings)
+
+    async def follow(read: Callable[[], Awaitable[dict[str, str]]]) -> None:
+        upkeep.heartbeat(_PRESENCE)
+        assert await read() == {"w": "idle"}
+        with client(redis_settings) as raw:
+            raw.flushall()
+        assert await read() == {}
+
+    _reading(redis_settings, follow)
+
+
+def test_workers_whose_state_stays_the_same_are_not_read_again(redis_settings: RedisSettings) -> None:
+    upkeep = Upkeep(redis_settings)
+    for number in range(400):
+        upkeep.heartbeat(replace(_PRESENCE, name=f"w{number}"))
+
+    async def follow(read: Callable[[], Awaitable[dict[str, str]]]) -> None:
+        assert len(await read()) == 400
+        with client(redis_settings) as raw:
+            while (await read()) and raw.zcount(keys.workers_changed, raw.time()[0] * 1000 - 1000, "+inf"):
+                await asyncio.sleep(0.2)
+            for number in range(400):
+                upkeep.heartbeat(replace(_PRESENCE, name=f"w{number}"))
+            before = raw.info("stats")["total_net_output_bytes"]
+            base = raw.info("stats")["total_net_output_bytes"]
+            assert len(await read()) == 400
+            sent = raw.info("stats")["total_net_output_bytes"] - base - (base - before)
+        assert sent < 500
+
+    _reading(redis_settings, follow)
