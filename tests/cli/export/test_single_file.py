@@ -276,9 +276,16 @@ def test_the_command_names_the_result_after_the_file(tmp_path: Path, capsys: pyt
     (tmp_path / "dreamshaper_8-int8-ov" / "model_index.json").write_text("{}")
     with pytest.raises(SystemExit, match="2"):
         run(["export", str(file)])
+    assert "dreamshaper_8-int8-ov is there already" in capsys.readouterr().err
+
+
+def test_the_command_says_what_the_file_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = _write(tmp_path / "dreamshaper_8.safetensors", _full("sd15"))
+    with pytest.raises(SystemExit, match="2"):
+        run(["export", str(file), "--memory_limit_gib", "0.1"])
     printed = capsys.readouterr().err
     assert "dreamshaper_8.safetensors is Stable Diffusion 1 and predicts epsilon" in printed
-    assert "dreamshaper_8-int8-ov is there already" in printed
+    assert "the conversion takes about" in printed
 
 
 def test_a_folder_says_itself_what_it_predicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
