@@ -85,20 +85,23 @@ def convert(python: Path, plan: ExportPlan, tell: Callable[[dict[str, Any]], Non
 
     Returns the converter's last event: the proofs of the parts, and the versions. Raises UserError.
     """
-    with _only_one(plan.stage):
-        written = plan.stage / ".plan.json"
-        _check_same_plan(written, plan)
-        return _converted(python, plan, written, tell)
+    plan.stage.mkdir(parents=True, exist_ok=True)
+    written = plan.stage / ".plan.json"
+    _check_same_plan(written, plan)
+    return _converted(python, plan, written, tell)
 
 
 @contextmanager
-def _only_one(stage: Path) -> Iterator[None]:
-    """Make the folder of the parts, and hold it: two exports into it at once would spoil it for each other."""
+def held(stage: Path) -> Iterator[None]:
+    """Make the folder of the parts, and hold it: two exports into it at once would spoil it for each other.
+
+    Raises UserError where another one holds it.
+    """
     stage.mkdir(parents=True, exist_ok=True)
     lock = stage / ".lock"
-    with lock.open("w") as held:
+    with lock.open("w") as file:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another export is writing into {stage}; wait for its end.") from None
         yield

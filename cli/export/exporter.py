@@ -10,7 +10,7 @@ from typing import Any
 
 from cli.errors import UserError
 from cli.export.compression import DEFAULT_FORMAT, Compression, WeightFormat, read_compression
-from cli.export.conversion import ExportPlan, appear, convert
+from cli.export.conversion import ExportPlan, appear, convert, held
 from cli.export.environment import bytes_to_install, exporter_python
 from cli.export.report import REPORT_FILE, write_report
 from cli.export.source import ExportSource, read_source
@@ -106,11 +106,12 @@ class Exporter:
             f"{plan.disk_bytes / _GIB:.1f} GiB on the disk",
             err=True,
         )
-        done = convert(exporter_python(self._settings.data_dir), plan, _tell)
-        say("drawing a first picture", err=True)
-        _check_picture(self._settings, plan.stage)
-        write_report(plan, done, plan.stage)
-        appear(plan, overwrite=overwrite)
+        with held(plan.stage):
+            done = convert(exporter_python(self._settings.data_dir), plan, _tell)
+            say("drawing a first picture", err=True)
+            _check_picture(self._settings, plan.stage)
+            write_report(plan, done, plan.stage)
+            appear(plan, overwrite=overwrite)
         say(f"exported to {target}; {REPORT_FILE} there has the figures", err=True)
 
     def _plan(self, source: ExportSource, target: Path, model: str = "") -> ExportPlan:

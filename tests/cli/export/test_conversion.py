@@ -10,7 +10,7 @@ import pytest
 
 from cli.errors import UserError
 from cli.export.compression import Compression
-from cli.export.conversion import ExportPlan, appear, convert
+from cli.export.conversion import ExportPlan, appear, convert, held
 from cli.export.report import REPORT_FILE, write_report
 from cli.export.source import read_source
 from tests.cli.export.export_support import write_source
@@ -96,3 +96,15 @@ def test_too_little_memory_or_room_is_refused_before_the_start(tmp_path: Path, m
     monkeypatch.setattr("cli.export.conversion.shutil.disk_usage", lambda _path: type("Usage", (), {"free": 10})())
     with pytest.raises(UserError, match=r"on the disk, and .* has 0\.0 free; make room"):
         plan.check()
+
+
+def test_two_exports_into_one_folder_do_not_meet(tmp_path: Path) -> None:
+    stage = _plan(tmp_path).stage
+    with (
+        held(stage),
+        pytest.raises(UserError, match=r"another export is writing into .*; wait for its end"),
+        held(stage),
+    ):
+        pass
+    with held(stage):
+        assert stage.is_dir()
