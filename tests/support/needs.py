@@ -18,6 +18,7 @@ FAST = "fast"
 # for, they are not imported.
 WITHOUT_FAST_TESTS = (
     "api/answer/test_streaming.py",
+    "cli/export/test_export.py",
     "demo",
     "fuzz/test_hostile_images.py",
     "fuzz/test_openapi.py",
