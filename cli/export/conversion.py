@@ -51,8 +51,8 @@ class ExportPlan:
 
     @property
     def memory_bytes(self) -> int:
-        """The memory that it is estimated to take: all parts in f32, and the largest one twice more."""
-        return _FIXED_BYTES + 4 * self.source.total + 8 * self.source.largest
+        """The memory that it is estimated to take: all parts in f32, and the largest one three times more."""
+        return _FIXED_BYTES + 4 * self.source.total + 12 * self.source.largest
 
     @property
     def disk_bytes(self) -> int:

@@ -1,7 +1,5 @@
 """Redis on a disk that is full: the sentences of the API and of doctor, and what becomes of jobs."""
 
-import ctypes
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,31 +7,20 @@ import pytest
 
 from cli.checks.redis_check import check_redis
 from tests.cli.checks.check_support import only, settings_for
+from tests.support.full_disk import fill, mounted
 from tests.support.polling import wait_until
 from tests.support.redis_server import RunningRedis, running_redis
 from tests.support.service import Service, serving
 
 BODY = {"prompt": "a red circle", "size": "128x128"}
 SAYS = "cannot write to its disk"
-_DETACH = 2  # MNT_DETACH of umount2(2)
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MiB."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0, b"size=4m"):
-        pytest.skip(f"a file system can be mounted by root only ({os.strerror(ctypes.get_errno())})")
-    yield folder
-    libc.umount2(os.fsencode(folder), _DETACH)
-
-
-def _fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        while True:
-            file.write(bytes(4096))
+    with mounted(tmp_path / "disk", "4m") as folder:
+        yield folder
 
 
 def _refusal(service: Service) -> str:
@@ -45,7 +32,7 @@ def test_a_full_disk_is_named_and_loses_no_job(redis_processes: None, small_disk
     with running_redis(small_disk / "redis") as redis:
         environment = {"REDIS_URL": str(redis.settings.url), "IMAGEGEN_WORKER__ENGINE": "simulated"}
         with serving(tmp_path / "run", environment=environment) as service:
-            _fill(small_disk / "other")
+            fill(small_disk / "other")
             wait_until(lambda: SAYS in _refusal(service), "refused for its disk")
             probe = service.http.get("/v2/health/ready")
             assert (probe.status_code, SAYS in probe.text) == (503, True), probe.text
