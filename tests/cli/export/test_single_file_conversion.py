@@ -21,7 +21,13 @@ from cli.local.child_environment import PROJECT_ROOT
 from config.environment import foreign_environment
 from tests.cli.export.reduced_plan import reduced_layout
 
-pytestmark = [pytest.mark.thorough, pytest.mark.timeout(1500), pytest.mark.usefixtures("processes")]
+# By hand: with `make test-export`.
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.export,
+    pytest.mark.timeout(1500),
+    pytest.mark.usefixtures("processes"),
+]
 GIB = 2**30
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
