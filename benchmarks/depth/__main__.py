@@ -3,7 +3,7 @@
 The jobs are submitted by the product's own script to a Redis of the benchmark. For each call the table has the
 processor time of the client (this process), that of Redis, the commands that Redis ran, and the bytes out of and into
 Redis, all for one call; the last line of a call is the figure at the largest depth against that at the smallest. The
-calls are those of the routes and of a worker; the owner who asks has ten jobs at the end of the queue.
+calls are those of the routes and of a worker; the measured owner has ten jobs at the end of the queue.
 """
 
 import argparse

@@ -18,8 +18,10 @@ def mounted(folder: Path, size: str) -> Iterator[Path]:
     folder.mkdir()
     if libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0, f"size={size}".encode()):
         pytest.skip(f"a file system can be mounted by root only ({os.strerror(ctypes.get_errno())})")
-    yield folder
-    libc.umount2(os.fsencode(folder), _DETACH)
+    try:
+        yield folder
+    finally:
+        libc.umount2(os.fsencode(folder), _DETACH)
 
 
 def fill(path: Path) -> None:

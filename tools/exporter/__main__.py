@@ -27,7 +27,6 @@ from tools.exporter.precision import write_half
 from tools.exporter.proof import Proof, expected_outputs, prove
 from tools.exporter.weights import WeightsError
 
-_DENOISERS = ("unet", "transformer")
 _MODEL = "openvino_model.xml"
 _DONE = "proof.json"
 _TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
