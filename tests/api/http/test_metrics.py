@@ -147,6 +147,11 @@ def test_the_oldest_wait_is_that_of_the_job_submitted_first(api: Api) -> None:
 
 def test_a_scrape_costs_the_same_however_long_the_queue_is(api: Api) -> None:
     def commands_of_a_scrape() -> dict[str, int]:
+        # What the API reads each second, of workers and models, may fall into one scrape, and not into all of several.
+        several = [commands_of_one() for _ in range(3)]
+        return {name: min(calls[name] for calls in several) for name in several[0]}
+
+    def commands_of_one() -> dict[str, int]:
         names = ("zcard", "zrange", "hgetall", "info", "hget", "hmget")
         with client(api.redis) as behind:
             behind.config_resetstat()
