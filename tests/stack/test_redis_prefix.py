@@ -5,12 +5,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
-import redis
 
 from config.settings import RedisSettings
 from tests.stack.worker_support import a_worker, an_api
 from tests.support.polling import wait_until
 from tests.support.ports import free_port
+from tests.support.redis_server import running_redis
 
 _BODY = {"prompt": "a red circle", "size": "64x64", "seed": 1, "num_inference_steps": 2}
 
@@ -35,10 +35,11 @@ def _listed(api: httpx2.Client) -> set[str]:
     return {job["id"] for job in api.get("/images/jobs").json()["data"]}
 
 
-def test_each_of_two_services_gets_only_its_own_jobs(redis_settings: RedisSettings, tmp_path: Path) -> None:
+def test_each_of_two_services_gets_only_its_own_jobs(redis_processes: None, tmp_path: Path) -> None:
     """The prefix of one begins with that of the other. Both are given equal requests, which one service would join."""
-    one, two = (redis_settings.model_copy(update={"prefix": prefix}) for prefix in ("team", "team_b"))
-    with ExitStack() as stack, redis.Redis.from_url(redis_settings.url or "") as behind:
+    # A Redis of its own: every key in it is looked at, and a service of an earlier test may still write into theirs.
+    with ExitStack() as stack, running_redis(tmp_path / "redis") as server, server.client() as behind:
+        one, two = (server.settings.model_copy(update={"prefix": prefix}) for prefix in ("team", "team_b"))
         first, second = _client(stack, one, tmp_path), _client(stack, two, tmp_path)
         left = stack.enter_context(a_worker(one, tmp_path))
         waiting = [_submit(second) for _ in range(3)]
