@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
 from fastapi import FastAPI
 
@@ -39,7 +38,7 @@ from api.routers import (
 from api.service import ImageService
 from config.settings import Settings
 from graphs.api_keys import ApiKeySource
-from workers.jobs.broker import make_celery, wake_worker
+from workers.jobs.broker import WakeMessages, make_celery
 
 _DESCRIPTION = "OpenAI-compatible image generation on OpenVINO GenAI, behind a durable job queue."
 
@@ -47,7 +46,7 @@ _DESCRIPTION = "OpenAI-compatible image generation on OpenVINO GenAI, behind a d
 def create_app(settings: Settings) -> FastAPI:
     """Return the application. Raises ConfigurationError when nothing can be served with these settings."""
     drain = ApiDrain(settings.http)
-    service = ImageService(settings, drain, partial(wake_worker, make_celery(settings)))
+    service = ImageService(settings, drain, WakeMessages(make_celery(settings)).message)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

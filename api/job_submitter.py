@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from api.live_workers import LiveWorkers
 from api.memory_admission import check_memory
 from config.log_context import log_from_here_with
 from config.settings import Settings, WebhookSettings
-from graphs.errors import InvalidRequest, ServiceUnavailable
+from graphs.errors import InvalidRequest
 from graphs.families.family import Operation
 from graphs.requests.image_fit import ImageFit
 from graphs.requests.image_headers import ImageLimits, read_headers
@@ -27,13 +26,10 @@ from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions, Webhook
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.redis.keys import queue_name
-from workers.jobs.status import Status
 from workers.jobs.store import Idempotency, JobStore, Submission
 from workers.webhooks.url_check import UrlRefused, check_url
 
 log = logging.getLogger(__name__)
-
-_WAKE_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -51,20 +47,18 @@ class JobSubmitter:
         self,
         settings: Settings,
         drain: ApiDrain,
-        wake: Callable[[str], None],
+        message: Callable[[str], str],
         models: LiveModels,
         workers: LiveWorkers,
         store: JobStore,
     ) -> None:
-        """``wake(queue)`` makes a worker of a queue take its next job. It blocks, so it runs in a thread."""
+        """``message(queue)`` makes the message that wakes a worker of a queue."""
         self._settings = settings
         self._drain = drain
-        self._wake = wake
+        self._message = message
         self._models = models
         self._workers = workers
         self._store = store
-        # A pool of its own, so that a Redis that does not answer cannot occupy every thread of the process.
-        self._wakers = ThreadPoolExecutor(4, thread_name_prefix="wake")
         self._limits = ImageLimits(
             settings.http.max_image_pixels, settings.images.max_side_ratio, settings.images.max_decoding_bytes
         )
@@ -74,7 +68,6 @@ class JobSubmitter:
 
     def close(self) -> None:
         """Stop the threads."""
-        self._wakers.shutdown(wait=False)
         self._turns.close()
 
     async def submit(
@@ -88,7 +81,7 @@ class JobSubmitter:
         warnings: Sequence[str] = (),
         start_by: float | None = None,
     ) -> tuple[Job, bool]:
-        """Resolve a request, submit it as a job and wake a worker. Returns the job, and whether it is new.
+        """Resolve a request and submit it as a job, which wakes a worker. Returns the job, and whether it is new.
 
         ``images``: those of an edit, which is inpainting with a mask or a hole and image to image without.
         ``start_by`` is in unix seconds: a job that is still queued then is not run. ``warnings`` go with the job's
@@ -143,11 +136,10 @@ class JobSubmitter:
                 start_by=start_by,
                 model_digest=digest,
             )
-            job, is_new = await self._store.submit(submission)
+            queue = queue_name(graph.name, "" if any(not worker.digest for worker in ready) else digest)
+            job, is_new = await self._store.submit(submission, queue, self._message(queue))
         log_from_here_with(job_id=job.id, graph=job.request.graph)
         log.info("%s %s", job.id, "accepted" if is_new else "joined")
-        if is_new or job.status is Status.QUEUED:  # a second message for the same job is harmless
-            await self._wake_worker(graph.name, "" if any(not worker.digest for worker in ready) else digest)
         return job, is_new
 
     @asynccontextmanager
@@ -167,21 +159,6 @@ class JobSubmitter:
                 lambda: encode_inputs(headers, fitting, reads_holes=reads_holes), _size_bytes
             )
             yield encoded
-
-    async def _wake_worker(self, graph: str, digest: str) -> None:
-        """Wake a worker, unless enough messages wait: so many jobs that are cancelled at once leave few messages.
-
-        ``digest``: that of the worker's model; '' wakes any, as those of an older release need it, which have none.
-        A failure is not an error: the job is stored, and recovery sends the message again.
-        """
-        loop = asyncio.get_running_loop()
-        try:
-            if not await self._store.needs_message(graph, digest):
-                return
-            queue = queue_name(graph, digest)
-            await asyncio.wait_for(loop.run_in_executor(self._wakers, self._wake, queue), _WAKE_TIMEOUT_S)
-        except (ServiceUnavailable, TimeoutError) as error:
-            log.warning("the message of this job will be sent again: %s", error)
 
 
 def check_webhook(webhook: Webhook | None, settings: WebhookSettings) -> None:

@@ -65,6 +65,11 @@ class LiveModels:
                     return self._live
         return await self._registered()
 
+    @property
+    def latest(self) -> ServedModels:
+        """What was served when somebody asked last."""
+        return self._live
+
     async def repository(self) -> Repository:
         """Return the repository of what is served now."""
         return (await self.served()).repository

@@ -8,7 +8,8 @@ from api.job_submitter import JobSubmitter
 from api.live_models import LiveModels
 from api.live_workers import LiveWorkers
 from api.model_reload import ModelReload
-from api.waiter import AbandonedJobs, Client, JobWaiter, WaitingEnded, first_of
+from api.waiting.abandoned_jobs import AbandonedJobs
+from api.waiting.waiter import Client, JobWaiter, WaitingEnded, first_of
 from config.environment import typed_model_options
 from config.http_settings import ResponseFormat
 from config.settings import Settings
@@ -22,7 +23,7 @@ from graphs.errors import (
 )
 from graphs.reload.served_models import Source
 from graphs.repository.model_aliases import is_answered_with_url
-from workers.jobs.events import EventReader, JobEvent, JobEvents
+from workers.jobs.events import JobEvent
 from workers.jobs.job import Job
 from workers.jobs.observe.metrics import MetricsSnapshot, MetricsView
 from workers.jobs.observe.presence import load_failures
@@ -41,8 +42,8 @@ NOT_READY = "not_ready"
 class ImageService:
     """The jobs of clients, as one API process serves them."""
 
-    def __init__(self, settings: Settings, drain: ApiDrain, wake: Callable[[str], None]) -> None:
-        """``wake(queue)`` makes a worker of a queue take its next job. It blocks, so it runs in a thread.
+    def __init__(self, settings: Settings, drain: ApiDrain, message: Callable[[str], str]) -> None:
+        """``message(queue)`` makes the message that wakes a worker of a queue.
 
         Raises ConfigurationError when there is no graph that can be served.
         """
@@ -57,13 +58,13 @@ class ImageService:
         self._store = JobStore(settings.redis, settings.jobs)
         self._workers = LiveWorkers(self._store, self.digest)
         self.reload = ModelReload(settings, source, self.models, self._workers)
-        self._submitter = JobSubmitter(settings, drain, wake, self.models, self._workers, self._store)
+        self._submitter = JobSubmitter(settings, drain, message, self.models, self._workers, self._store)
         self.submit = self._submitter.submit
         self._queue = QueueView(settings.redis, settings.jobs)
         self.queue_bounds = queue_bounds(settings.jobs, ANYONE.id)
         self._rates = RequestRates(settings.redis)
         self._metrics = MetricsView(settings.redis)
-        self._waiter = JobWaiter(self._store, EventReader(settings.redis), JobEvents(settings.redis))
+        self._waiter = JobWaiter(self._store, settings.redis)
         self._abandoned = AbandonedJobs(self._store, drain, cancels=settings.http.cancel_on_disconnect)
         drain.on_end(self._waiter.end_waiting)
 
@@ -111,7 +112,7 @@ class ImageService:
 
     async def response_format(self, job: Job, model: str | None, asked: ResponseFormat | None) -> ResponseFormat:
         """Return how a job's images are answered to a request that named this model and asked for this format."""
-        repository = await self.models.repository()
+        repository = self.models.latest.repository  # as it was when the job was submitted, or later
         chosen = asked or repository.options_of(job.request.graph).values.default_response_format
         if chosen is not None or not model:
             return chosen or "b64_json"

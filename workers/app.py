@@ -29,7 +29,7 @@ from graphs.repository.served_facts import read_served_facts, served_digest
 from workers.engine.factory import make_engine
 from workers.engine.simulated_faults import SimulatedDevice
 from workers.jobs.adapter_registry import AddedAdapterReader
-from workers.jobs.broker import make_celery, wake_worker
+from workers.jobs.broker import WakeMessages, make_celery, wake_worker
 from workers.jobs.claims import Claims
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.recovery import Recovery
@@ -118,7 +118,7 @@ def runner() -> Runner:
     operations = engine.load()
     _shared.loaded(sorted(operation.value for operation in operations))
     adapters = AdapterSync(engine, graph, AddedAdapterReader(settings.redis, graph.name), settings.downloads)
-    claims = Claims(settings.redis, settings.jobs, OWNER, digest())
+    claims = Claims(settings.redis, settings.jobs, OWNER, digest(), WakeMessages(app).message)
     return Runner(
         claims,
         engine,

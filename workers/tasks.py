@@ -6,5 +6,5 @@ from workers.jobs.broker import RUN_JOB
 
 @app.task(name=RUN_JOB)
 def run_job() -> None:
-    """Run the next job of this worker's graph."""
-    runner().run_next()
+    """Run the jobs of this worker's graph that wait."""
+    runner().run_waiting()

@@ -19,7 +19,7 @@ from api.answer.schemas import Usage
 from api.drain import ApiDrain
 from api.http.errors import error_body
 from api.service import ImageService
-from api.waiter import Client, WaitingEnded
+from api.waiting.waiter import Client, WaitingEnded
 from graphs.errors import ImagegenError, ServiceUnavailable
 from graphs.families.family import Operation
 from workers.jobs.events import JobEvent

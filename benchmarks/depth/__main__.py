@@ -102,7 +102,7 @@ def _fill(client: "redis.Redis", keys: Keys, submissions: Sequence[Submission]) 
     while some := list(islice(left, _AT_ONCE)):
         pipeline = client.pipeline(transaction=False)
         for submission in some:
-            call = submit_call(keys, _JOBS, new_job_id(), submission)
+            call = submit_call(keys, _JOBS, new_job_id(), submission, _GRAPH, "")
             pipeline.evalsha(sha, len(call["keys"]), *call["keys"], *call["args"])
         assert all(reply[0] == b"queued" for reply in pipeline.execute())
 
@@ -116,8 +116,7 @@ class _Client:
         self._submitted: list[Job] = []
 
     async def submit(self) -> None:
-        job, _ = await self.store.submit(_submission())
-        await self.store.needs_message(_GRAPH)
+        job, _ = await self.store.submit(_submission(), _GRAPH, "a message")
         await self.view.estimates([job], {_GRAPH: 1})
         self._submitted.append(job)
 

@@ -1,7 +1,7 @@
 """The job of clients that time out and come back is cancelled once the last of them has been away for long enough."""
 
 from api.drain import ApiDrain
-from api.waiter import AbandonedJobs
+from api.waiting.abandoned_jobs import AbandonedJobs
 from config.http_settings import HttpSettings
 from config.settings import RedisSettings
 from tests.workers.jobs.jobs_support import a_request, on_store

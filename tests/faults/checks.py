@@ -20,7 +20,7 @@ _AFTERMATH_S = 20.0
 # Faults that may cost a running job its attempt.
 _COSTLY = frozenset(Kind) - {Kind.API_KILL, Kind.API_SIGTERM, Kind.MESSAGE_LOSS, Kind.MESSAGE_DOUBLE, Kind.POISON}
 _FOR_EVER = re.compile(
-    r"imagegen:(events|layout|sequence|signing-key|workers|workers-seen|workers-changed|adapters-version|owner:[^:]+:jobs|fairness:\S+|times:\S+"
+    r"imagegen:(events|steps|layout|sequence|signing-key|workers|workers-seen|workers-changed|adapters-version|owner:[^:]+:jobs|fairness:\S+|times:\S+"
     r"|digests:\S+|metrics:\S+|crashes:\S+|kept|kept-ended|ended-sizes|record-ends|result-ends|reloads|removed-graphs)"
     r"|imagegen\.(_kombu\.binding\S+|:unacked(_index)?)"
 )

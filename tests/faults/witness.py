@@ -62,7 +62,7 @@ class Witness:
             url, socket_timeout=2, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0), client_name="witness"
         )
         self.stories: dict[str, Story] = {}
-        self._last = "-"
+        self._last = dict.fromkeys((keys.steps, keys.events), "-")
         self._reading = asyncio.Lock()
 
     async def running(self) -> list[Running]:
@@ -83,10 +83,12 @@ class Witness:
 
     async def _read_on(self) -> None:
         with contextlib.suppress(*_AWAY):
-            for number, fields in await self.client.xrange(keys.events, self._last, "+"):
-                self._last = f"({number.decode()}"
-                story = self.stories.setdefault(fields[b"job_id"].decode(), Story())
-                story.changes.append((int(number.partition(b"-")[0]) / 1000, fields[b"type"].decode()))
+            for stream, last in self._last.items():
+                for number, fields in await self.client.xrange(stream, last, "+"):
+                    self._last[stream] = f"({number.decode()}"
+                    story = self.stories.setdefault(fields[b"job_id"].decode(), Story())
+                    story.changes.append((int(number.partition(b"-")[0]) / 1000, fields[b"type"].decode()))
+                    story.changes.sort(key=lambda change: change[0])
             for job_id, story in self.stories.items():
                 if not story.name:
                     name = await self.client.hget(keys.job(job_id), "name")

@@ -5,9 +5,13 @@ succeeds once and recovery sends messages again. docs/jobs.md gives the measured
 """
 
 import math
+import uuid
+from functools import cache
 
 from celery import Celery
+from kombu import Connection
 from kombu.exceptions import OperationalError
+from kombu.utils.json import dumps
 
 from config.settings import Settings
 from graphs.errors import ServiceUnavailable
@@ -73,6 +77,32 @@ def make_celery(settings: Settings) -> Celery:
         },
     )
     return app
+
+
+class WakeMessages:
+    """The messages that wake workers: a script sends one in the same step as it stores a job (lua/shared.lua).
+
+    Celery and Kombu themselves make the first message of each queue, without a connection; those that follow differ
+    in their ids only.
+    """
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._first = cache(self._make)
+
+    def message(self, queue: str) -> str:
+        """Return a new message for a queue: that of a graph, or of its workers whose model has one digest."""
+        text, task_id, delivery_tag = self._first(queue)
+        return text.replace(task_id, str(uuid.uuid4())).replace(delivery_tag, str(uuid.uuid4()))
+
+    def _make(self, queue: str) -> tuple[str, str, str]:
+        """Return a message with its two ids, as Kombu's transports put them into a list."""
+        task_id = str(uuid.uuid4())
+        with Connection("memory://") as connection, connection.channel() as channel:
+            self._app.send_task(RUN_JOB, task_id=task_id, queue=queue, producer=connection.Producer(channel))
+            # The transport in memory has no other way to its messages as such.
+            message = channel._get(queue)  # type: ignore[attr-defined]
+        return dumps(message), task_id, message["properties"]["delivery_tag"]
 
 
 def wake_worker(app: Celery, queue: str) -> None:

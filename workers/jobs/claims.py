@@ -8,17 +8,18 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from config.settings import JobSettings, RedisSettings
-from graphs.errors import ServiceUnavailable, StoreFull
+from graphs.errors import StoreFull
 from workers.jobs.job import Job, JobError, job_from_hash
 from workers.jobs.observe.measured_times import MOST_KEPT, work_of
 from workers.jobs.queue_bounds import kept_bounds
 from workers.jobs.redis.connection import connect, redis_errors
-from workers.jobs.redis.keys import Keys
+from workers.jobs.redis.keys import Keys, queue_name
 from workers.jobs.redis.script import flat
 from workers.jobs.redis.scripts import CLAIM, FINISH, HAND_BACK, PROGRESS, RUN_AGAIN
 from workers.jobs.status import ClaimState, Status
@@ -58,8 +59,21 @@ class Claims:
     Every method raises ServiceUnavailable when Redis cannot be reached, unless it says otherwise.
     """
 
-    def __init__(self, redis_settings: RedisSettings, jobs: JobSettings, worker: str, digest: str = "") -> None:
-        """``digest``: that of the worker's model, '' where it draws jobs of every digest."""
+    def __init__(
+        self,
+        redis_settings: RedisSettings,
+        jobs: JobSettings,
+        worker: str,
+        digest: str = "",
+        message: Callable[[str], str] = lambda _: "",
+    ) -> None:
+        """``digest``: that of the worker's model, '' where it draws jobs of every digest.
+
+        ``message(queue)`` makes what wakes a further worker where more jobs wait; '' wakes none.
+        """
+        self._message = message
+        # What is added to the graph's metrics by the next claim.
+        self._counted: Counter[str] = Counter()
         self._jobs = jobs
         self._digest = digest
         self._worker = worker
@@ -80,22 +94,24 @@ class Claims:
             self._jobs,
             fairness_key=self._keys.fairness(graph),
             claim_key=self._keys.claim(self._worker),
+            messages_key=self._keys.messages(graph, self._digest),
+            message=self._message(queue_name(graph, self._digest)),
             worker=self._worker,
             digest=self._digest,
             # redis-py repeats the call when its reply is lost: the same nonce returns the same claim.
             nonce=secrets.token_hex(8),
             lease_ms=int(self._jobs.lease_s * 1000),
             max_attempts=self._jobs.max_attempts,
+            counted=flat({name: str(number) for name, number in self._counted.items()}),
         )
         with redis_errors():
             claimed = self._claim(**call)
-            if not claimed:
-                return None
-            job_id, token = (part.decode() for part in claimed)
-            stored = self._redis.hgetall(self._keys.job(job_id))
-            image, mask = self._redis.mget([self._keys.image(job_id), self._keys.mask(job_id)])
-        # The job may have been erased in between: its client no longer wants it.
-        return Claim(job_from_hash(job_id, stored), token, image, mask) if b"request" in stored else None
+        self._counted.clear()
+        if not claimed:
+            return None
+        job_id, token, image, mask, *record = claimed
+        stored = dict(zip(record[::2], record[1::2], strict=True))
+        return Claim(job_from_hash(job_id.decode(), stored), token.decode(), image or None, mask or None)
 
     def progress(self, claim: Claim, step: int, total_steps: int, preview: Preview | None = None) -> ClaimState:
         """Record a step, with a preview if there is one. Returns whether the worker goes on."""
@@ -122,16 +138,20 @@ class Claims:
         measured: Mapping[str, int] | None = None,
         warnings: Sequence[str] = (),
         steps_s: Sequence[float] = (),
+        last_step: tuple[int, int] | None = None,
     ) -> bool:
         """Store the artifacts and end the job; False when the claim no longer holds.
 
-        ``seconds`` by stage and ``warnings`` stay with the job; ``measured`` is added to the graph's metrics in the
+        ``last_step``: its number and the number of all. ``seconds`` by stage and ``warnings`` stay with the job;
+        ``measured`` is added to the graph's metrics in the
         same step. While Redis is full this waits for room, for as long as artifacts are kept. Raises StoreFull when
         none comes.
         """
         rounded = {stage: round(value, 6) for stage, value in seconds.items()}
         counts = {**_image_counts(claim, len(artifacts)), **(measured or {})}
         fields = {"artifacts": str(len(artifacts)), "seconds": json.dumps(rounded), "measured": json.dumps(counts)}
+        if last_step:  # not every step was recorded
+            fields |= {"step": str(last_step[0]), "total_steps": str(last_step[1])}
         if warnings:
             fields["worker_warnings"] = json.dumps(list(warnings))
         # The first steps of a new size are compiled; they count as the others, since the next job's are not.
@@ -189,16 +209,9 @@ class Claims:
             status = self._run_again(**call).decode()
         return Status(status) if status else None
 
-    def count(self, graph: str, added: Mapping[str, int]) -> None:
-        """Add to a graph's metrics what is known only after a transition; lost while Redis cannot be reached."""
-        try:
-            with redis_errors():
-                pipeline = self._quick.pipeline(transaction=False)
-                for field, by in added.items():
-                    pipeline.hincrby(self._keys.metrics(graph), field, by)
-                pipeline.execute()
-        except ServiceUnavailable as error:
-            log.debug("not counted: %s", error)
+    def count(self, added: Mapping[str, int]) -> None:
+        """Add to the graph's metrics, with the next claim, what is known only after a transition."""
+        self._counted.update(added)
 
     def _end(
         self,

@@ -1,4 +1,4 @@
-"""Events of jobs, as Redis streams: a common one of changes, and each job's own.
+"""Events of jobs, as Redis streams: one of all ends, one of all other events, and each job's own.
 
 They are streams rather than pub/sub, because a reader whose connection was lost goes on after its last entry.
 """
@@ -17,10 +17,9 @@ _CHANGES_READ = 1000
 
 @dataclass(frozen=True)
 class Change:
-    """A job changed: ``kind`` is the type of the newest event in its own stream."""
+    """A job has an event, which is in its own stream."""
 
     job_id: str
-    kind: str
 
 
 @dataclass(frozen=True)
@@ -42,29 +41,37 @@ class JobEvent:
 
 
 class EventReader:
-    """Reads the stream of changes, beginning at the call of ``start``."""
+    """Reads a stream of changes, beginning at the call of ``start``."""
 
-    def __init__(self, redis_settings: RedisSettings) -> None:
-        self._keys = Keys.of(redis_settings)
+    def __init__(self, redis_settings: RedisSettings, stream: str) -> None:
+        self._stream = stream
         self._redis = connect_async(redis_settings, block_s=_BLOCK_S)
         self._last = "0-0"
+
+    @classmethod
+    def of_ends(cls, redis_settings: RedisSettings) -> "EventReader":
+        """Return a reader of the ends of jobs."""
+        return cls(redis_settings, Keys.of(redis_settings).events)
+
+    @classmethod
+    def of_steps(cls, redis_settings: RedisSettings) -> "EventReader":
+        """Return a reader of what happens to jobs before their ends."""
+        return cls(redis_settings, Keys.of(redis_settings).steps)
 
     async def start(self) -> None:
         """Begin at the present end of the stream. Raises ServiceUnavailable."""
         with redis_errors():
-            newest = await self._redis.xrevrange(self._keys.events, count=1)
+            newest = await self._redis.xrevrange(self._stream, count=1)
         self._last = newest[0][0].decode() if newest else "0-0"
 
     async def read(self) -> AsyncIterator[Change]:
         """Wait up to five seconds and yield the new changes. Raises ServiceUnavailable; the next call goes on."""
         with redis_errors():
-            found = await self._redis.xread(
-                {self._keys.events: self._last}, count=_CHANGES_READ, block=int(_BLOCK_S * 1000)
-            )
+            found = await self._redis.xread({self._stream: self._last}, count=_CHANGES_READ, block=int(_BLOCK_S * 1000))
         for _, entries in found or []:
             for entry_id, fields in entries:
                 self._last = entry_id.decode()
-                yield Change(fields[b"job_id"].decode(), fields[b"type"].decode())
+                yield Change(fields[b"job_id"].decode())
 
     async def close(self) -> None:
         """Close the connection."""

@@ -4,7 +4,7 @@ import json
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from graphs.requests.request import ResolvedRequest
 from workers.jobs.job_options import JobOptions
@@ -28,6 +28,7 @@ class Job:
 
     ``attempts`` counts every one, those too that ended because a device failed: ``device_faults``.
     ``id`` is never used twice. ``own_name`` is the id that the owner chose, if any: a name among the owner's jobs only.
+    ``loaded_artifacts`` are there where they were read together with the record.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Job:
     sequence: int = 0
     own_name: str | None = None
     worker_warnings: tuple[str, ...] = ()
+    loaded_artifacts: tuple[bytes, ...] | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:

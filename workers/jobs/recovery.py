@@ -22,8 +22,6 @@ _MESSAGES_HELD = 2
 # Heartbeats come every two seconds: after a longer gap Redis or this worker stood still.
 _GAP_S = 3.5
 _CRASHES_KEPT = 10
-# As many as a queue usually holds; what is left is sent a few seconds later.
-_MOST_RESENT = 1000
 
 
 class Recovery:
@@ -208,10 +206,8 @@ class Recovery:
             ready_key=self._keys.ready(self._graph),
             ready_own_key=self._keys.ready(self._graph, self._digest),
             ready_any_key=self._keys.ready(self._graph, ""),
-            messages_key=self._keys.messages(self._graph, self._digest),
             digest=self._digest,
             resend_after_ms=int(_RESEND_AFTER_S * 1000),
-            most=_MOST_RESENT,
         )
         with redis_errors():
             missing = int(self._lost(**call))

@@ -7,6 +7,7 @@ id, or by the name that it chose, a name among the jobs of its owner only. Every
 import re
 import secrets
 from contextlib import suppress
+from dataclasses import replace
 
 from config.settings import JobSettings, RedisSettings
 from graphs.errors import (
@@ -21,7 +22,7 @@ from workers.jobs.job import Job, is_new_id, job_from_hash, new_job_id
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.observe.worker_table import WorkerTable
 from workers.jobs.redis.connection import connect_async, redis_errors, redis_url
-from workers.jobs.redis.keys import Keys, edges_of
+from workers.jobs.redis.keys import Keys
 from workers.jobs.redis.layout import check_layout_async
 from workers.jobs.redis.script import ScriptCall
 from workers.jobs.redis.scripts import CANCEL, ERASE, SUBMIT, WAITERS
@@ -30,7 +31,7 @@ from workers.jobs.refusals import refusal
 from workers.jobs.status import Status
 from workers.jobs.submission import Idempotency as Idempotency
 from workers.jobs.submission import Submission as Submission  # where most modules look for it
-from workers.jobs.submission import submit_call
+from workers.jobs.submission import queued_job, submit_call
 
 # How often ended jobs may make room for a submission, up to MOST_EVICTED of lua/keeping.lua at once.
 _MOST_EVICTIONS = 100
@@ -53,8 +54,10 @@ class JobStore:
         self._table = WorkerTable(self._redis, redis_settings)
         self._waiters = self._redis.register_script(WAITERS.source(self._keys))
 
-    async def submit(self, submission: Submission) -> tuple[Job, bool]:
+    async def submit(self, submission: Submission, queue: str = "", message: str = "") -> tuple[Job, bool]:
         """Store a new job as queued. Returns it, and whether it is new: an equal request joins its earlier job.
+
+        ``message`` goes to the Celery queue of that name in the same step, unless one waits there (broker.py).
 
         Where its owner keeps as much as it may, the owner's oldest ended jobs make room. Raises QueueFull, StoreFull,
         RequestTooLarge for a request that fits no queue, IdempotencyConflict when the key or the name belongs to
@@ -62,13 +65,13 @@ class JobStore:
         """
         job_id = new_job_id()
         owner = submission.options.owner
-        call = submit_call(self._keys, self._jobs, job_id, submission)
+        call = submit_call(self._keys, self._jobs, job_id, submission, queue, message)
         outcome = "evicting"
         copies = 0
         for _ in range(_MOST_EVICTIONS):
             with redis_errors():
                 reply, copies = await self._submit_and_copy(call)
-            outcome, found, *numbers = (part.decode() for part in reply)
+            outcome, found, *numbers = (part.decode() if isinstance(part, bytes) else str(part) for part in reply)
             if outcome != "evicting":
                 break
         if outcome == "evicting":
@@ -82,17 +85,23 @@ class JobStore:
             raise IdempotencyConflict("This idempotency key or job id came with another request before; use a new one.")
         # A fresh id that is already known: redis-py sent the command twice, because the first reply was lost.
         is_new = outcome == "queued" or found == job_id
+        if outcome == "queued":
+            job = queued_job(job_id, submission, int(numbers[0]), float(numbers[1]))
+        else:
+            job = await self._joined(found, owner)
+        if copies < self._settings.wait_replicas:
+            await self._take_back(job, is_new=is_new)
+            raise self._not_copied(copies)
+        return job, is_new
+
+    async def _joined(self, job_id: str, owner: str) -> Job:
         try:
-            job = await self.get(found, owner)
+            return await self.get(job_id, owner)
         except JobNotFound as error:
             if not self._may_fail_over:  # its owner has deleted it since
                 raise
             # Another server has become the primary since, and does not have it.
             raise ServiceUnavailable("The job store (Redis) lost the job just now; send it again.") from error
-        if copies < self._settings.wait_replicas:
-            await self._take_back(job, is_new=is_new)
-            raise self._not_copied(copies)
-        return job, is_new
 
     async def _submit_and_copy(self, call: ScriptCall) -> tuple[list[bytes], int]:
         """Return the script's reply, and how many replicas have what it wrote; 0 where none must have it."""
@@ -133,6 +142,20 @@ class JobStore:
             raise self._not_found(job_id)
         return job
 
+    async def ended(self, job: Job) -> Job:
+        """Return a job as it is now, read together with its artifacts, where it has all of them. Raises JobNotFound."""
+        images = job.request.num_images_per_prompt
+        with redis_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.hgetall(self._keys.job(job.id))
+            pipeline.mget([self._keys.artifact(job.id, index) for index in range(images)])
+            stored, artifacts = await pipeline.execute()
+        if b"request" not in stored:
+            raise self._not_found(job.name)
+        found = job_from_hash(job.id, stored)
+        has_all = found.artifacts == images and None not in artifacts
+        return replace(found, loaded_artifacts=tuple(artifacts)) if has_all else found
+
     async def find(self, name: str, owner: str) -> Job:
         """Return the owner's job with this name or id. Raises JobNotFound."""
         try:
@@ -159,6 +182,8 @@ class JobStore:
 
     async def artifacts(self, job: Job) -> list[bytes]:
         """Return the artifacts of a completed job. Raises ArtifactExpired."""
+        if job.loaded_artifacts is not None:
+            return list(job.loaded_artifacts)
         with redis_errors():
             found = await self._redis.mget([self._keys.artifact(job.id, index) for index in range(job.artifacts)])
         artifacts = [artifact for artifact in found if artifact is not None]
@@ -198,21 +223,6 @@ class JobStore:
         about = {"job_id": job.id, "owner": job.options.owner, "change": change}
         with redis_errors():
             return int(await self._waiters(**WAITERS.of(self._keys, job.request.graph, self._jobs, **about)))
-
-    async def needs_message(self, graph: str, model_digest: str = "") -> bool:
-        """Return whether fewer messages than jobs wait for a graph's workers. The messages of cancelled jobs remain.
-
-        ``model_digest``: for those whose model has this digest, and their own queue; '' for all.
-        """
-        with redis_errors():
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.llen(self._keys.messages(graph, model_digest))
-            if model_digest:
-                pipeline.zlexcount(self._keys.by_digest(graph), *edges_of(model_digest))
-            else:
-                pipeline.zcard(self._keys.queued(graph))
-            messages, jobs = await pipeline.execute()
-            return int(messages) < int(jobs)
 
     async def workers(self) -> list[WorkerPresence]:
         """Return the workers whose last heartbeat is recent."""

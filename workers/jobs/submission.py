@@ -9,13 +9,14 @@ from urllib.parse import urlsplit
 from config.settings import JobSettings
 from graphs.errors import RequestTooLarge
 from graphs.requests.request import ResolvedRequest
-from workers.jobs.job import cost_of
+from workers.jobs.job import Job, cost_of
 from workers.jobs.job_options import JobOptions
 from workers.jobs.observe.measured_times import work_of
 from workers.jobs.queue_bounds import QueueBounds, kept_bounds, queue_bounds
 from workers.jobs.redis.keys import Keys
 from workers.jobs.redis.script import ScriptCall, flat
 from workers.jobs.redis.scripts import SUBMIT
+from workers.jobs.status import Status
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,24 @@ class Submission:
     model_digest: str = ""
 
 
-def submit_call(keys: Keys, jobs: JobSettings, job_id: str, submission: Submission) -> ScriptCall:
+def queued_job(job_id: str, submission: Submission, sequence: int, created_at: float) -> Job:
+    """Return the job that lua/submit.lua stored just now; ``created_at``: unix seconds."""
+    return Job(
+        id=job_id,
+        request=submission.request,
+        options=submission.options,
+        status=Status.QUEUED,
+        created_at=created_at,
+        cost=cost_of(submission.request),
+        events=1,
+        sequence=sequence,
+        own_name=submission.name,
+    )
+
+
+def submit_call(
+    keys: Keys, jobs: JobSettings, job_id: str, submission: Submission, queue: str, message: str
+) -> ScriptCall:
     """Return the call of lua/submit.lua. Raises RequestTooLarge for a request that fits no queue."""
     request = submission.request
     options = submission.options
@@ -66,6 +84,8 @@ def submit_call(keys: Keys, jobs: JobSettings, job_id: str, submission: Submissi
         jobs,
         fairness_key=keys.fairness(request.graph),
         idempotency_key=keys.idempotency(options.owner, idempotency.key),
+        messages_key=keys.celery_prefix + queue,
+        message=message,
         job_id=job_id,
         name=submission.name or "",
         owner=options.owner,

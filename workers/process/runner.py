@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 
 # The main process looks every second whether its child is past its bound.
 _REPLACED_WITHIN_S = 30.0
+# A step is recorded at most this often: clients see no difference, and quick steps cost nothing.
+PROGRESS_EVERY_S = 0.1
+# For how long a message lets the child take one job after the other; Celery would deliver it again only after an hour.
+_TAKES_JOBS_S = 300.0
 
 
 class ClaimLost(Exception):
@@ -97,12 +101,17 @@ class Runner:
         adapters: AdapterSync | None = None,
         paths: ServerPaths | None = None,
         memory: ChildMemory | None = None,
+        progress_every_s: float = PROGRESS_EVERY_S,
     ) -> None:
         """``graph`` is the name of the graph whose queue is served; ``adapters`` of None adds no adapter to the engine.
 
         ``paths`` are left out of the errors of jobs. A job that runs longer than ``time_limit_s`` fails at its next
-        step. ``memory`` of None does not watch the memory of this process.
+        step. ``memory`` of None does not watch the memory of this process. Steps that follow one another within
+        ``progress_every_s`` are not recorded one by one.
         """
+        self._progress_every_s = progress_every_s
+        self._recorded_at = float("-inf")
+        self._last_step: tuple[int, int] | None = None  # its number, and the number of all
         self._claims = claims
         self._engine = engine
         self._graph = graph
@@ -121,29 +130,40 @@ class Runner:
         # How often the adapters changed from one job to the next, since the last completed job.
         self._switches = 0
 
-    def run_next(self) -> None:
-        """Run the next job of the graph to its end, if one waits. Raises ServiceUnavailable."""
+    def run_waiting(self) -> None:
+        """Run the jobs of the graph that wait, one after the other, for some minutes. Raises ServiceUnavailable.
+
+        So a message need only wake a worker that is idle (lua/shared.lua, ``wake``).
+        """
+        ends_at = time.monotonic() + _TAKES_JOBS_S
+        while self.run_next() and time.monotonic() < ends_at:
+            pass
+
+    def run_next(self) -> bool:
+        """Run the next job of the graph to its end, if one waits; return whether one did. Raises ServiceUnavailable."""
         self._reporter.task_started()
         try:
-            self._run_next()
+            return self._run_next()
         finally:
             self._reporter.task_ended()
 
-    def _run_next(self) -> None:
+    def _run_next(self) -> bool:
         if self._memory is not None and self._memory.is_past_bound:
             # A child that returned would use up the messages of the jobs that wait.
             time.sleep(_REPLACED_WITHIN_S)  # noqa: TID251 - the main process ends this process meanwhile
-            return
+            return False
         if self._reporter.command() is not ChildCommand.CONTINUE:
             log.info("this worker stops and takes no more jobs")
-            return
+            return False
         claim = self._claims.claim_next(self._graph)
         if claim is None:
             log.debug("no job waits for %r", self._graph)
-            return
+            return False
         job = claim.job
         self._reporter.job_started(job.id)
-        self._ends_at = time.monotonic() + self._time_limit_s
+        self._recorded_at = time.monotonic()
+        self._last_step = None
+        self._ends_at = self._recorded_at + self._time_limit_s
         about = {"job_id": job.id, "attempt": job.attempts, "graph": self._graph}
         try:
             trace = trace_id(job.options.traceparent)
@@ -155,6 +175,7 @@ class Runner:
                 self._memory.job_ended(has_drawn=self._has_drawn)
             if self._end is not None:
                 self._reporter.end_child(self._end)
+        return self._end is None
 
     def _run(self, claim: Claim) -> None:
         """Draw the job and store its images; an exception that prevents it decides how the job ends."""
@@ -225,9 +246,9 @@ class Runner:
             measured["one_value_images"] = 1
         self._reporter.job_drawn(claim.job.id)
         started = time.perf_counter()
-        if not self._claims.complete(claim, images, seconds, measured, warnings, generated.steps_s):
+        if not self._claims.complete(claim, images, seconds, measured, warnings, generated.steps_s, self._last_step):
             raise ClaimLost
-        self._claims.count(self._graph, stages_measured({"store": time.perf_counter() - started}))
+        self._claims.count(stages_measured({"store": time.perf_counter() - started}))
         self._switches = 0
         self._is_fresh = False
         log.info("%s completed in %.2f s", claim.job.id, seconds.get("generate", 0.0))
@@ -260,8 +281,16 @@ class Runner:
         """
         self._check_command()
         log.debug("step %d of %d", step.number, step.total)
+        self._last_step = (step.number, step.total)
+        preview = self._preview(claim, step)
+        now = time.monotonic()
+        if preview is None and now - self._recorded_at < self._progress_every_s:
+            if now >= self._ends_at:
+                raise TimeLimitReached
+            return False
+        self._recorded_at = now
         try:
-            state = self._claims.progress(claim, step.number, step.total, self._preview(claim, step))
+            state = self._claims.progress(claim, step.number, step.total, preview)
         except ServiceUnavailable as error:
             # The job continues: its claim is checked again when its images are stored.
             log.warning("%s: step %d not recorded: %s", claim.job.id, step.number, error)

@@ -354,9 +354,10 @@ def test_every_change_is_announced(redis_settings: RedisSettings) -> None:
     claims_of(redis_settings).progress(claim, 1, 4)
     claims_of(redis_settings).complete(claim, [b"x"], {})
     with client(redis_settings) as raw:
-        changes = [fields for _, fields in raw.xrange(keys.events)]
-    assert [fields["type"] for fields in changes] == ["queued", "in_progress", "progress", "completed"]
-    assert {fields["job_id"] for fields in changes} == {job.id}
+        ends, steps = ([fields for _, fields in raw.xrange(stream)] for stream in (keys.events, keys.steps))
+    assert [fields["type"] for fields in steps] == ["queued", "in_progress", "progress"]
+    assert [fields["type"] for fields in ends] == ["completed"]
+    assert {fields["job_id"] for fields in (*steps, *ends)} == {job.id}
 
 
 def test_an_absent_redis_is_reported_soon_while_a_job_runs(redis_settings: RedisSettings) -> None:

@@ -49,7 +49,7 @@ def _fill(settings: RedisSettings, depth: int) -> Job:
         while some := list(islice(left, _AT_ONCE)):
             pipeline = raw.pipeline(transaction=False)
             for submission in some:
-                call = submit_call(keys, _LARGE, new_job_id(), submission)
+                call = submit_call(keys, _LARGE, new_job_id(), submission, GRAPH, "")
                 pipeline.evalsha(sha, len(call["keys"]), *call["keys"], *call["args"])
             pipeline.execute()
     return put_in(settings, Submission(a_request(), JobOptions(owner="last", priority=Priority.LOW)), _LARGE)[0]

@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from api.waiter import JobWaiter
+from api.waiting.waiter import JobWaiter
 from config.settings import RedisSettings
 from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import (
@@ -19,7 +19,7 @@ from tests.workers.jobs.jobs_support import (
     submit,
 )
 from workers.jobs.claims import Preview
-from workers.jobs.events import EventReader, JobEvent, JobEvents
+from workers.jobs.events import JobEvent
 from workers.jobs.job import Job
 from workers.jobs.status import Status
 from workers.jobs.store import JobStore
@@ -46,7 +46,7 @@ async def _follow(settings: RedisSettings, job: Job, after: int, heartbeat_s: fl
 @asynccontextmanager
 async def _waiter(settings: RedisSettings) -> AsyncIterator[JobWaiter]:
     store = JobStore(settings, JOBS)
-    waiter = JobWaiter(store, EventReader(settings), JobEvents(settings))
+    waiter = JobWaiter(store, settings)
     await waiter.start()
     try:
         yield waiter

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from config.settings import JobSettings, RedisSettings, Settings
+from config.settings import JobSettings, RedisSettings
 from graphs.errors import ArtifactExpired, JobNotFound, QueueFull, RequestTooLarge, StoreFull
 from tests.support.polling import wait_until
 from tests.support.redis_keys import keys
@@ -30,7 +30,6 @@ from tests.workers.jobs.jobs_support import (
 )
 from tests.workers.jobs.kept_support import assert_counts_agree, kept_of
 from tests.workers.webhooks.webhook_support import job_with_webhook
-from workers.jobs.broker import make_celery, wake_worker
 from workers.jobs.deliveries import Deliveries
 from workers.jobs.job import Job
 from workers.jobs.job_options import JobOptions
@@ -333,14 +332,8 @@ def test_an_evicted_job_is_not_found(redis_settings: RedisSettings) -> None:
 
 
 def test_cancelled_jobs_leave_few_messages(redis_settings: RedisSettings) -> None:
-    celery = make_celery(Settings(redis=redis_settings))
     for _ in range(3):
-        job = submit(redis_settings)
-        if on_store(redis_settings, lambda store: store.needs_message(GRAPH)):
-            wake_worker(celery, GRAPH)
+        job, _ = on_store(redis_settings, lambda store: store.submit(a_submission(), GRAPH, "a message"))
         cancel(redis_settings, job)
-    submit(redis_settings)
     with client(redis_settings) as raw:
-        assert raw.llen(keys.messages(GRAPH)) == 1
-    submit(redis_settings)
-    assert on_store(redis_settings, lambda store: store.needs_message(GRAPH))
+        assert raw.lrange(keys.messages(GRAPH), 0, -1) == ["a message"]

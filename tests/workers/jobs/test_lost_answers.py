@@ -139,7 +139,10 @@ def test_a_claim_whose_lease_ended_meanwhile_is_not_returned_again(settled_redis
         JOBS,
         fairness_key=keys.fairness(GRAPH),
         claim_key=keys.claim("one"),
+        messages_key=keys.messages(GRAPH),
         worker="one",
+        message="",
+        counted=[],
         nonce="n",
         **limits,
     )

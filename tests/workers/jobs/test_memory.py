@@ -36,7 +36,7 @@ from workers.jobs.store import Idempotency, Submission
 
 # The keys without a time to live: one of each kind, or one for each graph; all of a bounded size.
 LASTING = re.compile(
-    r"imagegen:(layout|sequence|signing-key|events|workers|workers-seen|workers-changed|deliveries|held-deliveries|delivery-sizes)"
+    r"imagegen:(layout|sequence|signing-key|events|steps|workers|workers-seen|workers-changed|deliveries|held-deliveries|delivery-sizes)"
     r"|imagegen:(kept|kept-ended|ended-sizes|record-ends|result-ends)"
     r"|imagegen:(fairness|times|queued|queued-by-digest|digests|running|work|running-work|backlog|waiting|metrics|crashes):demo"
     r"|imagegen\.demo|imagegen\._kombu\.binding.*"

@@ -18,7 +18,6 @@ from tests.workers.jobs.jobs_support import (
     client,
     erase,
     look,
-    on_store,
     put_in,
     waiting,
 )
@@ -178,16 +177,17 @@ def test_a_name_means_one_model_only(redis_settings: RedisSettings) -> None:
         put_in(redis_settings, replace(named, model_digest=OTHER))
 
 
-def test_messages_are_counted_for_one_model(redis_settings: RedisSettings) -> None:
-    _submit(redis_settings, ONE)
-
-    def needs(digest: str) -> bool:
-        return on_store(redis_settings, lambda store: store.needs_message(GRAPH, digest))
-
-    assert [needs(digest) for digest in (ONE, OTHER, "")] == [True, False, True]
+def test_a_claim_wakes_a_further_worker_of_its_model_only(redis_settings: RedisSettings) -> None:
+    for digest in (ONE, ONE, OTHER):
+        _submit(redis_settings, digest)
+    claims = Claims(redis_settings, JOBS, "worker", ONE, lambda queue: f"a message for {queue}")
+    sent = []
     with client(redis_settings) as raw:
-        raw.lpush(keys.messages(GRAPH, ONE), "a message")
-    assert not needs(ONE)
+        for _ in range(2):
+            assert claims.claim_next(GRAPH)
+            sent.append(raw.lrange(keys.messages(GRAPH, ONE), 0, -1))
+            raw.delete(keys.messages(GRAPH, ONE))
+    assert sent == [[f"a message for {GRAPH}@{ONE}"], []]
 
 
 def test_a_job_without_a_digest_is_not_kept_back_by_one_of_another_model(redis_settings: RedisSettings) -> None:

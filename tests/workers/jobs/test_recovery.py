@@ -16,6 +16,7 @@ from tests.workers.jobs.jobs_support import (
     GRAPH,
     SHORT,
     Upkeep,
+    a_submission,
     cancel,
     claimed,
     claims_of,
@@ -25,7 +26,7 @@ from tests.workers.jobs.jobs_support import (
     submit,
     waiting,
 )
-from workers.jobs.broker import make_celery, wake_worker
+from workers.jobs.broker import WakeMessages, make_celery, wake_worker
 from workers.jobs.job import Job, JobError
 from workers.jobs.observe.presence import ALIVE_S, WorkerPresence
 from workers.jobs.recovery import Recovery
@@ -214,21 +215,36 @@ def _with_ready(settings: RedisSettings, *names: str, graph: str = GRAPH) -> Upk
     return upkeep
 
 
-def test_a_message_is_sent_for_every_job_when_none_is_left(redis_settings: RedisSettings) -> None:
-    for _ in range(3):
-        _submit_a_while_ago(redis_settings)
-    upkeep = _with_ready(redis_settings, "w1")
-    assert upkeep.resend_lost() == 3
-    assert upkeep.sent == [GRAPH] * 3
-
-
-def test_one_message_for_each_idle_worker_is_sent_while_messages_wait(
-    redis_settings: RedisSettings, wake: Wake
-) -> None:
+@pytest.mark.parametrize("messages", [0, 1])
+def test_one_message_for_each_idle_worker_is_sent(redis_settings: RedisSettings, wake: Wake, messages: int) -> None:
     for _ in range(5):
         _submit_a_while_ago(redis_settings)
-    wake(GRAPH)
-    assert _with_ready(redis_settings, "w1", "w2").resend_lost() == 2
+    for _ in range(messages):
+        wake(GRAPH)
+    upkeep = _with_ready(redis_settings, "w1", "w2")
+    assert upkeep.resend_lost() == 2
+    assert upkeep.sent == [GRAPH] * 2
+
+
+def test_a_job_is_stored_together_with_the_message_of_celery_and_kombu(redis_settings: RedisSettings) -> None:
+    app = make_celery(Settings(redis=redis_settings))
+    messages = WakeMessages(app)
+    ours = [messages.message(GRAPH) for _ in range(2)]
+    wake_worker(app, GRAPH)
+    app.close()
+    with client(redis_settings) as raw:
+        theirs = str(raw.rpop(keys.messages(GRAPH)))
+        for text in ours:
+            on_store(redis_settings, lambda store, text=text: store.submit(a_submission(), GRAPH, text))  # type: ignore[misc]
+        assert raw.lrange(keys.messages(GRAPH), 0, -1) == ours[:1]
+    found = [json.loads(text) for text in (*ours, theirs)]
+    ids = [(message["headers"]["id"], message["properties"]["delivery_tag"]) for message in found]
+    assert len({one for pair in ids for one in pair}) == 6
+    first, second, other = (
+        text.replace(task_id, "TASK").replace(tag, "TAG")
+        for text, (task_id, tag) in zip((*ours, theirs), ids, strict=True)
+    )
+    assert first == second == other
 
 
 def test_no_message_is_sent_while_every_worker_is_busy(redis_settings: RedisSettings) -> None:

@@ -52,5 +52,5 @@ class TinyEngine:
 
 
 def make_runner(claims: Claims, engine: Engine, reporter: Reporter | None = None) -> Runner:
-    """Return a runner of the graph ``GRAPH``; it reports to shared memory of its own unless given a reporter."""
-    return Runner(claims, engine, GRAPH, reporter or SharedMemory(), time_limit_s=_TIME_LIMIT_S)
+    """Return a runner of the graph ``GRAPH`` that records each step, with shared memory unless given a reporter."""
+    return Runner(claims, engine, GRAPH, reporter or SharedMemory(), time_limit_s=_TIME_LIMIT_S, progress_every_s=0)

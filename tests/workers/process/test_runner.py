@@ -9,7 +9,7 @@ import pytest
 from config.settings import RedisSettings
 from graphs.errors import EngineError
 from tests.support.redis_server import running_redis
-from tests.workers.jobs.jobs_support import a_request, cancel, claims_of, erase, follow, look, put_in, submit
+from tests.workers.jobs.jobs_support import GRAPH, a_request, cancel, claims_of, erase, follow, look, put_in, submit
 from tests.workers.process.runner_support import TinyEngine, make_runner
 from workers.engine.protocol import Engine
 from workers.engine.simulated import SimulatedEngine
@@ -18,7 +18,8 @@ from workers.jobs.job_options import JobOptions
 from workers.jobs.status import Status
 from workers.jobs.store import Submission
 from workers.process.child_reports import ChildEnd
-from workers.process.shared_memory import ChildCommand
+from workers.process.runner import Runner
+from workers.process.shared_memory import ChildCommand, SharedMemory
 
 
 class RecordingReporter:
@@ -125,6 +126,32 @@ def test_every_image_of_a_job_has_its_previews(redis_settings: RedisSettings) ->
     previews = [event.values for event in follow(redis_settings, job) if event.kind == "preview"]
     found = [(values["image_index"], values["partial_image_index"]) for values in previews]
     assert found == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]
+
+
+def test_quick_steps_are_not_recorded_one_by_one_and_the_last_is_known(redis_settings: RedisSettings) -> None:
+    job = _job(redis_settings, num_inference_steps=50, previews=1)
+    runner = Runner(
+        claims_of(redis_settings), TinyEngine(), GRAPH, SharedMemory(), time_limit_s=60, progress_every_s=30
+    )
+    assert runner.run_next()
+    kinds = [event.kind for event in follow(redis_settings, job)]
+    assert kinds == ["queued", "in_progress", "progress", "preview", "completed"]
+    done = look(redis_settings, job)
+    assert (done.step, done.total_steps) == (50, 50)
+
+
+def test_one_message_runs_all_jobs_that_wait(redis_settings: RedisSettings) -> None:
+    jobs = [submit(redis_settings) for _ in range(3)]
+    make_runner(claims_of(redis_settings), TinyEngine()).run_waiting()
+    assert [look(redis_settings, job).status for job in jobs] == [Status.COMPLETED] * 3
+
+
+def test_a_worker_that_stops_takes_no_further_job(redis_settings: RedisSettings) -> None:
+    first, second = (submit(redis_settings) for _ in range(2))
+    shared = SharedMemory()
+    engine = TinyEngine(lambda _: shared.commands.give(ChildCommand.TAKE_NO_JOBS))
+    make_runner(claims_of(redis_settings), engine, shared).run_waiting()
+    assert [look(redis_settings, job).status for job in (first, second)] == [Status.COMPLETED, Status.QUEUED]
 
 
 def test_previews_of_the_simulated_engine_end_no_job(redis_settings: RedisSettings) -> None:

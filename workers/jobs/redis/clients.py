@@ -75,6 +75,9 @@ class AsyncCommandPipeline(Protocol):
     def hgetall(self, name: str) -> object:
         """Return a hash."""
 
+    def mget(self, keys: Sequence[str]) -> object:
+        """Return several strings."""
+
     def hmget(self, name: str, keys: Sequence[str]) -> object:
         """Return fields of a hash."""
 

@@ -4,7 +4,8 @@ Our own keys begin with ``PREFIX:``, and those of Celery and Kombu with ``PREFIX
 neither sign (config/job_store_settings.py), so that two services with different prefixes on one Redis share no key.
 
 A graph's ``queued`` and ``running`` are sorted sets (scores: place in the queue; end of the lease in milliseconds).
-``events`` is a stream that names the jobs that changed, ``job_events`` a stream of all events of one job.
+``events`` is a stream that names the jobs that ended, ``steps`` one for all of their other events, and ``job_events``
+has the events of one job.
 ``deliveries`` is a sorted set of webhook deliveries by the time at which they are due, in milliseconds.
 
 Clients reach these keys through ``JobStore`` (store.py), workers through ``Claims`` (claims.py).
@@ -113,8 +114,13 @@ class Keys:
 
     @property
     def events(self) -> str:
-        """Stream: the jobs that changed."""
+        """Stream: the jobs that ended."""
         return f"{self.prefix}:events"
+
+    @property
+    def steps(self) -> str:
+        """Stream: the jobs with an event that is not their end."""
+        return f"{self.prefix}:steps"
 
     @property
     def kept(self) -> str:

@@ -148,6 +148,7 @@ _SERVICE_KEYS: Mapping[str, Callable[[Keys], str]] = {
     "LAYOUT_KEY": lambda keys: keys.layout,
     "ADOPTION_KEY": lambda keys: keys.adoption,
     "EVENTS_KEY": lambda keys: keys.events,
+    "STEPS_KEY": lambda keys: keys.steps,
     "SEQUENCE_KEY": lambda keys: keys.sequence,
     "WORKERS_KEY": lambda keys: keys.workers,
     "WORKERS_SEEN_KEY": lambda keys: keys.workers_seen,

@@ -16,9 +16,10 @@ _KEPT = {"max_kept": _NUMBER, "max_kept_bytes": _NUMBER, "kept_share": _NUMBER}
 # The client's side (store.py, observe/queue_view.py).
 SUBMIT = GraphScript(
     "submit",
-    keys=["fairness_key", "idempotency_key"],
+    keys=["fairness_key", "idempotency_key", "messages_key"],
     arguments={
         "job_id": _TEXT,
+        "message": _TEXT,
         "name": _TEXT,
         "owner": _TEXT,
         "image": _TEXT,
@@ -48,8 +49,16 @@ WAITERS = GraphScript("waiters", arguments={"job_id": _TEXT, "owner": _TEXT, "ch
 # The worker's side (claims.py).
 CLAIM = GraphScript(
     "claim",
-    keys=["fairness_key", "claim_key"],
-    arguments={"worker": _TEXT, "digest": _TEXT, "nonce": _TEXT, "lease_ms": _NUMBER, "max_attempts": _NUMBER},
+    keys=["fairness_key", "claim_key", "messages_key"],
+    arguments={
+        "worker": _TEXT,
+        "digest": _TEXT,
+        "nonce": _TEXT,
+        "message": _TEXT,
+        "lease_ms": _NUMBER,
+        "max_attempts": _NUMBER,
+        "counted": _LIST,
+    },
 )
 PROGRESS = GraphScript(
     "progress",
@@ -111,8 +120,8 @@ REAP = GraphScript(
 )
 LOST = GraphScript(
     "lost",
-    keys=["ready_key", "ready_own_key", "ready_any_key", "messages_key"],
-    arguments={"digest": _TEXT, "resend_after_ms": _NUMBER, "most": _NUMBER},
+    keys=["ready_key", "ready_own_key", "ready_any_key"],
+    arguments={"digest": _TEXT, "resend_after_ms": _NUMBER},
 )
 _OF_WORKER = ["ready_key", "ready_own_key", "reaper_key"]
 HEARTBEAT = Script(

@@ -1,16 +1,25 @@
 -- Claims the first job of the queue that a worker process may draw: one with the digest of its model, or with none.
 -- digest: '' for a worker that draws jobs of every digest. nonce: one for each claim that is asked for.
--- Returns {job id, token}, or {} when no job waits. The token proves in every later call that the claim still holds.
+-- counted: what is added to the graph's metrics: field, number, ... message: wakes a further worker where more jobs wait (shared.lua).
+-- Returns {job id, token, input image, mask, field, value, ...}, or {} when no job waits. The token proves in every later
+-- call that the claim still holds.
 
 -- A call with a known nonce repeats one whose reply was lost; it returns the same claim.
 local CLAIM_KEPT_S = 600
+local function claimed(job, token)
+  local found = {job.id, token, redis.call('GET', job.image) or '', redis.call('GET', job.mask) or ''}
+  for _, text in ipairs(redis.call('HGETALL', job.hash)) do found[#found + 1] = text end
+  return found
+end
+
 local last_id = redis.call('GET', claim_key)
 if last_id then
   local record = redis.call('HMGET', job_keys(last_id).hash, 'nonce', 'token')
-  if record[1] == nonce and record[2] then return {last_id, record[2]} end
+  if record[1] == nonce and record[2] then return claimed(job_keys(last_id), record[2]) end
 end
 
 write_even_if_full()
+for i = 1, #counted, 2 do count(counted[i], counted[i + 1]) end
 while true do
   local first = first_of(digest)
   if #first == 0 then return {} end
@@ -38,6 +47,7 @@ while true do
     list_as(job, STATUS_IN_PROGRESS, STATUS_QUEUED)
     announce(job, STATUS_IN_PROGRESS, 'attempt', attempts + 1)
     count_attempt(job)
-    return {job.id, token}
+    if message ~= '' and #first_of(digest) > 0 then wake(messages_key, message) end
+    return claimed(job, token)
   end
 end

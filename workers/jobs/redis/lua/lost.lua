@@ -1,6 +1,5 @@
 -- Returns how many messages are to be sent again: jobs have waited for resend_after_ms while a ready worker was free. digest:
--- that of the asking worker's model, '' where it draws jobs of every digest. Of messages that are there, one is enough for
--- each free worker; where there is none, one for each job, at most so many as ``most``.
+-- that of the asking worker's model, '' where it draws jobs of every digest. One message is enough for each free worker.
 local first = first_of(digest)
 local created_s = first[1] and redis.call('HGET', job_keys(first[1]).hash, 'created_at')
 if not created_s or now_ms() - created_s * 1000 <= resend_after_ms then return 0 end
@@ -19,5 +18,4 @@ else
 end
 local free = ready - running
 if free <= 0 then return 0 end
-waiting = math.min(most, math.max(1, waiting))
-return redis.call('LLEN', messages_key) > 0 and math.min(free, waiting) or waiting
+return math.min(free, math.max(1, waiting))

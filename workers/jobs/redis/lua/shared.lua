@@ -59,12 +59,12 @@ local function write_delivery(job, kind, number)
   end
 end
 
--- Writes an event to two streams: the job's own, whose ids are the sequence numbers, and the common one, which wakes the
--- API processes that wait for the job.
+-- Writes an event to two streams: the job's own, whose ids are the sequence numbers, and a common one, which wakes the API
+-- processes: that of ends those with clients that wait, the other one only those with clients that follow a job.
 local function announce(job, kind, ...)
   local number = redis.call('HINCRBY', job.hash, 'events', 1)
   redis.call('XADD', job.events, number .. '-0', 'type', kind, ...)
-  redis.call('XADD', EVENTS_KEY, 'MAXLEN', '~', 10000, '*', 'job_id', job.id, 'type', kind)
+  redis.call('XADD', IS_FINAL[kind] and EVENTS_KEY or STEPS_KEY, 'MAXLEN', '~', 10000, '*', 'job_id', job.id, 'type', kind)
   write_delivery(job, kind, number)
 end
 
@@ -109,4 +109,10 @@ end
 local function fail_as_crashed(job, attempts)
   finish(job, STATUS_FAILED,
     failure('worker_crashed', 'The worker died ' .. attempts .. ' times while it ran this job.'))
+end
+
+-- Sends a message that makes a worker take the next job, unless one waits already: the worker that takes it takes job after
+-- job, and sends the next message where more wait (claim.lua). message: as Celery and Kombu write it, or '' for none.
+local function wake(messages, message)
+  if message ~= '' and redis.call('LLEN', messages) == 0 then redis.call('LPUSH', messages, message) end
 end

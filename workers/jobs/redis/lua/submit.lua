@@ -2,8 +2,10 @@
 -- name: the owner's own name for the job, or ''. priority_rank: 0 is the highest priority; start_by: unix seconds, or ''
 -- for a job that may start at any time;
 -- join: 'always', 'live' or 'never' (store.py, Idempotency).
--- Returns {outcome, job id}: 'queued', 'joined' (this request made that job before) or 'conflict' (another request of the
--- owner has the idempotency key or the name); {'full', which bound, its numbers, ...};
+-- message: wakes a worker (shared.lua); one step stores the job and sends it.
+-- Returns {'queued', job id, submission number, time of submission}; {outcome, job id}: 'joined' (this request made that job
+-- before) or 'conflict' (another request of the owner has the idempotency key or the name); {'full', which bound, its
+-- numbers, ...};
 -- or {'evicting', ''}: ended jobs went, and the same call again finds the room, or makes more.
 local job = job_keys(job_id)
 
@@ -19,6 +21,7 @@ local function join_job(earlier_id)
   elseif redis.call('HEXISTS', earlier.hash, 'start_by') == 1 then
     redis.call('HSET', earlier.hash, 'start_by', start_by)
   end
+  if redis.call('HGET', earlier.hash, 'status') == STATUS_QUEUED then wake(messages_key, message) end
   return {'joined', earlier_id}
 end
 
@@ -108,10 +111,10 @@ if start_by ~= '' then
   fields[#fields + 1] = 'start_by'
   fields[#fields + 1] = start_by
 end
-local sequence = redis.call('INCR', SEQUENCE_KEY)
+local sequence, created_at = redis.call('INCR', SEQUENCE_KEY), seconds(now_ms())
 redis.call('HSET', job.hash, 'status', STATUS_QUEUED, 'sequence', sequence, 'place', place, 'attempts', 0, 'cost', cost,
   'waiters', 1, 'owner', owner, 'bytes', size_bytes, 'kept', whole(kept_bytes), 'digest', digest,
-  'created_at', seconds(now_ms()), unpack(fields))
+  'created_at', created_at, unpack(fields))
 hold(owner, kept_bytes)
 if model_digest ~= '' then redis.call('HSET', job.hash, 'model_digest', model_digest) end
 if image ~= '' then redis.call('SET', job.image, image) end
@@ -134,4 +137,5 @@ if idempotency_ttl_s > 0 then
 end
 announce_queued(job)
 count('submitted')
-return {'queued', job.id}
+wake(messages_key, message)
+return {'queued', job.id, sequence, created_at}

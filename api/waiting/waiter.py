@@ -1,29 +1,27 @@
 """Waits for jobs: one reader of Redis wakes all coroutines of this process that wait for one.
 
-No end is missed: a coroutine that waits reads its job after it has registered, and again every few seconds, with or
-without a change in the stream.
+No end is missed: the ends that came before a coroutine registered are remembered for a while, and a coroutine that
+waits reads its job every few seconds, with or without a change in the stream.
 """
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, Protocol
 
-from api.drain import ApiDrain
-from graphs.errors import ImagegenError, JobNotFound, ServiceUnavailable
-from workers.jobs.events import EventReader, JobEvent, JobEvents
+from api.waiting.changes import Changes
+from config.settings import RedisSettings
+from graphs.errors import JobNotFound, ServiceUnavailable
+from workers.jobs.events import Change, EventReader, JobEvent, JobEvents
 from workers.jobs.job import Job
-from workers.jobs.status import FINAL_STATUSES, Status
+from workers.jobs.status import Status
 from workers.jobs.store import JobStore
 
-log = logging.getLogger(__name__)
-
 _REREAD_S = 5.0
-_RECONNECT_S = 0.5
-_STOP_AGAIN_S = 0.2
+# Many more than end between the moment at which a job is stored or read and that at which its client waits.
+_ENDS_REMEMBERED = 4096
 
 
 class WaitingEnded(Exception):
@@ -43,27 +41,26 @@ class Client(Protocol):
 class JobWaiter:
     """Lets coroutines wait for the end of a job, or follow it."""
 
-    def __init__(self, store: JobStore, reader: EventReader, events: JobEvents) -> None:
+    def __init__(self, store: JobStore, redis_settings: RedisSettings) -> None:
         self._store = store
-        self._reader = reader
-        self._events = events
+        self._events = JobEvents(redis_settings)
+        self._ends = Changes(EventReader.of_ends(redis_settings), self._note_end)
+        # Only while a client follows a job: each step of each job is in it.
+        self._steps = Changes(EventReader.of_steps(redis_settings), self._note_step)
+        self._ended: dict[str, None] = {}
         # By job: what to set when it has ended, and what to set at each of its events.
         self._for_the_end: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._for_all: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self._task: asyncio.Task[None] | None = None
         self._over = False
 
     async def start(self) -> None:
         """Begin to read changes in the background."""
-        self._task = asyncio.create_task(self._read_forever(), name="events")
+        self._ends.start()
 
     async def stop(self) -> None:
         """Stop reading."""
-        while self._task is not None and not self._task.done():
-            # Repeated, because redis-py swallows a cancellation that arrives while it connects.
-            self._task.cancel()
-            await asyncio.wait({self._task}, timeout=_STOP_AGAIN_S)
-        await self._reader.close()
+        await self._ends.stop()
+        await self._steps.stop()
         await self._events.close()
 
     def end_waiting(self) -> None:
@@ -74,28 +71,34 @@ class JobWaiter:
                 changed.set()
 
     async def wait(self, job: Job, timeout_s: float | None = None) -> Job:
-        """Return the job once it has ended, or as it stands after ``timeout_s`` seconds.
+        """Return the job once it has ended, with its artifacts, or as it stands after ``timeout_s`` seconds.
 
-        Raises JobNotFound when its record is gone, ServiceUnavailable when Redis has lost its data, WaitingEnded. An
-        absent Redis is waited for.
+        Raises JobNotFound when its record is gone,
+        ServiceUnavailable when Redis has lost its data, WaitingEnded. An absent Redis is waited for.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with _registered(self._for_the_end, job.id) as changed:
+            has_ended = job.status.is_final or job.id in self._ended
+            is_known = has_ended or self._ends.misses_none
             while True:
                 changed.clear()
-                ended = False
-                try:
-                    ended = (await self._store.status(job.id)).is_final
-                except ServiceUnavailable:
-                    pass
-                except JobNotFound:
-                    await self._check_not_emptied(job)
-                    raise
+                if not is_known:
+                    has_ended = await self._has_ended(job)
                 left = _REREAD_S if deadline is None else min(_REREAD_S, deadline - time.monotonic())
-                if ended or left <= 0:
-                    return await self._store.get(job.id, None)
+                if has_ended or left <= 0:
+                    return await self._store.ended(job)
                 self._check_not_over()
                 await _either(changed, left)
+                is_known = has_ended = job.id in self._ended
+
+    async def _has_ended(self, job: Job) -> bool:
+        try:
+            return (await self._store.status(job.id)).is_final
+        except ServiceUnavailable:
+            return False
+        except JobNotFound:
+            await self._check_not_emptied(job)
+            raise
 
     async def follow(self, job: Job, after: int, heartbeat_s: float) -> AsyncIterator[JobEvent | None]:
         """Yield the job's events with a sequence number above ``after``, up to its final one.
@@ -104,6 +107,8 @@ class JobWaiter:
         Raises WaitingEnded.
         """
         with _registered(self._for_all, job.id) as changed:
+            self._steps.start(lambda: bool(self._for_all))
+            await self._steps.begun()
             last_sent = time.monotonic()
             while True:
                 changed.clear()
@@ -143,69 +148,16 @@ class JobWaiter:
             return JobEvent(after + 1, Status.CANCELLED.value, {})
         return JobEvent(found.events, found.status.value, {}) if found.status.is_final else None
 
-    async def _read_forever(self) -> None:
-        started = False
-        while True:
-            try:
-                if not started:
-                    await self._reader.start()
-                    started = True
-                async for change in self._reader.read():
-                    waiting = self._for_all.get(change.job_id, set())
-                    if change.kind in FINAL_STATUSES:
-                        waiting = waiting | self._for_the_end.get(change.job_id, set())
-                    for changed in waiting:
-                        changed.set()
-            except ServiceUnavailable as error:
-                log.warning("%s; requests that wait for a job keep waiting", error)
-                await asyncio.sleep(_RECONNECT_S)
+    def _note_end(self, change: Change) -> None:
+        self._ended[change.job_id] = None
+        if len(self._ended) > _ENDS_REMEMBERED:
+            del self._ended[next(iter(self._ended))]
+        for changed in (*self._for_the_end.get(change.job_id, ()), *self._for_all.get(change.job_id, ())):
+            changed.set()
 
-
-class AbandonedJobs:
-    """Cancels the jobs whose last waiting client has disconnected."""
-
-    def __init__(self, store: JobStore, drain: ApiDrain, *, cancels: bool) -> None:
-        """``cancels`` False: such jobs are only counted as abandoned, and go on."""
-        self._store = store
-        self._drain = drain
-        self._cancels = cancels
-        # The event loop keeps only weak references to tasks.
-        self._abandon_tasks: set[asyncio.Task[None]] = set()
-        # By job: the task of the client that left last and whose return is waited for.
-        self._returning: dict[str, asyncio.Task[None] | None] = {}
-
-    def abandon_later(self, job: Job, grace_s: float) -> None:
-        """Note that one client stopped waiting for the job; without another client, cancel it after ``grace_s``.
-
-        That happens in a task of its own: the caller may have been cancelled, and then cannot await anything.
-        """
-        task = asyncio.get_running_loop().create_task(self._abandon(job, grace_s))
-        self._abandon_tasks.add(task)
-        task.add_done_callback(self._abandon_tasks.discard)
-
-    async def _abandon(self, job: Job, grace_s: float) -> None:
-        try:
-            if await self._is_abandoned(job, grace_s):
-                cancelled = await self._store.cancel(job)
-                if cancelled.status is not Status.COMPLETED:
-                    log.info("%s is cancelled: its client has disconnected", job.id)
-        except ImagegenError as error:  # the job was erased, or Redis is away: then the job ends by its own deadline
-            log.info("%s is not cancelled: %s", job.id, error)
-
-    async def _is_abandoned(self, job: Job, grace_s: float) -> bool:
-        waiters = await self._store.add_waiter(job, -1)
-        # While this process shuts down, its clients are disconnected by it: their retries join the job.
-        if waiters > 0 or self._drain.is_over or not self._cancels:
-            return False
-        if grace_s:
-            this = self._returning[job.id] = asyncio.current_task()
-            await asyncio.sleep(grace_s)
-            # A client that came back and left again meanwhile may come back once more.
-            if self._returning.get(job.id) is not this:
-                return False
-            del self._returning[job.id]
-            return await self._store.add_waiter(job, 0) <= 0 and not self._drain.is_over
-        return True
+    def _note_step(self, change: Change) -> None:
+        for changed in self._for_all.get(change.job_id, ()):
+            changed.set()
 
 
 async def first_of(ended: Coroutine[Any, Any, Job], disconnected: Coroutine[Any, Any, None]) -> Job | None:
