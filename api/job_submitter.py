@@ -14,8 +14,9 @@ from api.live_workers import LiveWorkers
 from api.memory_admission import check_memory
 from config.log_context import log_from_here_with
 from config.settings import Settings, WebhookSettings
-from graphs.errors import InvalidRequest
+from graphs.errors import AdaptersChanged, InvalidRequest
 from graphs.families.family import Operation
+from graphs.reload.served_models import ServedModels
 from graphs.requests.image_fit import ImageFit
 from graphs.requests.image_headers import ImageLimits, read_headers
 from graphs.requests.input_images import EncodedInputs, Fitting, encode_inputs
@@ -31,6 +32,9 @@ from workers.webhooks.url_check import UrlRefused, check_url
 
 log = logging.getLogger(__name__)
 
+# How often a request is resolved anew because added adapters changed meanwhile.
+_MOST_TRIES = 5
+
 
 @dataclass(frozen=True)
 class UploadedImages:
@@ -38,6 +42,16 @@ class UploadedImages:
 
     image: bytes
     mask: bytes | None
+
+
+@dataclass(frozen=True)
+class _Details:
+    """What goes with a request beside its parameters and options."""
+
+    idempotency: Idempotency
+    name: str | None
+    warnings: tuple[str, ...]
+    start_by: float | None
 
 
 class JobSubmitter:
@@ -89,7 +103,29 @@ class JobSubmitter:
         and ShuttingDown.
         """
         check_webhook(options.webhook, self._settings.webhooks)
-        served = await self._models.served()  # read once: others may be adopted while this request is resolved
+        details = _Details(idempotency, name, tuple(warnings), start_by)
+        served = self._models.latest if self._models.adapters_version else await self._models.served()
+        for _ in range(_MOST_TRIES):
+            version = self._models.adapters_version
+            try:
+                return await self._submit(served, version, parameters, images, options, details)
+            except (InvalidRequest, AdaptersChanged):
+                former = served
+                served = await self._models.served()
+                if served is former:
+                    raise
+        raise AdaptersChanged
+
+    async def _submit(
+        self,
+        served: ServedModels,
+        adapters_version: str,
+        parameters: GenerationParameters,
+        images: UploadedImages | None,
+        options: JobOptions,
+        details: "_Details",
+    ) -> tuple[Job, bool]:
+        """Submit a request to what was served when this was called: other models may be adopted meanwhile."""
         repository = served.repository
         route = repository.route(parameters.model)
         graph = route.graph
@@ -123,7 +159,7 @@ class JobSubmitter:
                 if reads_holes:
                     await self._workers.check_available(graph.name, kind)
                 request = resolved(kind, inputs.size, is_flattened=inputs.is_flattened, mask_size=inputs.mask_size)
-            request = request.model_copy(update={"warnings": (*warnings, *request.warnings)})
+            request = request.model_copy(update={"warnings": (*details.warnings, *request.warnings)})
             self._drain.check_open()
             digest = served.digest(graph.name)
             submission = Submission(
@@ -131,10 +167,11 @@ class JobSubmitter:
                 options,
                 image=b"" if inputs is None else inputs.image,
                 mask=b"" if inputs is None else inputs.mask or b"",
-                name=name,
-                idempotency=idempotency,
-                start_by=start_by,
+                name=details.name,
+                idempotency=details.idempotency,
+                start_by=details.start_by,
                 model_digest=digest,
+                adapters_version=adapters_version,
             )
             queue = queue_name(graph.name, "" if any(not worker.digest for worker in ready) else digest)
             job, is_new = await self._store.submit(submission, queue, self._message(queue))

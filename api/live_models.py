@@ -70,6 +70,11 @@ class LiveModels:
         """What was served when somebody asked last."""
         return self._live
 
+    @property
+    def adapters_version(self) -> str:
+        """The version of the added adapters of ``latest``; '' where they are to be read first."""
+        return self._version.decode()
+
     async def repository(self) -> Repository:
         """Return the repository of what is served now."""
         return (await self.served()).repository

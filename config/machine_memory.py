@@ -3,6 +3,7 @@
 The files are those of Linux: proc(5), and the kernel's documents "cgroup-v1/memory" and "cgroup-v2" (``memory.max``).
 """
 
+import mmap
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,8 +33,9 @@ def memory_bytes(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
 
 def resident_bytes(pid: int | str = "self", proc: Path = PROC) -> int:
     """Return the memory of a process that is not swapped out, mapped files included. Raises OSError if it has ended."""
-    found = re.search(r"^VmRSS:\s+(\d+) kB$", (proc / str(pid) / "status").read_text(), re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0
+    # proc(5): the second number of statm is the resident memory in pages; it is read after each job.
+    with open(f"{proc}/{pid}/statm", "rb", buffering=0) as file:
+        return int(file.read().split()[1]) * mmap.PAGESIZE
 
 
 def computes_in_bf16(proc: Path = PROC) -> bool:

@@ -22,6 +22,7 @@
     |-- QueueFull                   too many jobs are queued
     |-- RateLimited                 this API key has sent too many requests
     |-- ServiceUnavailable          Redis or a worker cannot be reached
+    |   |-- AdaptersChanged         the added adapters changed while the request was read
     |   |-- StoreFull               Redis has no memory left
     |   `-- ShuttingDown            the server is ending
     |-- JobFailed                   an accepted job ended without an image
@@ -212,6 +213,10 @@ class ServiceUnavailable(ImagegenError):
 
     def __str__(self) -> str:
         return f"{self.message} {self.reason}" if self.reason else self.message
+
+
+class AdaptersChanged(ServiceUnavailable):
+    """The adapters changed again and again while this request was read; send it again."""
 
 
 class StoreFull(ServiceUnavailable):

@@ -14,7 +14,7 @@ from celery import Celery
 from config.environment import load_settings
 from config.settings import Settings
 from workers.jobs.redis.keys import WEBHOOK_QUEUE
-from workers.process.free_memory import use_one_heap
+from workers.process.memory.free_memory import use_one_heap
 
 # Deliveries spend most of their time waiting for other servers.
 _WEBHOOK_THREADS = 32

@@ -23,7 +23,7 @@ from graphs.requests.request import AdapterSelection, ResolvedRequest
 from workers.engine.images import encode
 from workers.engine.openvino_engine import OpenVinoEngine
 from workers.engine.protocol import GenerationCancelled, InputImages, Step
-from workers.process.free_memory import give_back_freed_memory, use_one_heap
+from workers.process.memory.free_memory import give_back_freed_memory, use_one_heap
 
 _SIDE = 64
 _STEPS = 3

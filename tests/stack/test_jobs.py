@@ -130,9 +130,10 @@ def test_a_follower_gets_all_events_of_a_job_at_any_time(service: Service) -> No
     live = _followed(service, job)
     assert [event["sequence_number"] for event in live] == list(range(1, len(live) + 1))
     kinds = [event["type"] for event in live]
-    assert kinds == ["queued", "in_progress", *["progress"] * STEPS, "completed"]
     steps = [(event["step"], event["total_steps"]) for event in live if event["type"] == "progress"]
-    assert steps == [(number, STEPS) for number in range(1, STEPS + 1)]
+    assert kinds == ["queued", "in_progress", *["progress"] * len(steps), "completed"]
+    assert 0 < len(steps) <= STEPS and sorted(set(steps)) == steps  # steps that follow one another at once are one
+    assert {total for _, total in steps} == {STEPS}
     assert live[-1]["job"]["status"] == "completed" and live[-1]["job"]["progress"] == 100
     assert _followed(service, job) == live, "afterwards as well"
     for after in (1, 7, len(live) - 1):

@@ -130,7 +130,7 @@ def test_events_come_one_by_one(site: Site) -> None:
     with httpx2.stream("GET", job["urls"]["events"], timeout=60) as stream:
         events = (json.loads(line.removeprefix("data: ")) for line in stream.iter_lines() if line.startswith("data: "))
         steps = (event["step"] for event in events if event.get("step"))
-        assert [next(steps), next(steps)] == [1, 2]
+        assert 0 < next(steps) < next(steps) < LONG["num_inference_steps"]
         assert site.status_of(job["id"]) == "in_progress"
     httpx2.post(job["urls"]["cancel"])
 

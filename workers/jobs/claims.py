@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 # About two minutes with the pauses between: a finished image is kept while Redis restarts.
 _FINISH_RETRIES = 60
 _NO_ROOM = -1
+_ENDED_AND_NONE_WAITS = 2
 # A full Redis has room again when artifacts of earlier jobs expire, so a worker keeps new ones for as long as that.
 _ROOM_CHECK_S = 1.0
 _ROOM_MARGIN_S = 60.0
@@ -72,6 +73,8 @@ class Claims:
         ``message(queue)`` makes what wakes a further worker where more jobs wait; '' wakes none.
         """
         self._message = message
+        # Whether more jobs may wait, as the end of the last one found.
+        self.more_wait = True
         # What is added to the graph's metrics by the next claim.
         self._counted: Counter[str] = Counter()
         self._jobs = jobs
@@ -112,6 +115,18 @@ class Claims:
         job_id, token, image, mask, *record = claimed
         stored = dict(zip(record[::2], record[1::2], strict=True))
         return Claim(job_from_hash(job_id.decode(), stored), token.decode(), image or None, mask or None)
+
+    def take_message(self, graph: str, timeout_s: float) -> bytes | None:
+        """Wait for a message to this worker's queues, as Celery does; None where none comes in that time."""
+        queues = dict.fromkeys([self._keys.messages(graph, self._digest), self._keys.messages(graph)])
+        with redis_errors():
+            found = self._quick.brpop(list(queues), timeout_s)
+        return found[1] if found else None
+
+    def give_back(self, graph: str, message: bytes) -> None:
+        """Put a message back as the next one, for another worker."""
+        with redis_errors():
+            self._quick.rpush(self._keys.messages(graph, self._digest), message)
 
     def progress(self, claim: Claim, step: int, total_steps: int, preview: Preview | None = None) -> ClaimState:
         """Record a step, with a preview if there is one. Returns whether the worker goes on."""
@@ -240,7 +255,9 @@ class Claims:
             fields=flat(fields),
         )
         with redis_errors():
-            return int(self._finish(**call))
+            outcome = int(self._finish(**call))
+        self.more_wait = outcome != _ENDED_AND_NONE_WAITS
+        return outcome
 
 
 def _beside_steps_s(seconds: Mapping[str, float]) -> float:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from config.settings import JobSettings, RedisSettings
 from graphs.errors import (
+    AdaptersChanged,
     ArtifactExpired,
     ConfigurationError,
     IdempotencyConflict,
@@ -57,6 +58,7 @@ class JobStore:
     async def submit(self, submission: Submission, queue: str = "", message: str = "") -> tuple[Job, bool]:
         """Store a new job as queued. Returns it, and whether it is new: an equal request joins its earlier job.
 
+        Raises AdaptersChanged where the added adapters are others than those of the submission.
         ``message`` goes to the Celery queue of that name in the same step, unless one waits there (broker.py).
 
         Where its owner keeps as much as it may, the owner's oldest ended jobs make room. Raises QueueFull, StoreFull,
@@ -74,6 +76,8 @@ class JobStore:
             outcome, found, *numbers = (part.decode() if isinstance(part, bytes) else str(part) for part in reply)
             if outcome != "evicting":
                 break
+        if outcome == "other adapters":
+            raise AdaptersChanged
         if outcome == "evicting":
             raise StoreFull
         if outcome == "full":

@@ -40,6 +40,7 @@ class Submission:
     """A resolved request with its input images (PNG, empty for none) and options, as the store takes it.
 
     ``name`` is the client's own choice of an id, if any. After ``start_by`` (unix seconds) no client waits for the job.
+    ``adapters_version``: that of the added adapters that the request was resolved with; '' where it uses none of them.
     ``model_digest``: that of the model which the request was resolved for; any worker of the graph may draw a job
     without one.
     """
@@ -52,6 +53,7 @@ class Submission:
     idempotency: Idempotency = field(default_factory=Idempotency)
     start_by: float | None = None
     model_digest: str = ""
+    adapters_version: str = ""
 
 
 def queued_job(job_id: str, submission: Submission, sequence: int, created_at: float) -> Job:
@@ -84,6 +86,8 @@ def submit_call(
         jobs,
         fairness_key=keys.fairness(request.graph),
         idempotency_key=keys.idempotency(options.owner, idempotency.key),
+        adapters_version_key=keys.adapters_version,
+        adapters_version=submission.adapters_version,
         messages_key=keys.celery_prefix + queue,
         message=message,
         job_id=job_id,

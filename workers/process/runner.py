@@ -13,15 +13,21 @@ from graphs.requests.request import AdapterSelection
 from graphs.resolution import Resolution
 from workers.engine.images import decode_inputs, encode
 from workers.engine.mask_composite import composited
-from workers.engine.protocol import DrawingFailed, Engine, Generated, GenerationCancelled, InputImages, Step
-from workers.jobs.claims import Claim, Claims, Preview
+from workers.engine.protocol import DrawingFailed, Engine, Generated, GenerationCancelled, InputImages
+from workers.jobs.claims import Claim, Claims
 from workers.jobs.job import JobError, overdue_error
 from workers.jobs.observe.metrics import stages_measured
-from workers.jobs.status import ClaimState
 from workers.process.adapter_sync import AdapterSync
-from workers.process.child_memory import ChildMemory
 from workers.process.child_reports import ChildEnd
 from workers.process.device_check import DeviceCheck, DeviceFailed
+from workers.process.memory.child_memory import ChildMemory
+from workers.process.progress import (
+    PROGRESS_EVERY_S,
+    ClaimLost,
+    HandBackRequested,
+    Progress,
+    TimeLimitReached,
+)
 from workers.process.server_paths import ServerPaths
 from workers.process.shared_memory import ChildCommand
 
@@ -29,22 +35,11 @@ log = logging.getLogger(__name__)
 
 # The main process looks every second whether its child is past its bound.
 _REPLACED_WITHIN_S = 30.0
-# A step is recorded at most this often: clients see no difference, and quick steps cost nothing.
-PROGRESS_EVERY_S = 0.1
-# For how long a message lets the child take one job after the other; Celery would deliver it again only after an hour.
+# For how long a task of Celery takes one job after the other; Celery would deliver its message again after an hour.
 _TAKES_JOBS_S = 300.0
-
-
-class ClaimLost(Exception):
-    """Another worker has the job now, or the job was erased: its images are not stored."""
-
-
-class TimeLimitReached(Exception):
-    """The job has run for as long as its time limit allows."""
-
-
-class HandBackRequested(Exception):
-    """This worker stops before the job can end; another worker can do it sooner."""
+# For how long a child without a job looks for messages itself: the way through Celery costs more than a claim.
+LOOKS_FOR_MESSAGES_S = 2.0
+_ONE_LOOK_S = 0.25
 
 
 class Reporter(Protocol):
@@ -102,16 +97,17 @@ class Runner:
         paths: ServerPaths | None = None,
         memory: ChildMemory | None = None,
         progress_every_s: float = PROGRESS_EVERY_S,
+        looks_for_messages_s: float = LOOKS_FOR_MESSAGES_S,
     ) -> None:
         """``graph`` is the name of the graph whose queue is served; ``adapters`` of None adds no adapter to the engine.
 
         ``paths`` are left out of the errors of jobs. A job that runs longer than ``time_limit_s`` fails at its next
         step. ``memory`` of None does not watch the memory of this process. Steps that follow one another within
-        ``progress_every_s`` are not recorded one by one.
+        ``progress_every_s`` are not recorded one by one. For ``looks_for_messages_s`` after a job the next one needs no
+        task of Celery.
         """
+        self._looks_for_messages_s = looks_for_messages_s
         self._progress_every_s = progress_every_s
-        self._recorded_at = float("-inf")
-        self._last_step: tuple[int, int] | None = None  # its number, and the number of all
         self._claims = claims
         self._engine = engine
         self._graph = graph
@@ -121,7 +117,6 @@ class Runner:
         self._paths = paths or ServerPaths()
         self._memory = memory
         self._has_drawn = False
-        self._ends_at = float("inf")
         self._device = DeviceCheck(engine, reporter.device_checked)
         # Whether this process has completed no job yet, and why it ends, once it does.
         self._is_fresh = True
@@ -131,13 +126,33 @@ class Runner:
         self._switches = 0
 
     def run_waiting(self) -> None:
-        """Run the jobs of the graph that wait, one after the other, for some minutes. Raises ServiceUnavailable.
+        """Run one job after the other while some wait, and those of the next seconds. Raises ServiceUnavailable.
 
         So a message need only wake a worker that is idle (lua/shared.lua, ``wake``).
         """
         ends_at = time.monotonic() + _TAKES_JOBS_S
-        while self.run_next() and time.monotonic() < ends_at:
-            pass
+        while True:
+            has_run = self.run_next()
+            if self._end is not None or time.monotonic() >= ends_at:
+                return
+            if not (has_run and self._claims.more_wait) and not self._message_comes():
+                return
+
+    def _message_comes(self) -> bool:
+        """Wait for a message that wakes a worker; return whether one came, which is then this child's."""
+        ends_at = time.monotonic() + self._looks_for_messages_s
+        while time.monotonic() < ends_at and self._takes_jobs():
+            message = self._claims.take_message(self._graph, _ONE_LOOK_S)
+            if message is None:
+                continue
+            if self._takes_jobs():
+                return True
+            self._claims.give_back(self._graph, message)
+        return False
+
+    def _takes_jobs(self) -> bool:
+        is_past_bound = self._memory is not None and self._memory.is_past_bound
+        return self._reporter.command() is ChildCommand.CONTINUE and not is_past_bound
 
     def run_next(self) -> bool:
         """Run the next job of the graph to its end, if one waits; return whether one did. Raises ServiceUnavailable."""
@@ -161,9 +176,6 @@ class Runner:
             return False
         job = claim.job
         self._reporter.job_started(job.id)
-        self._recorded_at = time.monotonic()
-        self._last_step = None
-        self._ends_at = self._recorded_at + self._time_limit_s
         about = {"job_id": job.id, "attempt": job.attempts, "graph": self._graph}
         try:
             trace = trace_id(job.options.traceparent)
@@ -226,12 +238,19 @@ class Runner:
     def _complete(self, claim: Claim) -> None:
         request = claim.job.request
         started = time.perf_counter()
-        inputs = self._prepare(claim)
+        progress = Progress(
+            self._claims,
+            claim,
+            self._reporter.command,
+            time_limit_s=self._time_limit_s,
+            every_s=self._progress_every_s,
+        )
+        inputs = self._prepare(claim, progress)
         prepare_s = time.perf_counter() - started
         if request.adapters != self._last_selection:
             self._switches += 1
             self._last_selection = request.adapters
-        generated = self._draw(claim, inputs)
+        generated = self._draw(claim, inputs, progress)
         self._has_drawn = True
         warnings = self._device.warnings_of(generated.images)
         started = time.perf_counter()
@@ -246,75 +265,28 @@ class Runner:
             measured["one_value_images"] = 1
         self._reporter.job_drawn(claim.job.id)
         started = time.perf_counter()
-        if not self._claims.complete(claim, images, seconds, measured, warnings, generated.steps_s, self._last_step):
+        if not self._claims.complete(claim, images, seconds, measured, warnings, generated.steps_s, progress.last_step):
             raise ClaimLost
         self._claims.count(stages_measured({"store": time.perf_counter() - started}))
         self._switches = 0
         self._is_fresh = False
         log.info("%s completed in %.2f s", claim.job.id, seconds.get("generate", 0.0))
 
-    def _prepare(self, claim: Claim) -> InputImages | None:
+    def _prepare(self, claim: Claim, progress: Progress) -> InputImages | None:
         """Load the request's adapters into the engine and decode its input images."""
         if self._adapters is not None:
             self._adapters.prepare(claim.job.request)
-        self._check_command()
+        progress.check_command()
         if not claim.image:
             return None
         request = claim.job.request
         return decode_inputs(claim.image, claim.mask, Resolution(request.width, request.height), request.image_fit)
 
-    def _draw(self, claim: Claim, inputs: InputImages | None) -> Generated:
+    def _draw(self, claim: Claim, inputs: InputImages | None, progress: Progress) -> Generated:
         # The runtime calls back in a thread of its own; the context gives that thread's log lines the job's fields.
         context = contextvars.copy_context()
         try:
-            return self._engine.generate(
-                claim.job.request, inputs, lambda step: context.run(self._on_step, claim, step)
-            )
+            return self._engine.generate(claim.job.request, inputs, lambda step: context.run(progress.on_step, step))
         except DrawingFailed as failure:
             self._device.judge_failure(failure)
             raise
-
-    def _on_step(self, claim: Claim, step: Step) -> bool:
-        """Record a step and return whether the engine must stop, because the job was cancelled.
-
-        Raises HandBackRequested, ClaimLost or TimeLimitReached, which stop the engine as well.
-        """
-        self._check_command()
-        log.debug("step %d of %d", step.number, step.total)
-        self._last_step = (step.number, step.total)
-        preview = self._preview(claim, step)
-        now = time.monotonic()
-        if preview is None and now - self._recorded_at < self._progress_every_s:
-            if now >= self._ends_at:
-                raise TimeLimitReached
-            return False
-        self._recorded_at = now
-        try:
-            state = self._claims.progress(claim, step.number, step.total, preview)
-        except ServiceUnavailable as error:
-            # The job continues: its claim is checked again when its images are stored.
-            log.warning("%s: step %d not recorded: %s", claim.job.id, step.number, error)
-            state = ClaimState.GO_ON
-        if state is ClaimState.LOST:
-            raise ClaimLost
-        if state is not ClaimState.CANCEL and time.monotonic() >= self._ends_at:
-            raise TimeLimitReached
-        return state is ClaimState.CANCEL
-
-    def _check_command(self) -> None:
-        if self._reporter.command() is ChildCommand.HAND_BACK:
-            raise HandBackRequested
-
-    def _preview(self, claim: Claim, step: Step) -> Preview | None:
-        """Return a partial image at steps evenly spaced over each image's steps, never at its last; None at others."""
-        request = claim.job.request
-        wanted = claim.job.options.previews
-        if not wanted or step.preview is None:
-            return None
-        steps = max(1, step.total // request.num_images_per_prompt)
-        image_index, step_of_image = divmod(step.number - 1, steps)
-        due = sorted({round(steps * (number + 1) / (wanted + 1)) for number in range(wanted)} - {0, steps})
-        if step_of_image + 1 not in due:
-            return None
-        encoded = encode(step.preview(), request.output_format, request.output_compression)
-        return Preview(image_index, due.index(step_of_image + 1), encoded)

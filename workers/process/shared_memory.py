@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 
-from workers.process.child_memory import MemoryReports
 from workers.process.child_reports import (
     ChildEnd,
     ChildEnds,
@@ -21,6 +20,7 @@ from workers.process.child_reports import (
     JsonPages,
     TaskClock,
 )
+from workers.process.memory.child_memory import MemoryReports
 
 
 class ChildCommand(IntEnum):

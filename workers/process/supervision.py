@@ -67,14 +67,12 @@ class Supervision(PeriodicThread):
         self._step_grace = StepGrace(recovery.step_grace_s)
         self._has_warned_of_bound = False
         self._device = DeviceWatch()
-        self._is_resting = self._was_ready = False
+        self._is_resting = self._was_ready = self._has_left = False
         self._cycles = 0
-        self._has_left = False
         # Jobs whose child died and whose leases Redis still has to end; whether some are to be requeued.
         self._lost_jobs: set[str] = set()
         self._has_lost = False
-        self._unheard_resends = 0
-        self._claimed_before = 0
+        self._unheard_resends = self._claimed_before = 0
         # The last heartbeat, its age in cycles, and whether this worker reaps for its graph.
         self._said: WorkerPresence | None = None
         self._said_ago = 0
@@ -91,6 +89,8 @@ class Supervision(PeriodicThread):
             self._lost_jobs.add(job_id)
             self.guarded(self._end_lost_leases)
             self.guarded(self._recovery.count_crash)
+        # The child may have taken the message of a job that waits.
+        self.guarded(self._recovery.pass_on)
         self.wake()
 
     def drain(self) -> None:

@@ -13,6 +13,7 @@ from config.settings import JobSettings, RedisSettings
 from graphs.errors import StoreFull
 from tests.api.api_support import error_of, serving, settings_for
 from tests.support.polling import wait_until
+from tests.support.redis_keys import keys
 from tests.support.redis_server import RunningRedis, running_redis
 from tests.workers.jobs.jobs_support import (
     GRAPH,
@@ -228,6 +229,8 @@ def test_a_worker_keeps_a_finished_image(small_server: RunningRedis, worker: Wor
 def test_a_message_in_a_full_redis_ends_no_worker(small_server: RunningRedis, worker: WorkerProcess) -> None:
     """Celery records each message that it receives; when Redis refuses that, it would exit by default."""
     settings = small_server.settings
+    with small_server.client() as raw:  # the child has taken messages itself until then
+        wait_until(lambda: raw.hlen(f"{keys.celery_prefix}:unacked") == 0)
     os.kill(worker.process.pid, signal.SIGSTOP)
     job = submit(settings)
     worker.wake()

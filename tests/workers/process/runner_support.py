@@ -53,4 +53,12 @@ class TinyEngine:
 
 def make_runner(claims: Claims, engine: Engine, reporter: Reporter | None = None) -> Runner:
     """Return a runner of the graph ``GRAPH`` that records each step, with shared memory unless given a reporter."""
-    return Runner(claims, engine, GRAPH, reporter or SharedMemory(), time_limit_s=_TIME_LIMIT_S, progress_every_s=0)
+    return Runner(
+        claims,
+        engine,
+        GRAPH,
+        reporter or SharedMemory(),
+        time_limit_s=_TIME_LIMIT_S,
+        progress_every_s=0,
+        looks_for_messages_s=0,
+    )

@@ -11,7 +11,7 @@ from tests.workers.jobs.jobs_support import GRAPH, look, on_metrics, on_store, s
 from tests.workers.process.worker_process import WorkerProcess, running_worker
 from workers.jobs.job import Job
 from workers.jobs.status import Status
-from workers.process.child_memory import ChildMemory, MemoryReport, MemoryReports
+from workers.process.memory.child_memory import ChildMemory, MemoryReport, MemoryReports
 
 MIB = 2**20
 _LONG_S = 180
@@ -22,10 +22,11 @@ class TestTheBound:
     def _reports(self, *measured_mib: int, draws: bool = True) -> list[MemoryReport | None]:
         """Return the report after each job of a child whose bound is 100 MiB, and which takes so much after them."""
         reports = MemoryReports()
-        measured = iter(measured_mib)
-        memory = ChildMemory(7, 100 * MIB, reports, lambda: next(measured) * MIB)
+        taken_mib = 0
+        memory = ChildMemory(7, 100 * MIB, reports, lambda: taken_mib * MIB)
         found = []
-        for _ in measured_mib:
+        for now_mib in measured_mib:
+            taken_mib = now_mib
             memory.job_ended(has_drawn=draws)
             found.append(reports.read())
             assert memory.is_past_bound == bool(found[-1] and found[-1].is_past_bound)
@@ -42,19 +43,21 @@ class TestTheBound:
             "100 MiB"
         )
 
-    def test_freed_memory_is_given_back_before_each_measurement(self) -> None:
+    def test_freed_memory_is_given_back_once_a_second_and_before_a_child_is_past_its_bound(self) -> None:
         calls: list[str] = []
+        measured_mib = iter((60, 60, 101, 90))
 
         def measure() -> int:
             calls.append("measured")
-            return MIB
+            return next(measured_mib) * MIB
 
         memory = ChildMemory(7, 100 * MIB, MemoryReports(), measure, lambda: calls.append("given back"))
         memory.job_ended(has_drawn=False)
         assert calls == []
-        for _ in range(2):
+        for _ in range(3):
             memory.job_ended(has_drawn=True)
-        assert calls == ["given back", "measured"] * 2
+        assert calls == ["given back", "measured", "measured", "measured", "given back", "measured"]
+        assert not memory.is_past_bound
 
     def test_jobs_that_draw_nothing_are_not_the_first_image(self) -> None:
         assert self._reports(60, 200, draws=False) == [None, None]

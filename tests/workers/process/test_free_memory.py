@@ -12,8 +12,8 @@ from tests.support.polling import wait_until
 from tests.workers.jobs.jobs_support import look, submit
 from tests.workers.process.worker_process import running_worker
 from workers.jobs.status import Status
-from workers.process import free_memory
-from workers.process.free_memory import give_back_freed_memory, use_one_heap
+from workers.process.memory import free_memory
+from workers.process.memory.free_memory import give_back_freed_memory, use_one_heap
 
 _MIB = 2**20
 # In a process of its own. Blocks of 100 KiB are taken from the heap, and the last one keeps glibc from giving the
@@ -21,7 +21,7 @@ _MIB = 2**20
 _PROGRAM = """
 import ctypes
 from config.machine_memory import resident_bytes
-from workers.process.free_memory import give_back_freed_memory
+from workers.process.memory.free_memory import give_back_freed_memory
 
 library = ctypes.CDLL(None)
 library.malloc.restype = ctypes.c_void_p
@@ -38,7 +38,7 @@ print(resident_bytes())
 _THREADS = """
 import ctypes, sys, threading
 from tests.workers.process.test_free_memory import further_heaps
-from workers.process.free_memory import use_one_heap
+from workers.process.memory.free_memory import use_one_heap
 
 if sys.argv[1] == "one":
     use_one_heap()
@@ -78,7 +78,7 @@ def test_freed_memory_goes_back_to_the_system() -> None:
 
 def test_with_another_c_library_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     free_memory._of_c_library.cache_clear()
-    monkeypatch.setattr("workers.process.free_memory.ctypes.CDLL", lambda _: object())
+    monkeypatch.setattr("workers.process.memory.free_memory.ctypes.CDLL", lambda _: object())
     give_back_freed_memory()
     use_one_heap()
     assert free_memory._of_c_library("malloc_trim") is None

@@ -6,7 +6,7 @@ from config.settings import WorkerSettings
 from graphs.definition.graph import Graph
 from graphs.repository.bundled import bundled_model_path
 from graphs.resolution import Resolution
-from workers.process.planned_memory import plan_memory
+from workers.process.memory.planned_memory import plan_memory
 
 pytestmark = pytest.mark.fast
 

@@ -172,6 +172,12 @@ class RedisClient(Protocol):
     def zrangebylex(self, name: str, min: str, max: str, start: int, num: int) -> list[bytes]:
         """Return members of one score in a range of their texts."""
 
+    def brpop(self, keys: Sequence[str], timeout: float) -> tuple[bytes, bytes] | None:
+        """Wait for the last entry of one of these lists; return its list and the entry, or None after seconds."""
+
+    def rpush(self, name: str, *values: Value) -> int:
+        """Add entries to the end of a list."""
+
     def time(self) -> tuple[int, int]:
         """Return the clock of Redis: unix seconds and microseconds."""
 

@@ -4,10 +4,6 @@ Our own keys begin with ``PREFIX:``, and those of Celery and Kombu with ``PREFIX
 neither sign (config/job_store_settings.py), so that two services with different prefixes on one Redis share no key.
 
 A graph's ``queued`` and ``running`` are sorted sets (scores: place in the queue; end of the lease in milliseconds).
-``events`` is a stream that names the jobs that ended, ``steps`` one for all of their other events, and ``job_events``
-has the events of one job.
-``deliveries`` is a sorted set of webhook deliveries by the time at which they are due, in milliseconds.
-
 Clients reach these keys through ``JobStore`` (store.py), workers through ``Claims`` (claims.py).
 """
 
@@ -17,25 +13,23 @@ from urllib.parse import quote
 from config.settings import RedisSettings
 
 # Raise it with every change of keys or fields that an older release cannot work with; lua/layout.lua then has to carry
-# older data over. Version 0 is that of releases that recorded no version. Version 2 has ids of clients as names inside
-# an owner; in versions 0 and 1 they are the ids of the jobs themselves, as which store.py finds them still. Version 3
-# counts what each owner keeps (lua/keeping.lua) and lists jobs by status; lua/adopt.lua counts those of older versions.
-# Version 4 has sums of the work that waits (lua/work.lua); lua/reap.lua counts the jobs of older versions.
+# older data over. Version 0 is that of releases that recorded none. Version 2 has ids of clients as names inside an
+# owner; before, they are the ids of the jobs themselves, as which store.py finds them still. Version 3 counts what each
+# owner keeps (lua/keeping.lua) and lists jobs by status; lua/adopt.lua counts those of older versions. Version 4
+# has sums of the work that waits (lua/work.lua); lua/reap.lua counts the jobs of older versions.
 LAYOUT_VERSION = 4
 OLDER_VERSIONS = ("1", "2", "3")
 # The Celery queue of webhooks. The queue of a graph never begins with a colon (queue_name).
 WEBHOOK_QUEUE = ":webhooks"
-# What Kombu puts in front of its own keys; no queue of a graph begins like this.
+# What Kombu puts in front of its own keys; no queue begins like this.
 _KOMBU = "_kombu"
 # What stands for the digest of a job that any worker draws (lua/digests.lua).
 NO_DIGEST = "-"
 
 
 def queue_name(graph: str, digest: str = "") -> str:
-    """Return the name of the Celery queue of a graph, or of its workers whose model has this digest.
-
-    It is quoted because Celery splits lists of queues at commas.
-    """
+    """Return the name of the Celery queue of a graph, or of its workers whose model has this digest."""
+    # Celery splits lists of queues at commas.
     name = quote(graph)
     name = f"%5F{name[1:]}" if name.startswith(_KOMBU) else name
     return f"{name}@{digest}" if digest else name

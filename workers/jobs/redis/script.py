@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -98,9 +98,8 @@ class Script:
         arguments: list[Value] = []
         for name, kind in self._arguments.items():
             arguments += self._encoded(name, kind, named[name])
-        shared = [key(keys) for key in _SERVICE_KEYS.values()]
         known = [*_job_keys(keys, named), *(_owner_keys(keys, named) if self.finds_keys else ())]
-        return {"keys": [*shared, *(named[name] for name in self._keys), *known], "args": arguments}
+        return {"keys": [*_service_keys(keys), *(named[name] for name in self._keys), *known], "args": arguments}
 
     def header(self, keys: Keys) -> str:
         """Return the Lua code that reads the keys and arguments, checks the layout, and defines the constants."""
@@ -139,8 +138,9 @@ class GraphScript(Script):
 
     def of(self, keys: Keys, graph: str, jobs: JobSettings, **named: Any) -> ScriptCall:
         """Return the call for this graph. Raises TypeError as ``call`` does."""
-        shared = {name: key(keys, graph) for name, key in _GRAPH_KEYS.items()}
-        return self.call(keys, **shared, record_ttl_s=jobs.record_ttl_s, result_ttl_s=jobs.result_ttl_s, **named)
+        return self.call(
+            keys, **_graph_keys(keys, graph), record_ttl_s=jobs.record_ttl_s, result_ttl_s=jobs.result_ttl_s, **named
+        )
 
 
 # The keys of the service, which every script declares: what the scripts share may touch any of them.
@@ -173,6 +173,17 @@ _GRAPH_KEYS: Mapping[str, Callable[[Keys, str], str]] = {
     "running_work_key": Keys.running_work,
     "metrics_key": Keys.metrics,
 }
+
+
+@lru_cache(16)
+def _service_keys(keys: Keys) -> tuple[str, ...]:
+    return tuple(key(keys) for key in _SERVICE_KEYS.values())
+
+
+@lru_cache(256)
+def _graph_keys(keys: Keys, graph: str) -> Mapping[str, str]:
+    return {name: key(keys, graph) for name, key in _GRAPH_KEYS.items()}
+
 
 # A newer release may take the data over while this process runs: then no script changes anything.
 _LAYOUT_CHECK = f"""

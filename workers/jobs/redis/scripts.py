@@ -16,8 +16,9 @@ _KEPT = {"max_kept": _NUMBER, "max_kept_bytes": _NUMBER, "kept_share": _NUMBER}
 # The client's side (store.py, observe/queue_view.py).
 SUBMIT = GraphScript(
     "submit",
-    keys=["fairness_key", "idempotency_key", "messages_key"],
+    keys=["fairness_key", "idempotency_key", "messages_key", "adapters_version_key"],
     arguments={
+        "adapters_version": _TEXT,
         "job_id": _TEXT,
         "message": _TEXT,
         "name": _TEXT,

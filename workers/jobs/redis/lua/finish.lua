@@ -1,7 +1,7 @@
 -- Ends a job that a worker has claimed. artifacts: encoded images; fields: fields of the record with their values;
 -- work, measured_s: what the job asked for, and the seconds of its steps and of its pictures (measured_times.py); cold_s: how much
 -- longer its slow first steps took than the others, which no estimate counts.
--- Returns 1, 0 when the claim no longer holds, or -1 when Redis has no room for the artifacts.
+-- Returns 1, or 2 where no job waits; 0 when the claim no longer holds, or -1 when Redis has no room for the artifacts.
 local job = job_keys(job_id)
 local record = redis.call('HMGET', job.hash, 'token', 'started_at', 'cancel_requested', 'owner')
 local started_s, is_cancelled, owner = tonumber(record[2]), record[3], record[4]
@@ -38,4 +38,4 @@ if new_status == STATUS_COMPLETED then
   redis.call('LTRIM', times_key, 0, most_times - 1)
 end
 finish(job, new_status, fields, artifact_bytes)
-return 1
+return redis.call('EXISTS', queued_key) == 1 and 1 or 2

@@ -9,6 +9,11 @@
 -- or {'evicting', ''}: ended jobs went, and the same call again finds the room, or makes more.
 local job = job_keys(job_id)
 
+-- adapters_version: that for which the request was resolved, or '' for any.
+if adapters_version ~= '' and (redis.call('GET', adapters_version_key) or '0') ~= adapters_version then
+  return {'other adapters', ''}
+end
+
 -- Every submission counts as a client that waits, until that client leaves (waiters.lua). A client that never gives up,
 -- or one that polls, removes the start_by of an earlier submission.
 local function join_job(earlier_id)

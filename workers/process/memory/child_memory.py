@@ -6,14 +6,16 @@ many sizes is replaced by a new one.
 
 import json
 import mmap
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from config.machine_memory import resident_bytes
-from workers.process.free_memory import give_back_freed_memory
+from workers.process.memory.free_memory import give_back_freed_memory
 
 # A child that is past its bound after its first image may grow by this factor, so that it does not reload for ever.
 _GROWTH_OF_TOO_LARGE = 1.25
+_GIVES_BACK_EVERY_S = 1.0
 _SETTING = "IMAGEGEN_WORKER__CHILD_MEMORY_LIMIT_BYTES"
 
 
@@ -92,33 +94,43 @@ class ChildMemory:
     ) -> None:
         """``limit_bytes`` is the bound of the settings; ``measure`` returns the resident memory in bytes.
 
-        ``give_back`` gives freed memory back to the system before each measurement.
+        ``give_back`` gives freed memory back to the system.
         """
         self._pid = pid
         self._limit_bytes = limit_bytes
         self._reports = reports
         self._measure = measure
         self._give_back = give_back
+        self._gives_back_at = float("-inf")
         self._first_bytes: int | None = None
         self.is_past_bound = False
 
     def job_ended(self, *, has_drawn: bool) -> None:
         """Give freed memory back, measure and report.
 
-        Nothing is measured until a job has drawn: the runtime takes most memory only then.
+        Nothing is measured until a job has drawn: the runtime takes most memory only then. After quick jobs freed
+        memory is given back once a second, since the next job would only ask for it again.
         """
         if self._first_bytes is None and not has_drawn:
             return
-        self._give_back()
+        gives_back = time.monotonic() >= self._gives_back_at
+        report = self._measured(gives_back=gives_back)
+        if report.is_past_bound and not gives_back:
+            report = self._measured(gives_back=True)
+        self.is_past_bound = report.is_past_bound
+        self._reports.write(report)
+
+    def _measured(self, *, gives_back: bool) -> MemoryReport:
+        if gives_back:
+            self._give_back()
+            self._gives_back_at = time.monotonic() + _GIVES_BACK_EVERY_S
         last_bytes = self._measure()
         if self._first_bytes is None:
             self._first_bytes = last_bytes
         first_bytes = self._first_bytes
         is_too_large = first_bytes > self._limit_bytes
         bound_bytes = int(first_bytes * _GROWTH_OF_TOO_LARGE) if is_too_large else self._limit_bytes
-        report = MemoryReport(self._pid, first_bytes, last_bytes, self._limit_bytes, bound_bytes)
-        self.is_past_bound = report.is_past_bound
-        self._reports.write(report)
+        return MemoryReport(self._pid, first_bytes, last_bytes, self._limit_bytes, bound_bytes)
 
 
 def _mib(size_bytes: int) -> int:
