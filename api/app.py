@@ -30,6 +30,7 @@ from api.routers import (
     images,
     jobs,
     kserve,
+    me,
     metrics,
     models,
     queues,
@@ -73,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
     wrong = app.state.http_metrics.wrong_keys
     app.state.wrong_keys = WrongKeys(app.state.connections.max_open // 8, lambda how: wrong.labels(how).inc())
     for prefix in PREFIXES:
-        for part in (images, queues, jobs, files, models, adapters):
+        for part in (images, queues, jobs, files, models, adapters, me):
             app.include_router(part.router, prefix=prefix)
     app.include_router(start.router)
     app.include_router(docs.router)

@@ -8,6 +8,7 @@ from api.job_submitter import JobSubmitter
 from api.live_models import LiveModels
 from api.live_workers import LiveWorkers
 from api.model_reload import ModelReload
+from api.queue_operator import QueueOperator
 from api.waiting.abandoned_jobs import AbandonedJobs
 from api.waiting.waiter import Client, JobWaiter, WaitingEnded, first_of
 from config.environment import typed_model_options
@@ -61,6 +62,7 @@ class ImageService:
         self._submitter = JobSubmitter(settings, drain, message, self.models, self._workers, self._store)
         self.submit = self._submitter.submit
         self._queue = QueueView(settings.redis, settings.jobs)
+        self.operator = QueueOperator(settings, self.models, self._store, self._queue, message)
         self.queue_bounds = queue_bounds(settings.jobs, ANYONE.id)
         self._rates = RequestRates(settings.redis)
         self._metrics = MetricsView(settings.redis)
@@ -80,6 +82,7 @@ class ImageService:
         await self.reload.stop()
         await self._store.close()
         await self._queue.close()
+        await self.operator.close()
         await self._rates.close()
         await self._metrics.close()
         await self.models.close()

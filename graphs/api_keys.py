@@ -15,6 +15,7 @@ from graphs.errors import ConfigurationError
 log = logging.getLogger(__name__)
 
 _RATE = re.compile(r"[1-9][0-9]{0,8}")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 
 class Priority(StrEnum):
@@ -35,20 +36,26 @@ class Owner:
     """The API key, or everyone where no key is needed, that a job belongs to.
 
     ``id`` identifies the owner and does not reveal the key. ``requests_per_minute`` is the owner's own limit, None for
-    the limit of the settings.
+    the limit of the settings. ``label`` is the name that administrators see, '' where the key has none.
     """
 
     id: str
     max_priority: Priority = Priority.HIGH
     is_administrator: bool = False
     requests_per_minute: int | None = None
+    label: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The name of the owner for people: its label, else its id."""
+        return self.label or self.id
 
     def capped(self, requested: Priority) -> Priority:
         """Return the requested priority, lowered to the owner's highest where it exceeds that."""
         return requested if requested.rank >= self.max_priority.rank else self.max_priority
 
 
-ANYONE = Owner("anyone")
+ANYONE = Owner("anyone", label="anyone")
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,16 @@ class ApiKeys:
     def has_owner(self, owner_id: str) -> bool:
         """Return whether there is a key of this owner; without keys, whether it is the one owner of an open server."""
         return owner_id in ({entry.owner.id for entry in self._entries} or {ANYONE.id})
+
+    def labelled(self, name: str) -> Owner | None:
+        """Return the owner with this label or id, None for an unknown one."""
+        owners = [entry.owner for entry in self._entries] or [ANYONE]
+        return next((owner for owner in owners if name in (owner.label, owner.id)), None) if name else None
+
+    def shown(self, owner_id: str) -> str:
+        """Return the name of an owner for people: the label of its key, else its id."""
+        owner = self.labelled(owner_id)
+        return owner.shown if owner else owner_id
 
     def owner_of(self, key: str) -> Owner | None:
         """Return the owner of a key, None for an unknown key.
@@ -136,7 +153,7 @@ def _stamp(path: Path | None) -> tuple[int, ...] | None:
 
 def read_keys(path: Path | None, single: str | None = None) -> ApiKeys:
     """Read an API key file: one key a line, optionally followed by ``max_priority=normal`` or ``low``,
-    ``requests_per_minute=N`` and ``admin``.
+    ``requests_per_minute=N``, ``label=NAME`` and ``admin``.
 
     ``single`` is a key from the settings, used if there is no file. Blank lines, lines that begin with # and
     what follows a key behind a # are ignored. The first key of a file and a single key are administrators. Raises
@@ -152,7 +169,12 @@ def read_keys(path: Path | None, single: str | None = None) -> ApiKeys:
     for number, line in enumerate(lines, 1):
         words = line.split()
         if words and not words[0].startswith("#"):
-            entries.append(_entry(words[0], _before_comment(words[1:]), f"{path}:{number}", first=not entries))
+            where = f"{path}:{number}"
+            entry = _entry(words[0], _before_comment(words[1:]), where, first=not entries)
+            label = entry.owner.label
+            if label and any(label == other.owner.label for other in entries):
+                raise ConfigurationError(f"{where}: label={label} stands at another key too; each key has its own.")
+            entries.append(entry)
     if not entries:
         raise ConfigurationError(f"The API key file {path} holds no key.")
     return ApiKeys(entries)
@@ -167,20 +189,24 @@ def _entry(key: str, words: list[str], where: str, *, first: bool) -> _Entry:
     highest = Priority.HIGH
     administrator = first
     rate = None
+    label = ""
     for word in words:
         name, _, value = word.partition("=")
         if name == "max_priority" and value in list(Priority):
             highest = Priority(value)
         elif name == "requests_per_minute" and _RATE.fullmatch(value):
             rate = int(value)
+        elif name == "label" and _LABEL.fullmatch(value):
+            label = value
         elif word == "admin":
             administrator = True
         else:
             raise ConfigurationError(
-                f"{where}: {word!r} is neither admin nor max_priority=high, normal or low, nor requests_per_minute=N."
+                f"{where}: {word!r} is neither admin nor max_priority=high, normal or low, nor requests_per_minute=N, "
+                "nor label=NAME (letters, digits, - _ and dots)."
             )
     digest = _digest(key)
-    return _Entry(digest, Owner(digest.hex()[:16], highest, administrator, rate))
+    return _Entry(digest, Owner(digest.hex()[:16], highest, administrator, rate, label))
 
 
 def _digest(key: str) -> bytes:

@@ -144,6 +144,7 @@ class QueuedGraphBody(BaseModel):
     queued_limit: int = Field(description="How many jobs may wait; more requests get status 429.")
     running: int
     oldest_wait_seconds: float
+    paused_at: int | None = Field(description="Since when no job of it begins; null unless an administrator paused it.")
     workers: list[WorkerBody]
 
 
@@ -152,6 +153,59 @@ class QueueBody(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[QueuedGraphBody]
+
+
+class QueueChanged(BaseModel):
+    """The answer to a pause or its end: the graphs where that changed anything."""
+
+    object: Literal["image.queue"] = "image.queue"
+    paused: bool
+    models: list[str]
+
+
+class WaitingOwnerBody(BaseModel):
+    """What waits of one owner: its label in the key file, or its id."""
+
+    owner: str
+    model: str
+    queued: int
+    queued_bytes: int
+
+
+class WaitingOwners(BaseModel):
+    """What waits, by owner and graph."""
+
+    object: Literal["list"] = "list"
+    data: list[WaitingOwnerBody]
+
+
+class JobsCancelled(BaseModel):
+    """The answer to a cancellation of many jobs; ``has_more``: ask again for the rest."""
+
+    object: Literal["image.jobs.cancelled"] = "image.jobs.cancelled"
+    cancelled: int
+    has_more: bool
+
+
+class LimitsBody(BaseModel):
+    """What one owner may; null where there is no such limit. Bytes and jobs of a queue are those of one model."""
+
+    requests_per_minute: int | None
+    queued_jobs: int
+    queued_bytes: int
+    kept_jobs: int | None
+    kept_bytes: int | None
+    max_priority: str
+
+
+class OwnerBody(BaseModel):
+    """Who a client is: the label of its key, or the id of its jobs' owner."""
+
+    object: Literal["owner"] = "owner"
+    owner: str
+    administrator: bool
+    keys_required: bool
+    limits: LimitsBody
 
 
 class JobDeleted(BaseModel):

@@ -12,7 +12,7 @@ from api.live_models import LiveModels
 from api.service import ImageService
 from config.http_settings import HttpSettings
 from graphs.api_keys import ANYONE, ApiKeys, ApiKeySource, Owner
-from graphs.errors import AuthenticationFailed, NotAllowed
+from graphs.errors import AuthenticationFailed, InvalidRequest, NotAllowed
 from workers.jobs.job import Job
 
 
@@ -66,6 +66,19 @@ async def _administrator(request: Request, owner: KeyOwner) -> Owner:
     if not owner.is_administrator:
         raise NotAllowed("This route is for administrators; this key is not one.")
     return owner
+
+
+def named_owner(request: Request, owner: Owner, name: str) -> Owner:
+    """Return the owner with this label or id. Raises NotAllowed unless an administrator asks, and InvalidRequest."""
+    keys = current_keys(request)
+    found = keys.labelled(name)
+    if found == owner:
+        return owner
+    if keys.is_open or not owner.is_administrator:
+        raise NotAllowed("Only administrators may name another owner.")
+    if found is None:
+        raise InvalidRequest(f"No key has the label or id {name[:100]!r}.", param="owner")
+    return found
 
 
 async def _keys(request: Request) -> ApiKeys:

@@ -8,9 +8,10 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from api.answer.answers import accepted
 from api.answer.responses import Links, embedded, job_body, poll_headers, server_timing
-from api.answer.schemas import ImagesResponse, JobBody, JobDeleted, JobPage
+from api.answer.schemas import ImagesResponse, JobBody, JobDeleted, JobPage, JobsCancelled
 from api.answer.streaming import event_stream, stream_job
-from api.http.dependencies import AnswerLinks, CountedOwner, Drain, KeyOwner, PathJob, Service
+from api.answer.thumbnails import thumbnail
+from api.http.dependencies import AnswerLinks, CountedOwner, Drain, KeyOwner, PathJob, Service, named_owner
 from api.http.errors import documented
 from api.http.openapi import EVENT_STREAM, body_docs
 from api.request.submission import read_generation_or_edit
@@ -24,6 +25,9 @@ from workers.jobs.status import FINAL_STATUSES, ShownStatusName
 from workers.jobs.store import ID
 
 router = APIRouter(tags=["jobs"])
+
+# The paths beside those of single jobs.
+_NOT_IDS = ("cancel", "events")
 
 _DOCS = body_docs(
     {
@@ -59,6 +63,8 @@ async def put(job_id: str, request: Request, owner: CountedOwner, service: Servi
     """Submit a job under an id of your own, a name among your jobs only; the same again returns the same job."""
     if not ID.fullmatch(job_id):
         raise InvalidRequest("A job id has 1 to 64 letters, digits, - and _.", param="job_id")
+    if job_id in _NOT_IDS:
+        raise InvalidRequest(f"{job_id!r} is the name of a route and no id of a job.", param="job_id")
     image_request = await read_generation_or_edit(request, owner)
     job, is_new = await image_request.submit(service, detached=True, name=job_id)
     return await accepted(job, service, links, 202 if is_new else 200)
@@ -82,6 +88,20 @@ async def jobs(
     return JobPage(data=bodies, first_id=first, last_id=last, has_more=page.has_more)
 
 
+@router.post("/images/jobs/cancel", responses={**_LISTING, **documented(errors.NotAllowed)})
+async def cancel_many(
+    request: Request,
+    key_owner: KeyOwner,
+    service: Service,
+    status: Literal["queued", "in_progress"] | None = None,
+    owner: Annotated[str | None, Query(description="For administrators: the label or id of another owner.")] = None,
+) -> JobsCancelled:
+    """Cancel all of your jobs that wait or run, or those with one status; up to about a thousand in a call."""
+    whose = key_owner if owner is None else named_owner(request, key_owner, owner)
+    cancelled, has_more = await service.operator.cancel(whose.id, status)
+    return JobsCancelled(cancelled=cancelled, has_more=has_more)
+
+
 @router.get("/images/jobs/{job_id}", response_model=JobBody, responses=_LISTING)
 async def job(job: PathJob, service: Service, links: AnswerLinks) -> Response:
     """Return a job: its status, its progress, and when to poll it next."""
@@ -100,14 +120,19 @@ async def result(job: PathJob, service: Service, response: Response) -> ImagesRe
 # The next two routes read the job themselves: a PathJob would report an unknown job before an invalid query parameter.
 @router.get("/images/jobs/{job_id}/content", response_class=Response, responses=ARTIFACT_DOCS)
 async def content(
-    job_id: str, owner: KeyOwner, service: Service, index: Annotated[int, Query(ge=0, le=1000)] = 0
+    job_id: str,
+    owner: KeyOwner,
+    service: Service,
+    index: Annotated[int, Query(ge=0, le=1000)] = 0,
+    width: Annotated[int | None, Query(ge=16, le=2048, description="Scales it down to so many pixels.")] = None,
 ) -> Response:
-    """Return one of a completed job's images as it is."""
+    """Return one of a completed job's images as it is, or scaled down."""
     job = await service.find(job_id, owner.id)
     artifacts = await service.artifacts(job)
     if index >= len(artifacts):
         raise JobNotFound(f"The job has {len(artifacts)} images; the first is index 0.", param="index")
-    return artifact_response(job, artifacts[index])
+    artifact = artifacts[index]
+    return artifact_response(job, artifact if width is None else await thumbnail(artifact, width))
 
 
 @router.get("/images/jobs/{job_id}/events", response_class=StreamingResponse, responses=_EVENTS)

@@ -59,6 +59,34 @@ class JobPageForm(AnswerForm):
     last_id: str | None = None
 
 
+class JobsCancelledForm(AnswerForm):
+    """How many jobs were cancelled."""
+
+    cancelled: int = Field(ge=0)
+    has_more: bool
+
+
+class QueueChangedForm(AnswerForm):
+    """The models whose queue was paused or resumed."""
+
+    models: list[str]
+
+
+class WaitingOwnerForm(AnswerForm):
+    """What waits of one owner."""
+
+    owner: str
+    model: str
+    queued: int
+    queued_bytes: int
+
+
+class WaitingOwnersForm(AnswerForm):
+    """What waits of all owners."""
+
+    data: list[WaitingOwnerForm]
+
+
 class ImageForm(AnswerForm):
     """One image."""
 

@@ -120,7 +120,7 @@ class ServerClient:
         found: list[JobJson] = []
         params: dict[str, Any] = {"status": status} if status else {}
         while len(found) < limit:
-            page = self._json("GET", "/jobs", JobPageForm, params={**params, "limit": min(_PAGE, limit - len(found))})
+            page = self.call("GET", "/jobs", JobPageForm, params={**params, "limit": min(_PAGE, limit - len(found))})
             found += page["data"]
             if not page["has_more"] or not page["data"]:
                 break
@@ -129,24 +129,24 @@ class ServerClient:
 
     def job(self, job_id: str) -> JobJson:
         """Return the job."""
-        return self._json("GET", _path(job_id), JobForm)
+        return self.call("GET", _path(job_id), JobForm)
 
     def cancel(self, job_id: str) -> JobJson:
         """Cancel the job and return it as it is afterwards."""
-        return self._json("POST", f"{_path(job_id)}/cancel", JobForm)
+        return self.call("POST", f"{_path(job_id)}/cancel", JobForm)
 
     def models(self) -> list[dict[str, Any]]:
         """Return the models that are served: bases, adapters and composites."""
-        found: list[dict[str, Any]] = self._json("GET", f"{self._url}/v3/models", ModelsForm)["data"]
+        found: list[dict[str, Any]] = self.call("GET", f"{self._url}/v3/models", ModelsForm)["data"]
         return found
 
     def model(self, name: str) -> dict[str, Any]:
         """Return one model that is served."""
-        return self._json("GET", f"{self._url}/v3/models/{quote(name, errors='surrogateescape')}", ModelForm)
+        return self.call("GET", f"{self._url}/v3/models/{quote(name, errors='surrogateescape')}", ModelForm)
 
     def refresh_adapters(self) -> dict[str, Any]:
         """Make the server look at its folder of adapters again, and return what has changed."""
-        return self._json("POST", f"{self._url}/v3/lora_adapters/refresh", RefreshForm)
+        return self.call("POST", f"{self._url}/v3/lora_adapters/refresh", RefreshForm)
 
     def events(self, job_id: str) -> Iterator[JobJson]:
         """Yield the job's events up to its final one, also while the server restarts."""
@@ -230,12 +230,12 @@ class ServerClient:
             raise self._gone(outcome) from outcome
         return outcome
 
-    def _json(
+    def call(
         self, method: str, path: str, form: type[AnswerForm], params: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
+        """Send a request without a body, and return its answer of this form."""
         with self._server_errors():
-            response = self._http.request(method, path, params=params)
-        return self._read(self._checked(response), form)
+            return self._read(self._checked(self._http.request(method, path, params=params)), form)
 
     def _read(self, response: httpx2.Response, form: type[AnswerForm]) -> dict[str, Any]:
         with self._other_forms():

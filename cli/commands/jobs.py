@@ -2,6 +2,7 @@
 
 import json
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +18,16 @@ from graphs.requests.output_formats import OUTPUT_FORMATS
 from workers.jobs.status import Status
 
 jobs = typer.Typer(
-    name="jobs", help="List, show, watch, save and cancel the jobs of a running server.", no_args_is_help=True
+    name="jobs",
+    help="List, show, watch, save and cancel the jobs of a running server; pause its queues.",
+    no_args_is_help=True,
 )
+
+
+class _UnfinishedStatus(StrEnum):
+    QUEUED = Status.QUEUED.value
+    IN_PROGRESS = Status.IN_PROGRESS.value
+
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as `imagegen jobs list` shows it.")]
 _Status = Annotated[Status | None, typer.Option("--status", help="Only jobs with this status.")]
@@ -28,6 +37,9 @@ _Out = Annotated[
     typer.Option("-o", "--out", help="File to write, out.png unless given; further images get a number."),
 ]
 _OutAfter = Annotated[Path | None, typer.Option("-o", "--out", help="File to write once the job is completed.")]
+_Unfinished = Annotated[_UnfinishedStatus | None, typer.Option("--status", help="Only those with this status.")]
+_Owner = Annotated[str | None, typer.Option("--owner", help="Those of another key, by its label (for administrators).")]
+_Model = Annotated[str | None, typer.Argument(metavar="MODEL", help="A model; all of them where it is left out.")]
 _TIMEOUT_S = 30.0
 _CANCELLED = {Status.IN_PROGRESS: "stops at its next step", Status.CANCELLED: "cancelled"}
 
@@ -99,6 +111,57 @@ def cancel(job_id: JobId, url: ServerUrl = None, api_key: ServerApiKey = None) -
     with ServerClient(url, api_key, _TIMEOUT_S) as client:
         status = client.cancel(job_id)["status"]
     say(f"{job_id}: {_CANCELLED.get(status, f'is {status} already, and stays so')}")
+
+
+@jobs.command("cancel-all")
+def cancel_all(
+    status: _Unfinished = None, owner: _Owner = None, url: ServerUrl = None, api_key: ServerApiKey = None
+) -> None:
+    """Cancel all of your jobs that wait or run."""
+    from cli.client import queue_calls
+    from cli.client.http_client import ServerClient
+
+    with ServerClient(url, api_key, _TIMEOUT_S) as client:
+        count = queue_calls.cancel_all(client, status.value if status else None, owner)
+    say(f"{count} job{'' if count == 1 else 's'} cancelled")
+
+
+@jobs.command()
+def pause(model: _Model = None, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
+    """Let no further job of a model begin, or of any (for administrators); what runs goes on."""
+    _change_queues(model, url, api_key, is_paused=True)
+
+
+@jobs.command()
+def resume(model: _Model = None, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
+    """Let jobs of a model begin again, or of all (for administrators)."""
+    _change_queues(model, url, api_key, is_paused=False)
+
+
+@jobs.command()
+def waiting(url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
+    """Show how many jobs of each owner wait (for administrators)."""
+    from cli.client import queue_calls
+    from cli.client.http_client import ServerClient
+
+    with ServerClient(url, api_key, _TIMEOUT_S) as client:
+        found = queue_calls.waiting(client)
+    table = Table(box=None, pad_edge=False)
+    for column in ("owner", "model", "jobs", "bytes"):
+        table.add_column(column, justify="right" if column in ("jobs", "bytes") else "left")
+    for one in found:
+        table.add_row(*cells((one["owner"], one["model"], str(one["queued"]), str(one["queued_bytes"]))))
+    show_table(table)
+
+
+def _change_queues(model: str | None, url: str | None, api_key: str | None, *, is_paused: bool) -> None:
+    from cli.client import queue_calls
+    from cli.client.http_client import ServerClient
+
+    with ServerClient(url, api_key, _TIMEOUT_S) as client:
+        changed = queue_calls.pause(client, model, is_paused=is_paused)
+    word = "paused" if is_paused else "resumed"
+    say(f"{word}: {', '.join(changed)}" if changed else f"nothing was {word}; `imagegen jobs waiting` shows what waits")
 
 
 def _table(found: list[dict[str, Any]], fits_the_width: bool) -> Table:

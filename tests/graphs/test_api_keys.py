@@ -74,8 +74,34 @@ def test_a_key_has_its_own_rate(tmp_path: Path) -> None:
     assert [_owner(keys, key).requests_per_minute for key in ("one", "two", "three")] == [30, 1, None]
 
 
+def test_a_key_has_a_label(tmp_path: Path) -> None:
+    keys = _keys(tmp_path, "one label=studio-1\ntwo\n")
+    one, two = (_owner(keys, key) for key in ("one", "two"))
+    assert (one.label, one.shown, two.label, two.shown) == ("studio-1", "studio-1", "", two.id)
+    assert keys.labelled("studio-1") == one and keys.labelled(two.id) == two
+    assert keys.labelled("") is None and keys.labelled("none") is None
+    assert (keys.shown(one.id), keys.shown("of a key that is gone")) == ("studio-1", "of a key that is gone")
+
+
+def test_a_label_is_that_of_one_key(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="keys:2: label=a stands at another key too"):
+        _keys(tmp_path, "one label=a\ntwo label=a\n")
+
+
 @pytest.mark.parametrize(
-    "word", ["root", "max_priority", "max_priority=", "max_priority=top", "admin=yes", "ADMIN", "requests_per_minute=0"]
+    "word",
+    [
+        "label=",
+        "label=a/b",
+        "label=-a",
+        "root",
+        "max_priority",
+        "max_priority=",
+        "max_priority=top",
+        "admin=yes",
+        "ADMIN",
+        "requests_per_minute=0",
+    ],
 )
 def test_an_unknown_word_is_named_with_its_line(tmp_path: Path, word: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"keys:3: '{word}' is neither"):

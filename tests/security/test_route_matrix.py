@@ -63,6 +63,11 @@ TABLE: dict[tuple[str, str], Statuses] = {
     # A name of one's own is free for each owner.
     ("PUT", "/images/jobs/{job_id}"): (401, 401, 202, 200, 202),
     ("GET", "/images/queue"): keyed(200),
+    ("GET", "/images/queue/owners"): administrators(200),
+    ("POST", "/images/queue/pause"): administrators(200),
+    ("POST", "/images/queue/resume"): administrators(200),
+    ("POST", "/images/jobs/cancel"): keyed(200),
+    ("GET", "/me"): keyed(200),
     ("GET", "/images/jobs"): keyed(200),
     ("GET", "/images/jobs/{job_id}"): owned(200),
     ("GET", "/images/jobs/{job_id}/result"): owned(200),

@@ -97,6 +97,7 @@ class Claims:
             self._jobs,
             fairness_key=self._keys.fairness(graph),
             claim_key=self._keys.claim(self._worker),
+            paused_key=self._keys.paused(graph),
             messages_key=self._keys.messages(graph, self._digest),
             message=self._message(queue_name(graph, self._digest)),
             worker=self._worker,

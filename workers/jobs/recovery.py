@@ -206,6 +206,7 @@ class Recovery:
             ready_key=self._keys.ready(self._graph),
             ready_own_key=self._keys.ready(self._graph, self._digest),
             ready_any_key=self._keys.ready(self._graph, ""),
+            paused_key=self._keys.paused(self._graph),
             digest=self._digest,
             resend_after_ms=int(_RESEND_AFTER_S * 1000),
         )

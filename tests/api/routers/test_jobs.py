@@ -1,13 +1,17 @@
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
+import numpy as np
 import openai
 import pytest
 from openai.pagination import SyncCursorPage
+from PIL import Image
 
 from api.answer.schemas import JobBody
 from config.settings import RedisSettings
 from tests.api.api_support import DATA_URL, PNG, Api, error_of, serving, settings_for
+from tests.support.images import image_bytes, pixels, red_image
 from tests.support.polling import wait_until
 from tests.workers.jobs.jobs_support import with_step_times
 
@@ -119,6 +123,21 @@ def test_an_artifact_is_served_as_it_is_stored(api: Api) -> None:
     assert {answer.headers["content-type"] for answer in answers} == {"image/webp"}
     assert api.http.get(f"{JOBS}/{job['id']}/content").content == b"one"
     error_of(api.http.get(f"{JOBS}/{job['id']}/content?index=2"), 404)
+
+
+@pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
+def test_an_image_is_scaled_down_for_a_page(api: Api, output_format: str) -> None:
+    job = api.submitted(json={**BODY, "output_format": output_format})
+    api.complete(job["id"], image_bytes(red_image(size=(200, 100)), output_format))
+    url = f"{JOBS}/{job['id']}/content"
+    whole = api.http.get(url).content
+    small = api.http.get(url, params={"width": 50})
+    assert np.abs(pixels(small.content).astype(int) - [255, 0, 0]).max() < 8
+    with Image.open(BytesIO(small.content)) as image:
+        assert (image.size, image.format) == ((50, 25), output_format.upper())
+    assert small.headers["content-type"] == f"image/{output_format}"
+    assert api.http.get(url, params={"width": 500}).content == whole
+    assert error_of(api.http.get(url, params={"width": 8}), 400)["param"] == "width"
 
 
 def test_deleting_takes_everything_away(api: Api) -> None:

@@ -1,8 +1,35 @@
 """``images/queue``: what waits, and what the workers do."""
 
-from tests.api.api_support import Api
-from tests.workers.jobs.jobs_support import GRAPH, Upkeep
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from config.settings import RedisSettings
+from tests.api.api_support import Api, error_of, serving, settings_for
+from tests.security.owners import ADMIN, BODY, JOBS, KEYS, ONE, TWO, get, put
+from tests.support.redis_keys import keys
+from tests.support.redis_server import RunningRedis
+from tests.workers.jobs.jobs_support import GRAPH, Upkeep, claims_of, client
 from workers.jobs.observe.presence import WorkerPresence
+
+QUEUE = "/v3/images/queue"
+
+
+@pytest.fixture(scope="module")
+def shared_keyed(redis_server: RunningRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    path: Path = tmp_path_factory.mktemp("keys") / "keys"
+    path.write_text("".join(f"{key} label={key.removesuffix('-key')}\n" for key in KEYS))
+    path.chmod(0o600)
+    with serving(settings_for(redis_server.settings, {"api_key_file": path})) as running:
+        yield running
+
+
+@pytest.fixture
+def keyed(shared_keyed: Api, redis_settings: RedisSettings) -> Api:
+    """An API with an administrator and two other owners, whose keys have labels, and an empty Redis."""
+    assert shared_keyed.redis == redis_settings
+    return shared_keyed
 
 
 def test_it_shows_queues_and_workers_without_names_of_machines(api: Api) -> None:
@@ -16,5 +43,108 @@ def test_it_shows_queues_and_workers_without_names_of_machines(api: Api) -> None
     assert answer["object"] == "list"
     assert (graph["model"], graph["queued"], graph["queued_limit"], graph["running"]) == (GRAPH, 1, 1000, 0)
     assert graph["oldest_wait_seconds"] >= 0
+    assert graph["paused_at"] is None
     worker = {"device": "GPU.0", "ready": False, "stage": "resting", "last_error": "Bad.", "last_error_at": None}
     assert graph["workers"] == [worker]
+
+
+def test_of_a_paused_queue_no_job_begins_until_it_is_resumed(keyed: Api) -> None:
+    put(keyed, "mine", ONE)
+    messages = keys.messages(GRAPH, keyed.http.get(f"/v3/models/{GRAPH}", headers=ONE).json()["digest"])
+    changed = [keyed.http.post(f"{QUEUE}/pause", params={"model": GRAPH}, headers=ADMIN).json() for _ in range(2)]
+    assert [one["models"] for one in changed] == [[GRAPH], []]
+    (shown,) = keyed.http.get(QUEUE, headers=ONE).json()["data"]
+    assert shown["paused_at"] > 0 and shown["queued"] == 1
+    put(keyed, "later", TWO)
+    assert claims_of(keyed.redis).claim_next(GRAPH) is None
+    with client(keyed.redis) as raw:
+        assert raw.delete(messages) == 1
+    assert keyed.http.post(f"{QUEUE}/resume", headers=ADMIN).json() == {
+        "object": "image.queue",
+        "paused": False,
+        "models": [GRAPH],
+    }
+    with client(keyed.redis) as raw:
+        assert raw.llen(messages) == 1
+    assert keyed.http.get(QUEUE, headers=ONE).json()["data"][0]["paused_at"] is None
+    claim = claims_of(keyed.redis).claim_next(GRAPH)
+    assert claim is not None and claim.job.own_name == "mine"
+
+
+def test_what_waits_in_a_paused_queue_is_not_taken_for_lost(keyed: Api) -> None:
+    put(keyed, "mine", ONE)
+    keyed.http.post(f"{QUEUE}/pause", headers=ADMIN)
+    with client(keyed.redis) as raw:
+        (job_id,) = raw.zrange(keys.queued(GRAPH), 0, -1)
+        raw.hset(keys.job(str(job_id)), "created_at", 1)
+    upkeep = Upkeep(keyed.redis)
+    upkeep.heartbeat(WorkerPresence("one", GRAPH, "CPU", ready=True, operations=(), seen_at=0.0))
+    assert upkeep.resend_lost() == 0
+    keyed.http.post(f"{QUEUE}/resume", headers=ADMIN)
+    assert upkeep.resend_lost() == 1
+
+
+@pytest.mark.parametrize("route", ["pause", "resume"])
+def test_a_queue_of_an_unknown_model_is_not_found(keyed: Api, route: str) -> None:
+    answer = keyed.http.post(f"{QUEUE}/{route}", params={"model": "none"}, headers=ADMIN)
+    assert error_of(answer, 404)["code"] == "model_not_found"
+
+
+def test_without_keys_no_client_pauses(api: Api) -> None:
+    assert "--api_key_file" in error_of(api.http.post(f"{QUEUE}/pause"), 403)["message"]
+
+
+def test_administrators_see_how_much_of_each_owner_waits_and_nothing_of_it(keyed: Api) -> None:
+    for name in ("a", "b"):
+        put(keyed, name, TWO)
+    put(keyed, "c", ONE)
+    found = keyed.http.get(f"{QUEUE}/owners", headers=ADMIN)
+    assert [(one["owner"], one["model"], one["queued"]) for one in found.json()["data"]] == [
+        ("two", GRAPH, 2),
+        ("one", GRAPH, 1),
+    ]
+    assert all(one["queued_bytes"] > 0 for one in found.json()["data"])
+    assert BODY["prompt"] not in found.text
+
+
+def test_all_jobs_of_one_owner_are_cancelled(keyed: Api) -> None:
+    for number in range(45):
+        put(keyed, f"mine-{number}", ONE)
+    claims = claims_of(keyed.redis)
+    claim = claims.claim_next(GRAPH)
+    assert claim is not None
+    put(keyed, "other", TWO)
+    answer = keyed.http.post(f"{JOBS}/cancel", params={"status": "queued"}, headers=ONE).json()
+    assert answer == {"object": "image.jobs.cancelled", "cancelled": 44, "has_more": False}
+    assert get(keyed, "mine-44", ONE).json()["status"] == "cancelled"
+    assert get(keyed, "other", TWO).json()["status"] == "queued"
+    assert claims.progress(claim, 1, 4) == "go on"
+    assert keyed.http.post(f"{JOBS}/cancel", headers=ONE).json()["cancelled"] == 1
+    assert claims.progress(claim, 2, 4) == "cancel"
+
+
+def test_administrators_cancel_the_jobs_of_another_owner_by_its_label(keyed: Api) -> None:
+    put(keyed, "theirs", TWO)
+    assert error_of(keyed.http.post(f"{JOBS}/cancel", params={"owner": "two"}, headers=ONE), 403)
+    unknown = keyed.http.post(f"{JOBS}/cancel", params={"owner": "three"}, headers=ADMIN)
+    assert error_of(unknown, 400)["param"] == "owner"
+    assert keyed.http.post(f"{JOBS}/cancel", params={"owner": "two"}, headers=ADMIN).json()["cancelled"] == 1
+    assert get(keyed, "theirs", TWO).json()["status"] == "cancelled"
+    assert keyed.http.post(f"{JOBS}/cancel", params={"owner": "one"}, headers=ONE).json()["cancelled"] == 0
+
+
+@pytest.mark.parametrize("name", ["cancel", "events"])
+def test_a_name_of_a_route_is_no_id(keyed: Api, name: str) -> None:
+    answer = keyed.http.put(f"{JOBS}/{name}", json=BODY, headers=ONE)
+    assert error_of(answer, 400)["param"] == "job_id"
+
+
+def test_a_client_learns_who_it_is_and_what_it_may(keyed: Api, api: Api) -> None:
+    found = keyed.http.get("/v3/me", headers=ONE).json()
+    assert (found["owner"], found["administrator"], found["keys_required"]) == ("one", False, True)
+    assert found["limits"]["queued_jobs"] == keyed.settings.jobs.max_queued_per_key
+    assert found["limits"]["kept_jobs"] == keyed.settings.jobs.max_kept_per_key
+    assert keyed.http.get("/v3/me", headers=ADMIN).json()["administrator"] is True
+    anyone = api.http.get("/v3/me").json()
+    assert (anyone["owner"], anyone["administrator"], anyone["keys_required"]) == ("anyone", False, False)
+    assert anyone["limits"]["kept_jobs"] is None

@@ -192,6 +192,37 @@ def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_at_its_next_step(a
     assert claims.progress(claim, 1, 4) == "cancel"
 
 
+def test_all_jobs_are_cancelled(api: Api, capsys: Output) -> None:
+    running, _ = api.submitted()["id"], api.submitted()["id"]
+    claims, claim = api.claim(running)
+    assert imagegen_here("jobs", "cancel-all", "--status", "queued", *_url(api)) == 0
+    assert imagegen_here("jobs", "cancel-all", *_url(api)) == 0
+    assert capsys.readouterr().out == "1 job cancelled\n1 job cancelled\n"
+    assert claims.progress(claim, 1, 4) == "cancel"
+
+
+def test_queues_are_paused_and_resumed_by_administrators(
+    redis_settings: RedisSettings, tmp_path: Path, capsys: Output
+) -> None:
+    (tmp_path / "keys").write_text("first label=ops\n")
+    (tmp_path / "keys").chmod(0o600)
+    with serving(settings_for(redis_settings, {"api_key_file": tmp_path / "keys"})) as keyed:
+        words = (*_url(keyed), "--api-key", "first")
+        for command, said in (
+            (("pause",), "paused: demo\n"),
+            (("pause", "demo"), "nothing was paused; `imagegen jobs waiting` shows what waits\n"),
+            (("resume",), "resumed: demo\n"),
+        ):
+            assert imagegen_here("jobs", *command, *words) == 0
+            assert capsys.readouterr().out == said
+        keyed.http.post("/v3/images/jobs", json={"prompt": "x"}, headers={"Authorization": "Bearer first"})
+        assert imagegen_here("jobs", "waiting", *words) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[:3] for line in lines] == [["owner", "model", "jobs"], ["ops", "demo", "1"]]
+        assert imagegen_here("jobs", "pause", "none", *words) == 2
+        assert "none" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [("show",), ("watch",), ("cancel",)])
 def test_an_unknown_job_is_one_sentence(api: Api, capsys: Output, words: tuple[str, ...]) -> None:
     for job_id in ("imgjob_none", "a/../b"):

@@ -84,7 +84,7 @@ def by_label(stored: Mapping[str, int], beginning: str) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-_PER_GRAPH = 5
+_PER_GRAPH = 6
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ class GraphFigures:
     running: int
     oldest_wait_s: float
     counts: Mapping[str, int]
+    paused_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ class MetricsView:
                 pipeline.zcard(self._keys.running(graph))
                 pipeline.zrange(self._keys.waiting(graph), 0, 0, withscores=True)
                 pipeline.hgetall(self._keys.metrics(graph))
+                pipeline.get(self._keys.paused(graph))
             pipeline.time()
             pipeline.hgetall(self._keys.workers)
             pipeline.zcard(self._keys.deliveries)
@@ -185,8 +187,9 @@ def _kept_figures(counts: Sequence[int], ended_jobs: int, largest: Sequence[tupl
 
 
 def _figures(part: list[object], now: float) -> GraphFigures:
-    queued, queued_bytes, running, oldest, counts = part
+    queued, queued_bytes, running, oldest, counts, paused_at = part
     assert isinstance(queued_bytes, bytes | None) and isinstance(oldest, list)  # noqa: S101 - the types of these replies
+    assert isinstance(paused_at, bytes | None)  # noqa: S101 - the type of this reply
     assert isinstance(counts, dict)  # noqa: S101 - the types of these replies
     submitted_at = oldest[0][1] if oldest else now
     return GraphFigures(
@@ -195,4 +198,5 @@ def _figures(part: list[object], now: float) -> GraphFigures:
         running=int(str(running)),
         oldest_wait_s=max(0.0, now - submitted_at),
         counts={field.decode(): int(value) for field, value in counts.items()},
+        paused_at=None if paused_at is None else float(paused_at),
     )

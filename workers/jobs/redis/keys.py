@@ -2,9 +2,6 @@
 
 Our own keys begin with ``PREFIX:``, and those of Celery and Kombu with ``PREFIX.`` (``celery_prefix``). A prefix has
 neither sign (config/job_store_settings.py), so that two services with different prefixes on one Redis share no key.
-
-A graph's ``queued`` and ``running`` are sorted sets (scores: place in the queue; end of the lease in milliseconds).
-Clients reach these keys through ``JobStore`` (store.py), workers through ``Claims`` (claims.py).
 """
 
 from dataclasses import dataclass
@@ -261,6 +258,10 @@ class Keys:
     def waiting(self, graph: str) -> str:
         """Sorted set: the waiting jobs of a graph by the time of their submission."""
         return f"{self.prefix}:waiting:{graph}"
+
+    def paused(self, graph: str) -> str:
+        """String: no job of the graph is claimed; the time at which that began."""
+        return f"{self.prefix}:paused:{graph}"
 
     def crashes(self, graph: str) -> str:
         """List: the last ten times at which a child of a graph's workers died while it ran a job."""

@@ -47,10 +47,12 @@ SWEEP = Script("sweep", arguments={"most": _NUMBER})
 OUTLOOK = GraphScript("outlook", keys=["times_key"], arguments={"job_ids": _LIST})
 WAITERS = GraphScript("waiters", arguments={"job_id": _TEXT, "owner": _TEXT, "change": _NUMBER})
 
+PAUSE = GraphScript("pause", keys=["paused_key", "messages_key"], arguments={"is_paused": _NUMBER, "message": _TEXT})
+
 # The worker's side (claims.py).
 CLAIM = GraphScript(
     "claim",
-    keys=["fairness_key", "claim_key", "messages_key"],
+    keys=["fairness_key", "claim_key", "messages_key", "paused_key"],
     arguments={
         "worker": _TEXT,
         "digest": _TEXT,
@@ -121,7 +123,7 @@ REAP = GraphScript(
 )
 LOST = GraphScript(
     "lost",
-    keys=["ready_key", "ready_own_key", "ready_any_key"],
+    keys=["ready_key", "ready_own_key", "ready_any_key", "paused_key"],
     arguments={"digest": _TEXT, "resend_after_ms": _NUMBER},
 )
 _OF_WORKER = ["ready_key", "ready_own_key", "reaper_key"]

@@ -18,6 +18,7 @@ if last_id then
   if record[1] == nonce and record[2] then return claimed(job_keys(last_id), record[2]) end
 end
 
+if redis.call('EXISTS', paused_key) == 1 then return {} end
 write_even_if_full()
 for i = 1, #counted, 2 do count(counted[i], counted[i + 1]) end
 while true do

@@ -1,5 +1,6 @@
 -- Returns how many messages are to be sent again: jobs have waited for resend_after_ms while a ready worker was free. digest:
 -- that of the asking worker's model, '' where it draws jobs of every digest. One message is enough for each free worker.
+if redis.call('EXISTS', paused_key) == 1 then return 0 end
 local first = first_of(digest)
 local created_s = first[1] and redis.call('HGET', job_keys(first[1]).hash, 'created_at')
 if not created_s or now_ms() - created_s * 1000 <= resend_after_ms then return 0 end
