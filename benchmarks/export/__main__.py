@@ -5,6 +5,7 @@ as ``sd15``, which has the size of Stable Diffusion 1.5: its folder in diffusers
 """
 
 import argparse
+import base64
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ from config.machine_memory import resident_bytes
 from graphs.repository.bundled import bundled_model_path
 from tests.cli.cli_support import clean_environment
 from tests.cli.export.torch_support import made_source
-from tests.support.service import IMAGEGEN
+from tests.support.service import IMAGEGEN, serving
 
 _FORMATS = ("fp32", "fp16", "int8", "int4")
 _PROMPTS = ("a yellow star on a red background", "a green heart", "two blue circles")
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--data_dir", type=Path, required=True, help="where the environment with PyTorch is or comes")
     parser.add_argument("--size", default="128x128")
     parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--weights", choices=_FORMATS, action="append", help="a format, several times for several")
     given = parser.parse_args()
     width, _, height = given.size.partition("x")
     with tempfile.TemporaryDirectory(dir=given.data_dir) as name:
@@ -60,9 +62,10 @@ def main() -> None:
         if given.model != "bundled":
             made_source(given.data_dir, given.model, source)
         print(f"{machine()}; {given.model}, {given.size}, {given.steps} steps, f32", flush=True)
-        print("| weights | export | memory at most | size | PSNR to the first row |\n|---|---|---|---|---|", flush=True)
+        print("| weights | export | memory at most | size | PSNR to the first row | the stock client's image after |")
+        print("|---|---|---|---|---|---|", flush=True)
         first: list[np.ndarray] = []
-        for weights in _FORMATS[1:] if given.model == "bundled" else _FORMATS:
+        for weights in given.weights or (_FORMATS[1:] if given.model == "bundled" else _FORMATS):
             target = folder / weights
             if given.model == "bundled":
                 cost = _compressed_copy(given.data_dir, target, weights)
@@ -71,7 +74,8 @@ def main() -> None:
             size = sum(path.stat().st_size for path in target.rglob("*.bin"))
             drawn = _draw(target, int(width), int(height), given.steps)
             first = first or drawn
-            print(f"| {weights} | {cost} | {size / _MIB:,.1f} MiB | {_psnr(first, drawn)} |", flush=True)
+            served = _served(folder / f"service-{weights}", target, given.size, given.steps)
+            print(f"| {weights} | {cost} | {size / _MIB:,.1f} MiB | {_psnr(first, drawn)} | {served} |", flush=True)
             shutil.rmtree(target)
 
 
@@ -137,6 +141,17 @@ def _draw(folder: Path, width: int, height: int, steps: int) -> list[np.ndarray]
         np.array(pipeline.generate(prompt, rng_seed=seed, **options).data[0], dtype=np.float64)
         for prompt, seed in zip(_PROMPTS, _SEEDS, strict=True)
     ]
+
+
+def _served(data: Path, model: Path, size: str, steps: int) -> str:
+    """Serve the model, ask for an image with the stock client, and return how long that took from the start on."""
+    began = time.perf_counter()
+    with serving(data, "--model_path", str(model)) as service:
+        options = {"size": size, "num_inference_steps": steps}
+        found = service.client().images.generate(prompt=_PROMPTS[0], extra_body=options).data
+    if not found or not base64.b64decode(found[0].b64_json or "").startswith(b"\x89PNG"):
+        sys.exit("the answer has no PNG")
+    return f"{time.perf_counter() - began:.0f} s"
 
 
 def _psnr(first: list[np.ndarray], drawn: list[np.ndarray]) -> str:
