@@ -114,15 +114,18 @@ def _made_once(evidence: Evidence) -> Iterator[str]:
 
 def _clients(evidence: Evidence) -> Iterator[str]:
     yield from (f"500 for {sentence}" for sentence in evidence.seen.server_errors)
-    evicted = [evidence.seen.accepted[name] for name in _evicted(evidence) if name in evidence.seen.accepted]
+    gone = _evicted(evidence)
+    evicted = [evidence.seen.accepted[name] for name in gone if name in evidence.seen.accepted]
     for answer in evidence.seen.answers:
         about = f"ask {answer.ask.number} ({answer.ask.kind})"
         if answer.outcome == "images" and not are_right(answer.ask, list(answer.images)):
             yield f"{about} was answered with wrong images"
         if answer.outcome == "failed" and answer.ask.kind not in (AskKind.POISON, AskKind.AT_FAULT):
             yield f"{about} was answered that its job failed"
-        if answer.outcome == "error" and answer.ask in evicted and answer.error.startswith("NotFoundError"):
-            continue  # it was looked up after it had ended and gone
+        is_unknown = answer.outcome == "error" and answer.error.startswith("NotFoundError")
+        # It was looked up after it had ended and gone; a client that waits learns its id from the error only.
+        if is_unknown and (answer.ask in evicted or any(f"'{name}'" in answer.error for name in gone)):
+            continue
         if answer.outcome == "error" and not (answer.may_pass and _meets_a_fault(evidence, answer.began, answer.ended)):
             yield f"{about} met what no fault explains: {answer.error}"
 

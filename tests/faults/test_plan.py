@@ -99,6 +99,20 @@ def test_an_ended_job_that_made_room_is_not_lost() -> None:
     assert not any("is gone" in sentence for sentence in found), found
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_client_may_ask_for_a_job_that_made_room_and_for_no_other(known: bool) -> None:
+    run = _made_room(_good(), evicted=1)
+    answer = replace(
+        run.seen.answers[0],
+        outcome="error",
+        images=(),
+        error=f"NotFoundError: There is no job '{'j0' if known else 'j1'}' any more.",
+        may_pass=False,
+    )
+    found = violations(replace(run, seen=replace(run.seen, answers=[answer], accepted={})))
+    assert any("no fault explains" in sentence for sentence in found) is not known
+
+
 def _made_room(run: Evidence, *, ended: bool = True, evicted: int) -> Evidence:
     """Return a run in which Redis was full for a while, and the job is gone."""
     full = replace(PLAN.faults[0], kind=Kind.MAXMEMORY)
