@@ -140,6 +140,7 @@ def test_a_claim_whose_lease_ended_meanwhile_is_not_returned_again(settled_redis
         fairness_key=keys.fairness(GRAPH),
         claim_key=keys.claim("one"),
         messages_key=keys.messages(GRAPH),
+        paused_key=keys.paused(GRAPH),
         worker="one",
         message="",
         counted=[],
