@@ -21,7 +21,7 @@ from optimum.exporters.openvino.convert import export, export_tokenizer, get_dif
 from optimum.intel import OVConfig
 from torch import nn
 
-from tools.exporter.compression import compressed, format_of
+from tools.exporter.compression import GroupSizeError, compressed, format_of
 from tools.exporter.loading import load_pipeline
 from tools.exporter.precision import write_half
 from tools.exporter.proof import Proof, expected_outputs, prove
@@ -44,7 +44,7 @@ def main() -> int:
         say(step="loading")
         pipeline = load_pipeline(Path(plan["source"]), plan["single_file"])
         parts = convert(pipeline, Path(plan["output"]), plan["compression"])
-    except (ExportError, WeightsError) as error:
+    except (ExportError, WeightsError, GroupSizeError) as error:
         say(error=str(error))
         return 1
     say(done=True, parts=parts, versions={name: version(name) for name in _LIBRARIES})

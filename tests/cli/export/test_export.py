@@ -75,6 +75,14 @@ def test_families_that_the_runtime_loads_and_this_server_does_not_serve_yet(
 
 
 @by_hand
+def test_groups_that_do_not_fit_are_one_sentence(data_dir: Path, tmp_path: Path) -> None:
+    source = made_source(data_dir, "sdxl", tmp_path / "model")
+    made = exported(source, data_dir, tmp_path / "ov", "--weight-format", "int4")
+    assert made.returncode == 2 and not (tmp_path / "ov").exists()
+    assert " 32, 80 channels have no whole groups of 64. Give a --group-size that divides them, or" in made.stderr
+
+
+@by_hand
 @pytest.mark.parametrize("part", ["text_encoder", "unet", "vae_decoder"])
 def test_weights_that_are_not_the_model_s_are_an_error(data_dir: Path, tmp_path: Path, part: str) -> None:
     source = made_source(data_dir, "sd", tmp_path / "model")
