@@ -123,7 +123,7 @@ class JobSubmitter:
         parameters: GenerationParameters,
         images: UploadedImages | None,
         options: JobOptions,
-        details: "_Details",
+        details: _Details,
     ) -> tuple[Job, bool]:
         """Submit a request to what was served when this was called: other models may be adopted meanwhile."""
         repository = served.repository

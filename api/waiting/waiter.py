@@ -73,8 +73,8 @@ class JobWaiter:
     async def wait(self, job: Job, timeout_s: float | None = None) -> Job:
         """Return the job once it has ended, with its artifacts, or as it stands after ``timeout_s`` seconds.
 
-        Raises JobNotFound when its record is gone,
-        ServiceUnavailable when Redis has lost its data, WaitingEnded. An absent Redis is waited for.
+        Raises JobNotFound when its record is gone, ServiceUnavailable when Redis has lost its data, WaitingEnded. An
+        absent Redis is waited for.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with _registered(self._for_the_end, job.id) as changed:
