@@ -4,6 +4,7 @@ import base64
 import math
 import time
 from collections.abc import Sequence
+from typing import Literal
 from urllib.parse import quote
 
 from api.answer.schemas import ImageData, ImagesResponse, JobBody, JobErrorBody, JobQueue, JobUrls, Usage
@@ -14,6 +15,8 @@ from workers.jobs.observe.queue_view import QueueEstimate
 from workers.jobs.status import EXPIRED, Status
 
 _MAX_HEADER_LENGTH = 1000
+# Fields of a resolved request that decide nothing in the image.
+_NOT_PARAMETERS = {"graph", "warnings"}
 
 CONTENT_TYPES = {name: image_format.content_type for name, image_format in OUTPUT_FORMATS.items()}
 
@@ -63,11 +66,18 @@ def job_body(job: Job, estimate: QueueEstimate, links: Links) -> JobBody:
         total_steps=job.total_steps,
         queue_position=estimate.queue_position,
         queue=_queue(estimate),
+        waiting_for=estimate.waiting_for,
+        stage=_stage(job),
         eta_seconds=estimate.eta_s,
         created_at=int(job.created_at),
         started_at=_whole(job.started_at),
         completed_at=_whole(job.completed_at),
         expires_at=_whole(job.expires_at),
+        created_at_ms=round(job.created_at * 1000),
+        started_at_ms=_milliseconds(job.started_at),
+        completed_at_ms=_milliseconds(job.completed_at),
+        timings=stage_seconds(job) if job.status is Status.COMPLETED else None,
+        parameters=request.model_dump(mode="json", exclude=_NOT_PARAMETERS),
         prompt=request.prompt,
         size=request.size,
         n=request.num_images_per_prompt,
@@ -83,6 +93,16 @@ def job_body(job: Job, estimate: QueueEstimate, links: Links) -> JobBody:
             self=url, result=f"{url}/result", content=contents, events=f"{url}/events", cancel=f"{url}/cancel"
         ),
     )
+
+
+def _stage(job: Job) -> Literal["waiting", "preparing", "drawing", "finishing"] | None:
+    if job.status.is_final:
+        return None
+    if job.status is Status.QUEUED:
+        return "waiting"
+    if not job.step:
+        return "preparing"
+    return "drawing" if job.step != job.total_steps else "finishing"
 
 
 def _queue(estimate: QueueEstimate) -> JobQueue | None:
@@ -107,10 +127,15 @@ def warning_headers(job: Job) -> dict[str, str]:
 
 def server_timing(job: Job) -> str:
     """Return the time of each stage as a Server-Timing header (W3C), in milliseconds."""
+    return ", ".join(f"{stage};dur={value * 1000:.1f}" for stage, value in sorted(stage_seconds(job).items()))
+
+
+def stage_seconds(job: Job) -> dict[str, float]:
+    """Return how long each stage of a job took, with the time in the queue."""
     stages = dict(job.seconds or {})
     if job.started_at is not None:
-        stages["queue"] = max(0.0, job.started_at - job.created_at)
-    return ", ".join(f"{stage};dur={value * 1000:.1f}" for stage, value in sorted(stages.items()))
+        stages["queue"] = round(max(0.0, job.started_at - job.created_at), 6)
+    return stages
 
 
 def _response(job: Job, images: Sequence[dict[str, str]]) -> ImagesResponse:
@@ -124,6 +149,10 @@ def _response(job: Job, images: Sequence[dict[str, str]]) -> ImagesResponse:
         seed=request.rng_seed,
         warnings=list(job.warnings) or None,
     )
+
+
+def _milliseconds(value: float | None) -> int | None:
+    return None if value is None else round(value * 1000)
 
 
 def _whole(value: float | None) -> int | None:

@@ -1,6 +1,6 @@
 """The bodies of answers, as OpenAI's clients read them."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -97,11 +97,24 @@ class JobBody(BaseModel):
     total_steps: int | None
     queue_position: int | None
     queue: JobQueue | None = Field(description="The queue that it waits or runs in; null once it has ended.")
+    waiting_for: Literal["jobs", "worker", "resume"] | None = Field(
+        description="What a queued job waits for: the jobs before it, a worker, or the end of a pause; null otherwise."
+    )
+    stage: Literal["waiting", "preparing", "drawing", "finishing"] | None = Field(
+        description="Where it is on its way; null once it has ended."
+    )
     eta_seconds: float | None
     created_at: int
     started_at: int | None
     completed_at: int | None
     expires_at: int | None
+    created_at_ms: int
+    started_at_ms: int | None
+    completed_at_ms: int | None
+    timings: dict[str, float] | None = Field(
+        description="Seconds by stage, from the queue to the encoding; null until it is completed."
+    )
+    parameters: dict[str, Any] = Field(description="All that decides the image, with every value filled in.")
     prompt: str
     size: str
     n: int
@@ -126,86 +139,12 @@ class JobPage(BaseModel):
     has_more: bool
 
 
-class WorkerBody(BaseModel):
-    """A worker that is alive: what its child does, and the last error there."""
-
-    device: str
-    ready: bool
-    stage: str = Field(description="One of: loading, idle, drawing, checking, storing, resting.")
-    last_error: str | None
-    last_error_at: int | None
-
-
-class QueuedGraphBody(BaseModel):
-    """The queue of a graph, and its workers."""
-
-    model: str
-    queued: int
-    queued_limit: int = Field(description="How many jobs may wait; more requests get status 429.")
-    running: int
-    oldest_wait_seconds: float
-    paused_at: int | None = Field(description="Since when no job of it begins; null unless an administrator paused it.")
-    workers: list[WorkerBody]
-
-
-class QueueBody(BaseModel):
-    """The queues of all graphs."""
-
-    object: Literal["list"] = "list"
-    data: list[QueuedGraphBody]
-
-
-class QueueChanged(BaseModel):
-    """The answer to a pause or its end: the graphs where that changed anything."""
-
-    object: Literal["image.queue"] = "image.queue"
-    paused: bool
-    models: list[str]
-
-
-class WaitingOwnerBody(BaseModel):
-    """What waits of one owner: its label in the key file, or its id."""
-
-    owner: str
-    model: str
-    queued: int
-    queued_bytes: int
-
-
-class WaitingOwners(BaseModel):
-    """What waits, by owner and graph."""
-
-    object: Literal["list"] = "list"
-    data: list[WaitingOwnerBody]
-
-
 class JobsCancelled(BaseModel):
     """The answer to a cancellation of many jobs; ``has_more``: ask again for the rest."""
 
     object: Literal["image.jobs.cancelled"] = "image.jobs.cancelled"
     cancelled: int
     has_more: bool
-
-
-class LimitsBody(BaseModel):
-    """What one owner may; null where there is no such limit. Bytes and jobs of a queue are those of one model."""
-
-    requests_per_minute: int | None
-    queued_jobs: int
-    queued_bytes: int
-    kept_jobs: int | None
-    kept_bytes: int | None
-    max_priority: str
-
-
-class OwnerBody(BaseModel):
-    """Who a client is: the label of its key, or the id of its jobs' owner."""
-
-    object: Literal["owner"] = "owner"
-    owner: str
-    administrator: bool
-    keys_required: bool
-    limits: LimitsBody
 
 
 class JobDeleted(BaseModel):

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request
 
-from api.answer.schemas import LimitsBody, OwnerBody
+from api.answer.queue_schemas import LimitsBody, OwnerBody
 from api.http.dependencies import KeyOwner, Keys
 from api.http.errors import documented
 from config.settings import Settings

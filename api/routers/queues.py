@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api.answer.schemas import (
+from api.answer.queue_schemas import (
     QueueBody,
     QueueChanged,
     QueuedGraphBody,

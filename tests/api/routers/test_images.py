@@ -51,7 +51,8 @@ def test_a_job_has_every_key_always(api: Api) -> None:
     times = ("created_at", "started_at", "completed_at", "expires_at")
     assert all(type(completed[name]) is int for name in times)
     nulls = {name for name, value in waiting.items() if value is None}
-    assert nulls == {"step", "total_steps", "eta_seconds", *times[1:], "error", "usage", "metadata", "seeds"}
+    later = {*times[1:], "started_at_ms", "completed_at_ms", "timings"}
+    assert nulls == {"step", "total_steps", "eta_seconds", *later, "error", "usage", "metadata", "seeds"}
 
 
 def test_a_job_reports_its_parameters(api: Api) -> None:

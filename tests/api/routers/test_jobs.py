@@ -125,6 +125,39 @@ def test_an_artifact_is_served_as_it_is_stored(api: Api) -> None:
     error_of(api.http.get(f"{JOBS}/{job['id']}/content?index=2"), 404)
 
 
+def test_a_job_tells_what_decided_its_image_and_how_long_each_stage_took(api: Api) -> None:
+    job = api.submitted(json={**BODY, "seed": 7, "num_inference_steps": 4, "negative_prompt": "blue"})
+    behind = api.submitted()
+    assert [(one["waiting_for"], one["stage"], one["timings"]) for one in (job, behind)] == [
+        ("worker", "waiting", None),
+        ("worker", "waiting", None),
+    ]
+    claims, claim = api.claim(job["id"])
+    assert [api.job(one["id"])["waiting_for"] for one in (job, behind)] == [None, "worker"]
+    assert api.job(job["id"])["stage"] == "preparing"
+    stages = []
+    for step in (1, 4):
+        claims.progress(claim, step, 4)
+        stages.append(api.job(job["id"])["stage"])
+    assert stages == ["drawing", "finishing"]
+    assert claims.complete(claim, [PNG], {"denoise": 0.5, "encode": 0.25})
+    done = api.job(job["id"])
+    assert (done["stage"], done["waiting_for"]) == (None, None)
+    assert done["timings"] == {"denoise": 0.5, "encode": 0.25, "queue": done["timings"]["queue"]}
+    assert done["created_at_ms"] <= done["started_at_ms"] <= done["completed_at_ms"]
+    assert [done[f"{name}_ms"] // 1000 for name in ("created_at", "started_at", "completed_at")] == [
+        done[name] for name in ("created_at", "started_at", "completed_at")
+    ]
+    decided = done["parameters"]
+    assert {name: decided[name] for name in ("rng_seed", "num_inference_steps", "negative_prompt", "width")} == {
+        "rng_seed": 7,
+        "num_inference_steps": 4,
+        "negative_prompt": "blue",
+        "width": int(done["size"].partition("x")[0]),
+    }
+    assert "graph" not in decided and "warnings" not in decided
+
+
 @pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
 def test_an_image_is_scaled_down_for_a_page(api: Api, output_format: str) -> None:
     job = api.submitted(json={**BODY, "output_format": output_format})

@@ -55,7 +55,8 @@ def test_of_a_paused_queue_no_job_begins_until_it_is_resumed(keyed: Api) -> None
     assert [one["models"] for one in changed] == [[GRAPH], []]
     (shown,) = keyed.http.get(QUEUE, headers=ONE).json()["data"]
     assert shown["paused_at"] > 0 and shown["queued"] == 1
-    put(keyed, "later", TWO)
+    later = put(keyed, "later", TWO)
+    assert (later["waiting_for"], later["stage"]) == ("resume", "waiting")
     assert claims_of(keyed.redis).claim_next(GRAPH) is None
     with client(keyed.redis) as raw:
         assert raw.delete(messages) == 1

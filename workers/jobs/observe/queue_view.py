@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from config.settings import JobSettings, RedisSettings
 from workers.jobs.job import Job, job_from_hash, status_shown
@@ -20,18 +21,23 @@ _SWEPT = 500
 _THOUSANDTHS = 1000
 
 
+# The jobs before it, a worker, or the end of a pause.
+WaitingFor = Literal["jobs", "worker", "resume"]
+
+
 @dataclass(frozen=True)
 class QueueEstimate:
     """A job's place and time. ``queue_position``: how many jobs are before it, None unless it waits.
 
     ``eta_s``: estimated seconds to its end, None where unknown. ``depth``: how many jobs wait in its queue, of at most
-    ``limit``; None for a job that has ended.
+    ``limit``; None for a job that has ended. ``waiting_for``: what a queued job waits for.
     """
 
     queue_position: int | None
     eta_s: float | None
     depth: int | None = None
     limit: int | None = None
+    waiting_for: WaitingFor | None = None
 
 
 @dataclass(frozen=True)
@@ -130,9 +136,10 @@ class QueueView:
     async def _queue(self, graph: str, jobs: Sequence[Job]) -> "_Queue":
         """Read the places of these jobs and the work before them, in one command."""
         ids = [job.id for job in jobs if job.request.graph == graph and not job.status.is_final]
-        call = OUTLOOK.of(self._keys, graph, self._settings, times_key=self._keys.times(graph), job_ids=ids)
+        own = {"times_key": self._keys.times(graph), "paused_key": self._keys.paused(graph)}
         with redis_errors():
-            depth, running, lines, found = await self._outlook(**call)
+            outlook = await self._outlook(**OUTLOOK.of(self._keys, graph, self._settings, **own, job_ids=ids))
+        depth, running, lines, found, is_paused = outlook
         times = read_times(lines)
         places = {
             job_id: _Place(place, times.seconds_of(read_sums(sums)))
@@ -140,7 +147,7 @@ class QueueView:
             if place >= 0
         }
         running_s = times.seconds_of(read_sums(running)) / _THOUSANDTHS
-        return _Queue(times, places, (depth, self._settings.max_queued), running_s)
+        return _Queue(times, places, (depth, self._settings.max_queued), running_s, is_paused == 1)
 
 
 @dataclass(frozen=True)
@@ -162,18 +169,27 @@ class _Queue:
     places: Mapping[str, _Place]
     fill: tuple[int, int]
     running_s: float
+    is_paused: bool
 
     def estimate(self, job: Job, workers: int) -> QueueEstimate:
         """Return the estimate of a job that has not ended."""
         place = self.places.get(job.id)
         jobs_before = place.jobs_before if place else None
+        waiting_for = self._waiting_for(job, jobs_before, workers)
         own_s = _left(self.times.seconds(work_of(job.request)), job.step or 0, job.total_steps or 0)
         if own_s is None:
-            return QueueEstimate(jobs_before, None, *self.fill)
+            return QueueEstimate(jobs_before, None, *self.fill, waiting_for)
         waiting_s = 0.0
         if job.status is Status.QUEUED:
             waiting_s = (self.running_s + (place.before_s if place else 0.0)) / max(1, workers)
-        return QueueEstimate(jobs_before, round(waiting_s + own_s, 2), *self.fill)
+        return QueueEstimate(jobs_before, round(waiting_s + own_s, 2), *self.fill, waiting_for)
+
+    def _waiting_for(self, job: Job, jobs_before: int | None, workers: int) -> WaitingFor | None:
+        if job.status is not Status.QUEUED:
+            return None
+        if self.is_paused:
+            return "resume"
+        return "jobs" if jobs_before and workers else "worker"
 
 
 def _left(seconds: float | None, step: int, total_steps: int) -> float | None:

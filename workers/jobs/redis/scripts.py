@@ -44,7 +44,7 @@ SUBMIT = GraphScript(
 CANCEL = GraphScript("cancel", arguments={"job_id": _TEXT, "owner": _TEXT})
 ERASE = GraphScript("erase", arguments={"job_id": _TEXT, "owner": _TEXT, "if_alone": _NUMBER})
 SWEEP = Script("sweep", arguments={"most": _NUMBER})
-OUTLOOK = GraphScript("outlook", keys=["times_key"], arguments={"job_ids": _LIST})
+OUTLOOK = GraphScript("outlook", keys=["times_key", "paused_key"], arguments={"job_ids": _LIST})
 WAITERS = GraphScript("waiters", arguments={"job_id": _TEXT, "owner": _TEXT, "change": _NUMBER})
 
 PAUSE = GraphScript("pause", keys=["paused_key", "messages_key"], arguments={"is_paused": _NUMBER, "message": _TEXT})

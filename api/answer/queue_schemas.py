@@ -1,0 +1,79 @@
+"""The bodies of answers about queues, workers and owners."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class WorkerBody(BaseModel):
+    """A worker that is alive: what its child does, and the last error there."""
+
+    device: str
+    ready: bool
+    stage: str = Field(description="One of: loading, idle, drawing, checking, storing, resting.")
+    last_error: str | None
+    last_error_at: int | None
+
+
+class QueuedGraphBody(BaseModel):
+    """The queue of a graph, and its workers."""
+
+    model: str
+    queued: int
+    queued_limit: int = Field(description="How many jobs may wait; more requests get status 429.")
+    running: int
+    oldest_wait_seconds: float
+    paused_at: int | None = Field(description="Since when no job of it begins; null unless an administrator paused it.")
+    workers: list[WorkerBody]
+
+
+class QueueBody(BaseModel):
+    """The queues of all graphs."""
+
+    object: Literal["list"] = "list"
+    data: list[QueuedGraphBody]
+
+
+class QueueChanged(BaseModel):
+    """The answer to a pause or its end: the graphs where that changed anything."""
+
+    object: Literal["image.queue"] = "image.queue"
+    paused: bool
+    models: list[str]
+
+
+class WaitingOwnerBody(BaseModel):
+    """What waits of one owner: its label in the key file, or its id."""
+
+    owner: str
+    model: str
+    queued: int
+    queued_bytes: int
+
+
+class WaitingOwners(BaseModel):
+    """What waits, by owner and graph."""
+
+    object: Literal["list"] = "list"
+    data: list[WaitingOwnerBody]
+
+
+class LimitsBody(BaseModel):
+    """What one owner may; null where there is no such limit. Bytes and jobs of a queue are those of one model."""
+
+    requests_per_minute: int | None
+    queued_jobs: int
+    queued_bytes: int
+    kept_jobs: int | None
+    kept_bytes: int | None
+    max_priority: str
+
+
+class OwnerBody(BaseModel):
+    """Who a client is: the label of its key, or the id of its jobs' owner."""
+
+    object: Literal["owner"] = "owner"
+    owner: str
+    administrator: bool
+    keys_required: bool
+    limits: LimitsBody
