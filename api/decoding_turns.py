@@ -81,6 +81,7 @@ class DecodingTurns:
         _return_freed_memory()
         # A pool of its own, so that a Redis that does not answer cannot occupy its threads.
         self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")
+        self.max_bytes = max_bytes
         self._free_threads = _THREADS
         self._free_bytes = max_bytes
         self._max_waiting = max_waiting

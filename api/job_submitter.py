@@ -65,6 +65,7 @@ class JobSubmitter:
         models: LiveModels,
         workers: LiveWorkers,
         store: JobStore,
+        turns: DecodingTurns,
     ) -> None:
         """``message(queue)`` makes the message that wakes a worker of a queue."""
         self._settings = settings
@@ -76,13 +77,7 @@ class JobSubmitter:
         self._limits = ImageLimits(
             settings.http.max_image_pixels, settings.images.max_side_ratio, settings.images.max_decoding_bytes
         )
-        self._turns = DecodingTurns(
-            max_bytes=settings.images.max_decoding_bytes, max_waiting=settings.jobs.max_queued_per_key
-        )
-
-    def close(self) -> None:
-        """Stop the threads."""
-        self._turns.close()
+        self._turns = turns
 
     async def submit(
         self,

@@ -19,7 +19,7 @@ _MOST_CANCELLED = 1000
 
 
 class QueueOperator:
-    """Acts on queues, and tells who waits in them. Its methods raise ServiceUnavailable without Redis."""
+    """Cancels an owner's jobs, pauses queues, counts what waits. Its methods raise ServiceUnavailable without Redis."""
 
     def __init__(
         self,

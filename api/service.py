@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 
+from api.decoding_turns import DecodingTurns
 from api.drain import ApiDrain
 from api.job_submitter import JobSubmitter
 from api.live_models import LiveModels
@@ -59,8 +60,10 @@ class ImageService:
         self._store = JobStore(settings.redis, settings.jobs)
         self._workers = LiveWorkers(self._store, self.digest)
         self.reload = ModelReload(settings, source, self.models, self._workers)
-        self._submitter = JobSubmitter(settings, drain, message, self.models, self._workers, self._store)
-        self.submit = self._submitter.submit
+        self.turns = DecodingTurns(
+            max_bytes=settings.images.max_decoding_bytes, max_waiting=settings.jobs.max_queued_per_key
+        )
+        self.submit = JobSubmitter(settings, drain, message, self.models, self._workers, self._store, self.turns).submit
         self._queue = QueueView(settings.redis, settings.jobs)
         self.operator = QueueOperator(settings, self.models, self._store, self._queue, message)
         self.queue_bounds = queue_bounds(settings.jobs, ANYONE.id)
@@ -86,7 +89,7 @@ class ImageService:
         await self._rates.close()
         await self._metrics.close()
         await self.models.close()
-        self._submitter.close()
+        self.turns.close()
 
     @property
     def devices(self) -> dict[str, str]:

@@ -4,10 +4,9 @@ import base64
 import math
 import time
 from collections.abc import Sequence
-from typing import Literal
 from urllib.parse import quote
 
-from api.answer.schemas import ImageData, ImagesResponse, JobBody, JobErrorBody, JobQueue, JobUrls, Usage
+from api.answer.schemas import ImageData, ImagesResponse, JobBody, JobErrorBody, JobQueue, JobStage, JobUrls, Usage
 from api.answer.signed_urls import UrlSigner
 from graphs.requests.output_formats import OUTPUT_FORMATS
 from workers.jobs.job import Job, status_shown
@@ -95,7 +94,7 @@ def job_body(job: Job, estimate: QueueEstimate, links: Links) -> JobBody:
     )
 
 
-def _stage(job: Job) -> Literal["waiting", "preparing", "drawing", "finishing"] | None:
+def _stage(job: Job) -> JobStage | None:
     if job.status.is_final:
         return None
     if job.status is Status.QUEUED:

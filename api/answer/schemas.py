@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from graphs.requests.request import Seeds
+from workers.jobs.observe.queue_view import WaitingFor
 
 
 class ImageData(BaseModel):
@@ -83,6 +84,9 @@ class JobQueue(BaseModel):
     limit: int
 
 
+JobStage = Literal["waiting", "preparing", "drawing", "finishing"]
+
+
 class JobBody(BaseModel):
     """A job. Every key is always there, with null for an unknown value. Times are unix seconds."""
 
@@ -97,12 +101,10 @@ class JobBody(BaseModel):
     total_steps: int | None
     queue_position: int | None
     queue: JobQueue | None = Field(description="The queue that it waits or runs in; null once it has ended.")
-    waiting_for: Literal["jobs", "worker", "resume"] | None = Field(
+    waiting_for: WaitingFor | None = Field(
         description="What a queued job waits for: the jobs before it, a worker, or the end of a pause; null otherwise."
     )
-    stage: Literal["waiting", "preparing", "drawing", "finishing"] | None = Field(
-        description="Where it is on its way; null once it has ended."
-    )
+    stage: JobStage | None = Field(description="Where it is on its way; null once it has ended.")
     eta_seconds: float | None
     created_at: int
     started_at: int | None

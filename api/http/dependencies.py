@@ -60,12 +60,15 @@ KeyOwner = Annotated[Owner, Depends(_owner)]
 
 
 async def _administrator(request: Request, owner: KeyOwner) -> Owner:
-    keys = current_keys(request)
-    if keys.is_open:
-        raise NotAllowed("This route is for administrators: start the server with --api_key_file to have any.")
-    if not owner.is_administrator:
-        raise NotAllowed("This route is for administrators; this key is not one.")
+    _check_administrator(current_keys(request), owner, "This route")
     return owner
+
+
+def _check_administrator(keys: ApiKeys, owner: Owner, what: str) -> None:
+    if keys.is_open:
+        raise NotAllowed(f"{what} is for administrators: start the server with --api_key_file to have any.")
+    if not owner.is_administrator:
+        raise NotAllowed(f"{what} is for administrators; this key is not one.")
 
 
 def named_owner(request: Request, owner: Owner, name: str) -> Owner:
@@ -74,8 +77,7 @@ def named_owner(request: Request, owner: Owner, name: str) -> Owner:
     found = keys.labelled(name)
     if found == owner:
         return owner
-    if keys.is_open or not owner.is_administrator:
-        raise NotAllowed("Only administrators may name another owner.")
+    _check_administrator(keys, owner, "Another owner")
     if found is None:
         raise InvalidRequest(f"No key has the label or id {name[:100]!r}.", param="owner")
     return found

@@ -43,6 +43,7 @@ _JOB_AGAIN: dict[int | str, dict[str, Any]] = {
 }
 _LISTING = documented(errors.InvalidRequest, errors.AuthenticationFailed, errors.JobNotFound, errors.ServiceUnavailable)
 _RESULT = {**_LISTING, **documented(errors.ArtifactExpired, errors.JobFailed)}
+_CONTENT = {**ARTIFACT_DOCS, **documented(errors.QueueFull)}
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {"description": "The events.", "content": EVENT_STREAM},
     204: {"description": "There are no further events."},
@@ -118,7 +119,7 @@ async def result(job: PathJob, service: Service, response: Response) -> ImagesRe
 
 
 # The next two routes read the job themselves: a PathJob would report an unknown job before an invalid query parameter.
-@router.get("/images/jobs/{job_id}/content", response_class=Response, responses=ARTIFACT_DOCS)
+@router.get("/images/jobs/{job_id}/content", response_class=Response, responses=_CONTENT)
 async def content(
     job_id: str,
     owner: KeyOwner,
@@ -132,7 +133,7 @@ async def content(
     if index >= len(artifacts):
         raise JobNotFound(f"The job has {len(artifacts)} images; the first is index 0.", param="index")
     artifact = artifacts[index]
-    return artifact_response(job, artifact if width is None else await thumbnail(artifact, width))
+    return artifact_response(job, artifact if width is None else await thumbnail(service.turns, job, artifact, width))
 
 
 @router.get("/images/jobs/{job_id}/events", response_class=StreamingResponse, responses=_EVENTS)

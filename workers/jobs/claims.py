@@ -46,6 +46,14 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class WakeMessage:
+    """A message that wakes a worker, and the key of the queue that it came from."""
+
+    queue_key: str
+    content: bytes
+
+
+@dataclass(frozen=True)
 class Preview:
     """A partial image, encoded in the request's output format: the index of its image, and its own number from 0."""
 
@@ -117,17 +125,17 @@ class Claims:
         stored = dict(zip(record[::2], record[1::2], strict=True))
         return Claim(job_from_hash(job_id.decode(), stored), token.decode(), image or None, mask or None)
 
-    def take_message(self, graph: str, timeout_s: float) -> bytes | None:
+    def take_message(self, graph: str, timeout_s: float) -> WakeMessage | None:
         """Wait for a message to this worker's queues, as Celery does; None where none comes in that time."""
         queues = dict.fromkeys([self._keys.messages(graph, self._digest), self._keys.messages(graph)])
         with redis_errors():
             found = self._quick.brpop(list(queues), timeout_s)
-        return found[1] if found else None
+        return WakeMessage(found[0].decode(), found[1]) if found else None
 
-    def give_back(self, graph: str, message: bytes) -> None:
-        """Put a message back as the next one, for another worker."""
+    def give_back(self, message: WakeMessage) -> None:
+        """Put a message back as the next one of its queue, for another worker."""
         with redis_errors():
-            self._quick.rpush(self._keys.messages(graph, self._digest), message)
+            self._quick.rpush(message.queue_key, message.content)
 
     def progress(self, claim: Claim, step: int, total_steps: int, preview: Preview | None = None) -> ClaimState:
         """Record a step, with a preview if there is one. Returns whether the worker goes on."""
@@ -159,9 +167,8 @@ class Claims:
         """Store the artifacts and end the job; False when the claim no longer holds.
 
         ``last_step``: its number and the number of all. ``seconds`` by stage and ``warnings`` stay with the job;
-        ``measured`` is added to the graph's metrics in the
-        same step. While Redis is full this waits for room, for as long as artifacts are kept. Raises StoreFull when
-        none comes.
+        ``measured`` is added to the graph's metrics in the same step. While Redis is full this waits for room, for as
+        long as artifacts are kept. Raises StoreFull when none comes.
         """
         rounded = {stage: round(value, 6) for stage, value in seconds.items()}
         counts = {**_image_counts(claim, len(artifacts)), **(measured or {})}

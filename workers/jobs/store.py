@@ -58,12 +58,12 @@ class JobStore:
     async def submit(self, submission: Submission, queue: str = "", message: str = "") -> tuple[Job, bool]:
         """Store a new job as queued. Returns it, and whether it is new: an equal request joins its earlier job.
 
-        Raises AdaptersChanged where the added adapters are others than those of the submission.
-        ``message`` goes to the Celery queue of that name in the same step, unless one waits there (broker.py).
+        ``message`` goes to the Celery queue of that name in the same step, unless one waits there (broker.py). Where
+        the owner keeps as much as it may, its oldest ended jobs make room.
 
-        Where its owner keeps as much as it may, the owner's oldest ended jobs make room. Raises QueueFull, StoreFull,
-        RequestTooLarge for a request that fits no queue, IdempotencyConflict when the key or the name belongs to
-        another request of the owner, or ServiceUnavailable where too few replicas confirm the job, which is taken back.
+        Raises QueueFull, StoreFull, RequestTooLarge for a request that fits no queue, IdempotencyConflict when the key
+        or the name belongs to another request of the owner, AdaptersChanged where the added adapters are others than
+        those of the submission, or ServiceUnavailable where too few replicas confirm the job, which is taken back.
         """
         job_id = new_job_id()
         owner = submission.options.owner

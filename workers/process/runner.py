@@ -147,7 +147,7 @@ class Runner:
                 continue
             if self._takes_jobs():
                 return True
-            self._claims.give_back(self._graph, message)
+            self._claims.give_back(message)
         return False
 
     def _takes_jobs(self) -> bool:

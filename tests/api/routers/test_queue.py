@@ -1,13 +1,12 @@
 """``images/queue``: what waits, and what the workers do."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from config.settings import RedisSettings
 from tests.api.api_support import Api, error_of, serving, settings_for
-from tests.security.owners import ADMIN, BODY, JOBS, KEYS, ONE, TWO, get, put
+from tests.security.owners import ADMIN, BODY, JOBS, KEYS, ONE, TWO, get, put, write_keys
 from tests.support.redis_keys import keys
 from tests.support.redis_server import RunningRedis
 from tests.workers.jobs.jobs_support import GRAPH, Upkeep, claims_of, client
@@ -18,9 +17,8 @@ QUEUE = "/v3/images/queue"
 
 @pytest.fixture(scope="module")
 def shared_keyed(redis_server: RunningRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    path: Path = tmp_path_factory.mktemp("keys") / "keys"
-    path.write_text("".join(f"{key} label={key.removesuffix('-key')}\n" for key in KEYS))
-    path.chmod(0o600)
+    labelled = [f"{key} label={key.removesuffix('-key')}" for key in KEYS]
+    path = write_keys(tmp_path_factory.mktemp("keys") / "keys", *labelled)
     with serving(settings_for(redis_server.settings, {"api_key_file": path})) as running:
         yield running
 
@@ -70,6 +68,15 @@ def test_of_a_paused_queue_no_job_begins_until_it_is_resumed(keyed: Api) -> None
     assert keyed.http.get(QUEUE, headers=ONE).json()["data"][0]["paused_at"] is None
     claim = claims_of(keyed.redis).claim_next(GRAPH)
     assert claim is not None and claim.job.own_name in ("mine", "later")
+
+
+def test_what_a_worker_counted_is_counted_while_its_queue_is_paused(keyed: Api) -> None:
+    keyed.http.post(f"{QUEUE}/pause", headers=ADMIN)
+    claims = claims_of(keyed.redis)
+    claims.count({"stage/store:us": 5})
+    assert [claims.claim_next(GRAPH) for _ in range(2)] == [None, None]
+    with client(keyed.redis) as raw:
+        assert raw.hget(keys.metrics(GRAPH), "stage/store:us") == "5"
 
 
 def test_what_waits_in_a_paused_queue_is_not_taken_for_lost(keyed: Api) -> None:

@@ -8,8 +8,20 @@ import pytest
 
 from config.settings import RedisSettings
 from graphs.errors import EngineError
+from tests.support.redis_keys import keys
 from tests.support.redis_server import running_redis
-from tests.workers.jobs.jobs_support import GRAPH, a_request, cancel, claims_of, erase, follow, look, put_in, submit
+from tests.workers.jobs.jobs_support import (
+    GRAPH,
+    a_request,
+    cancel,
+    claims_of,
+    client,
+    erase,
+    follow,
+    look,
+    put_in,
+    submit,
+)
 from tests.workers.process.runner_support import TinyEngine, make_runner
 from workers.engine.protocol import Engine
 from workers.engine.simulated import SimulatedEngine
@@ -144,6 +156,31 @@ def test_one_message_runs_all_jobs_that_wait(redis_settings: RedisSettings) -> N
     jobs = [submit(redis_settings) for _ in range(3)]
     make_runner(claims_of(redis_settings), TinyEngine()).run_waiting()
     assert [look(redis_settings, job).status for job in jobs] == [Status.COMPLETED] * 3
+
+
+class CommandedReporter(RecordingReporter):
+    """Gives the commands in turn, and the last one from then on."""
+
+    def __init__(self, *commands: ChildCommand) -> None:
+        super().__init__()
+        self._commands = list(commands)
+
+    def command(self) -> ChildCommand:
+        return self._commands.pop(0) if len(self._commands) > 1 else self._commands[0]
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_child_without_a_job_takes_a_message_itself_and_gives_it_back_where_it_must_stop(
+    redis_settings: RedisSettings, stops: bool
+) -> None:
+    go, stop = ChildCommand.CONTINUE, ChildCommand.TAKE_NO_JOBS
+    # It looks for a job, waits, has the message, and looks again.
+    reporter = CommandedReporter(go, go, *([stop] if stops else [go, go, stop]))
+    with client(redis_settings) as raw:
+        raw.lpush(keys.messages(GRAPH), "a message")
+        runner = Runner(claims_of(redis_settings), TinyEngine(), GRAPH, reporter, time_limit_s=60)
+        runner.run_waiting()
+        assert raw.lrange(keys.messages(GRAPH), 0, -1) == (["a message"] if stops else [])
 
 
 def test_a_worker_that_stops_takes_no_further_job(redis_settings: RedisSettings) -> None:

@@ -1,4 +1,4 @@
-"""What administrators do to queues: pause and resume them, and see who waits in them."""
+"""What administrators do to queues: pause and resume them, and count the waiting jobs of each owner."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

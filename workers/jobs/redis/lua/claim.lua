@@ -1,6 +1,7 @@
 -- Claims the first job of the queue that a worker process may draw: one with the digest of its model, or with none.
 -- digest: '' for a worker that draws jobs of every digest. nonce: one for each claim that is asked for.
--- counted: what is added to the graph's metrics: field, number, ... message: wakes a further worker where more jobs wait (shared.lua).
+-- counted: what is added to the graph's metrics: field, number, ... message: wakes a further worker where more jobs wait
+-- (shared.lua).
 -- Returns {job id, token, input image, mask, field, value, ...}, or {} when no job waits. The token proves in every later
 -- call that the claim still holds.
 
@@ -18,9 +19,9 @@ if last_id then
   if record[1] == nonce and record[2] then return claimed(job_keys(last_id), record[2]) end
 end
 
-if redis.call('EXISTS', paused_key) == 1 then return {} end
 write_even_if_full()
 for i = 1, #counted, 2 do count(counted[i], counted[i + 1]) end
+if redis.call('EXISTS', paused_key) == 1 then return {} end
 while true do
   local first = first_of(digest)
   if #first == 0 then return {} end

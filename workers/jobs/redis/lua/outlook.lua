@@ -1,6 +1,7 @@
 -- Reads what the estimates of some jobs of a graph need; changes nothing. job_ids: those jobs.
 -- Returns {how many jobs wait, the sums of the running jobs in thousandths, the times of the last jobs, and for each job
--- its place and the sums of the jobs before it, or -1 and '' for a job that does not wait; 1 where the queue is paused} (work.lua has the sums).
+-- its place and the sums of the jobs before it, or -1 and '' for a job that does not wait; 1 where the queue is paused}
+-- (work.lua has the sums).
 local places = {}
 for _, id in ipairs(job_ids) do
   local rank = redis.call('ZRANK', queued_key, id)

@@ -6,6 +6,7 @@
 -- Returns {'queued', job id, submission number, time of submission}; {outcome, job id}: 'joined' (this request made that job
 -- before) or 'conflict' (another request of the owner has the idempotency key or the name); {'full', which bound, its
 -- numbers, ...};
+-- {'other adapters', ''}: the added adapters have another version;
 -- or {'evicting', ''}: ended jobs went, and the same call again finds the room, or makes more.
 local job = job_keys(job_id)
 
