@@ -77,7 +77,7 @@ def named_owner(request: Request, owner: Owner, name: str) -> Owner:
     found = keys.labelled(name)
     if found == owner:
         return owner
-    _check_administrator(keys, owner, "Another owner")
+    _check_administrator(keys, owner, "Naming another owner")
     if found is None:
         raise InvalidRequest(f"No key has the label or id {name[:100]!r}.", param="owner")
     return found

@@ -21,6 +21,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
+    FluxFillPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
     LatentConsistencyModelPipeline,
@@ -29,6 +30,7 @@ from diffusers import (
     QwenImageTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
+    StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -122,14 +124,21 @@ def _vae(**options: Any) -> AutoencoderKL:
 
 
 def _sd(tokenizers: Path) -> StableDiffusionPipeline:
-    return StableDiffusionPipeline(
-        vae=_vae(), text_encoder=CLIPTextModel(_clip(tokenizers)), tokenizer=clip_tokenizer(tokenizers), unet=_unet(),
-        scheduler=DDIMScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
-            set_alpha_to_one=False, steps_offset=1,
-        ),
-        **_NO_CHECKER,
+    return StableDiffusionPipeline(**_sd_parts(tokenizers, _unet()))
+
+
+def _sd_inpaint(tokenizers: Path) -> StableDiffusionInpaintPipeline:
+    return StableDiffusionInpaintPipeline(**_sd_parts(tokenizers, _unet(in_channels=9)))
+
+
+def _sd_parts(tokenizers: Path, unet: UNet2DConditionModel) -> dict[str, Any]:
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+        steps_offset=1,
     )  # fmt: skip
+    text_encoder = CLIPTextModel(_clip(tokenizers))
+    parts = {"vae": _vae(), "text_encoder": text_encoder, "tokenizer": clip_tokenizer(tokenizers), "unet": unet}
+    return {**parts, "scheduler": scheduler, **_NO_CHECKER}
 
 
 def _sd15(tokenizers: Path) -> StableDiffusionPipeline:
@@ -188,16 +197,25 @@ def _sd3(tokenizers: Path) -> StableDiffusion3Pipeline:
 
 
 def _flux(tokenizers: Path) -> FluxPipeline:
+    return FluxPipeline(**_flux_parts(tokenizers, in_channels=16))
+
+
+def _flux_fill(tokenizers: Path) -> FluxFillPipeline:
+    """The transformer also takes the packed latents of the image (16) and its mask (8 x 8 pixels, 4 packed)."""
+    return FluxFillPipeline(**_flux_parts(tokenizers, in_channels=16 + 16 + 256, out_channels=16))
+
+
+def _flux_parts(tokenizers: Path, **channels: int) -> dict[str, Any]:
     transformer = FluxTransformer2DModel(
-        patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
-        joint_attention_dim=_WIDTH, pooled_projection_dim=_WIDTH, axes_dims_rope=[4, 4, 8],
+        patch_size=1, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=_WIDTH, pooled_projection_dim=_WIDTH, axes_dims_rope=[4, 4, 8], **channels,
     )  # fmt: skip
-    return FluxPipeline(
-        transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(),
-        vae=_vae(use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06, scaling_factor=1.5),
-        text_encoder=CLIPTextModel(_clip(tokenizers)), tokenizer=clip_tokenizer(tokenizers),
-        text_encoder_2=_t5(), tokenizer_2=t5_tokenizer(),
-    )  # fmt: skip
+    return {
+        "transformer": transformer, "scheduler": FlowMatchEulerDiscreteScheduler(),
+        "vae": _vae(use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06, scaling_factor=1.5),
+        "text_encoder": CLIPTextModel(_clip(tokenizers)), "tokenizer": clip_tokenizer(tokenizers),
+        "text_encoder_2": _t5(), "tokenizer_2": t5_tokenizer(),
+    }  # fmt: skip
 
 
 def _qwen3(words: int, layers: int) -> Qwen3Config:
@@ -267,10 +285,12 @@ def _qwen_image(_tokenizers: Path) -> QwenImagePipeline:
 FAMILIES: dict[str, Callable[[Path], Any]] = {
     "sd": _sd,
     "sd15": _sd15,
+    "sd_inpaint": _sd_inpaint,
     "lcm": _lcm,
     "sdxl": _sdxl,
     "sd3": _sd3,
     "flux": _flux,
+    "flux_fill": _flux_fill,
     "flux2_klein": _flux2_klein,
     "z_image": _z_image,
     "qwen_image": _qwen_image,

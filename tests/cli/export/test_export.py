@@ -5,10 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from cli.export.report import REPORT_FILE
 from tests.cli.export.same_picture import difference
 from tests.cli.export.torch_support import by_hand, converted, exported, made_source
+from tests.support.images import image_bytes
 from tests.support.service import serving
 
 pytestmark = [pytest.mark.timeout(1500), pytest.mark.usefixtures("processes", "openvino_runtime")]
@@ -61,6 +63,18 @@ def test_every_family_that_is_served(data_dir: Path, tmp_path: Path, family: str
     assert made.returncode == 0, made.stderr
     with serving(tmp_path / "service", "--model_path", str(tmp_path / "ov")) as service:
         data = service.client().images.generate(prompt="a red circle", extra_body={"size": "128x128"}).data
+    assert data is not None and data[0].b64_json is not None
+
+
+@by_hand
+@pytest.mark.parametrize("family", ["sd_inpaint", "flux_fill"])
+def test_pipelines_that_only_inpaint(data_dir: Path, tmp_path: Path, family: str) -> None:
+    source = made_source(data_dir, family, tmp_path / "model")
+    made = exported(source, data_dir, tmp_path / "ov", "--weight-format", "fp16")
+    assert made.returncode == 0, made.stderr
+    image, mask = (image_bytes(Image.new(mode, (128, 128), "white")) for mode in ("RGB", "L"))
+    with serving(tmp_path / "service", "--model_path", str(tmp_path / "ov")) as service:
+        data = service.client().images.edit(image=image, mask=mask, prompt="a red circle").data
     assert data is not None and data[0].b64_json is not None
 
 
