@@ -3,7 +3,7 @@
 import gc
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from tests.support.distribution import (
 )
 from tests.support.needs import FAST, guard, is_without_fast_tests, mark
 from tests.support.redis_server import RunningRedis, running_redis
+from tests.support.service_logs import last_lines
 
 __all__ = ["pytest_runtest_logreport", "pytest_testnodedown", "pytest_xdist_make_scheduler"]
 
@@ -60,6 +61,15 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 def pytest_collection_finish() -> None:
     """Exempt the collected tests and all imported modules from the garbage collector, which need not look at them."""
     gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the last lines of the services that run beside a test that failed."""
+    report = yield
+    if report.failed:
+        report.sections += last_lines()
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from openai import OpenAI
 from graphs.repository.bundled import bundled_model_path
 from tests.support.polling import wait_until
 from tests.support.ports import free_port
+from tests.support.service_logs import shown_on_failure
 
 IMAGEGEN = (sys.executable, "-m", "cli")
 
@@ -117,7 +118,8 @@ def serving(
     service = Service(process, port, log)
     try:
         wait_until(service.is_ready, f"ready; see {log}", deadline_s=deadline_s)
-        yield service
+        with shown_on_failure(log):
+            yield service
     finally:
         service.close()
         if process.poll() is None:
