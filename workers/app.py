@@ -35,13 +35,14 @@ from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.recovery import Recovery
 from workers.jobs.redis.keys import queue_name
 from workers.process.adapter_sync import AdapterSync
+from workers.process.child_processes import PoolView
 from workers.process.drain import WorkerDrain, end_process
 from workers.process.memory.child_memory import ChildMemory
 from workers.process.memory.planned_memory import PlannedMemory, plan_memory
 from workers.process.runner import Runner
 from workers.process.server_paths import ServerPaths
 from workers.process.shared_memory import LoadReport, SharedMemory
-from workers.process.supervision import PoolView, Supervision
+from workers.process.supervision import Supervision
 
 log = logging.getLogger(__name__)
 

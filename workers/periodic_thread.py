@@ -12,8 +12,8 @@ log = logging.getLogger(__name__)
 
 # The exit code for an error that an operator must correct: `imagegen serve` gives up on it during its start.
 EXIT_CONFIGURATION = 2
-# No process is forked in the middle of a cycle: it would inherit the locks that the cycle holds (of Celery, of Kombu, of
-# an import) and wait for them for ever, because threads do not go on in a child.
+# No process is forked in the middle of a cycle: it would inherit the locks that the cycle holds (of Celery, of an
+# import) and wait for them for ever, because threads do not go on in a child.
 _cycle_runs = threading.RLock()
 os.register_at_fork(before=_cycle_runs.acquire, after_in_parent=_cycle_runs.release, after_in_child=_cycle_runs.release)
 

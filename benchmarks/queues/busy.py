@@ -74,7 +74,8 @@ def main() -> None:
 
 
 def _measure(service: Service, pipeline: object, job: _Job, images: int, blocks: int) -> tuple[_Drawn, _Drawn]:
-    served, raw = _Drawn(), _Drawn()
+    served = _Drawn()
+    raw = _Drawn()
     _serve(service, job, _CLIENTS)
     _loop(pipeline, job, 2)
     for _ in range(blocks):

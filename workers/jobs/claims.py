@@ -8,7 +8,7 @@ import json
 import logging
 import secrets
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -37,12 +37,13 @@ _ROOM_MARGIN_S = 60.0
 
 @dataclass(frozen=True)
 class Claim:
-    """A job that this worker has claimed, with its input images as PNG."""
+    """A job that this worker has claimed, with its input images as PNG, and whether more jobs waited behind it."""
 
     job: Job
     token: str
     image: bytes | None
     mask: bytes | None
+    more_wait: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ class Claims:
         self._message = message
         # Whether more jobs may wait, as the end of the last one found.
         self.more_wait = True
-        # What is added to the graph's metrics by the next claim.
-        self._counted: Counter[str] = Counter()
+        # What is added to the graph's metrics by the next claim; another thread than the one that claims may add to it.
+        self._counted: deque[Mapping[str, int]] = deque()
         self._jobs = jobs
         self._digest = digest
         self._worker = worker
@@ -99,6 +100,7 @@ class Claims:
 
     def claim_next(self, graph: str) -> Claim | None:
         """Claim the first job in a graph's queue that this worker may draw; None when none waits."""
+        counted = list(self._counted)
         call = CLAIM.of(
             self._keys,
             graph,
@@ -114,16 +116,17 @@ class Claims:
             nonce=secrets.token_hex(8),
             lease_ms=int(self._jobs.lease_s * 1000),
             max_attempts=self._jobs.max_attempts,
-            counted=flat({name: str(number) for name, number in self._counted.items()}),
+            counted=flat({name: str(number) for name, number in sum(map(Counter, counted), Counter[str]()).items()}),
         )
         with redis_errors():
             claimed = self._claim(**call)
-        self._counted.clear()
+        for _ in counted:
+            self._counted.popleft()
         if not claimed:
             return None
-        job_id, token, image, mask, *record = claimed
-        stored = dict(zip(record[::2], record[1::2], strict=True))
-        return Claim(job_from_hash(job_id.decode(), stored), token.decode(), image or None, mask or None)
+        job_id, token, image, mask, more_wait, *record = claimed
+        job = job_from_hash(job_id.decode(), dict(zip(record[::2], record[1::2], strict=True)))
+        return Claim(job, token.decode(), image or None, mask or None, bool(more_wait))
 
     def take_message(self, graph: str, timeout_s: float) -> WakeMessage | None:
         """Wait for a message to this worker's queues, as Celery does; None where none comes in that time."""
@@ -234,7 +237,7 @@ class Claims:
 
     def count(self, added: Mapping[str, int]) -> None:
         """Add to the graph's metrics, with the next claim, what is known only after a transition."""
-        self._counted.update(added)
+        self._counted.append(added)
 
     def _end(
         self,

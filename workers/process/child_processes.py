@@ -3,7 +3,8 @@
 import contextlib
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -21,3 +22,21 @@ def end_at_once(pids: Iterable[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class PoolView:
+    """What the thread sees and does of Celery's pool.
+
+    ``child_pids`` returns the pids of its children, ``replace_dead_child`` starts a new child for a dead one at once,
+    ``reconnect`` replaces the connection to the broker, and ``take_messages`` begins or stops to take messages from it.
+    """
+
+    child_pids: Callable[[], set[int]]
+    replace_dead_child: Callable[[], None]
+    reconnect: Callable[[], None]
+    take_messages: Callable[[bool], None] = lambda _: None
+
+    def living(self) -> set[int]:
+        """Return the pids of the children that live."""
+        return {pid for pid in self.child_pids() if is_running(pid)}

@@ -10,7 +10,7 @@ import logging
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from graphs.errors import ServiceUnavailable
 from workers.jobs.recovery import Recovery
@@ -72,22 +72,22 @@ class WorkerDrain:
         """Return whether this worker is stopping."""
         return self._stop_signals > 0
 
-    def cycle(self, running: str | None) -> None:
+    def cycle(self, held: Sequence[str]) -> None:
         """Take the next step of the shutdown; to be called several times a second.
 
-        ``running`` is the id of the job that the child runs. Raises ServiceUnavailable.
+        ``held``: the ids of the job that the child runs and of the one that it stores. Raises ServiceUnavailable.
         """
         now = time.monotonic()
         living = self._living_children()
         self._seen_children |= living
         if self._stop_signals > 1:
             self._force("a second signal asks to stop")
-        elif running and not living:
+        elif held and not living:
             # The child died by itself, which counts as an attempt, as always. A new child would load for nothing.
             log.warning("stopping: the child has died")
-            self._leave(lambda: self._recovery.end_lease(running))
-        elif running:
-            self._limit(running, now)
+            self._leave(lambda: [self._recovery.end_lease(job_id) for job_id in held])
+        elif held:
+            self._limit(held[0], now)
         else:
             if self._commands.current() is ChildCommand.HAND_BACK and not self._passed_on:
                 self._recovery.pass_on()

@@ -4,19 +4,17 @@ import contextvars
 import logging
 import os
 import time
-from typing import Protocol
+from collections.abc import Callable
 
 from config.log_context import logged_with
 from config.traceparent import trace_id
 from graphs.errors import EngineError, ServiceUnavailable, StoreFull
 from graphs.requests.request import AdapterSelection
 from graphs.resolution import Resolution
-from workers.engine.images import decode_inputs, encode
-from workers.engine.mask_composite import composited
+from workers.engine.images import decode_inputs
 from workers.engine.protocol import DrawingFailed, Engine, Generated, GenerationCancelled, InputImages
 from workers.jobs.claims import Claim, Claims
 from workers.jobs.job import JobError, overdue_error
-from workers.jobs.observe.metrics import stages_measured
 from workers.process.adapter_sync import AdapterSync
 from workers.process.child_reports import ChildEnd
 from workers.process.device_check import DeviceCheck, DeviceFailed
@@ -29,7 +27,8 @@ from workers.process.progress import (
     TimeLimitReached,
 )
 from workers.process.server_paths import ServerPaths
-from workers.process.shared_memory import ChildCommand
+from workers.process.shared_memory import ChildCommand, Reporter
+from workers.process.storing import Drawn, Storing, store
 
 log = logging.getLogger(__name__)
 
@@ -40,46 +39,6 @@ _TAKES_JOBS_S = 300.0
 # For how long a child without a job looks for messages itself: the way through Celery costs more than a claim.
 LOOKS_FOR_MESSAGES_S = 2.0
 _ONE_LOOK_S = 0.25
-
-
-class Reporter(Protocol):
-    """The runner's connection to the main process of its worker."""
-
-    def task_started(self) -> None:
-        """Report that a task begins: the main process ends a child whose task takes far too long."""
-        ...
-
-    def task_ended(self) -> None:
-        """Report that no task runs any more."""
-        ...
-
-    def job_started(self, job_id: str) -> None:
-        """Report that a job runs: from now on the main process renews its lease."""
-        ...
-
-    def job_drawn(self, job_id: str) -> None:
-        """Report that the job's images wait to be stored: no time limit applies to that."""
-        ...
-
-    def device_checked(self) -> None:
-        """Report that the known picture is drawn, to check the device."""
-        ...
-
-    def job_failed(self, error: str) -> None:
-        """Report why a job failed, in a sentence without paths."""
-        ...
-
-    def job_ended(self) -> None:
-        """Report that no job runs any more."""
-        ...
-
-    def end_child(self, end: ChildEnd) -> None:
-        """End this process, so that a fresh one loads the model."""
-        ...
-
-    def command(self) -> ChildCommand:
-        """Return the main process's current command."""
-        ...
 
 
 class Runner:
@@ -118,6 +77,7 @@ class Runner:
         self._memory = memory
         self._has_drawn = False
         self._device = DeviceCheck(engine, reporter.device_checked)
+        self._storing = Storing()
         # Whether this process has completed no job yet, and why it ends, once it does.
         self._is_fresh = True
         self._end: ChildEnd | None = None
@@ -128,18 +88,20 @@ class Runner:
     def run_waiting(self) -> None:
         """Run one job after the other while some wait, and those of the next seconds. Raises ServiceUnavailable.
 
-        So a message need only wake a worker that is idle (lua/shared.lua, ``wake``).
+        So a message need only wake a worker that is idle (lua/shared.lua, ``wake``). Where more jobs wait, the images
+        of one are stored while the next is drawn.
         """
         ends_at = time.monotonic() + _TAKES_JOBS_S
-        while True:
-            has_run = self.run_next()
-            if self._end is not None or time.monotonic() >= ends_at:
-                return
-            if not (has_run and self._claims.more_wait) and not self._message_comes():
-                return
+        try:
+            while (self._run_one(stores_behind=True) and self._claims.more_wait) or self._message_comes():
+                if time.monotonic() >= ends_at:
+                    return
+        finally:
+            self._end_storing()
 
     def _message_comes(self) -> bool:
         """Wait for a message that wakes a worker; return whether one came, which is then this child's."""
+        self._end_storing()
         ends_at = time.monotonic() + self._looks_for_messages_s
         while time.monotonic() < ends_at and self._takes_jobs():
             message = self._claims.take_message(self._graph, _ONE_LOOK_S)
@@ -150,19 +112,30 @@ class Runner:
             self._claims.give_back(message)
         return False
 
-    def _takes_jobs(self) -> bool:
-        is_past_bound = self._memory is not None and self._memory.is_past_bound
-        return self._reporter.command() is ChildCommand.CONTINUE and not is_past_bound
-
-    def run_next(self) -> bool:
-        """Run the next job of the graph to its end, if one waits; return whether one did. Raises ServiceUnavailable."""
-        self._reporter.task_started()
+    def _end_storing(self) -> None:
+        self._reporter.task_started()  # the main process ends a child that takes far too long here too
         try:
-            return self._run_next()
+            self._storing.wait()
         finally:
             self._reporter.task_ended()
 
-    def _run_next(self) -> bool:
+    def _takes_jobs(self) -> bool:
+        is_past_bound = self._memory is not None and self._memory.is_past_bound
+        return self._end is None and self._reporter.command() is ChildCommand.CONTINUE and not is_past_bound
+
+    def run_next(self) -> bool:
+        """Run the next job of the graph to its end, if one waits; return whether one did. Raises ServiceUnavailable."""
+        return self._run_one(stores_behind=False)
+
+    def _run_one(self, *, stores_behind: bool) -> bool:
+        """As ``run_next``. ``stores_behind``: where more jobs wait, its images may be stored after the return."""
+        self._reporter.task_started()
+        try:
+            return self._claim_and_run(stores_behind=stores_behind)
+        finally:
+            self._reporter.task_ended()
+
+    def _claim_and_run(self, *, stores_behind: bool) -> bool:
         if self._memory is not None and self._memory.is_past_bound:
             # A child that returned would use up the messages of the jobs that wait.
             time.sleep(_REPLACED_WITHIN_S)  # noqa: TID251 - the main process ends this process meanwhile
@@ -180,21 +153,22 @@ class Runner:
         try:
             trace = trace_id(job.options.traceparent)
             with logged_with(request_id=job.options.request_id, trace_id=trace, **about):
-                self._run(claim)
+                log.info("%s claimed (attempt %d)", job.id, job.attempts)
+                self._end_with(claim, lambda: self._draw(claim, stores_behind=stores_behind and claim.more_wait))
         finally:
             self._reporter.job_ended()
             if self._memory is not None:
                 self._memory.job_ended(has_drawn=self._has_drawn)
             if self._end is not None:
+                self._storing.wait()
                 self._reporter.end_child(self._end)
         return self._end is None
 
-    def _run(self, claim: Claim) -> None:
-        """Draw the job and store its images; an exception that prevents it decides how the job ends."""
+    def _end_with(self, claim: Claim, act: Callable[[], None]) -> None:
+        """Draw the job or store its images (``act``); an exception that prevents it decides how the job ends."""
         job_id = claim.job.id
-        log.info("%s claimed (attempt %d)", job_id, claim.job.attempts)
         try:
-            self._complete(claim)
+            act()
         except GenerationCancelled:
             self._claims.cancelled(claim)
             log.info("%s cancelled", job_id)
@@ -235,7 +209,8 @@ class Runner:
         status = self._claims.run_again(claim, failure.trouble, failure.failed_message)
         log.error("%s is %s now, and this process ends: %s", claim.job.id, status or "another worker's", failure)
 
-    def _complete(self, claim: Claim) -> None:
+    def _draw(self, claim: Claim, *, stores_behind: bool) -> None:
+        """Draw the job's images, then store them or let the thread do it. Raises what ``_end_with`` handles."""
         request = claim.job.request
         started = time.perf_counter()
         progress = Progress(
@@ -250,27 +225,32 @@ class Runner:
         if request.adapters != self._last_selection:
             self._switches += 1
             self._last_selection = request.adapters
-        generated = self._draw(claim, inputs, progress)
+        generated = self._generate(claim, inputs, progress)
         self._has_drawn = True
         warnings = self._device.warnings_of(generated.images)
-        started = time.perf_counter()
-        drawn = generated.images
-        if request.mask_composite and inputs is not None:
-            drawn = [composited(image, inputs, request.mask_feather_px) for image in drawn]
-        images = [encode(image, request.output_format, request.output_compression) for image in drawn]
-        seconds = {**generated.seconds, "encode": time.perf_counter() - started}
-        measured = stages_measured({**seconds, "prepare": prepare_s}, generated.steps_s)
-        measured["adapter_switches"] = self._switches
-        if warnings:
-            measured["one_value_images"] = 1
+        drawn = Drawn(claim, inputs, generated, warnings, prepare_s, self._switches, progress.last_step)
         self._reporter.job_drawn(claim.job.id)
-        started = time.perf_counter()
-        if not self._claims.complete(claim, images, seconds, measured, warnings, generated.steps_s, progress.last_step):
-            raise ClaimLost
-        self._claims.count(stages_measured({"store": time.perf_counter() - started}))
+        self._storing.wait()
         self._switches = 0
         self._is_fresh = False
-        log.info("%s completed in %.2f s", claim.job.id, seconds.get("generate", 0.0))
+        if stores_behind:
+            self._claims.more_wait = True
+            self._reporter.job_storing(claim.job.id)
+            self._storing.begin(lambda: self._store_behind(drawn))
+        else:
+            self._store(drawn)
+
+    def _store(self, drawn: Drawn) -> None:
+        self._claims.count(store(self._claims, drawn))
+
+    def _store_behind(self, drawn: Drawn) -> None:
+        """Store the images in the thread, whose failure must not meet the job that is drawn meanwhile."""
+        try:
+            self._end_with(drawn.claim, lambda: self._store(drawn))
+        except ServiceUnavailable as error:
+            log.warning("%s: its images are not stored; it runs again: %s", drawn.claim.job.id, error)
+        finally:
+            self._reporter.job_stored()
 
     def _prepare(self, claim: Claim, progress: Progress) -> InputImages | None:
         """Load the request's adapters into the engine and decode its input images."""
@@ -282,7 +262,7 @@ class Runner:
         request = claim.job.request
         return decode_inputs(claim.image, claim.mask, Resolution(request.width, request.height), request.image_fit)
 
-    def _draw(self, claim: Claim, inputs: InputImages | None, progress: Progress) -> Generated:
+    def _generate(self, claim: Claim, inputs: InputImages | None, progress: Progress) -> Generated:
         # The runtime calls back in a thread of its own; the context gives that thread's log lines the job's fields.
         context = contextvars.copy_context()
         try:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
+from typing import Protocol
 
 from workers.process.child_reports import (
     ChildEnd,
@@ -108,6 +109,73 @@ class RunningJob:
         return self._page[:].rstrip(b"\0").decode().partition(" ")
 
 
+class StoringJob:
+    """The page with the id of the job whose images the child stores while it draws the next job."""
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, mmap.PAGESIZE)
+
+    def set(self, job_id: str) -> None:
+        """Write that the images of this job are being stored (in the child)."""
+        self._page[:] = job_id.encode().ljust(mmap.PAGESIZE, b"\0")
+
+    def clear(self) -> None:
+        """Write that no images are being stored (in the child, or in the main process for a child that died)."""
+        self.set("")
+
+    def id(self) -> str | None:
+        """Return the id of that job; None when no images are being stored beside a drawing."""
+        return self._page[:].rstrip(b"\0").decode() or None
+
+
+class Reporter(Protocol):
+    """The runner's connection to the main process of its worker."""
+
+    def task_started(self) -> None:
+        """Report that a task begins: the main process ends a child whose task takes far too long."""
+        ...
+
+    def task_ended(self) -> None:
+        """Report that no task runs any more."""
+        ...
+
+    def job_started(self, job_id: str) -> None:
+        """Report that a job runs: from now on the main process renews its lease."""
+        ...
+
+    def job_drawn(self, job_id: str) -> None:
+        """Report that the job's images wait to be stored: no time limit applies to that."""
+        ...
+
+    def device_checked(self) -> None:
+        """Report that the known picture is drawn, to check the device."""
+        ...
+
+    def job_failed(self, error: str) -> None:
+        """Report why a job failed, in a sentence without paths."""
+        ...
+
+    def job_storing(self, job_id: str) -> None:
+        """Report that the job's images are stored while the next job is drawn: its lease is still renewed."""
+        ...
+
+    def job_stored(self) -> None:
+        """Report that they are stored."""
+        ...
+
+    def job_ended(self) -> None:
+        """Report that no job runs any more."""
+        ...
+
+    def end_child(self, end: ChildEnd) -> None:
+        """End this process, so that a fresh one loads the model."""
+        ...
+
+    def command(self) -> ChildCommand:
+        """Return the main process's current command."""
+        ...
+
+
 @dataclass(frozen=True)
 class SharedMemory:
     """All of one worker's shared memory. In the child it is the ``Reporter`` of the runner."""
@@ -116,6 +184,7 @@ class SharedMemory:
     load_reports: LoadReports = field(default_factory=LoadReports)
     memory_reports: MemoryReports = field(default_factory=MemoryReports)
     running_job: RunningJob = field(default_factory=RunningJob)
+    storing_job: StoringJob = field(default_factory=StoringJob)
     stages: ChildStages = field(default_factory=ChildStages)
     errors: ChildErrors = field(default_factory=ChildErrors)
     ends: ChildEnds = field(default_factory=ChildEnds)
@@ -151,6 +220,23 @@ class SharedMemory:
         """Report that the job's images wait to be stored: no time limit applies to that."""
         self.running_job.set_drawn(job_id)
         self.stages.set(ChildStage.STORING)
+
+    def job_storing(self, job_id: str) -> None:
+        """Report that the job's images are being stored while the next job is drawn: its lease is still renewed."""
+        self.storing_job.set(job_id)
+
+    def job_stored(self) -> None:
+        """Report that they are stored."""
+        self.storing_job.clear()
+
+    def held_jobs(self) -> list[str]:
+        """Return the ids of the jobs that the child holds: the one that it runs, and the one that it stores."""
+        return list(dict.fromkeys(filter(None, [self.running_job.id(), self.storing_job.id()])))
+
+    def clear_held_jobs(self) -> None:
+        """Write that a child that died holds no jobs."""
+        self.running_job.clear()
+        self.storing_job.clear()
 
     def job_ended(self) -> None:
         """Report that no job runs any more."""

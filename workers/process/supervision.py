@@ -6,15 +6,15 @@ waits for Redis. It knows nothing of Celery; ``workers/app.py`` gives it a view 
 
 import contextlib
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from graphs.errors import ConfigurationError, ServiceUnavailable
 from workers.jobs.job import ended_in_step_message
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.recovery import Recovery
 from workers.periodic_thread import PeriodicThread
-from workers.process.child_processes import end_at_once, is_running
+from workers.process.child_processes import PoolView, end_at_once
 from workers.process.device_watch import DeviceWatch
 from workers.process.drain import WorkerDrain
 from workers.process.shared_memory import ChildCommand, LoadReport, SharedMemory
@@ -30,24 +30,6 @@ _RESEND_EVERY = 5
 _REPEAT_EVERY = 2
 # The connection to the broker is dead when a free worker receives none of the messages of this many resends in a row.
 _DEAF_AFTER = 2
-
-
-@dataclass(frozen=True)
-class PoolView:
-    """What the thread sees and does of Celery's pool.
-
-    ``child_pids`` returns the pids of its children, ``replace_dead_child`` starts a new child for a dead one at once,
-    ``reconnect`` replaces the connection to the broker, and ``take_messages`` begins or stops to take messages from it.
-    """
-
-    child_pids: Callable[[], set[int]]
-    replace_dead_child: Callable[[], None]
-    reconnect: Callable[[], None]
-    take_messages: Callable[[bool], None] = lambda _: None
-
-    def living(self) -> set[int]:
-        """Return the pids of the children that live."""
-        return {pid for pid in self.child_pids() if is_running(pid)}
 
 
 class Supervision(PeriodicThread):
@@ -82,11 +64,12 @@ class Supervision(PeriodicThread):
         """Handle the death of the child: its job is requeued now rather than when its lease runs out."""
         if self._drain.is_forced:
             return  # the drain killed the child and hands its job back
-        if job_id := self._running_job.id():
+        if held := self._shared.held_jobs():
             self._shared.errors.write("The process that drew died.")
-            log.error("the process that ran %s died; the job goes back to the queue", job_id, extra={"job_id": job_id})
-            self._running_job.clear()
-            self._lost_jobs.add(job_id)
+            for job_id in held:
+                log.error("the process of %s died; the job goes back to the queue", job_id, extra={"job_id": job_id})
+            self._shared.clear_held_jobs()
+            self._lost_jobs.update(held)
             self.guarded(self._end_lost_leases)
             self.guarded(self._recovery.count_crash)
         # The child may have taken the message of a job that waits.
@@ -121,7 +104,7 @@ class Supervision(PeriodicThread):
         has_loaded = report is not None and report.pid in alive and not has_failed_load
         running = self._running_job.id()
         if self._drain.is_on:
-            self._shut_down(running)
+            self._shut_down(self._shared.held_jobs())
         else:
             self._look_after_device(alive & {report.pid} if report and has_failed_load else set())
             has_loaded = has_loaded and not self._is_resting
@@ -130,6 +113,8 @@ class Supervision(PeriodicThread):
                 self._recovery.check_layout()
             self._say(self._state(ready=has_loaded, operations=operations))
         self._look_after_child(running, alive)
+        if storing := self._shared.storing_job.id():
+            self._recovery.renew_lease(storing)
         self._end_lost_leases()
         if self._has_lost or self._drain.is_on or (self._is_reaper and self._said_ago == 0):
             self._reap()
@@ -192,9 +177,9 @@ class Supervision(PeriodicThread):
             self._recovery.count_replacement("device")
             self._recovery.pass_on()
 
-    def _shut_down(self, running: str | None) -> None:
+    def _shut_down(self, held: Sequence[str]) -> None:
         # The drain comes first: the shutdown must not depend on Redis.
-        self._drain.cycle(running)
+        self._drain.cycle(held)
         if not self._has_left:
             self._recovery.leave(self._presence.name)
             self._has_left = True
@@ -206,7 +191,7 @@ class Supervision(PeriodicThread):
             self._end_hanging(running, alive)
         elif running:
             self._look_after_job(running, alive)
-        elif not self._drain.is_on:
+        elif not self._drain.is_on and not self._shared.storing_job.id():
             self._look_after_memory(alive)
 
     def _look_after_job(self, job_id: str, children: set[int]) -> None:

@@ -10,8 +10,8 @@ from graphs.requests.request import ResolvedRequest
 from tests.workers.jobs.jobs_support import GRAPH
 from workers.engine.protocol import Engine, Generated, GenerationCancelled, InputImages, OnStep, Step
 from workers.jobs.claims import Claims
-from workers.process.runner import Reporter, Runner
-from workers.process.shared_memory import SharedMemory
+from workers.process.runner import Runner
+from workers.process.shared_memory import Reporter, SharedMemory
 
 _TIME_LIMIT_S = 60
 

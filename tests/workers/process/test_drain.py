@@ -56,7 +56,7 @@ class Shutdown:
         """Repeat the drain's cycle until the condition holds."""
 
         def cycled() -> object:
-            self.drain.cycle(running)
+            self.drain.cycle([running] if running else [])
             return condition()
 
         wait_until(cycled)
@@ -140,7 +140,7 @@ def test_a_child_that_dies_during_the_drain_has_used_an_attempt(redis_settings: 
     shutdown.drain.begin()
     os.kill(child, signal.SIGKILL)
     wait_until(lambda: not is_running(child))
-    shutdown.drain.cycle(job.id)
+    shutdown.drain.cycle([job.id])
     assert shutdown.ends == 1
     assert look(redis_settings, job).attempts == 1
 
@@ -149,6 +149,6 @@ def test_the_drain_ends_without_redis(child: int) -> None:
     shutdown = Shutdown(RedisSettings(url="redis://127.0.0.1:1/0"), child, limit_s=600)
     shutdown.drain.begin()
     shutdown.drain.begin()
-    shutdown.drain.cycle("imgjob_1")
+    shutdown.drain.cycle(["imgjob_1"])
     assert shutdown.ends == 1
     assert not is_running(child)

@@ -26,11 +26,11 @@ from workers.jobs.claims import Claim, Claims
 from workers.jobs.job import Job, overdue_error
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.status import Status
-from workers.process.child_processes import is_running
+from workers.process.child_processes import PoolView, is_running
 from workers.process.drain import WorkerDrain
 from workers.process.runner import Runner
 from workers.process.shared_memory import SharedMemory
-from workers.process.supervision import PoolView, Supervision
+from workers.process.supervision import Supervision
 
 pytestmark = pytest.mark.usefixtures("processes")
 

@@ -58,6 +58,12 @@ class RecordingReporter:
     def job_failed(self, error: str) -> None:
         self.reports.append(("failed", error))
 
+    def job_storing(self, job_id: str) -> None:
+        self.reports.append(("storing", job_id))
+
+    def job_stored(self) -> None:
+        self.reports.append(("stored",))
+
     def job_ended(self) -> None:
         self.reports.append(("ended",))
 

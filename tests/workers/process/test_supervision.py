@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,10 @@ from tests.support.polling import wait_until
 from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import GRAPH, Upkeep, claimed, client, look, on_store, submit, waiting
 from workers.jobs.observe.presence import WorkerPresence
-from workers.process.child_processes import is_running
+from workers.process.child_processes import PoolView, is_running
 from workers.process.drain import WorkerDrain
 from workers.process.shared_memory import LoadReport, LoadReports, RunningJob, SharedMemory
-from workers.process.supervision import PoolView, Supervision
+from workers.process.supervision import Supervision
 
 RESEND_EVERY = 5  # cycles
 PRESENCE = WorkerPresence(name="w", graph=GRAPH, device="CPU", ready=False, operations=(), seen_at=0.0)
@@ -172,8 +172,13 @@ def test_an_earlier_childs_report_does_not_count(
     assert [(w.ready, w.operations) for w in _workers(redis_settings)] == [(False, ())]
 
 
-def test_a_running_jobs_lease_is_renewed(
-    redis_settings: RedisSettings, supervision: Supervision, pool: Pool, shared: SharedMemory
+@pytest.mark.parametrize("report", [SharedMemory.job_started, SharedMemory.job_storing])
+def test_the_lease_of_a_job_that_runs_or_is_stored_is_renewed(
+    redis_settings: RedisSettings,
+    supervision: Supervision,
+    pool: Pool,
+    shared: SharedMemory,
+    report: Callable[[SharedMemory, str], None],
 ) -> None:
     job = submit(redis_settings)
     claimed(redis_settings, job)
@@ -181,7 +186,7 @@ def test_a_running_jobs_lease_is_renewed(
         before = float(str(behind.zscore(keys.running(GRAPH), job.id)))
         behind.zadd(keys.running(GRAPH), {job.id: before + 10**6})
         pool.pids = {os.getpid()}
-        shared.running_job.set(job.id)
+        report(shared, job.id)
         supervision.start()
         wait_until(lambda: float(str(behind.zscore(keys.running(GRAPH), job.id))) < before + 10**5)
     assert look(redis_settings, job).status == "in_progress"
@@ -201,16 +206,19 @@ def test_a_draining_worker_is_no_longer_listed(
     assert _workers(redis_settings) == []
 
 
-def test_the_job_of_a_lost_child_is_queued_again_at_once(
+def test_the_jobs_of_a_lost_child_are_queued_again_at_once(
     redis_settings: RedisSettings, settled_redis: RedisSettings, supervision: Supervision, shared: SharedMemory
 ) -> None:
-    job = submit(settled_redis)
-    claimed(settled_redis, job)
-    shared.running_job.set(job.id)
+    stored, drawn = (submit(settled_redis) for _ in range(2))
+    for job in (stored, drawn):
+        claimed(settled_redis, job)
+    shared.job_started(drawn.id)
+    shared.job_storing(stored.id)
     supervision.start()
     supervision.child_lost()
-    wait_until(lambda: waiting(redis_settings) == [job.id], deadline_s=3)
-    assert look(redis_settings, job).status == "queued"
+    wait_until(lambda: waiting(redis_settings) == [stored.id, drawn.id], deadline_s=3)
+    assert [look(redis_settings, job).status for job in (stored, drawn)] == ["queued", "queued"]
+    assert shared.held_jobs() == []
 
 
 def test_the_thread_continues_while_redis_is_away(pool: Pool, shared: SharedMemory) -> None:

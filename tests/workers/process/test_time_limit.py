@@ -28,9 +28,10 @@ from tests.workers.process.worker_process import WorkerProcess, running_worker
 from workers.jobs.job import Job, JobError
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.status import Status
+from workers.process.child_processes import PoolView
 from workers.process.drain import WorkerDrain
 from workers.process.shared_memory import RunningJob, SharedMemory
-from workers.process.supervision import PoolView, Supervision
+from workers.process.supervision import Supervision
 
 pytestmark = pytest.mark.usefixtures("processes")
 

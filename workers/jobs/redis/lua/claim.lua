@@ -2,13 +2,14 @@
 -- digest: '' for a worker that draws jobs of every digest. nonce: one for each claim that is asked for.
 -- counted: what is added to the graph's metrics: field, number, ... message: wakes a further worker where more jobs wait
 -- (shared.lua).
--- Returns {job id, token, input image, mask, field, value, ...}, or {} when no job waits. The token proves in every later
--- call that the claim still holds.
+-- Returns {job id, token, input image, mask, whether more jobs wait (1 or 0), field, value, ...}, or {} when no job waits.
+-- The token proves in every later call that the claim still holds.
 
 -- A call with a known nonce repeats one whose reply was lost; it returns the same claim.
 local CLAIM_KEPT_S = 600
 local function claimed(job, token)
-  local found = {job.id, token, redis.call('GET', job.image) or '', redis.call('GET', job.mask) or ''}
+  local found = {job.id, token, redis.call('GET', job.image) or '', redis.call('GET', job.mask) or '',
+    #first_of(digest) > 0 and 1 or 0}
   for _, text in ipairs(redis.call('HGETALL', job.hash)) do found[#found + 1] = text end
   return found
 end
@@ -49,7 +50,8 @@ while true do
     list_as(job, STATUS_IN_PROGRESS, STATUS_QUEUED)
     announce(job, STATUS_IN_PROGRESS, 'attempt', attempts + 1)
     count_attempt(job)
-    if message ~= '' and #first_of(digest) > 0 then wake(messages_key, message) end
-    return claimed(job, token)
+    local claim = claimed(job, token)
+    if claim[5] == 1 then wake(messages_key, message) end
+    return claim
   end
 end
