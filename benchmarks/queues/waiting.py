@@ -5,31 +5,20 @@ The engine is simulated (100 ms a job), so that the cores are free for the API.
 
 import asyncio
 import http.client
-import json
-import os
 import re
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-import redis
-
+from benchmarks.queues.workers import more_workers
 from benchmarks.wire import allow_many_connections, ask
-from config.settings import RedisSettings
 from tests.support.polling import wait_until
 from tests.support.service import Service, serving
-from workers.jobs.observe.presence import live_workers
-from workers.jobs.redis.keys import Keys
 
 _CLIENTS = 1000
 _WORKERS = 8
@@ -47,7 +36,7 @@ _PROBE_EVERY_S = 0.02
 def many_waiting(folder: Path, _: int) -> list[str]:
     """Return table rows: errors, memory and seconds for all requests, and the probe's times."""
     allow_many_connections(_CLIENTS)
-    with serving(folder, environment=_ENVIRONMENT) as service, _more_workers(folder):
+    with serving(folder, environment=_ENVIRONMENT) as service, more_workers(folder, _WORKERS - 1, _ENVIRONMENT):
         outcomes, seconds, idle, peak, probes = _measure(service, folder)
     wrong = Counter(why for why in outcomes if why)
     cuts = statistics.quantiles(probes, n=100)
@@ -131,39 +120,3 @@ def _memory(pid: int) -> int:
     """Return a process's resident memory in bytes."""
     (kib,) = re.findall(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(kib) * 1024
-
-
-@contextmanager
-def _more_workers(folder: Path) -> Iterator[None]:
-    """Run the remaining workers on the service's Redis."""
-    url = _redis_url(folder)
-    command = [sys.executable, "-P", "-m", "cli", "worker", "--redis_url", url]
-    root = str(Path(__file__).parents[1])
-    environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": root}
-    with (folder / "workers.log").open("wb") as log:
-        started = [
-            subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-            for _ in range(_WORKERS - 1)
-        ]
-        try:
-            with redis.Redis.from_url(url) as client:
-                wait_until(lambda: _ready(client) == _WORKERS, f"{_WORKERS} workers; see {log.name}", deadline_s=120)
-            yield
-        finally:
-            for process in started:
-                process.terminate()
-            for process in started:
-                process.wait(60)
-
-
-def _ready(client: "redis.Redis") -> int:
-    stored: Any = client.hgetall(Keys.of(RedisSettings()).workers)
-    return sum(worker.ready for worker in live_workers(stored, client.time()[0]))
-
-
-def _redis_url(folder: Path) -> str:
-    (path,) = folder.glob("data/**/redis.conf")
-    config = dict(line.split(maxsplit=1) for line in path.read_text().splitlines() if len(line.split()) > 1)
-    if "unixsocket" in config:
-        return f"unix://:{config['requirepass']}@{quote(json.loads(config['unixsocket']))}?db=0"
-    return f"redis://:{config['requirepass']}@127.0.0.1:{config['port']}/0"  # a release before 0.2
