@@ -5,7 +5,7 @@ delay it), nor can Celery's event loop (it blocks while Redis cannot be reached)
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from config.settings import JobSettings, RedisSettings
 from workers.jobs.job import model_changed_message, overdue_error
@@ -172,15 +172,15 @@ class Recovery:
             self._wake(queue_name(self._graph, digest))
         return texts[::2]
 
-    def hand_back(self) -> list[str]:
+    def hand_back(self, held: Sequence[str]) -> list[str]:
         """Requeue the jobs that this worker still holds after its child died, and do not count the attempt.
 
-        Returns their ids.
+        ``held``: those that the child reported; one that it had just claimed is known from the claim. Returns the ids.
         """
         handed_back = []
         with redis_errors():
-            for raw in self._redis.zrange(self._keys.running(self._graph), 0, -1):
-                job_id = raw.decode()
+            last = self._redis.get(self._keys.claim(self._worker))
+            for job_id in dict.fromkeys([*held, *([last.decode()] if last else [])]):
                 claim = {"claim_field": "worker", "claim_value": self._worker}
                 if self._hand_back(**HAND_BACK.of(self._keys, self._graph, self._jobs, job_id=job_id, **claim)):
                     handed_back.append(job_id)

@@ -55,6 +55,7 @@ class WorkerDrain:
         self._began = 0.0
         self._last_busy = 0.0
         self._passed_on = False
+        self._held: Sequence[str] = ()
         self.is_forced = False
 
     def begin(self) -> None:
@@ -77,6 +78,7 @@ class WorkerDrain:
 
         ``held``: the ids of the job that the child runs and of the one that it stores. Raises ServiceUnavailable.
         """
+        self._held = held
         now = time.monotonic()
         living = self._living_children()
         self._seen_children |= living
@@ -112,7 +114,7 @@ class WorkerDrain:
         self._leave(self._hand_back)
 
     def _hand_back(self) -> None:
-        for job_id in self._recovery.hand_back():
+        for job_id in self._recovery.hand_back(self._held):
             log.warning("%s handed back: this worker stops", job_id)
 
     def _leave(self, settle: Callable[[], object]) -> None:

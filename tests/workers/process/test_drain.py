@@ -78,10 +78,20 @@ def test_a_job_that_is_handed_back_keeps_its_place_and_its_attempts(redis_settin
 def test_another_workers_job_is_not_handed_back(redis_settings: RedisSettings) -> None:
     job = submit(redis_settings)
     claims, claim = claims_of(redis_settings, "two"), claimed(redis_settings, job, "two")
-    assert Upkeep(redis_settings, "one").hand_back() == []
+    assert Upkeep(redis_settings, "one").hand_back([job.id]) == []
     assert claims.complete(claim, [b"image"], {})
     assert not claims.hand_back(claim)
     assert look(redis_settings, job).status is Status.COMPLETED
+
+
+def test_a_job_that_a_dead_child_had_not_reported_yet_is_handed_back_too(redis_settings: RedisSettings) -> None:
+    stored, unreported, other = (submit(redis_settings) for _ in range(3))
+    claimed(redis_settings, stored)
+    claimed(redis_settings, unreported)
+    claimed(redis_settings, other, "two")
+    assert Upkeep(redis_settings, "one").hand_back([stored.id]) == [stored.id, unreported.id]
+    assert waiting(redis_settings) == [stored.id, unreported.id]
+    assert look(redis_settings, other).status is Status.IN_PROGRESS
 
 
 def test_a_job_being_cancelled_is_not_put_back_into_the_queue(redis_settings: RedisSettings) -> None:
