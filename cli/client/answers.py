@@ -87,6 +87,35 @@ class WaitingOwnersForm(AnswerForm):
     data: list[WaitingOwnerForm]
 
 
+class WaitingJobForm(AnswerForm):
+    """A job that waits, as administrators see it."""
+
+    id: str = Field(min_length=1)
+    owner: str
+    model: str
+    priority: str
+    created_at: float = Field(ge=0, le=LATEST_S)
+    moved: bool
+    steps: int
+    n: int
+    pixels: int
+
+
+class WaitingJobsForm(AnswerForm):
+    """A page of the jobs that wait for a model."""
+
+    data: list[WaitingJobForm]
+    has_more: bool
+
+
+class JobMovedForm(AnswerForm):
+    """The job that was moved to the front."""
+
+    id: str
+    owner: str
+    model: str
+
+
 class ImageForm(AnswerForm):
     """One image."""
 

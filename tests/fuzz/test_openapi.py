@@ -47,6 +47,8 @@ ROUTES = [
     ("DELETE", JOB),
     ("GET", "/v3/images/queue"),
     ("GET", "/v3/images/queue/owners"),
+    ("GET", "/v3/images/queue/jobs"),
+    ("POST", f"{JOB}/front"),
     ("POST", "/v3/images/queue/pause"),
     ("POST", "/v3/images/queue/resume"),
     ("POST", "/v3/images/jobs/cancel"),

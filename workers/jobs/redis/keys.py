@@ -244,7 +244,7 @@ class Keys:
         return f"{self.prefix}:backlog:{graph}"
 
     def fairness(self, graph: str) -> str:
-        """Hash: where each owner's last job ends in virtual time (lua/submit.lua)."""
+        """Hash: where each owner's last job ends in virtual time (lua/submit.lua), and how many moved (front.lua)."""
         return f"{self.prefix}:fairness:{graph}"
 
     def times(self, graph: str) -> str:
