@@ -7,7 +7,7 @@ from contextlib import suppress
 from api.live_models import LiveModels
 from config.settings import Settings
 from graphs.errors import JobNotFound, JobNotWaiting
-from workers.jobs.control.queue_control import QueueControl, WaitingOwner, WaitingPage
+from workers.jobs.control.queue_control import FailedJob, QueueControl, WaitingOwner, WaitingPage
 from workers.jobs.job import Job
 from workers.jobs.observe.queue_view import QueueView
 from workers.jobs.status import Status
@@ -78,6 +78,15 @@ class QueueOperator:
             raise JobNotFound(f"{after[:100]!r} is no id of a job.", param="after")
         graph = await self._graph(model)
         return graph, await self._control.jobs(graph, after, limit)
+
+    async def failures(self, model: str | None, limit: int) -> list[tuple[str, FailedJob]]:
+        """Return the last jobs that failed with their graphs, the newest first: of a model, or of all.
+
+        Raises ModelNotFound.
+        """
+        graphs = await self._graphs(model)
+        found = [(graph, job) for graph in graphs for job in await self._control.failures(graph, limit)]
+        return sorted(found, key=lambda one: -one[1].failed_at)[:limit]
 
     async def to_front(self, job: Job) -> None:
         """Move a job before all others that wait in its queue. Raises JobNotWaiting and JobNotFound."""

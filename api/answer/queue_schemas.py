@@ -83,6 +83,25 @@ class WaitingJobs(BaseModel):
     has_more: bool
 
 
+class FailedJobBody(BaseModel):
+    """A job that failed, as administrators see it."""
+
+    id: str
+    owner: str
+    model: str
+    worker: str | None = Field(description="The worker that had it; null where it waited.")
+    failed_at: int
+    code: str
+    message: str
+
+
+class FailedJobs(BaseModel):
+    """The last jobs that failed, the newest first."""
+
+    object: Literal["list"] = "list"
+    data: list[FailedJobBody]
+
+
 class JobMoved(BaseModel):
     """The answer to the move of a job: it is the next one of its model."""
 

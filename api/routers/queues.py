@@ -5,6 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from api.answer.queue_schemas import (
+    FailedJobBody,
+    FailedJobs,
     JobMoved,
     QueueBody,
     QueueChanged,
@@ -30,7 +32,8 @@ from workers.jobs.observe.presence import WorkerPresence
 
 router = APIRouter(tags=["jobs"])
 
-_OPERATORS = documented(AuthenticationFailed, NotAllowed, ModelNotFound, ServiceUnavailable)
+_OF_MODELS = (AuthenticationFailed, NotAllowed, ModelNotFound, ServiceUnavailable)
+_OPERATORS = documented(*_OF_MODELS)
 _OF_JOBS = (AuthenticationFailed, NotAllowed, InvalidRequest, JobNotFound, ServiceUnavailable)
 _Model = Annotated[str | None, Query(description="A model of the graph; all graphs where it is left out.")]
 
@@ -94,6 +97,30 @@ async def jobs(
     ]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return WaitingJobs(data=data, first_id=first, last_id=last, has_more=page.has_more)
+
+
+@router.get("/images/queue/errors", responses=documented(*_OF_MODELS, InvalidRequest))
+async def recent_errors(
+    _: Administrator,
+    keys: Keys,
+    service: Service,
+    model: _Model = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> FailedJobs:
+    """List, for administrators, the last jobs that failed, the newest first, and why, but not what they asked for."""
+    data = [
+        FailedJobBody(
+            id=job.id,
+            owner=keys.shown(job.owner_id),
+            model=graph,
+            worker=job.worker or None,
+            failed_at=int(job.failed_at),
+            code=job.code,
+            message=job.message,
+        )
+        for graph, job in await service.operator.failures(model, limit)
+    ]
+    return FailedJobs(data=data)
 
 
 @router.post("/images/jobs/{job_id}/front", responses=documented(*_OF_JOBS, JobNotWaiting))

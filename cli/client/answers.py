@@ -108,6 +108,24 @@ class WaitingJobsForm(AnswerForm):
     has_more: bool
 
 
+class FailedJobForm(AnswerForm):
+    """A job that failed, as administrators see it."""
+
+    id: str
+    owner: str
+    model: str
+    worker: str | None
+    failed_at: float = Field(ge=0, le=LATEST_S)
+    code: str
+    message: str
+
+
+class FailedJobsForm(AnswerForm):
+    """The last jobs that failed."""
+
+    data: list[FailedJobForm]
+
+
 class JobMovedForm(AnswerForm):
     """The job that was moved to the front."""
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from cli.client.answers import (
     AnswerForm,
+    FailedJobsForm,
     JobMovedForm,
     JobPageForm,
     JobsCancelledForm,
@@ -25,6 +26,13 @@ def jobs(client: ServerClient, status: str | None, limit: int) -> list[dict[str,
 def waiting_jobs(client: ServerClient, model: str | None, limit: int) -> list[dict[str, Any]]:
     """Return the jobs of all owners that wait for a model, the next one first, at most ``limit``."""
     return _listed(client, "/queue/jobs", WaitingJobsForm, {"model": model}, limit)
+
+
+def failures(client: ServerClient, model: str | None, limit: int) -> list[dict[str, Any]]:
+    """Return the last jobs of all owners that failed, the newest first: of a model, or of all."""
+    params = {"limit": limit, **({"model": model} if model else {})}
+    found: list[dict[str, Any]] = client.call("GET", "/queue/errors", FailedJobsForm, params=params)["data"]
+    return found
 
 
 def to_front(client: ServerClient, job_id: str, owner: str | None) -> dict[str, Any]:

@@ -45,6 +45,7 @@ _Next = Annotated[int, typer.Option("--limit", min=1, help="How many, the next o
 _Chose = Annotated[
     str | None, typer.Option("--owner", help="Whose job it is, by the key's label: for an id that its owner chose.")
 ]
+_Last = Annotated[int, typer.Option("--limit", min=1, max=100, help="How many, the newest first.")]
 _NUMBERS = ("images", "steps", "pixels", "age")
 _TIMEOUT_S = 30.0
 _CANCELLED = {Status.IN_PROGRESS: "stops at its next step", Status.CANCELLED: "cancelled"}
@@ -169,6 +170,17 @@ def queue(model: _OneModel = None, limit: _Next = 20, url: ServerUrl = None, api
 
 
 @jobs.command()
+def errors(model: _Model = None, limit: _Last = 20, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
+    """Show the last jobs of all owners that failed, and why (for administrators)."""
+    from cli.client import queue_calls
+    from cli.client.http_client import ServerClient
+
+    with ServerClient(url, api_key, _TIMEOUT_S) as client:
+        found = queue_calls.failures(client, model, limit)
+    show_rows(("time", "model", "owner", "job", "worker", "code", "message"), map(_failed_row, found))
+
+
+@jobs.command()
 def front(job_id: JobId, owner: _Chose = None, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
     """Move a waiting job before all others of its model (for administrators); the one moved last is first."""
     from cli.client import queue_calls
@@ -208,6 +220,11 @@ def _waiting_row(job: dict[str, Any]) -> tuple[str, ...]:
     priority = "front" if job["moved"] else job["priority"]
     amount = (str(job[name]) for name in ("n", "steps", "pixels"))
     return job["id"], job["owner"], priority, *amount, _duration(time.time() - job["created_at"])
+
+
+def _failed_row(job: dict[str, Any]) -> tuple[str, ...]:
+    names = ("model", "owner", "id", "worker", "code", "message")
+    return _moment(job["failed_at"]), *(job[name] or "-" for name in names)
 
 
 def _duration(seconds: float) -> str:

@@ -48,6 +48,7 @@ ROUTES = [
     ("GET", "/v3/images/queue"),
     ("GET", "/v3/images/queue/owners"),
     ("GET", "/v3/images/queue/jobs"),
+    ("GET", "/v3/images/queue/errors"),
     ("POST", f"{JOB}/front"),
     ("POST", "/v3/images/queue/pause"),
     ("POST", "/v3/images/queue/resume"),

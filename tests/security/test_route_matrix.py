@@ -65,6 +65,7 @@ TABLE: dict[tuple[str, str], Statuses] = {
     ("GET", "/images/queue"): keyed(200),
     ("GET", "/images/queue/owners"): administrators(200),
     ("GET", "/images/queue/jobs"): administrators(200),
+    ("GET", "/images/queue/errors"): administrators(200),
     ("POST", "/images/jobs/{job_id}/front"): administrators(409),  # it has ended
     ("POST", "/images/queue/pause"): administrators(200),
     ("POST", "/images/queue/resume"): administrators(200),

@@ -177,6 +177,19 @@ def test_a_job_that_does_not_wait_is_not_moved(keyed: Api) -> None:
     assert error_of(unknown, 400)["param"] == "owner"
 
 
+def test_administrators_see_the_last_errors_and_nothing_of_what_was_asked_for(keyed: Api) -> None:
+    put(keyed, "mine", TWO, prompt="a secret")
+    keyed.fail(keyed.next_job(), message="The runtime failed.")
+    found = keyed.http.get(f"{QUEUE}/errors", params={"model": GRAPH, "limit": 5}, headers=ADMIN)
+    (one,) = found.json()["data"]
+    assert one.pop("failed_at") > 0 and one.pop("id").startswith("imgjob_")
+    of_job = {"owner": "two", "model": GRAPH, "worker": "hand"}
+    assert one == {**of_job, "code": "generation_failed", "message": "The runtime failed."}
+    assert "secret" not in found.text
+    assert error_of(keyed.http.get(f"{QUEUE}/errors", headers=TWO), 403)
+    assert error_of(keyed.http.get(f"{QUEUE}/errors", params={"model": "none"}, headers=ADMIN), 404)
+
+
 def test_all_jobs_of_one_owner_are_cancelled(keyed: Api) -> None:
     for number in range(45):
         put(keyed, f"mine-{number}", ONE)

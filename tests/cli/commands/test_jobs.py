@@ -262,6 +262,16 @@ def test_administrators_list_what_waits_and_move_a_job_to_the_front(
     assert "is in_progress and has no place in the queue any more" in capsys.readouterr().err
 
 
+def test_administrators_see_the_last_errors(keyed: Api, capsys: Output) -> None:
+    job_id = keyed.submitted()["id"]
+    keyed.fail(job_id)
+    assert _as_administrator(keyed, "errors", "demo", "--limit", "3") == 0
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split() == ["time", "model", "owner", "job", "worker", "code", "message"]
+    assert line.split()[3:8] == ["demo", "ops", job_id, "hand", "generation_failed"]
+    assert line.endswith("It went wrong.")
+
+
 @pytest.mark.parametrize("words", [("show",), ("watch",), ("cancel",)])
 def test_an_unknown_job_is_one_sentence(api: Api, capsys: Output, words: tuple[str, ...]) -> None:
     for job_id in ("imgjob_none", "a/../b"):

@@ -1,5 +1,7 @@
-"""What administrators do to queues: pause and resume them, see what waits, and move a job to the front."""
+"""What administrators do to queues: pause and resume them, see what waits and failed, and move jobs to the front."""
 
+import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +35,18 @@ class WaitingJob:
     work: JobWork
     queue_position: int
     is_moved: bool
+
+
+@dataclass(frozen=True)
+class FailedJob:
+    """Why a job failed, when (unix seconds), and on which worker: '' where it waited. The message may be cut."""
+
+    id: str
+    failed_at: float
+    owner_id: str
+    worker: str
+    code: str
+    message: str
 
 
 @dataclass(frozen=True)
@@ -88,6 +102,15 @@ class QueueControl:
         jobs = [_waiting_job(record, before + number) for number, record in enumerate(records)]
         return WaitingPage(jobs, has_more=before + len(jobs) < queued)
 
+    async def failures(self, graph: str, limit: int) -> list[FailedJob]:
+        """Return the last jobs of a graph that failed, the newest first, as long as their records are kept."""
+        oldest_ms = (time.time() - self._jobs.record_ttl_s) * 1000
+        with redis_errors():
+            found = await self._redis.zrevrangebyscore(
+                self._keys.failures(graph), "+inf", oldest_ms, 0, limit, withscores=True
+            )
+        return [_failed_job(noted.decode(), ended_ms / 1000) for noted, ended_ms in found]
+
     async def to_front(self, graph: str, job_id: str) -> Status | None:
         """Move a job before all others that wait in its graph's queue, of every priority, if it waits.
 
@@ -129,3 +152,10 @@ def _waiting_job(record: Sequence[bytes], queue_position: int) -> WaitingJob:
         queue_position=queue_position,
         is_moved=float(place) < 0,
     )
+
+
+def _failed_job(noted: str, failed_at: float) -> FailedJob:
+    """Return a failed job as lua/shared.lua notes it."""
+    job_id, _, text = noted.partition(" ")
+    found = json.loads(text)
+    return FailedJob(job_id, failed_at, found["owner"], found["worker"], found["code"], found["message"])
