@@ -1,4 +1,4 @@
-"""What is done to many jobs at once: all of an owner's are cancelled, and administrators pause and resume queues."""
+"""What concerns many jobs at once: all of an owner's are cancelled, and administrators see and change queues."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,12 +6,12 @@ from contextlib import suppress
 
 from api.live_models import LiveModels
 from config.settings import Settings
-from graphs.errors import JobNotFound
-from workers.jobs.control.queue_control import QueueControl, WaitingOwner
+from graphs.errors import JobNotFound, JobNotWaiting
+from workers.jobs.control.queue_control import FailedJob, QueueControl, WaitingOwner, WaitingPage
 from workers.jobs.job import Job
 from workers.jobs.observe.queue_view import QueueView
 from workers.jobs.status import Status
-from workers.jobs.store import JobStore
+from workers.jobs.store import ID, JobStore
 
 # Jobs that are cancelled side by side, and by one request.
 _CANCELLED_AT_ONCE = 20
@@ -19,7 +19,7 @@ _MOST_CANCELLED = 1000
 
 
 class QueueOperator:
-    """Cancels an owner's jobs, pauses queues, counts what waits. Its methods raise ServiceUnavailable without Redis."""
+    """Cancels an owner's jobs, changes queues, shows what waits. Its methods raise ServiceUnavailable without Redis."""
 
     def __init__(
         self,
@@ -69,6 +69,33 @@ class QueueOperator:
         """Return what waits of each owner, by graph."""
         return {graph: await self._control.waiting(graph) for graph in await self._graphs(None)}
 
+    async def jobs(self, model: str | None, after: str, limit: int) -> tuple[str, WaitingPage]:
+        """Return a model's graph, and the jobs that wait in its queue behind the job ``after`` ('': from the first).
+
+        Raises ModelNotFound, InvalidRequest where several models are served and none is named, and JobNotFound.
+        """
+        if after and not ID.fullmatch(after):
+            raise JobNotFound(f"{after[:100]!r} is no id of a job.", param="after")
+        graph = await self._graph(model)
+        return graph, await self._control.jobs(graph, after, limit)
+
+    async def failures(self, model: str | None, limit: int) -> list[tuple[str, FailedJob]]:
+        """Return the last jobs that failed with their graphs, the newest first: of a model, or of all.
+
+        Raises ModelNotFound.
+        """
+        graphs = await self._graphs(model)
+        found = [(graph, job) for graph in graphs for job in await self._control.failures(graph, limit)]
+        return sorted(found, key=lambda one: -one[1].failed_at)[:limit]
+
+    async def to_front(self, job: Job) -> None:
+        """Move a job before all others that wait in its queue. Raises JobNotWaiting and JobNotFound."""
+        status = await self._control.to_front(job.request.graph, job.id)
+        if status is None:
+            raise JobNotFound(f"There is no job {job.id!r} any more.")
+        if status is not Status.QUEUED:
+            raise JobNotWaiting(f"The job {job.id!r} is {status} and has no place in the queue any more.")
+
     async def close(self) -> None:
         """Close the connections."""
         await self._control.close()
@@ -80,4 +107,7 @@ class QueueOperator:
     async def _graphs(self, model: str | None) -> list[str]:
         if model is None:
             return list(self._models.on_disk.repository.graphs)
-        return [(await self._models.repository()).route(model).graph.name]
+        return [await self._graph(model)]
+
+    async def _graph(self, model: str | None) -> str:
+        return (await self._models.repository()).route(model).graph.name

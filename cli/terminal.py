@@ -3,7 +3,7 @@
 No text is read as markup, and no character that could control the terminal is printed (config/printable.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 
 import typer
 from rich.console import Console
@@ -37,6 +37,16 @@ def show_table(table: Table) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, emoji=False, width=_UNLIMITED_WIDTH)
     console.print(table)
+
+
+def show_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Container[str] = ()) -> None:
+    """Print a table of these rows; the columns in ``right`` end at their right side."""
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True, justify="right" if column in right else "left")
+    for row in rows:
+        table.add_row(*cells(row))
+    show_table(table)
 
 
 def cells(row: Sequence[str]) -> list[Text]:

@@ -14,6 +14,7 @@
     |   |-- OperationNotAvailable   the model has no pipeline for the operation
     |   |-- ModelNotFound           no graph, adapter or composite has this name
     |   |-- JobNotCompleted         the job has no images yet, or never will
+    |   |-- JobNotWaiting           the job has begun or ended, so that its place in the queue cannot change
     |   `-- IdempotencyConflict     the same key or id was sent with another request
     |-- AuthenticationFailed        the API key is missing or unknown
     |-- NotAllowed                  the API key lacks the right
@@ -149,6 +150,12 @@ class JobNotCompleted(InvalidRequest):
     """The job has no images."""
 
     code = "job_not_completed"
+
+
+class JobNotWaiting(InvalidRequest):
+    """The job does not wait."""
+
+    code = "job_not_waiting"
 
 
 class IdempotencyConflict(InvalidRequest):

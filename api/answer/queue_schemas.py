@@ -58,6 +58,59 @@ class WaitingOwners(BaseModel):
     data: list[WaitingOwnerBody]
 
 
+class WaitingJobBody(BaseModel):
+    """A job that waits, as administrators see it: whose it is and how much it asks for, but not what."""
+
+    id: str
+    owner: str
+    model: str
+    priority: str
+    created_at: int
+    queue_position: int = Field(description="How many jobs are before it.")
+    moved: bool = Field(description="Whether an administrator has moved it to the front.")
+    steps: int = Field(description="The denoising steps of all of its images.")
+    n: int
+    pixels: int = Field(description="Of one image.")
+
+
+class WaitingJobs(BaseModel):
+    """A page of the jobs that wait in the queue of a model, the next one first."""
+
+    object: Literal["list"] = "list"
+    data: list[WaitingJobBody]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class FailedJobBody(BaseModel):
+    """A job that failed, as administrators see it."""
+
+    id: str
+    owner: str
+    model: str
+    worker: str | None = Field(description="The worker that had it; null where it waited.")
+    failed_at: int
+    code: str
+    message: str
+
+
+class FailedJobs(BaseModel):
+    """The last jobs that failed, the newest first."""
+
+    object: Literal["list"] = "list"
+    data: list[FailedJobBody]
+
+
+class JobMoved(BaseModel):
+    """The answer to the move of a job: it is the next one of its model."""
+
+    object: Literal["image.job.moved"] = "image.job.moved"
+    id: str
+    owner: str
+    model: str
+
+
 class LimitsBody(BaseModel):
     """What one owner may; null where there is no such limit. Bytes and jobs of a queue are those of one model."""
 

@@ -101,6 +101,7 @@ STATUS: dict[type[errors.ImagegenError], int] = {
     errors.ModelNotFound: 404,
     MethodNotAllowed: 405,
     errors.JobNotFound: 404,
+    errors.JobNotWaiting: 409,
     errors.ArtifactExpired: 410,
     errors.RequestTooLarge: 413,
     errors.RequestTooSlow: 408,

@@ -1,25 +1,40 @@
-"""``images/queue``: how many jobs wait and run for each graph, and what its workers do."""
+"""``images/queue``: how many jobs wait and run for each graph, what its workers do, and what administrators change."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from api.answer.queue_schemas import (
+    FailedJobBody,
+    FailedJobs,
+    JobMoved,
     QueueBody,
     QueueChanged,
     QueuedGraphBody,
+    WaitingJobBody,
+    WaitingJobs,
     WaitingOwnerBody,
     WaitingOwners,
     WorkerBody,
 )
-from api.http.dependencies import Administrator, KeyOwner, Keys, Service
+from api.http.dependencies import Administrator, KeyOwner, Keys, Service, named_owner
 from api.http.errors import documented
-from graphs.errors import AuthenticationFailed, ModelNotFound, NotAllowed, ServiceUnavailable
+from graphs.errors import (
+    AuthenticationFailed,
+    InvalidRequest,
+    JobNotFound,
+    JobNotWaiting,
+    ModelNotFound,
+    NotAllowed,
+    ServiceUnavailable,
+)
 from workers.jobs.observe.presence import WorkerPresence
 
 router = APIRouter(tags=["jobs"])
 
-_OPERATORS = documented(AuthenticationFailed, NotAllowed, ModelNotFound, ServiceUnavailable)
+_OF_MODELS = (AuthenticationFailed, NotAllowed, ModelNotFound, ServiceUnavailable)
+_OPERATORS = documented(*_OF_MODELS)
+_OF_JOBS = (AuthenticationFailed, NotAllowed, InvalidRequest, JobNotFound, ServiceUnavailable)
 _Model = Annotated[str | None, Query(description="A model of the graph; all graphs where it is left out.")]
 
 
@@ -52,6 +67,80 @@ async def owners(_: Administrator, keys: Keys, service: Service) -> WaitingOwner
         for one in waiting
     ]
     return WaitingOwners(data=data)
+
+
+@router.get("/images/queue/jobs", responses=documented(*_OF_JOBS, ModelNotFound))
+async def jobs(
+    _: Administrator,
+    keys: Keys,
+    service: Service,
+    model: Annotated[str | None, Query(description="May be left out where one model is served.")] = None,
+    after: Annotated[str, Query(description="The id of the last job of the page before.")] = "",
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> WaitingJobs:
+    """List, for administrators, the jobs that wait for a model, the next one first; nothing of what they ask for."""
+    graph, page = await service.operator.jobs(model, after, limit)
+    data = [
+        WaitingJobBody(
+            id=job.id,
+            owner=keys.shown(job.owner_id),
+            model=graph,
+            priority=job.priority.value,
+            created_at=int(job.created_at),
+            queue_position=job.queue_position,
+            moved=job.is_moved,
+            steps=job.work.steps,
+            n=job.work.pictures,
+            pixels=job.work.pixels,
+        )
+        for job in page.jobs
+    ]
+    first, last = (data[0].id, data[-1].id) if data else (None, None)
+    return WaitingJobs(data=data, first_id=first, last_id=last, has_more=page.has_more)
+
+
+@router.get("/images/queue/errors", responses=documented(*_OF_MODELS, InvalidRequest))
+async def recent_errors(
+    _: Administrator,
+    keys: Keys,
+    service: Service,
+    model: _Model = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> FailedJobs:
+    """List, for administrators, the last jobs that failed, the newest first, and why, but not what they asked for."""
+    data = [
+        FailedJobBody(
+            id=job.id,
+            owner=keys.shown(job.owner_id),
+            model=graph,
+            worker=job.worker or None,
+            failed_at=int(job.failed_at),
+            code=job.code,
+            message=job.message,
+        )
+        for graph, job in await service.operator.failures(model, limit)
+    ]
+    return FailedJobs(data=data)
+
+
+@router.post("/images/jobs/{job_id}/front", responses=documented(*_OF_JOBS, JobNotWaiting))
+async def front(
+    job_id: str,
+    request: Request,
+    administrator: Administrator,
+    keys: Keys,
+    service: Service,
+    owner: Annotated[
+        str | None, Query(description="The owner's label or id, where the job's id is one that its owner chose.")
+    ] = None,
+) -> JobMoved:
+    """Move a waiting job before all others of its model, of every priority; the one that was moved last is first."""
+    if owner is None:
+        job = await service.job(job_id)
+    else:
+        job = await service.find(job_id, named_owner(request, administrator, owner).id)
+    await service.operator.to_front(job)
+    return JobMoved(id=job.id, owner=keys.shown(job.options.owner), model=job.request.graph)
 
 
 @router.post("/images/queue/pause", responses=_OPERATORS)

@@ -87,6 +87,53 @@ class WaitingOwnersForm(AnswerForm):
     data: list[WaitingOwnerForm]
 
 
+class WaitingJobForm(AnswerForm):
+    """A job that waits, as administrators see it."""
+
+    id: str = Field(min_length=1)
+    owner: str
+    model: str
+    priority: str
+    created_at: float = Field(ge=0, le=LATEST_S)
+    moved: bool
+    steps: int
+    n: int
+    pixels: int
+
+
+class WaitingJobsForm(AnswerForm):
+    """A page of the jobs that wait for a model."""
+
+    data: list[WaitingJobForm]
+    has_more: bool
+
+
+class FailedJobForm(AnswerForm):
+    """A job that failed, as administrators see it."""
+
+    id: str
+    owner: str
+    model: str
+    worker: str | None
+    failed_at: float = Field(ge=0, le=LATEST_S)
+    code: str
+    message: str
+
+
+class FailedJobsForm(AnswerForm):
+    """The last jobs that failed."""
+
+    data: list[FailedJobForm]
+
+
+class JobMovedForm(AnswerForm):
+    """The job that was moved to the front."""
+
+    id: str
+    owner: str
+    model: str
+
+
 class ImageForm(AnswerForm):
     """One image."""
 

@@ -15,7 +15,6 @@ from cli.client.answers import (
     EventForm,
     ImagesForm,
     JobForm,
-    JobPageForm,
     ModelForm,
     ModelsForm,
     OtherForm,
@@ -39,7 +38,6 @@ _RECONNECT_S = 0.5
 _AWAY_S = 15.0
 # The server sends a heartbeat every 15 s on an event stream that is idle.
 _SILENCE_S = 60.0
-_PAGE = 100
 _LONGEST_MESSAGE = 1000
 _LONGEST_WAIT_TEXT = 40
 _FINAL = frozenset({*FINAL_STATUSES, EXPIRED})
@@ -106,7 +104,7 @@ class ServerClient:
 
     def images(self, job_id: str) -> dict[str, Any]:
         """Return the ImagesResponse of a completed job."""
-        return self._read(self._checked(self._get(f"{_path(job_id)}/result")), ImagesForm)
+        return self._read(self._checked(self._get(f"{job_path(job_id)}/result")), ImagesForm)
 
     def submit(self, fields: Mapping[str, Any], images: Mapping[str, tuple[str, bytes]]) -> str:
         """Submit a job without waiting for it, and return its id."""
@@ -115,25 +113,13 @@ class ServerClient:
             raise UserError("this server answers with the image only; leave --async out.")
         return str(self._read(response, JobForm)["id"])
 
-    def jobs(self, status: str | None, limit: int) -> list[JobJson]:
-        """Return the newest jobs, at most ``limit``."""
-        found: list[JobJson] = []
-        params: dict[str, Any] = {"status": status} if status else {}
-        while len(found) < limit:
-            page = self.call("GET", "/jobs", JobPageForm, params={**params, "limit": min(_PAGE, limit - len(found))})
-            found += page["data"]
-            if not page["has_more"] or not page["data"]:
-                break
-            params["after"] = page["data"][-1]["id"]
-        return found[:limit]
-
     def job(self, job_id: str) -> JobJson:
         """Return the job."""
-        return self.call("GET", _path(job_id), JobForm)
+        return self.call("GET", job_path(job_id), JobForm)
 
     def cancel(self, job_id: str) -> JobJson:
         """Cancel the job and return it as it is afterwards."""
-        return self.call("POST", f"{_path(job_id)}/cancel", JobForm)
+        return self.call("POST", f"{job_path(job_id)}/cancel", JobForm)
 
     def models(self) -> list[dict[str, Any]]:
         """Return the models that are served: bases, adapters and composites."""
@@ -174,7 +160,7 @@ class ServerClient:
         params = {"starting_after": after}
         with (
             self._other_forms(),
-            self._http.stream("GET", f"{_path(job_id)}/events", params=params, timeout=timeout) as response,
+            self._http.stream("GET", f"{job_path(job_id)}/events", params=params, timeout=timeout) as response,
         ):
             if not response.is_success:
                 response.read()
@@ -198,7 +184,7 @@ class ServerClient:
     def _follow(self, job: JobJson, show: Callable[[JobJson], None], deadline: float) -> JobJson:
         show(job)
         for _ in attempts(deadline - time.monotonic(), _POLL_S):
-            job = self._read(self._checked(self._get(_path(job["id"]))), JobForm)
+            job = self._read(self._checked(self._get(job_path(job["id"]))), JobForm)
             show(job)
             if job["status"] in _FINAL:
                 return job
@@ -260,7 +246,7 @@ class ServerClient:
 
     def _cancel_quietly(self, job_id: str) -> None:
         with contextlib.suppress(httpx2.HTTPError, OtherForm):
-            self._http.post(f"{_path(job_id)}/cancel", timeout=5)
+            self._http.post(f"{job_path(job_id)}/cancel", timeout=5)
 
     def _checked(self, response: httpx2.Response) -> httpx2.Response:
         if response.is_success:
@@ -296,5 +282,6 @@ def error_message(response: httpx2.Response) -> str:
     return shown[:_LONGEST_MESSAGE]
 
 
-def _path(job_id: str) -> str:
+def job_path(job_id: str) -> str:
+    """Return the path of a job."""
     return f"/jobs/{quote(job_id, safe='', errors='surrogateescape')}"

@@ -3,10 +3,9 @@
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from cli.options import ServerApiKey, ServerUrl
-from cli.terminal import cells, say, show_table
+from cli.terminal import say, show_rows
 
 adapters = typer.Typer(
     name="adapters",
@@ -25,7 +24,8 @@ def list_adapters(url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
 
     with ServerClient(url, api_key, _TIMEOUT_S) as client:
         models = client.models()
-    show_table(_table([model for model in models if model["kind"] != "base" and not model.get("alias_of")]))
+    own = (model for model in models if model["kind"] != "base" and not model.get("alias_of"))
+    show_rows(("name", "kind", "base", "strengths"), map(_row, own))
 
 
 @adapters.command()
@@ -68,11 +68,6 @@ def refresh(url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
     say(f"{answer['served']} adapters of the folder are served")
 
 
-def _table(found: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("name", "kind", "base", "strengths"):
-        table.add_column(column, no_wrap=True)
-    for model in found:
-        strengths = ", ".join(f"{alias} {alpha:g}" for alias, alpha in model["adapters"].items())
-        table.add_row(*cells((model["id"], model["kind"], model["base"], strengths)))
-    return table
+def _row(model: dict[str, Any]) -> tuple[str, ...]:
+    strengths = ", ".join(f"{alias} {alpha:g}" for alias, alpha in model["adapters"].items())
+    return model["id"], model["kind"], model["base"], strengths

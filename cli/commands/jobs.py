@@ -1,4 +1,4 @@
-"""``imagegen jobs``: lists, shows, watches, saves and cancels the jobs of a running server."""
+"""``imagegen jobs``: lists, shows, watches, saves and cancels the jobs of a running server, and changes its queues."""
 
 import json
 import time
@@ -12,14 +12,14 @@ from rich.table import Table
 from cli.client.image_files import output_format, save_images
 from cli.errors import UserError
 from cli.options import ServerApiKey, ServerUrl
-from cli.terminal import cells, progress_bar, say, show_table, terminal
+from cli.terminal import cells, progress_bar, say, show_rows, show_table, terminal
 from config.printable import printable
 from graphs.requests.output_formats import OUTPUT_FORMATS
 from workers.jobs.status import Status
 
 jobs = typer.Typer(
     name="jobs",
-    help="List, show, watch, save and cancel the jobs of a running server; pause its queues.",
+    help="List, show, watch, save and cancel the jobs of a running server; see, pause and change its queues.",
     no_args_is_help=True,
 )
 
@@ -40,6 +40,13 @@ _OutAfter = Annotated[Path | None, typer.Option("-o", "--out", help="File to wri
 _Unfinished = Annotated[_UnfinishedStatus | None, typer.Option("--status", help="Only those with this status.")]
 _Owner = Annotated[str | None, typer.Option("--owner", help="Those of another key, by its label (for administrators).")]
 _Model = Annotated[str | None, typer.Argument(metavar="MODEL", help="A model; all of them where it is left out.")]
+_OneModel = Annotated[str | None, typer.Argument(metavar="MODEL", help="May be left out where one model is served.")]
+_Next = Annotated[int, typer.Option("--limit", min=1, help="How many, the next one first.")]
+_Chose = Annotated[
+    str | None, typer.Option("--owner", help="Whose job it is, by the key's label: for an id that its owner chose.")
+]
+_Last = Annotated[int, typer.Option("--limit", min=1, max=100, help="How many, the newest first.")]
+_NUMBERS = ("images", "steps", "pixels", "age")
 _TIMEOUT_S = 30.0
 _CANCELLED = {Status.IN_PROGRESS: "stops at its next step", Status.CANCELLED: "cancelled"}
 
@@ -47,10 +54,11 @@ _CANCELLED = {Status.IN_PROGRESS: "stops at its next step", Status.CANCELLED: "c
 @jobs.command("list")
 def list_jobs(status: _Status = None, limit: _Limit = 20, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
     """List the newest jobs."""
-    from cli.client.http_client import ServerClient  # imports httpx2, which the other commands do not need
+    from cli.client import queue_calls  # imports httpx2, which the other commands do not need
+    from cli.client.http_client import ServerClient
 
     with ServerClient(url, api_key, _TIMEOUT_S) as client:
-        found = client.jobs(status.value if status else None, limit)
+        found = queue_calls.jobs(client, status.value if status else None, limit)
     show_table(_table(found, terminal().is_terminal))
 
 
@@ -146,12 +154,41 @@ def waiting(url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
 
     with ServerClient(url, api_key, _TIMEOUT_S) as client:
         found = queue_calls.waiting(client)
-    table = Table(box=None, pad_edge=False)
-    for column in ("owner", "model", "jobs", "bytes"):
-        table.add_column(column, justify="right" if column in ("jobs", "bytes") else "left")
-    for one in found:
-        table.add_row(*cells((one["owner"], one["model"], str(one["queued"]), str(one["queued_bytes"]))))
-    show_table(table)
+    rows = ((one["owner"], one["model"], str(one["queued"]), str(one["queued_bytes"])) for one in found)
+    show_rows(("owner", "model", "jobs", "bytes"), rows, right=("jobs", "bytes"))
+
+
+@jobs.command()
+def queue(model: _OneModel = None, limit: _Next = 20, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
+    """List the jobs of all owners that wait for a model, without what they ask for (for administrators)."""
+    from cli.client import queue_calls
+    from cli.client.http_client import ServerClient
+
+    with ServerClient(url, api_key, _TIMEOUT_S) as client:
+        found = queue_calls.waiting_jobs(client, model, limit)
+    show_rows(("id", "owner", "priority", "images", "steps", "pixels", "age"), map(_waiting_row, found), right=_NUMBERS)
+
+
+@jobs.command()
+def errors(model: _Model = None, limit: _Last = 20, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
+    """Show the last jobs of all owners that failed, and why (for administrators)."""
+    from cli.client import queue_calls
+    from cli.client.http_client import ServerClient
+
+    with ServerClient(url, api_key, _TIMEOUT_S) as client:
+        found = queue_calls.failures(client, model, limit)
+    show_rows(("time", "model", "owner", "job", "worker", "code", "message"), map(_failed_row, found))
+
+
+@jobs.command()
+def front(job_id: JobId, owner: _Chose = None, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
+    """Move a waiting job before all others of its model (for administrators); the one moved last is first."""
+    from cli.client import queue_calls
+    from cli.client.http_client import ServerClient
+
+    with ServerClient(url, api_key, _TIMEOUT_S) as client:
+        moved = queue_calls.to_front(client, job_id, owner)
+    say(f"{moved['id']} of {moved['owner']} is the next job of {moved['model']}")
 
 
 def _change_queues(model: str | None, url: str | None, api_key: str | None, *, is_paused: bool) -> None:
@@ -177,6 +214,17 @@ def _table(found: list[dict[str, Any]], fits_the_width: bool) -> Table:
 def _row(job: dict[str, Any]) -> tuple[str, ...]:
     age = _duration(time.time() - job["created_at"])
     return job["id"], job["status"], f"{job['progress']} %", job["model"], job["size"], age, job["prompt"]
+
+
+def _waiting_row(job: dict[str, Any]) -> tuple[str, ...]:
+    priority = "front" if job["moved"] else job["priority"]
+    amount = (str(job[name]) for name in ("n", "steps", "pixels"))
+    return job["id"], job["owner"], priority, *amount, _duration(time.time() - job["created_at"])
+
+
+def _failed_row(job: dict[str, Any]) -> tuple[str, ...]:
+    names = ("model", "owner", "id", "worker", "code", "message")
+    return _moment(job["failed_at"]), *(job[name] or "-" for name in names)
 
 
 def _duration(seconds: float) -> str:

@@ -25,7 +25,7 @@ _FOR_EVER = re.compile(
     r"|imagegen\.(_kombu\.binding\S+|:unacked(_index)?)"
 )
 _FOR_A_WHILE = re.compile(
-    r"imagegen:(listed-models|claim:\S+|ready:\S+|reaper:\S+|job:[^:]+(:events|:artifact:\d+)?|owner:[^:]+:(once:\S+|ended|jobs:\w+)|name:[^:]+:\S+)|imagegen\.:unacked_mutex"
+    r"imagegen:(listed-models|claim:\S+|ready:\S+|reaper:\S+|failures:\S+|job:[^:]+(:events|:artifact:\d+)?|owner:[^:]+:(once:\S+|ended|jobs:\w+)|name:[^:]+:\S+)|imagegen\.:unacked_mutex"
 )
 
 

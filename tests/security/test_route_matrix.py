@@ -64,6 +64,9 @@ TABLE: dict[tuple[str, str], Statuses] = {
     ("PUT", "/images/jobs/{job_id}"): (401, 401, 202, 200, 202),
     ("GET", "/images/queue"): keyed(200),
     ("GET", "/images/queue/owners"): administrators(200),
+    ("GET", "/images/queue/jobs"): administrators(200),
+    ("GET", "/images/queue/errors"): administrators(200),
+    ("POST", "/images/jobs/{job_id}/front"): administrators(409),  # it has ended
     ("POST", "/images/queue/pause"): administrators(200),
     ("POST", "/images/queue/resume"): administrators(200),
     ("POST", "/images/jobs/cancel"): keyed(200),

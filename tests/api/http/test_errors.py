@@ -40,6 +40,7 @@ EXPECTED = {
     "AuthenticationFailed": 401,
     "NotAllowed": 403,
     "JobNotFound": 404,
+    "JobNotWaiting": 409,
     "ArtifactExpired": 410,
     "QueueFull": 429,
     "RateLimited": 429,

@@ -1,6 +1,7 @@
 """``images/queue``: what waits, and what the workers do."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -113,6 +114,80 @@ def test_administrators_see_how_much_of_each_owner_waits_and_nothing_of_it(keyed
     ]
     assert all(one["queued_bytes"] > 0 for one in found.json()["data"])
     assert BODY["prompt"] not in found.text
+
+
+def _listed(keyed: Api, **params: str | int) -> dict[str, Any]:
+    found: dict[str, Any] = keyed.http.get(f"{QUEUE}/jobs", params=params, headers=ADMIN).json()
+    return found
+
+
+def test_administrators_list_what_waits_and_see_nothing_of_what_it_asks_for(keyed: Api) -> None:
+    put(keyed, "a", TWO, prompt="a secret", n=2, num_inference_steps=3, size="64x128", metadata={"secret": "yes"})
+    put(keyed, "b", ONE, priority="low")
+    put(keyed, "c", ONE, priority="high")
+    found = _listed(keyed)
+    assert found["object"] == "list" and found["has_more"] is False
+    shown = [(one["owner"], one["priority"], one["queue_position"], one["moved"]) for one in found["data"]]
+    assert shown == [("one", "high", 0, False), ("two", "normal", 1, False), ("one", "low", 2, False)]
+    of_two = found["data"][1]
+    assert (of_two["model"], of_two["n"], of_two["steps"], of_two["pixels"]) == (GRAPH, 2, 6, 64 * 128)
+    assert of_two["id"].startswith("imgjob_") and of_two["created_at"] > 0
+    assert "secret" not in str(found) and BODY["prompt"] not in str(found)
+    assert error_of(keyed.http.get(f"{QUEUE}/jobs", headers=ONE), 403)
+
+
+def test_what_waits_has_pages(keyed: Api) -> None:
+    for number in range(5):
+        put(keyed, f"job-{number}", ONE)
+    pages = [_listed(keyed, limit=2)]
+    while pages[-1]["has_more"]:
+        pages.append(_listed(keyed, limit=2, after=pages[-1]["last_id"], model=GRAPH))
+    assert [[one["queue_position"] for one in page["data"]] for page in pages] == [[0, 1], [2, 3], [4]]
+    assert (pages[0]["first_id"], pages[1]["last_id"]) == (pages[0]["data"][0]["id"], pages[1]["data"][1]["id"])
+    for query, status in (({"after": "imgjob_none"}, 404), ({"after": "a b"}, 404), ({"model": "none"}, 404)):
+        assert error_of(keyed.http.get(f"{QUEUE}/jobs", params=query, headers=ADMIN), status)
+
+
+def test_administrators_move_a_job_to_the_front_by_its_id_or_its_owners_name_for_it(keyed: Api) -> None:
+    for name in ("a", "b", "c"):
+        put(keyed, name, ONE)
+    put(keyed, "d", TWO, priority="low")
+    last, wanted = _listed(keyed)["data"][3]["id"], _listed(keyed)["data"][2]["id"]
+    answer = keyed.http.post(f"{JOBS}/{last}/front", headers=ADMIN).json()
+    assert answer == {"object": "image.job.moved", "id": last, "owner": "two", "model": GRAPH}
+    assert get(keyed, "d", TWO).json()["queue_position"] == 0
+    moved = keyed.http.post(f"{JOBS}/c/front", params={"owner": "one"}, headers=ADMIN).json()
+    assert (moved["id"], moved["owner"]) == (wanted, "one")
+    assert [get(keyed, name, owner).json()["queue_position"] for name, owner in (("c", ONE), ("d", TWO))] == [0, 1]
+    assert [one["moved"] for one in _listed(keyed)["data"]] == [True, True, False, False]
+    claim = claims_of(keyed.redis).claim_next(GRAPH)
+    assert claim is not None and claim.job.own_name == "c"
+
+
+def test_a_job_that_does_not_wait_is_not_moved(keyed: Api) -> None:
+    put(keyed, "mine", ONE)
+    claim = claims_of(keyed.redis).claim_next(GRAPH)
+    assert claim is not None
+    address = f"{JOBS}/{claim.job.id}/front"
+    refused = error_of(keyed.http.post(address, headers=ADMIN), 409)
+    assert (refused["code"], "in_progress" in refused["message"]) == ("job_not_waiting", True)
+    assert error_of(keyed.http.post(address, headers=ONE), 403)
+    assert error_of(keyed.http.post(f"{JOBS}/mine/front", headers=ADMIN), 404)
+    unknown = keyed.http.post(f"{JOBS}/mine/front", params={"owner": "three"}, headers=ADMIN)
+    assert error_of(unknown, 400)["param"] == "owner"
+
+
+def test_administrators_see_the_last_errors_and_nothing_of_what_was_asked_for(keyed: Api) -> None:
+    put(keyed, "mine", TWO, prompt="a secret")
+    keyed.fail(keyed.next_job(), message="The runtime failed.")
+    found = keyed.http.get(f"{QUEUE}/errors", params={"model": GRAPH, "limit": 5}, headers=ADMIN)
+    (one,) = found.json()["data"]
+    assert one.pop("failed_at") > 0 and one.pop("id").startswith("imgjob_")
+    of_job = {"owner": "two", "model": GRAPH, "worker": "hand"}
+    assert one == {**of_job, "code": "generation_failed", "message": "The runtime failed."}
+    assert "secret" not in found.text
+    assert error_of(keyed.http.get(f"{QUEUE}/errors", headers=TWO), 403)
+    assert error_of(keyed.http.get(f"{QUEUE}/errors", params={"model": "none"}, headers=ADMIN), 404)
 
 
 def test_all_jobs_of_one_owner_are_cancelled(keyed: Api) -> None:

@@ -46,6 +46,12 @@ JOB = {
     ATTACK: ATTACK,
     "never_at": 1e300,
 }
+WAITING = {
+    **{name: ATTACK for name in ("id", "owner", "model", "priority")},
+    **{name: 1 for name in ("created_at", "steps", "n", "pixels")},
+    "moved": False,
+}
+FAILED = {**{name: ATTACK for name in ("id", "owner", "model", "worker", "code", "message")}, "failed_at": 1}
 MODEL = {
     "id": ATTACK,
     "kind": "adapter",
@@ -68,6 +74,9 @@ COMMANDS = {
     "show": ("jobs", "show", "x"),
     "watch": ("jobs", "watch", "x"),
     "cancel": ("jobs", "cancel", "x"),
+    "queue": ("jobs", "queue"),
+    "front": ("jobs", "front", "x"),
+    "errors": ("jobs", "errors"),
     "adapters": ("adapters", "list"),
     "adapter": ("adapters", "show", "x"),
     "refresh": ("adapters", "refresh"),
@@ -156,6 +165,9 @@ def page(*jobs: dict[str, Any]) -> dict[str, Any]:
     [
         ("list", 200, page(JOB), 0),
         ("show", 200, JOB, 0),
+        ("queue", 200, page(WAITING), 0),
+        ("front", 200, WAITING, 0),
+        ("errors", 200, page(FAILED), 0),
         ("cancel", 200, {**JOB, "status": ATTACK}, 0),
         ("adapters", 200, {"data": [MODEL]}, 0),
         ("adapter", 200, MODEL, 0),
@@ -249,6 +261,9 @@ RIGHT: dict[str, tuple[int, Any]] = {
     "show": (200, JOB),
     "watch": (200, EVENT),
     "cancel": (200, JOB),
+    "queue": (200, page(WAITING)),
+    "front": (200, WAITING),
+    "errors": (200, page(FAILED)),
     "adapters": (200, {"data": [MODEL]}),
     "adapter": (200, MODEL),
     "refresh": (200, REFRESHED),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.client import http_client
+from cli.client import queue_calls
 from config.settings import RedisSettings
 from tests.api.api_support import PNG, Api, serving, settings_for
 from tests.cli.cli_support import imagegen_here
@@ -106,7 +106,7 @@ def test_jobs_are_listed_newest_first(api: Api, capsys: Output) -> None:
 def test_the_list_has_the_length_and_status_asked_for(
     api: Api, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_client, "_PAGE", 2)  # so that the list has several pages
+    monkeypatch.setattr(queue_calls, "_PAGE", 2)  # so that the list has several pages
     ids = [api.submitted()["id"] for _ in range(5)]
     api.complete(ids[0])
     for words, expected in (
@@ -201,26 +201,75 @@ def test_all_jobs_are_cancelled(api: Api, capsys: Output) -> None:
     assert claims.progress(claim, 1, 4) == "cancel"
 
 
-def test_queues_are_paused_and_resumed_by_administrators(
-    redis_settings: RedisSettings, tmp_path: Path, capsys: Output
+@pytest.fixture(scope="module")
+def running_keyed(redis_server: RunningRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    path = tmp_path_factory.mktemp("keys") / "keys"
+    path.write_text("first label=ops\n")
+    path.chmod(0o600)
+    with serving(settings_for(redis_server.settings, {"api_key_file": path})) as made:
+        made.http.headers["Authorization"] = "Bearer first"
+        yield made
+
+
+@pytest.fixture
+def keyed(running_keyed: Api, redis_settings: RedisSettings) -> Api:
+    """The API with a key, an administrator's with the label ops, and an empty Redis."""
+    assert running_keyed.redis == redis_settings
+    return running_keyed
+
+
+def _as_administrator(api: Api, *words: str) -> int:
+    return imagegen_here("jobs", *words, *_url(api), "--api-key", "first")
+
+
+def test_queues_are_paused_and_resumed_by_administrators(keyed: Api, capsys: Output) -> None:
+    for command, said in (
+        (("pause",), "paused: demo\n"),
+        (("pause", "demo"), "nothing was paused; `imagegen jobs waiting` shows what waits\n"),
+        (("resume",), "resumed: demo\n"),
+    ):
+        assert _as_administrator(keyed, *command) == 0
+        assert capsys.readouterr().out == said
+    keyed.submitted()
+    assert _as_administrator(keyed, "waiting") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in lines] == [["owner", "model", "jobs"], ["ops", "demo", "1"]]
+    assert _as_administrator(keyed, "pause", "none") == 2
+    assert "none" in capsys.readouterr().err
+
+
+def test_administrators_list_what_waits_and_move_a_job_to_the_front(
+    keyed: Api, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "keys").write_text("first label=ops\n")
-    (tmp_path / "keys").chmod(0o600)
-    with serving(settings_for(redis_settings, {"api_key_file": tmp_path / "keys"})) as keyed:
-        words = (*_url(keyed), "--api-key", "first")
-        for command, said in (
-            (("pause",), "paused: demo\n"),
-            (("pause", "demo"), "nothing was paused; `imagegen jobs waiting` shows what waits\n"),
-            (("resume",), "resumed: demo\n"),
-        ):
-            assert imagegen_here("jobs", *command, *words) == 0
-            assert capsys.readouterr().out == said
-        keyed.http.post("/v3/images/jobs", json={"prompt": "x"}, headers={"Authorization": "Bearer first"})
-        assert imagegen_here("jobs", "waiting", *words) == 0
-        lines = capsys.readouterr().out.splitlines()
-        assert [line.split()[:3] for line in lines] == [["owner", "model", "jobs"], ["ops", "demo", "1"]]
-        assert imagegen_here("jobs", "pause", "none", *words) == 2
-        assert "none" in capsys.readouterr().err
+    monkeypatch.setattr(queue_calls, "_PAGE", 2)  # so that the list has several pages
+    ids = [keyed.submitted(json={"prompt": "a secret", "n": 2, "size": "64x64"})["id"] for _ in range(3)]
+    for job_id, more in ((ids[1], ()), (ids[2], ("--owner", "ops"))):
+        assert _as_administrator(keyed, "front", job_id, *more) == 0
+        assert capsys.readouterr().out == f"{job_id} of ops is the next job of demo\n"
+    assert _as_administrator(keyed, "queue", "demo") == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["id", "owner", "priority", "images", "steps", "pixels", "age"]
+    assert [line.split()[:3] for line in lines] == [
+        [ids[2], "ops", "front"],
+        [ids[1], "ops", "front"],
+        [ids[0], "ops", "normal"],
+    ]
+    assert [line.split()[i] for line in lines for i in (3, 5)] == ["2", "4096"] * 3
+    assert _as_administrator(keyed, "queue", "--limit", "1") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    keyed.claim(ids[2])
+    assert _as_administrator(keyed, "front", ids[2]) == 2
+    assert "is in_progress and has no place in the queue any more" in capsys.readouterr().err
+
+
+def test_administrators_see_the_last_errors(keyed: Api, capsys: Output) -> None:
+    job_id = keyed.submitted()["id"]
+    keyed.fail(job_id)
+    assert _as_administrator(keyed, "errors", "demo", "--limit", "3") == 0
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split() == ["time", "model", "owner", "job", "worker", "code", "message"]
+    assert line.split()[3:8] == ["demo", "ops", job_id, "hand", "generation_failed"]
+    assert line.endswith("It went wrong.")
 
 
 @pytest.mark.parametrize("words", [("show",), ("watch",), ("cancel",)])

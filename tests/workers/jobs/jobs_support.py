@@ -11,6 +11,7 @@ from graphs.families.family import Operation
 from graphs.requests.request import ResolvedRequest
 from tests.support.redis_keys import keys
 from workers.jobs.claims import Claim, Claims
+from workers.jobs.control.queue_control import QueueControl
 from workers.jobs.events import JobEvent, JobEvents
 from workers.jobs.job import Job, JobError
 from workers.jobs.job_options import JobOptions
@@ -108,6 +109,19 @@ def on_queue(settings: RedisSettings, act: Callable[[QueueView], Awaitable[T]]) 
             await view.close()
 
     return asyncio.run(with_view())
+
+
+def on_control(settings: RedisSettings, act: Callable[[QueueControl], Awaitable[T]]) -> T:
+    """Call ``act`` with what administrators use; it wakes no worker."""
+
+    async def with_control() -> T:
+        control = QueueControl(settings, JOBS, lambda _: "")
+        try:
+            return await act(control)
+        finally:
+            await control.close()
+
+    return asyncio.run(with_control())
 
 
 def on_metrics(settings: RedisSettings, graphs: list[str]) -> MetricsSnapshot:

@@ -19,15 +19,18 @@ from tests.workers.jobs.jobs_support import (
     client,
     estimate,
     look,
+    on_control,
     on_queue,
     on_store,
     put_in,
+    waiting,
     with_step_times,
 )
 from workers.jobs.job import Job, new_job_id
 from workers.jobs.job_options import JobOptions
 from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.redis.scripts import SUBMIT
+from workers.jobs.status import Status
 from workers.jobs.submission import Submission, submit_call
 
 _FEW, _MANY = 20, 2000
@@ -79,6 +82,12 @@ def _costs(settings: RedisSettings, depth: int) -> dict[str, tuple[int, int]]:
         claimed = claims.claim_next(GRAPH)
         assert claimed and claims.hand_back(claimed)
 
+    moved = iter(waiting(settings))
+
+    def move_another() -> None:
+        job_id = next(moved)
+        assert on_control(settings, lambda control: control.to_front(GRAPH, job_id)) is Status.QUEUED
+
     def page(status: str | None) -> None:
         found = on_queue(
             settings, lambda view: view.page("last", after=None, limit=20, newest_first=True, status=status)
@@ -91,6 +100,9 @@ def _costs(settings: RedisSettings, depth: int) -> dict[str, tuple[int, int]]:
         "list": lambda: page(None),
         "list by status": lambda: page("queued"),
         "claim": claim,
+        "list what waits": lambda: on_control(settings, lambda control: control.jobs(GRAPH, last.id, 20)),
+        "list the first that wait": lambda: on_control(settings, lambda control: control.jobs(GRAPH, "", 10)),
+        "move to the front": move_another,
         "reap": upkeep.reap,
         "look for lost messages": upkeep.resend_lost,
         "heartbeat": lambda: upkeep.heartbeat(_PRESENCE),

@@ -9,11 +9,7 @@ from urllib.parse import quote
 
 from config.settings import RedisSettings
 
-# Raise it with every change of keys or fields that an older release cannot work with; lua/layout.lua then has to carry
-# older data over. Version 0 is that of releases that recorded none. Version 2 has ids of clients as names inside an
-# owner; before, they are the ids of the jobs themselves, as which store.py finds them still. Version 3 counts what each
-# owner keeps (lua/keeping.lua) and lists jobs by status; lua/adopt.lua counts those of older versions. Version 4
-# has sums of the work that waits (lua/work.lua); lua/reap.lua counts the jobs of older versions.
+# Raise it with every change that an older release cannot work with; lua/layout.lua then carries older data over.
 LAYOUT_VERSION = 4
 OLDER_VERSIONS = ("1", "2", "3")
 # The Celery queue of webhooks. The queue of a graph never begins with a colon (queue_name).
@@ -244,7 +240,7 @@ class Keys:
         return f"{self.prefix}:backlog:{graph}"
 
     def fairness(self, graph: str) -> str:
-        """Hash: where each owner's last job ends in virtual time (lua/submit.lua)."""
+        """Hash: where each owner's last job ends in virtual time (lua/submit.lua), and how many moved (front.lua)."""
         return f"{self.prefix}:fairness:{graph}"
 
     def times(self, graph: str) -> str:
@@ -254,6 +250,10 @@ class Keys:
     def metrics(self, graph: str) -> str:
         """Hash: the metrics of a graph; workers/jobs/observe/metrics.py names its fields."""
         return f"{self.prefix}:metrics:{graph}"
+
+    def failures(self, graph: str) -> str:
+        """Sorted set: the last failed jobs of a graph, by the time of their end in milliseconds (lua/shared.lua)."""
+        return f"{self.prefix}:failures:{graph}"
 
     def waiting(self, graph: str) -> str:
         """Sorted set: the waiting jobs of a graph by the time of their submission."""

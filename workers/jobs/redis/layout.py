@@ -2,6 +2,11 @@
 
 The first process that starts on a Redis writes the version, and every process compares it when it starts. While it
 runs, each script compares it again (scripts.py), so that a process never changes what a newer release has taken over.
+
+Version 0 is that of releases that recorded none. Version 2 has ids of clients as names inside an owner; before, they
+are the ids of the jobs themselves, as which store.py finds them still. Version 3 counts what each owner keeps
+(lua/keeping.lua) and lists jobs by status; lua/adopt.lua counts those of older versions. Version 4 has sums of the work
+that waits (lua/work.lua); lua/reap.lua counts the jobs of older versions.
 """
 
 import logging

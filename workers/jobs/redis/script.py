@@ -172,6 +172,7 @@ _GRAPH_KEYS: Mapping[str, Callable[[Keys, str], str]] = {
     "work_key": Keys.work,
     "running_work_key": Keys.running_work,
     "metrics_key": Keys.metrics,
+    "failures_key": Keys.failures,
 }
 
 

@@ -47,6 +47,9 @@ SWEEP = Script("sweep", arguments={"most": _NUMBER})
 OUTLOOK = GraphScript("outlook", keys=["times_key", "paused_key"], arguments={"job_ids": _LIST})
 WAITERS = GraphScript("waiters", arguments={"job_id": _TEXT, "owner": _TEXT, "change": _NUMBER})
 
+# What administrators do (control/queue_control.py).
+WAITING_JOBS = GraphScript("waiting_jobs", arguments={"after": _TEXT, "most": _NUMBER})
+FRONT = GraphScript("front", keys=["fairness_key"], arguments={"job_id": _TEXT})
 PAUSE = GraphScript("pause", keys=["paused_key", "messages_key"], arguments={"is_paused": _NUMBER, "message": _TEXT})
 
 # The worker's side (claims.py).

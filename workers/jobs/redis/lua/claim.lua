@@ -38,9 +38,11 @@ while true do
     fail_as_crashed(job, own_attempts)
   else
     local rank = math.floor(place / 1e12)
-    -- A job that returned to its old place does not turn the clock back.
-    local clock = math.max(place - rank * 1e12, tonumber(redis.call('HGET', fairness_key, 'clock:' .. rank) or 0))
-    redis.call('HSET', fairness_key, 'clock:' .. rank, string.format('%.17g', clock))
+    -- A job that returned to its old place does not turn the clock back, and one that was moved to the front has none.
+    if rank > FRONT_RANK then
+      local clock = math.max(place - rank * 1e12, tonumber(redis.call('HGET', fairness_key, 'clock:' .. rank) or 0))
+      redis.call('HSET', fairness_key, 'clock:' .. rank, string.format('%.17g', clock))
+    end
     local token = worker .. '/' .. (attempts + 1)
     redis.call('HSET', job.hash, 'status', STATUS_IN_PROGRESS, 'worker', worker, 'token', token,
       'nonce', nonce, 'attempts', attempts + 1, 'started_at', seconds(now), 'step', 0)

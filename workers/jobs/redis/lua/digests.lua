@@ -6,11 +6,14 @@
 local ANY_DIGEST, REAPED = '*', ''
 
 -- Returns the entry of a waiting job in by_digest_key, and its digest if it has one. Entries are in the order of the
--- queue, as no place has more than 20 digits.
+-- queue, as no place has more than 20 digits; those of jobs that were moved to the front are below 0 (work.lua) and begin with a
+-- hyphen, which is before every digit.
 local function entry_by_digest(job)
   local record = redis.call('HMGET', job.hash, 'model_digest', 'place')
   if not record[2] then return nil end
-  return string.format('%s %030.9f %s', record[1] or NO_DIGEST, tonumber(record[2]), job.id), record[1]
+  local place = tonumber(record[2])
+  local text = place < 0 and string.format('-%029.9f', 1e12 + place) or string.format('%030.9f', place)
+  return string.format('%s %s %s', record[1] or NO_DIGEST, text, job.id), record[1]
 end
 
 -- The time of a digest begins with its first waiting job, if no worker has had it yet.

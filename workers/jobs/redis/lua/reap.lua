@@ -40,7 +40,7 @@ end
 -- Counts the work of jobs that an older release accepted, some of them in each call (work.lua).
 local function count_older()
   local COUNTED_AT_ONCE, counted = 200, 0
-  for rank = 0, 2 do counted = counted + read_sums(redis.call('HGET', work_key, node(rank, LEVELS, 0)))[1] end
+  for rank = FRONT_RANK, LAST_RANK do counted = counted + read_sums(redis.call('HGET', work_key, node(rank, LEVELS, 0)))[1] end
   if counted >= redis.call('ZCARD', queued_key) then return end
   local first = tonumber(redis.call('HGET', work_key, 'cursor') or 0)
   local some = redis.call('ZRANGE', queued_key, first, first + COUNTED_AT_ONCE - 1, 'WITHSCORES')

@@ -72,11 +72,39 @@ local function announce_queued(job)
   announce(job, STATUS_QUEUED, 'queue_position', redis.call('ZRANK', queued_key, job.id))
 end
 
+-- Notes a job that failed among the last ones of its graph, for administrators: ID {"owner", "worker", "code", "message"} by the time of
+-- its end. At most MOST_FAILURES are kept, with the beginning of their messages, and none for longer than a record.
+local MOST_FAILURES, LONGEST_MESSAGE_BYTES = 100, 500
+local function note_failure(job, fields, now)
+  local record, found = redis.call('HMGET', job.hash, 'owner', 'worker'), {}
+  for i = 1, #fields, 2 do
+    if fields[i] == 'error' then found = cjson.decode(fields[i + 1]) end
+  end
+  local message = found.message or ''
+  if #message > LONGEST_MESSAGE_BYTES then
+    -- The last character may have been cut in two.
+    message = string.gsub(string.sub(message, 1, LONGEST_MESSAGE_BYTES), '[\192-\255][\128-\191]*$', '') .. '...'
+  end
+  local noted = {owner = record[1] or '', worker = record[2] or '', code = found.code or '', message = message}
+  redis.call('ZADD', failures_key, now, job.id .. ' ' .. cjson.encode(noted))
+  redis.call('ZREMRANGEBYSCORE', failures_key, '-inf', now - record_ttl_s * 1000)
+  local surplus = redis.call('ZCARD', failures_key) - MOST_FAILURES
+  if surplus > 0 then redis.call('ZREM', failures_key, unpack(redis.call('ZRANGE', failures_key, 0, surplus - 1))) end
+  redis.call('EXPIRE', failures_key, record_ttl_s)
+end
+
+local function forget_failure(job)
+  for _, noted in ipairs(redis.call('ZRANGE', failures_key, 0, -1)) do
+    if string.sub(noted, 1, #job.id + 1) == job.id .. ' ' then redis.call('ZREM', failures_key, noted) end
+  end
+end
+
 -- Ends a job: its input images are deleted, its record stays for record_ttl_s and its artifacts for result_ttl_s.
 local function finish(job, status, fields, artifact_bytes)
   fields = count_end(job, status, fields)
   local now = now_ms()
   keep_ended(job, status, fields, artifact_bytes or 0, now)
+  if status == STATUS_FAILED then note_failure(job, fields, now) end
   redis.call('HSET', job.hash, 'status', status, 'completed_at', seconds(now),
     'expires_at', seconds(now + result_ttl_s * 1000), unpack(fields))
   redis.call('HDEL', job.hash, 'token', 'nonce')

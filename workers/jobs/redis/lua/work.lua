@@ -5,6 +5,9 @@
 -- nodes of each level. running_work_key (hash) has in 'sums' the same of the running jobs, in
 -- thousandths of what is left, and in 'jobs:DIGEST' how many run.
 -- A job's 'summed' is its leaf while it is counted, 'left' its thousandths while it runs.
+-- A place is RANK * 1e12 + a time in virtual time. Ranks are those of priorities, from 0 to LAST_RANK, and before them FRONT_RANK:
+-- that of jobs that were moved to the front (front.lua), in whose place a number stands for the time.
+local FRONT_RANK, LAST_RANK = -1, 2
 local QUANTUM, CHILDREN, LEVELS, WHOLE = 0.125, 8, 12, 1000
 local LAST_LEAF = CHILDREN ^ LEVELS - 1
 
@@ -73,7 +76,7 @@ local function add_work(job, place)
 end
 
 local function remove_work(job)
-  local rank, leaf = string.match(redis.call('HGET', job.hash, 'summed') or '', '^(%d+) (%d+)$')
+  local rank, leaf = string.match(redis.call('HGET', job.hash, 'summed') or '', '^(-?%d+) (%d+)$')
   if not rank then return end
   change_nodes(tonumber(rank), tonumber(leaf), sums_of(job), -1)
   redis.call('HDEL', job.hash, 'summed')
@@ -114,7 +117,7 @@ local function work_before(place, jobs_before)
     for sibling = index - index % CHILDREN, index - 1 do fields[#fields + 1] = node(rank, level, sibling) end
     index = math.floor(index / CHILDREN)
   end
-  for higher = 0, rank - 1 do fields[#fields + 1] = node(higher, LEVELS, 0) end
+  for higher = FRONT_RANK, rank - 1 do fields[#fields + 1] = node(higher, LEVELS, 0) end
   local found = redis.call('HMGET', work_key, unpack(fields))
   local own, sums = read_sums(found[1]), {0, 0, 0, 0, 0}
   for place_of_node = 2, #fields do add_sums(sums, read_sums(found[place_of_node]), 1) end
