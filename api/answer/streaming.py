@@ -140,7 +140,8 @@ def _image(kind: str, job: Job, encoded: bytes, index: int, fields: dict[str, An
 
 
 async def _job_event(service: ImageService, job: Job, event: JobEvent, links: Links) -> bytes:
-    data: dict[str, Any] = {"type": event.kind, "sequence_number": event.number, "job_id": job.name, **event.values}
+    data: dict[str, Any] = {"type": event.kind, "sequence_number": event.number, "job_id": job.name}
+    data |= {"at_ms": event.at_ms, **event.values}
     if event.kind == "progress":
         data["progress"] = min(99, 100 * event.values["step"] // max(1, event.values["total_steps"]))
     if event.preview is not None:
