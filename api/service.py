@@ -270,6 +270,10 @@ class ImageService:
         """Return the key with which all API processes sign URLs now. Raises ServiceUnavailable."""
         return await self._store.signing_key()
 
+    async def last_signing_key(self) -> str:
+        """Return that key as it was when a job was last read. Raises ServiceUnavailable."""
+        return await self._store.last_signing_key()
+
     @property
     def url_ttl_s(self) -> int:
         """For how many seconds a signed URL is valid."""

@@ -3,7 +3,7 @@
 from fastapi.responses import JSONResponse, Response
 
 from api.answer.responses import Links, embedded, job_body, linked, poll_headers, server_timing, warning_headers
-from api.answer.signed_urls import url_signer
+from api.answer.signed_urls import signer_of_bodies, url_signer
 from api.answer.streaming import event_stream, json_after_spaces, stream_images
 from api.request.submission import ImageRequest
 from api.service import ImageService
@@ -54,4 +54,5 @@ async def accepted(job: Job, service: ImageService, links: Links, status: int = 
     """Return the answer with the job itself, its URL, and when to poll it."""
     estimate = await service.estimate(job)
     headers = {"Location": links.job(job.name), **poll_headers(job, estimate), **warning_headers(job)}
-    return JSONResponse(job_body(job, estimate, links).model_dump(), status, headers)
+    body = job_body(job, estimate, links, await signer_of_bodies(service))
+    return JSONResponse(body.model_dump(), status, headers)

@@ -6,7 +6,17 @@ import time
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from api.answer.schemas import ImageData, ImagesResponse, JobBody, JobErrorBody, JobQueue, JobStage, JobUrls, Usage
+from api.answer.schemas import (
+    ImageData,
+    ImagesResponse,
+    JobBody,
+    JobErrorBody,
+    JobFile,
+    JobQueue,
+    JobStage,
+    JobUrls,
+    Usage,
+)
 from api.answer.signed_urls import UrlSigner
 from graphs.requests.output_formats import OUTPUT_FORMATS
 from workers.jobs.job import Job, status_shown
@@ -48,12 +58,14 @@ def linked(job: Job, count: int, signer: UrlSigner, links: Links) -> ImagesRespo
     return _response(job, [{"url": url} for url in urls])
 
 
-def job_body(job: Job, estimate: QueueEstimate, links: Links) -> JobBody:
-    """Return the job object."""
+def job_body(job: Job, estimate: QueueEstimate, links: Links, signer: UrlSigner | None = None) -> JobBody:
+    """Return the job object; without ``signer`` it has no files."""
     request = job.request
     url = links.job(job.name)
-    status = status_shown(job, time.time())
-    contents = [f"{url}/content?index={index}" for index in range(job.artifacts if status != EXPIRED else 0)]
+    now = time.time()
+    status = status_shown(job, now)
+    count = job.artifacts if status != EXPIRED else 0
+    contents = [f"{url}/content?index={index}" for index in range(count)]
     return JobBody(
         id=job.name,
         operation=request.operation.value,
@@ -88,9 +100,22 @@ def job_body(job: Job, estimate: QueueEstimate, links: Links) -> JobBody:
         usage=Usage() if job.status is Status.COMPLETED else None,
         metadata=job.options.metadata,
         warnings=list(job.warnings),
+        files=[_file(job, index, signer, links, now) for index in range(count)] if signer else None,
         urls=JobUrls(
             self=url, result=f"{url}/result", content=contents, events=f"{url}/events", cancel=f"{url}/cancel"
         ),
+    )
+
+
+def _file(job: Job, index: int, signer: UrlSigner, links: Links, now: float) -> JobFile:
+    request = job.request
+    return JobFile(
+        url=links.file(signer.token(job, index), request.output_format),
+        expires_at=signer.expires_at(job, now),
+        media_type=CONTENT_TYPES[request.output_format],
+        size_bytes=job.artifact_sizes[index] if job.artifact_sizes else None,
+        width=request.width,
+        height=request.height,
     )
 
 

@@ -70,6 +70,17 @@ class JobUrls(BaseModel):
     cancel: str
 
 
+class JobFile(BaseModel):
+    """An image of a completed job, at an address that needs no key until ``expires_at`` (unix seconds)."""
+
+    url: str
+    expires_at: int
+    media_type: str
+    size_bytes: int | None = Field(description="Null for a job that a release up to 0.1.0 drew.")
+    width: int
+    height: int
+
+
 class JobErrorBody(BaseModel):
     """Why a job failed."""
 
@@ -128,6 +139,9 @@ class JobBody(BaseModel):
     usage: Usage | None
     metadata: dict[str, str] | None
     warnings: list[str]
+    files: list[JobFile] | None = Field(
+        description="The images, at addresses that need no key; empty until it is completed, null in a list of jobs."
+    )
     urls: JobUrls
 
 

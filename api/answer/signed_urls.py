@@ -1,5 +1,6 @@
 """Signed URLs: each serves one artifact of one submission until it expires, without an API key."""
 
+import math
 from dataclasses import dataclass
 
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
@@ -42,6 +43,10 @@ class UrlSigner:
         self._serializer = URLSafeTimedSerializer(key, salt="picture")
         self._ttl_s = ttl_s
 
+    def expires_at(self, job: Job, now: float) -> int:
+        """Return when the address of a completed job's artifact that is signed now ends, in unix seconds."""
+        return int(min(now + self._ttl_s, job.expires_at or math.inf))
+
     def token(self, job: Job, index: int) -> str:
         """Return a token for a job's artifact."""
         token = self._serializer.dumps([job.id, index, job.options.owner, job.sequence])
@@ -63,3 +68,8 @@ class UrlSigner:
 async def url_signer(service: ImageService) -> UrlSigner:
     """Return the signer with the key of now, which may have been rotated. Raises ServiceUnavailable."""
     return UrlSigner(await service.signing_key(), service.url_ttl_s)
+
+
+async def signer_of_bodies(service: ImageService) -> UrlSigner:
+    """Return the signer with the key as it was when the job of a body was read. Raises ServiceUnavailable."""
+    return UrlSigner(await service.last_signing_key(), service.url_ttl_s)

@@ -16,6 +16,7 @@ from fastapi.sse import format_sse_event
 
 from api.answer.responses import Links, job_body
 from api.answer.schemas import Usage
+from api.answer.signed_urls import signer_of_bodies
 from api.drain import ApiDrain
 from api.http.errors import error_body
 from api.service import ImageService
@@ -140,7 +141,8 @@ def _image(kind: str, job: Job, encoded: bytes, index: int, fields: dict[str, An
 
 
 async def _job_event(service: ImageService, job: Job, event: JobEvent, links: Links) -> bytes:
-    data: dict[str, Any] = {"type": event.kind, "sequence_number": event.number, "job_id": job.name, **event.values}
+    data: dict[str, Any] = {"type": event.kind, "sequence_number": event.number, "job_id": job.name}
+    data |= {"at_ms": event.at_ms, **event.values}
     if event.kind == "progress":
         data["progress"] = min(99, 100 * event.values["step"] // max(1, event.values["total_steps"]))
     if event.preview is not None:
@@ -153,9 +155,9 @@ async def _job_event(service: ImageService, job: Job, event: JobEvent, links: Li
 async def _final_job(service: ImageService, job: Job, links: Links) -> dict[str, Any] | None:
     try:
         found = await service.job(job.id)
+        return job_body(found, await service.estimate(found), links, await signer_of_bodies(service)).model_dump()
     except ImagegenError:
         return None
-    return job_body(found, await service.estimate(found), links).model_dump()
 
 
 def _sse(event: str, data: dict[str, Any], number: str | None = None) -> bytes:

@@ -7,8 +7,9 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from api.answer.answers import accepted
-from api.answer.responses import Links, embedded, job_body, poll_headers, server_timing
+from api.answer.responses import embedded, job_body, poll_headers, server_timing
 from api.answer.schemas import ImagesResponse, JobBody, JobDeleted, JobPage, JobsCancelled
+from api.answer.signed_urls import signer_of_bodies
 from api.answer.streaming import event_stream, stream_job
 from api.answer.thumbnails import thumbnail
 from api.http.dependencies import AnswerLinks, CountedOwner, Drain, KeyOwner, PathJob, Service, named_owner
@@ -17,10 +18,8 @@ from api.http.openapi import EVENT_STREAM, body_docs
 from api.request.submission import read_generation_or_edit
 from api.routers.files import ARTIFACT_DOCS, artifact_response
 from api.routers.images import EDIT_DOCS, GENERATION_DOCS, REFUSALS
-from api.service import ImageService
 from graphs import errors
 from graphs.errors import InvalidRequest, JobNotFound
-from workers.jobs.job import Job
 from workers.jobs.status import FINAL_STATUSES, ShownStatusName
 from workers.jobs.store import ID
 
@@ -107,7 +106,8 @@ async def cancel_many(
 async def job(job: PathJob, service: Service, links: AnswerLinks) -> Response:
     """Return a job: its status, its progress, and when to poll it next."""
     estimate = await service.estimate(job)
-    return JSONResponse(job_body(job, estimate, links).model_dump(), headers=poll_headers(job, estimate))
+    body = job_body(job, estimate, links, await signer_of_bodies(service))
+    return JSONResponse(body.model_dump(), headers=poll_headers(job, estimate))
 
 
 @router.get("/images/jobs/{job_id}/result", responses=_RESULT)
@@ -160,7 +160,8 @@ async def events(
 @router.post("/images/jobs/{job_id}/cancel", responses=_LISTING)
 async def cancel(job: PathJob, service: Service, links: AnswerLinks) -> JobBody:
     """Cancel a job: at once while it waits, at its next step while it runs. Again and afterwards: no effect."""
-    return await _body(await service.cancel(job), service, links)
+    job = await service.cancel(job)
+    return job_body(job, await service.estimate(job), links, await signer_of_bodies(service))
 
 
 @router.delete("/images/jobs/{job_id}", responses=_LISTING)
@@ -168,7 +169,3 @@ async def delete(job: PathJob, service: Service) -> JobDeleted:
     """Cancel a job and erase it with its images."""
     await service.erase(job)
     return JobDeleted(id=job.name)
-
-
-async def _body(job: Job, service: ImageService, links: Links) -> JobBody:
-    return job_body(job, await service.estimate(job), links)

@@ -146,7 +146,10 @@ class JobWaiter:
             found = await self._store.get(job.id, None)
         except JobNotFound:
             return JobEvent(after + 1, Status.CANCELLED.value, {})
-        return JobEvent(found.events, found.status.value, {}) if found.status.is_final else None
+        if not found.status.is_final:
+            return None
+        at_ms = None if found.completed_at is None else round(found.completed_at * 1000)
+        return JobEvent(found.events, found.status.value, {}, at_ms=at_ms)
 
     def _note_end(self, change: Change) -> None:
         self._ended[change.job_id] = None

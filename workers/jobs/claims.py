@@ -176,6 +176,7 @@ class Claims:
         rounded = {stage: round(value, 6) for stage, value in seconds.items()}
         counts = {**_image_counts(claim, len(artifacts)), **(measured or {})}
         fields = {"artifacts": str(len(artifacts)), "seconds": json.dumps(rounded), "measured": json.dumps(counts)}
+        fields["artifact_sizes"] = json.dumps([len(artifact) for artifact in artifacts])
         if last_step:  # not every step was recorded
             fields |= {"step": str(last_step[0]), "total_steps": str(last_step[1])}
         if warnings:

@@ -27,12 +27,14 @@ class JobEvent:
     """An entry of a job's own stream.
 
     ``kind`` is a status, "progress" or "preview"; ``preview`` is an image encoded in the request's output format.
+    ``at_ms``: milliseconds since 1970 by the clock of Redis; None in events of releases up to 0.1.0.
     """
 
     number: int
     kind: str
     values: dict[str, int]
     preview: bytes | None = None
+    at_ms: int | None = None
 
     @property
     def is_final(self) -> bool:
@@ -100,4 +102,5 @@ def _event(entry_id: bytes, fields: dict[bytes, bytes]) -> JobEvent:
     kind = fields.pop(b"type").decode()
     preview = fields.pop(b"picture", None)  # the name belongs to the layout of the data in Redis
     values = {name.decode(): int(value) for name, value in fields.items()}
-    return JobEvent(int(entry_id.partition(b"-")[0]), kind, values, preview)
+    at_ms = values.pop("at_ms", None)
+    return JobEvent(int(entry_id.partition(b"-")[0]), kind, values, preview, at_ms)

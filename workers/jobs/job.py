@@ -28,6 +28,7 @@ class Job:
 
     ``attempts`` counts every one, those too that ended because a device failed: ``device_faults``.
     ``id`` is never used twice. ``own_name`` is the id that the owner chose, if any: a name among the owner's jobs only.
+    ``artifact_sizes`` are in bytes, and empty for jobs of releases up to 0.1.0.
     ``loaded_artifacts`` are there where they were read together with the record.
     """
 
@@ -46,6 +47,7 @@ class Job:
     error: JobError | None = None
     seconds: Mapping[str, float] | None = None
     artifacts: int = 0
+    artifact_sizes: tuple[int, ...] = ()
     cost: float = 0.0
     events: int = 0
     sequence: int = 0
@@ -161,6 +163,7 @@ def job_from_hash(job_id: str, stored: Mapping[bytes, bytes]) -> Job:
         error=JobError(**json.loads(error)) if error else None,
         seconds=json.loads(seconds) if seconds else None,
         artifacts=count("artifacts") or 0,
+        artifact_sizes=tuple(json.loads(text("artifact_sizes") or "[]")),
         cost=number("cost") or 0.0,
         events=count("events") or 0,
         sequence=count("sequence") or 0,

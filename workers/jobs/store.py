@@ -54,6 +54,7 @@ class JobStore:
         self._erase = self._redis.register_script(ERASE.source(self._keys))
         self._table = WorkerTable(self._redis, redis_settings)
         self._waiters = self._redis.register_script(WAITERS.source(self._keys))
+        self._last_signing_key: bytes | None = None
 
     async def submit(self, submission: Submission, queue: str = "", message: str = "") -> tuple[Job, bool]:
         """Store a new job as queued. Returns it, and whether it is new: an equal request joins its earlier job.
@@ -139,8 +140,13 @@ class JobStore:
 
     async def get(self, job_id: str, owner: str | None) -> Job:
         """Return the job with this id; ``owner`` None finds a job of any owner. Raises JobNotFound."""
+        if not ID.fullmatch(job_id):
+            raise self._not_found(job_id)
         with redis_errors():
-            stored = await self._redis.hgetall(self._keys.job(job_id)) if ID.fullmatch(job_id) else {}
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.hgetall(self._keys.job(job_id))
+            pipeline.get(self._keys.signing_key)
+            stored, self._last_signing_key = await pipeline.execute()
         job = job_from_hash(job_id, stored) if b"request" in stored else None
         if job is None or owner not in (None, job.options.owner):
             raise self._not_found(job_id)
@@ -249,6 +255,10 @@ class JobStore:
         if key is None:
             raise ServiceUnavailable("The job store (Redis) lost the key that signs URLs just now.")
         return key.decode()
+
+    async def last_signing_key(self) -> str:
+        """Return the key as it was read with the last record (``get``), so that it costs no call of its own."""
+        return self._last_signing_key.decode() if self._last_signing_key else await self.signing_key()
 
     async def rotate_signing_key(self) -> None:
         """Replace the key with which URLs are signed: those signed before are not valid any more."""

@@ -77,6 +77,22 @@ def test_events_have_the_values_of_the_change(redis_settings: RedisSettings) -> 
     assert {event.preview for event in (queued, started, first, completed)} == {None}
 
 
+def test_events_have_the_time_by_the_clock_of_redis(redis_settings: RedisSettings) -> None:
+    with client(redis_settings) as raw:
+        before, events, after = raw.time(), follow(redis_settings, _drawn(redis_settings)), raw.time()
+    first, last = (seconds * 1000 + microseconds // 1000 for seconds, microseconds in (before, after))
+    times = [event.at_ms or 0 for event in events]
+    assert [first, *times, last] == sorted([first, *times, last])
+
+
+def test_an_event_of_an_older_release_has_no_time(redis_settings: RedisSettings) -> None:
+    job = submit(redis_settings)
+    with client(redis_settings) as raw:
+        raw.delete(keys.job_events(job.id))
+        raw.xadd(keys.job_events(job.id), {"type": "queued", "queue_position": "0"}, id="1-0")
+    assert follow(redis_settings, job) == [JobEvent(1, "queued", {"queue_position": 0}, at_ms=None)]
+
+
 def test_the_events_of_a_requeued_job_continue(settled_redis: RedisSettings) -> None:
     first, job = submit(settled_redis), submit(settled_redis)
     ended(settled_redis, first)
@@ -137,7 +153,8 @@ def test_a_follower_gets_the_final_event_after_the_stream_expired(
     job = ended(redis_settings, submit(redis_settings), status)
     with client(redis_settings) as raw:
         raw.delete(keys.job_events(job.id))
-    assert _followed(redis_settings, job, seen) == [JobEvent(3, status.value, {})]
+    at_ms = round((job.completed_at or 0) * 1000)
+    assert _followed(redis_settings, job, seen) == [JobEvent(3, status.value, {}, at_ms=at_ms)]
     assert _followed(redis_settings, job, 3) == []
 
 

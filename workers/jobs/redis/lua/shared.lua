@@ -63,7 +63,7 @@ end
 -- processes: that of ends those with clients that wait, the other one only those with clients that follow a job.
 local function announce(job, kind, ...)
   local number = redis.call('HINCRBY', job.hash, 'events', 1)
-  redis.call('XADD', job.events, number .. '-0', 'type', kind, ...)
+  redis.call('XADD', job.events, number .. '-0', 'type', kind, 'at_ms', now_ms(), ...)
   redis.call('XADD', IS_FINAL[kind] and EVENTS_KEY or STEPS_KEY, 'MAXLEN', '~', 10000, '*', 'job_id', job.id, 'type', kind)
   write_delivery(job, kind, number)
 end
