@@ -121,6 +121,7 @@ class LocalService:
             self._workers.start_missing(look.wanted)
             self._workers.end_unneeded(look.wanted, look.fleet)
             self._follower.models = self._workers.models
+            self._follower.asks_for_workers = self._workers.has_unneeded
             if (graphs := sorted(look.wanted.repository.graphs)) != self._graphs:
                 self._graphs = graphs
                 tell_service_manager(f"STATUS=serves {', '.join(graphs) or 'no model'}")

@@ -32,13 +32,15 @@ class Look:
 class DiskFollower(PeriodicThread):
     """Reads the models again when their files have changed or a reload was asked for.
 
-    ``models`` are those that the service is asked about; the main thread sets them and reads ``latest``. Why files
-    cannot be read is said by the API, which reads them as well.
+    ``models`` are those that the service is asked about, and ``asks_for_workers`` whether it is for its workers too,
+    whose number has no bound; the main thread sets both and reads ``latest``. Why files cannot be read is said by the
+    API, which reads them as well.
     """
 
     def __init__(self, settings: Settings, served: ServedModels) -> None:
         super().__init__("models on disk")
         self.models: frozenset[Model] = frozenset()
+        self.asks_for_workers = False
         self.latest: Look | None = None
         self._source = source_of(settings)
         self._wanted = served
@@ -55,7 +57,7 @@ class DiskFollower(PeriodicThread):
         """Look once."""
         if self._poll_s and self._watched.look():
             self._read()
-        fleet = self._view.read(self.models)
+        fleet = self._view.read(self.models, with_workers=self.asks_for_workers)
         if self._reloads not in (None, fleet.reloads):
             self._read()
         self._reloads = fleet.reloads

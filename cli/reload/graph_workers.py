@@ -3,7 +3,7 @@
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from graphs.definition.graph import Graph
@@ -61,6 +61,11 @@ class GraphWorkers:
         """The models of all workers that have not been ended."""
         return frozenset(worker.model for worker in self._workers)
 
+    @property
+    def has_unneeded(self) -> bool:
+        """Whether a worker may soon be ended, for which ``end_unneeded`` must know what it does."""
+        return any(worker.since_s is not None for worker in self._workers)
+
     def start_missing(self, wanted: ServedModels) -> None:
         """Start a worker for each model that has none; one that has not ended yet is the newest of its graph again."""
         for name, graph in wanted.repository.graphs.items():
@@ -88,13 +93,15 @@ class GraphWorkers:
 
     def _is_done(self, worker: _Worker, follower: _Worker | None, fleet: Fleet) -> bool:
         """``follower``: the worker that takes its place, if there is one."""
-        presence = self._presence(worker, fleet)
+        if fleet.workers is None:
+            return False
+        presence = self._presence(worker, fleet.workers)
         if presence is not None and presence.digest not in ("", worker.digest):
             return True  # it died and was started again, with the files as they are now: it draws nothing of the former
         if presence is not None and presence.stage in _BUSY:
             return False
         if follower is not None and follower.digest == worker.digest:  # such as on another device
-            of_follower = self._presence(follower, fleet)
+            of_follower = self._presence(follower, fleet.workers)
             return of_follower is not None and of_follower.ready
         listed_ago_s = fleet.listed_ago_s.get(worker.model)
         is_listed = listed_ago_s is not None and listed_ago_s < _UNLISTED_S
@@ -111,7 +118,7 @@ class GraphWorkers:
     def _newest(self, graph: str) -> _Worker | None:
         return next((worker for worker in reversed(self._workers) if worker.graph.name == graph), None)
 
-    def _presence(self, worker: _Worker, fleet: Fleet) -> WorkerPresence | None:
+    def _presence(self, worker: _Worker, workers: Iterable[WorkerPresence]) -> WorkerPresence | None:
         pid = self._processes.pid(worker.process)
         host = socket.gethostname()
-        return next((one for one in fleet.workers if pid is not None and one.is_process(host, pid)), None)
+        return next((one for one in workers if pid is not None and one.is_process(host, pid)), None)

@@ -65,14 +65,18 @@ def test_a_changed_model_gets_a_second_worker_and_the_former_one_ends_once_it_is
         machine.workers.end_unneeded(wanted, fleet)
         return "worker one" not in machine.running
 
+    assert not machine.workers.has_unneeded
     assert not ended(NOTHING)
+    assert machine.workers.has_unneeded
     machine.now = 100.0
+    assert not ended(replace(NOTHING, workers=None)), "what the workers do is not known yet"
     busy = machine.presence("worker one", "one", stage="drawing")
     assert not ended(replace(NOTHING, workers=(busy,)))
     assert not ended(replace(NOTHING, listed_ago_s={_model(former, "one"): 1.0}))
     assert not ended(replace(NOTHING, waiting={_model(former, "one"): 1}))
     assert ended(replace(NOTHING, listed_ago_s={_model(former, "one"): 6.0}))
     assert list(machine.running) == ["worker one (2)"]
+    assert not machine.workers.has_unneeded
 
 
 def test_a_former_worker_that_was_started_again_has_other_files_and_ends(machine: Machine) -> None:

@@ -17,11 +17,11 @@ Model = tuple[str, str]
 class Fleet:
     """One look at a service.
 
-    ``listed_ago_s``: since how many seconds no API process has listed a model; none for one that is listed by none.
+    ``workers``: None where they were not asked for. ``listed_ago_s``: since how many seconds no API process has listed a model; none for one that is listed by none.
     ``waiting``: how many jobs wait for a model. ``reloads``: how often a reload was asked for.
     """
 
-    workers: tuple[WorkerPresence, ...]
+    workers: tuple[WorkerPresence, ...] | None
     listed_ago_s: Mapping[Model, float]
     waiting: Mapping[Model, int]
     reloads: int
@@ -34,22 +34,24 @@ class FleetView:
         self._keys = Keys.of(redis_settings)
         self._redis = connect(redis_settings, retries=0)
 
-    def read(self, models: Collection[Model]) -> Fleet:
-        """Return what is known of these models. Raises ServiceUnavailable."""
+    def read(self, models: Collection[Model], *, with_workers: bool) -> Fleet:
+        """Return what is known of these models, and of the workers of all models. Raises ServiceUnavailable."""
         asked = list(models)
         with redis_errors():
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.time()
-            pipeline.hgetall(self._keys.workers)
             pipeline.get(self._keys.reloads)
             for graph, digest in asked:
                 pipeline.zscore(self._keys.listed_models, listed_member(graph, digest))
                 pipeline.zlexcount(self._keys.by_digest(graph), *edges_of(digest))
-            (seconds, microseconds), beats, reloads, *found = pipeline.execute()
+            if with_workers:
+                pipeline.hgetall(self._keys.workers)
+            (seconds, microseconds), reloads, *found = pipeline.execute()
         now = seconds + microseconds / 1e6
+        workers = tuple(live_workers(found.pop(), now)) if with_workers else None
         listed = dict(zip(asked, found[::2], strict=True))
         return Fleet(
-            tuple(live_workers(beats, now)),
+            workers,
             {model: now - at_ms / 1000 for model, at_ms in listed.items() if at_ms is not None},
             dict(zip(asked, found[1::2], strict=True)),
             int(reloads or 0),

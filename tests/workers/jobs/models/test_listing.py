@@ -76,7 +76,8 @@ def test_the_fleet_is_seen_in_one_look(redis_settings: RedisSettings) -> None:
     _on_listing(redis_settings, lambda one: one.say({GRAPH: DIGEST}, []))
     with client(redis_settings) as raw:
         raw.zadd(keys.by_digest(GRAPH), {f"{DIGEST} {1:030.9f} imgjob_1": 0})
-    fleet = FleetView(redis_settings).read({(GRAPH, DIGEST), (GRAPH, "2" * 16)})
+    fleet = FleetView(redis_settings).read({(GRAPH, DIGEST), (GRAPH, "2" * 16)}, with_workers=True)
     assert fleet.waiting == {(GRAPH, DIGEST): 1, (GRAPH, "2" * 16): 0}
     assert list(fleet.listed_ago_s) == [(GRAPH, DIGEST)] and fleet.listed_ago_s[GRAPH, DIGEST] < 30
     assert (fleet.workers, fleet.reloads) == ((), 0)
+    assert FleetView(redis_settings).read([], with_workers=False).workers is None
