@@ -27,7 +27,7 @@ from graphs.reload.served_models import Source
 from graphs.repository.model_aliases import is_answered_with_url
 from workers.jobs.events import JobEvent
 from workers.jobs.job import Job
-from workers.jobs.observe.metrics import MetricsSnapshot, MetricsView
+from workers.jobs.observe.metrics_view import MetricsSnapshot, MetricsView
 from workers.jobs.observe.presence import load_failures
 from workers.jobs.observe.queue_view import Page, QueueEstimate, QueueView
 from workers.jobs.queue_bounds import queue_bounds

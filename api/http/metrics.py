@@ -14,16 +14,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from api.http.wrong_keys import WrongKeyAnswer
-from workers.jobs.observe.metrics import (
-    DURATION_BOUNDS_S,
-    STAGE_BOUNDS_S,
-    STAGES,
-    GraphFigures,
-    KeptFigures,
-    MetricsSnapshot,
-    by_label,
-    histogram,
-)
+from workers.jobs.observe.metrics import DURATION_BOUNDS_S, STAGE_BOUNDS_S, STAGES, by_label, histogram
+from workers.jobs.observe.metrics_view import GraphFigures, KeptFigures, MetricsSnapshot
 from workers.jobs.observe.presence import STAGES_OF_WORKERS, WorkerPresence
 from workers.jobs.queue_bounds import QueueBounds
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from workers.jobs.observe.metrics import DURATION_BOUNDS_S, GraphFigures, by_label, histogram
+from workers.jobs.observe.metrics import DURATION_BOUNDS_S, by_label, histogram
+from workers.jobs.observe.metrics_view import GraphFigures
 
 # The metric of ours that counts refusals by graph (metrics.py).
 REJECTED = "imagegen_requests_rejected"

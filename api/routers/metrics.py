@@ -17,7 +17,7 @@ from api.http.metrics import HttpMetrics, QueueMetrics
 from api.http.ovms_metrics import ovms_metrics
 from api.service import ImageService
 from graphs.errors import AuthenticationFailed, ServiceUnavailable
-from workers.jobs.observe.metrics import GraphFigures, MetricsSnapshot
+from workers.jobs.observe.metrics_view import GraphFigures, MetricsSnapshot
 
 log = logging.getLogger(__name__)
 

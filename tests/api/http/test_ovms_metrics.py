@@ -6,7 +6,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.http.ovms_metrics import ovms_metrics
 from tests.api.api_support import Api
-from workers.jobs.observe.metrics import DURATION_BOUNDS_S, GraphFigures, observation
+from workers.jobs.observe.metrics import DURATION_BOUNDS_S, observation
+from workers.jobs.observe.metrics_view import GraphFigures
 
 
 def _figures(**counts: int) -> GraphFigures:

@@ -16,7 +16,7 @@ from workers.jobs.events import JobEvent, JobEvents
 from workers.jobs.job import Job, JobError
 from workers.jobs.job_options import JobOptions
 from workers.jobs.observe.measured_times import FEWEST
-from workers.jobs.observe.metrics import MetricsSnapshot, MetricsView
+from workers.jobs.observe.metrics_view import MetricsSnapshot, MetricsView
 from workers.jobs.observe.queue_view import QueueEstimate, QueueView
 from workers.jobs.recovery import Recovery
 from workers.jobs.status import Status

@@ -17,8 +17,9 @@ Model = tuple[str, str]
 class Fleet:
     """One look at a service.
 
-    ``workers``: None where they were not asked for. ``listed_ago_s``: since how many seconds no API process has listed a model; none for one that is listed by none.
-    ``waiting``: how many jobs wait for a model. ``reloads``: how often a reload was asked for.
+    ``workers``: None where they were not asked for. ``listed_ago_s``: since how many seconds no API process has listed
+    a model; none for one that is listed by none. ``waiting``: how many jobs wait for a model. ``reloads``: how often a
+    reload was asked for.
     """
 
     workers: tuple[WorkerPresence, ...] | None

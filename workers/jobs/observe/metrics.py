@@ -1,4 +1,4 @@
-"""A graph's metrics: the fields of its hash in Redis, the buckets of its histograms, and how ``/metrics`` reads them.
+"""A graph's metrics: the fields of its hash in Redis, and the buckets of its histograms.
 
 The script that makes a transition counts it in the same step (``lua/counting.lua``). So every figure is exact, outlives
 every process, and is the same in all API processes. A histogram ``NAME`` has a field ``NAME:le:BOUND`` for each bucket
@@ -7,13 +7,8 @@ every process, and is the same in all API processes. A histogram ``NAME`` has a 
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-
-from config.settings import RedisSettings
-from workers.jobs.observe.presence import WorkerPresence, live_workers
-from workers.jobs.redis.connection import connect_async, redis_errors
-from workers.jobs.redis.keys import Keys
 
 # For waiting times, whole jobs and whole generations: from an empty queue to the longest job.
 DURATION_BOUNDS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -82,121 +77,3 @@ def by_label(stored: Mapping[str, int], beginning: str) -> dict[str, int]:
     """Return the counts of fields ``beginning:LABEL`` by label, in a fixed order."""
     found = {field.removeprefix(f"{beginning}:"): n for field, n in stored.items() if field.startswith(f"{beginning}:")}
     return dict(sorted(found.items()))
-
-
-_PER_GRAPH = 6
-
-
-@dataclass(frozen=True)
-class GraphFigures:
-    """A graph's queue at one moment, and the counts of its metrics hash."""
-
-    queued: int
-    queued_bytes: int
-    running: int
-    oldest_wait_s: float
-    counts: Mapping[str, int]
-    paused_at: float | None = None
-
-
-@dataclass(frozen=True)
-class KeptFigures:
-    """What Redis keeps of all owners at one moment: estimated bytes, ended jobs, and evictions by reason."""
-
-    unfinished_bytes: int
-    ended_bytes: int
-    ended_jobs: int
-    largest_owner_bytes: int
-    evicted: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class MetricsSnapshot:
-    """The metrics of one moment. ``max_memory_bytes`` is 0 where Redis has no limit."""
-
-    graphs: Mapping[str, GraphFigures]
-    kept: KeptFigures
-    workers: Sequence[WorkerPresence]
-    deliveries: int
-    memory_bytes: int
-    max_memory_bytes: int
-
-
-class MetricsView:
-    """Reads the metrics in one round trip, whose cost does not depend on the length of the queues."""
-
-    def __init__(self, redis_settings: RedisSettings) -> None:
-        self._keys = Keys.of(redis_settings)
-        self._redis = connect_async(redis_settings)
-
-    async def read(self, graphs: Sequence[str]) -> MetricsSnapshot:
-        """Return the metrics of these graphs. Raises ServiceUnavailable."""
-        with redis_errors():
-            pipeline = self._redis.pipeline(transaction=False)
-            for graph in graphs:
-                pipeline.zcard(self._keys.queued(graph))
-                pipeline.hget(self._keys.backlog(graph), "bytes")
-                pipeline.zcard(self._keys.running(graph))
-                pipeline.zrange(self._keys.waiting(graph), 0, 0, withscores=True)
-                pipeline.hgetall(self._keys.metrics(graph))
-                pipeline.get(self._keys.paused(graph))
-            pipeline.time()
-            pipeline.hgetall(self._keys.workers)
-            pipeline.zcard(self._keys.deliveries)
-            pipeline.info("memory")
-            pipeline.hmget(
-                self._keys.kept, ["unfinished", "ended", *(f"evicted:{reason}" for reason in EVICTION_REASONS)]
-            )
-            pipeline.hlen(self._keys.ended_sizes)
-            pipeline.zrevrange(self._keys.kept_ended, 0, 0, withscores=True)
-            (
-                *of_graphs,
-                (seconds, microseconds),
-                beats,
-                deliveries,
-                memory,
-                kept,
-                ended,
-                largest,
-            ) = await pipeline.execute()
-        now = seconds + microseconds / 1e6
-        parts = [of_graphs[place : place + _PER_GRAPH] for place in range(0, len(of_graphs), _PER_GRAPH)]
-        return MetricsSnapshot(
-            graphs={graph: _figures(part, now) for graph, part in zip(graphs, parts, strict=True)},
-            kept=_kept_figures([int(value or 0) for value in kept], ended, largest),
-            workers=live_workers(beats, now),
-            deliveries=int(deliveries),
-            memory_bytes=int(memory["used_memory"]),
-            max_memory_bytes=int(memory.get("maxmemory", 0)),
-        )
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._redis.aclose()
-
-
-def _kept_figures(counts: Sequence[int], ended_jobs: int, largest: Sequence[tuple[bytes, float]]) -> KeptFigures:
-    unfinished_bytes, ended_bytes, *evicted = counts
-    return KeptFigures(
-        unfinished_bytes,
-        ended_bytes,
-        ended_jobs,
-        largest_owner_bytes=int(largest[0][1]) if largest else 0,
-        evicted=dict(zip(EVICTION_REASONS, evicted, strict=True)),
-    )
-
-
-def _figures(part: list[object], now: float) -> GraphFigures:
-    queued, queued_bytes, running, oldest, counts, paused_at = part
-    assert isinstance(queued_bytes, bytes | None) and isinstance(oldest, list)  # noqa: S101 - the types of these replies
-    assert isinstance(paused_at, bytes | None)  # noqa: S101 - the type of this reply
-    assert isinstance(counts, dict)  # noqa: S101 - the types of these replies
-    submitted_at = oldest[0][1] if oldest else now
-    return GraphFigures(
-        queued=int(str(queued)),
-        queued_bytes=int(queued_bytes or 0),
-        running=int(str(running)),
-        oldest_wait_s=max(0.0, now - submitted_at),
-        counts={field.decode(): int(value) for field, value in counts.items()},
-        paused_at=None if paused_at is None else float(paused_at),
-    )
