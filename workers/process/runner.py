@@ -4,6 +4,7 @@ import contextvars
 import logging
 import os
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
 from config.log_context import logged_with
@@ -57,8 +58,8 @@ class Reporter(Protocol):
         """Report that a job runs: from now on the main process renews its lease."""
         ...
 
-    def job_drawn(self, job_id: str) -> None:
-        """Report that the job's images wait to be stored: no time limit applies to that."""
+    def job_drawn(self, job_id: str, seconds: Mapping[str, float]) -> None:
+        """Report that the job's images wait to be stored: no time limit applies to that. ``seconds``: by stage."""
         ...
 
     def device_checked(self) -> None:
@@ -259,11 +260,12 @@ class Runner:
             drawn = [composited(image, inputs, request.mask_feather_px) for image in drawn]
         images = [encode(image, request.output_format, request.output_compression) for image in drawn]
         seconds = {**generated.seconds, "encode": time.perf_counter() - started}
-        measured = stages_measured({**seconds, "prepare": prepare_s}, generated.steps_s)
+        of_stages = {"prepare": prepare_s, **seconds}
+        measured = stages_measured(of_stages, generated.steps_s)
         measured["adapter_switches"] = self._switches
         if warnings:
             measured["one_value_images"] = 1
-        self._reporter.job_drawn(claim.job.id)
+        self._reporter.job_drawn(claim.job.id, of_stages)
         started = time.perf_counter()
         if not self._claims.complete(claim, images, seconds, measured, warnings, generated.steps_s, progress.last_step):
             raise ClaimLost

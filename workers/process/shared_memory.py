@@ -7,7 +7,7 @@ import logging
 import mmap
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 
@@ -18,6 +18,7 @@ from workers.process.child_reports import (
     ChildStage,
     ChildStages,
     JsonPages,
+    StageTimes,
     TaskClock,
 )
 from workers.process.memory.child_memory import MemoryReports
@@ -117,6 +118,7 @@ class SharedMemory:
     memory_reports: MemoryReports = field(default_factory=MemoryReports)
     running_job: RunningJob = field(default_factory=RunningJob)
     stages: ChildStages = field(default_factory=ChildStages)
+    stage_times: StageTimes = field(default_factory=StageTimes)
     errors: ChildErrors = field(default_factory=ChildErrors)
     ends: ChildEnds = field(default_factory=ChildEnds)
     task_clock: TaskClock = field(default_factory=TaskClock)
@@ -147,9 +149,10 @@ class SharedMemory:
         """Report why a job failed, or why the device did."""
         self.errors.write(error)
 
-    def job_drawn(self, job_id: str) -> None:
-        """Report that the job's images wait to be stored: no time limit applies to that."""
+    def job_drawn(self, job_id: str, seconds: Mapping[str, float]) -> None:
+        """Report that the job's images wait to be stored: no time limit applies to that. ``seconds``: by stage."""
         self.running_job.set_drawn(job_id)
+        self.stage_times.write(seconds)
         self.stages.set(ChildStage.STORING)
 
     def job_ended(self) -> None:
