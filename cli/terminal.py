@@ -3,6 +3,7 @@
 No text is read as markup, and no character that could control the terminal is printed (config/printable.py).
 """
 
+import time
 from collections.abc import Container, Iterable, Sequence
 
 import typer
@@ -52,6 +53,19 @@ def show_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: C
 def cells(row: Sequence[str]) -> list[Text]:
     """Return the cells of a table's row."""
     return [Text(printable(cell)) for cell in row]
+
+
+def duration(seconds: float) -> str:
+    """Return how long that is, in one unit."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def moment(seconds: float) -> str:
+    """Return a time (unix seconds) as people here read it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(seconds))
 
 
 def progress_bar(more: str) -> Progress:

@@ -15,6 +15,26 @@ class WorkerBody(BaseModel):
     last_error_at: int | None
 
 
+class NamedWorkerBody(WorkerBody):
+    """A worker as administrators see it. Times are those of its machine's clock, and up to three seconds old."""
+
+    name: str = Field(description="NODE/MACHINE/PID/RANDOM")
+    model: str
+    digest: str | None = Field(description="Of its model; null where it draws any job of this name.")
+    stage: str = Field(description="As above; failed: it could not load its model, and has ended.")
+    since: int | None = Field(description="When the stage or the job began; null where that is unknown.")
+    job: str | None = Field(description="The job that runs.")
+    last_job_seconds: dict[str, float] = Field(description="Of the last job that it drew, by stage.")
+    seen_at: int = Field(description="The last heartbeat, by Redis's clock.")
+
+
+class Workers(BaseModel):
+    """All workers that are alive, and those that have lately failed to load their model."""
+
+    object: Literal["list"] = "list"
+    data: list[NamedWorkerBody]
+
+
 class QueuedGraphBody(BaseModel):
     """The queue of a graph, and its workers."""
 

@@ -8,6 +8,7 @@ from api.answer.queue_schemas import (
     FailedJobBody,
     FailedJobs,
     JobMoved,
+    NamedWorkerBody,
     QueueBody,
     QueueChanged,
     QueuedGraphBody,
@@ -16,6 +17,7 @@ from api.answer.queue_schemas import (
     WaitingOwnerBody,
     WaitingOwners,
     WorkerBody,
+    Workers,
 )
 from api.http.dependencies import Administrator, KeyOwner, Keys, Service, named_owner
 from api.http.errors import documented
@@ -67,6 +69,12 @@ async def owners(_: Administrator, keys: Keys, service: Service) -> WaitingOwner
         for one in waiting
     ]
     return WaitingOwners(data=data)
+
+
+@router.get("/images/queue/workers", responses=documented(AuthenticationFailed, NotAllowed, ServiceUnavailable))
+async def workers(_: Administrator, service: Service) -> Workers:
+    """Show, to administrators, each worker: its machine, model, job, and how long the stages of its last job took."""
+    return Workers(data=[_named_worker(worker) for worker in (await service.queue_figures()).workers])
 
 
 @router.get("/images/queue/jobs", responses=documented(*_OF_JOBS, ModelNotFound))
@@ -160,4 +168,21 @@ def _worker(worker: WorkerPresence) -> WorkerBody:
     at = None if worker.last_error_at is None else int(worker.last_error_at)
     return WorkerBody(
         device=worker.device, ready=worker.ready, stage=worker.stage, last_error=worker.last_error, last_error_at=at
+    )
+
+
+def _named_worker(worker: WorkerPresence) -> NamedWorkerBody:
+    activity = worker.activity
+    shown = _worker(worker).model_dump()
+    if worker.error:
+        shown |= {"stage": "failed", "last_error": worker.error, "last_error_at": int(worker.seen_at)}
+    return NamedWorkerBody(
+        **shown,
+        name=worker.name,
+        model=worker.graph,
+        digest=worker.digest or None,
+        since=int(activity.since) or None,
+        job=activity.job_id or None,
+        last_job_seconds=dict(activity.seconds),
+        seen_at=int(worker.seen_at),
     )

@@ -2,7 +2,6 @@
 
 import json
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +11,8 @@ from rich.table import Table
 from cli.client.image_files import output_format, save_images
 from cli.errors import UserError
 from cli.options import ServerApiKey, ServerUrl
-from cli.terminal import cells, progress_bar, say, show_rows, show_table, terminal
+from cli.queues.commands import TIMEOUT_S, JobId, answer, queues
+from cli.terminal import cells, duration, moment, progress_bar, say, show_table, terminal
 from config.printable import printable
 from graphs.requests.output_formats import OUTPUT_FORMATS
 from workers.jobs.status import Status
@@ -22,14 +22,9 @@ jobs = typer.Typer(
     help="List, show, watch, save and cancel the jobs of a running server; see, pause and change its queues.",
     no_args_is_help=True,
 )
+jobs.add_typer(queues)
 
 
-class _UnfinishedStatus(StrEnum):
-    QUEUED = Status.QUEUED.value
-    IN_PROGRESS = Status.IN_PROGRESS.value
-
-
-JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as `imagegen jobs list` shows it.")]
 _Status = Annotated[Status | None, typer.Option("--status", help="Only jobs with this status.")]
 _Limit = Annotated[int, typer.Option("--limit", min=1, help="How many, the newest first.")]
 _Out = Annotated[
@@ -37,28 +32,15 @@ _Out = Annotated[
     typer.Option("-o", "--out", help="File to write, out.png unless given; further images get a number."),
 ]
 _OutAfter = Annotated[Path | None, typer.Option("-o", "--out", help="File to write once the job is completed.")]
-_Unfinished = Annotated[_UnfinishedStatus | None, typer.Option("--status", help="Only those with this status.")]
-_Owner = Annotated[str | None, typer.Option("--owner", help="Those of another key, by its label (for administrators).")]
-_Model = Annotated[str | None, typer.Argument(metavar="MODEL", help="A model; all of them where it is left out.")]
-_OneModel = Annotated[str | None, typer.Argument(metavar="MODEL", help="May be left out where one model is served.")]
-_Next = Annotated[int, typer.Option("--limit", min=1, help="How many, the next one first.")]
-_Chose = Annotated[
-    str | None, typer.Option("--owner", help="Whose job it is, by the key's label: for an id that its owner chose.")
-]
-_Last = Annotated[int, typer.Option("--limit", min=1, max=100, help="How many, the newest first.")]
-_NUMBERS = ("images", "steps", "pixels", "age")
-_TIMEOUT_S = 30.0
 _CANCELLED = {Status.IN_PROGRESS: "stops at its next step", Status.CANCELLED: "cancelled"}
 
 
 @jobs.command("list")
 def list_jobs(status: _Status = None, limit: _Limit = 20, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
     """List the newest jobs."""
-    from cli.client import queue_calls  # imports httpx2, which the other commands do not need
-    from cli.client.http_client import ServerClient
+    from cli.queues import calls  # imports httpx2, which the other commands do not need
 
-    with ServerClient(url, api_key, _TIMEOUT_S) as client:
-        found = queue_calls.jobs(client, status.value if status else None, limit)
+    found = answer(url, api_key, lambda client: calls.jobs(client, status.value if status else None, limit))
     show_table(_table(found, terminal().is_terminal))
 
 
@@ -67,7 +49,7 @@ def show(job_id: JobId, url: ServerUrl = None, api_key: ServerApiKey = None) -> 
     """Show the fields of a job that have a value, one on each line."""
     from cli.client.http_client import ServerClient
 
-    with ServerClient(url, api_key, _TIMEOUT_S) as client:
+    with ServerClient(url, api_key, TIMEOUT_S) as client:
         job = client.job(job_id)
     lines = _flat(job)
     width = max((len(name) for name, _ in lines), default=0)
@@ -81,7 +63,7 @@ def save(job_id: JobId, out: _Out = None, url: ServerUrl = None, api_key: Server
     from cli.client.http_client import ServerClient
 
     wanted = None if out is None else output_format(out)
-    with ServerClient(url, api_key, _TIMEOUT_S) as client:
+    with ServerClient(url, api_key, TIMEOUT_S) as client:
         result = client.images(job_id)
     drawn = result.get("output_format")
     drawn = drawn if drawn in OUTPUT_FORMATS else "png"
@@ -99,7 +81,7 @@ def watch(job_id: JobId, out: _OutAfter = None, url: ServerUrl = None, api_key: 
     if out is not None:
         output_format(out)
     event: dict[str, Any] = {}
-    with ServerClient(url, api_key, _TIMEOUT_S) as client, progress_bar("more") as progress:
+    with ServerClient(url, api_key, TIMEOUT_S) as client, progress_bar("more") as progress:
         bar = progress.add_task("waiting", total=100, more="")
         for event in client.events(job_id):
             progress.update(bar, **_bar_state(event))
@@ -116,89 +98,9 @@ def cancel(job_id: JobId, url: ServerUrl = None, api_key: ServerApiKey = None) -
     """Cancel a job: at once while it waits, at its next step while it runs."""
     from cli.client.http_client import ServerClient
 
-    with ServerClient(url, api_key, _TIMEOUT_S) as client:
+    with ServerClient(url, api_key, TIMEOUT_S) as client:
         status = client.cancel(job_id)["status"]
     say(f"{job_id}: {_CANCELLED.get(status, f'is {status} already, and stays so')}")
-
-
-@jobs.command("cancel-all")
-def cancel_all(
-    status: _Unfinished = None, owner: _Owner = None, url: ServerUrl = None, api_key: ServerApiKey = None
-) -> None:
-    """Cancel all of your jobs that wait or run."""
-    from cli.client import queue_calls
-    from cli.client.http_client import ServerClient
-
-    with ServerClient(url, api_key, _TIMEOUT_S) as client:
-        count = queue_calls.cancel_all(client, status.value if status else None, owner)
-    say(f"{count} job{'' if count == 1 else 's'} cancelled")
-
-
-@jobs.command()
-def pause(model: _Model = None, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
-    """Let no further job of a model begin, or of any (for administrators); what runs goes on."""
-    _change_queues(model, url, api_key, is_paused=True)
-
-
-@jobs.command()
-def resume(model: _Model = None, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
-    """Let jobs of a model begin again, or of all (for administrators)."""
-    _change_queues(model, url, api_key, is_paused=False)
-
-
-@jobs.command()
-def waiting(url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
-    """Show how many jobs of each owner wait (for administrators)."""
-    from cli.client import queue_calls
-    from cli.client.http_client import ServerClient
-
-    with ServerClient(url, api_key, _TIMEOUT_S) as client:
-        found = queue_calls.waiting(client)
-    rows = ((one["owner"], one["model"], str(one["queued"]), str(one["queued_bytes"])) for one in found)
-    show_rows(("owner", "model", "jobs", "bytes"), rows, right=("jobs", "bytes"))
-
-
-@jobs.command()
-def queue(model: _OneModel = None, limit: _Next = 20, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
-    """List the jobs of all owners that wait for a model, without what they ask for (for administrators)."""
-    from cli.client import queue_calls
-    from cli.client.http_client import ServerClient
-
-    with ServerClient(url, api_key, _TIMEOUT_S) as client:
-        found = queue_calls.waiting_jobs(client, model, limit)
-    show_rows(("id", "owner", "priority", "images", "steps", "pixels", "age"), map(_waiting_row, found), right=_NUMBERS)
-
-
-@jobs.command()
-def errors(model: _Model = None, limit: _Last = 20, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
-    """Show the last jobs of all owners that failed, and why (for administrators)."""
-    from cli.client import queue_calls
-    from cli.client.http_client import ServerClient
-
-    with ServerClient(url, api_key, _TIMEOUT_S) as client:
-        found = queue_calls.failures(client, model, limit)
-    show_rows(("time", "model", "owner", "job", "worker", "code", "message"), map(_failed_row, found))
-
-
-@jobs.command()
-def front(job_id: JobId, owner: _Chose = None, url: ServerUrl = None, api_key: ServerApiKey = None) -> None:
-    """Move a waiting job before all others of its model (for administrators); the one moved last is first."""
-    from cli.client import queue_calls
-    from cli.client.http_client import ServerClient
-
-    with ServerClient(url, api_key, _TIMEOUT_S) as client:
-        moved = queue_calls.to_front(client, job_id, owner)
-    say(f"{moved['id']} of {moved['owner']} is the next job of {moved['model']}")
-
-
-def _change_queues(model: str | None, url: str | None, api_key: str | None, *, is_paused: bool) -> None:
-    from cli.client import queue_calls
-    from cli.client.http_client import ServerClient
-
-    with ServerClient(url, api_key, _TIMEOUT_S) as client:
-        changed = queue_calls.pause(client, model, is_paused=is_paused)
-    word = "paused" if is_paused else "resumed"
-    say(f"{word}: {', '.join(changed)}" if changed else f"nothing was {word}; `imagegen jobs waiting` shows what waits")
 
 
 def _table(found: list[dict[str, Any]], fits_the_width: bool) -> Table:
@@ -212,26 +114,8 @@ def _table(found: list[dict[str, Any]], fits_the_width: bool) -> Table:
 
 
 def _row(job: dict[str, Any]) -> tuple[str, ...]:
-    age = _duration(time.time() - job["created_at"])
+    age = duration(time.time() - job["created_at"])
     return job["id"], job["status"], f"{job['progress']} %", job["model"], job["size"], age, job["prompt"]
-
-
-def _waiting_row(job: dict[str, Any]) -> tuple[str, ...]:
-    priority = "front" if job["moved"] else job["priority"]
-    amount = (str(job[name]) for name in ("n", "steps", "pixels"))
-    return job["id"], job["owner"], priority, *amount, _duration(time.time() - job["created_at"])
-
-
-def _failed_row(job: dict[str, Any]) -> tuple[str, ...]:
-    names = ("model", "owner", "id", "worker", "code", "message")
-    return _moment(job["failed_at"]), *(job[name] or "-" for name in names)
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"
 
 
 def _flat(job: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -247,7 +131,7 @@ def _flat(job: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
             lines += _flat(value, f"{prefix}{name}.")
         elif value is not None and value != []:
             lines.append(
-                (f"{prefix}{name}", _moment(value) if name.endswith("_at") and _is_time(value) else _text(value))
+                (f"{prefix}{name}", moment(value) if name.endswith("_at") and _is_time(value) else _text(value))
             )
     return lines
 
@@ -262,10 +146,6 @@ def _is_time(value: object) -> bool:
     from cli.client.answers import LATEST_S  # imports httpx2
 
     return isinstance(value, int | float) and 0 <= value <= LATEST_S
-
-
-def _moment(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(seconds))
 
 
 def _bar_state(event: dict[str, Any]) -> dict[str, Any]:

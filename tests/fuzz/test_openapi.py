@@ -47,6 +47,7 @@ ROUTES = [
     ("DELETE", JOB),
     ("GET", "/v3/images/queue"),
     ("GET", "/v3/images/queue/owners"),
+    ("GET", "/v3/images/queue/workers"),
     ("GET", "/v3/images/queue/jobs"),
     ("GET", "/v3/images/queue/errors"),
     ("POST", f"{JOB}/front"),

@@ -64,6 +64,7 @@ TABLE: dict[tuple[str, str], Statuses] = {
     ("PUT", "/images/jobs/{job_id}"): (401, 401, 202, 200, 202),
     ("GET", "/images/queue"): keyed(200),
     ("GET", "/images/queue/owners"): administrators(200),
+    ("GET", "/images/queue/workers"): administrators(200),
     ("GET", "/images/queue/jobs"): administrators(200),
     ("GET", "/images/queue/errors"): administrators(200),
     ("POST", "/images/jobs/{job_id}/front"): administrators(409),  # it has ended

@@ -3,7 +3,7 @@
 import json
 import mmap
 import time
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any
@@ -104,6 +104,18 @@ class ChildErrors(JsonPages):
         """Return the last error, or None before the first."""
         found = self._read()
         return ChildError(**found) if found else None
+
+
+class StageTimes(JsonPages):
+    """The pages with the seconds that each stage of the last drawn job took."""
+
+    def write(self, seconds: Mapping[str, float]) -> None:
+        """Replace them (in the child); stages without any did not run."""
+        self._write({stage: rounded for stage, value in seconds.items() if (rounded := round(value, 3))})
+
+    def read(self) -> dict[str, float]:
+        """Return them (in the main process), none before the first job."""
+        return self._read() or {}
 
 
 class ChildEnds(JsonPages):

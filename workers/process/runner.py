@@ -15,6 +15,7 @@ from workers.engine.images import decode_inputs
 from workers.engine.protocol import DrawingFailed, Engine, Generated, GenerationCancelled, InputImages
 from workers.jobs.claims import Claim, Claims
 from workers.jobs.job import JobError, overdue_error
+from workers.jobs.observe.metrics import stages_measured
 from workers.process.adapter_sync import AdapterSync
 from workers.process.child_reports import ChildEnd
 from workers.process.device_check import DeviceCheck, DeviceFailed
@@ -241,7 +242,9 @@ class Runner:
             self._store(drawn)
 
     def _store(self, drawn: Drawn) -> None:
-        self._claims.count(store(self._claims, drawn))
+        seconds = store(self._claims, drawn)
+        self._claims.count(stages_measured({"store": seconds["store"]}))
+        self._reporter.stages_took(seconds)
 
     def _store_behind(self, drawn: Drawn) -> None:
         """Store the images in the thread, whose failure must not meet the job that is drawn meanwhile."""

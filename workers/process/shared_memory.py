@@ -7,7 +7,7 @@ import logging
 import mmap
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from typing import Protocol
@@ -19,6 +19,7 @@ from workers.process.child_reports import (
     ChildStage,
     ChildStages,
     JsonPages,
+    StageTimes,
     TaskClock,
 )
 from workers.process.memory.child_memory import MemoryReports
@@ -155,6 +156,10 @@ class Reporter(Protocol):
         """Report why a job failed, in a sentence without paths."""
         ...
 
+    def stages_took(self, seconds: Mapping[str, float]) -> None:
+        """Report the seconds that each stage of the last job took, once its images are stored."""
+        ...
+
     def job_storing(self, job_id: str) -> None:
         """Report that the job's images are stored while the next job is drawn: its lease is still renewed."""
         ...
@@ -186,6 +191,7 @@ class SharedMemory:
     running_job: RunningJob = field(default_factory=RunningJob)
     storing_job: StoringJob = field(default_factory=StoringJob)
     stages: ChildStages = field(default_factory=ChildStages)
+    stage_times: StageTimes = field(default_factory=StageTimes)
     errors: ChildErrors = field(default_factory=ChildErrors)
     ends: ChildEnds = field(default_factory=ChildEnds)
     task_clock: TaskClock = field(default_factory=TaskClock)
@@ -220,6 +226,10 @@ class SharedMemory:
         """Report that the job's images wait to be stored: no time limit applies to that."""
         self.running_job.set_drawn(job_id)
         self.stages.set(ChildStage.STORING)
+
+    def stages_took(self, seconds: Mapping[str, float]) -> None:
+        """Report the seconds that each stage of the last job took, once its images are stored."""
+        self.stage_times.write(seconds)
 
     def job_storing(self, job_id: str) -> None:
         """Report that the job's images are being stored while the next job is drawn: its lease is still renewed."""

@@ -38,8 +38,8 @@ class Drawn:
     last_step: tuple[int, int] | None
 
 
-def store(claims: Claims, drawn: Drawn) -> Mapping[str, int]:
-    """Encode the images and end the job with them; return what is added to the graph's metrics of the storing itself.
+def store(claims: Claims, drawn: Drawn) -> Mapping[str, float]:
+    """Encode the images and end the job with them; return the seconds that each stage of the job took.
 
     Raises ClaimLost, ServiceUnavailable, and StoreFull where Redis has no room for as long as images are kept.
     """
@@ -52,7 +52,8 @@ def store(claims: Claims, drawn: Drawn) -> Mapping[str, int]:
         images = [composited(image, drawn.inputs, request.mask_feather_px) for image in images]
     encoded = [encode(image, request.output_format, request.output_compression) for image in images]
     seconds = {**generated.seconds, "encode": time.perf_counter() - started}
-    measured = stages_measured({**seconds, "prepare": drawn.prepare_s}, generated.steps_s)
+    of_stages = {"prepare": drawn.prepare_s, **seconds}
+    measured = stages_measured(of_stages, generated.steps_s)
     measured["adapter_switches"] = drawn.adapter_switches
     if drawn.warnings:
         measured["one_value_images"] = 1
@@ -60,7 +61,7 @@ def store(claims: Claims, drawn: Drawn) -> Mapping[str, int]:
     if not claims.complete(claim, encoded, seconds, measured, drawn.warnings, generated.steps_s, drawn.last_step):
         raise ClaimLost
     log.info("%s completed in %.2f s", claim.job.id, seconds.get("generate", 0.0))
-    return stages_measured({"store": time.perf_counter() - started})
+    return {**of_stages, "store": time.perf_counter() - started}
 
 
 class Storing:

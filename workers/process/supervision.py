@@ -19,6 +19,7 @@ from workers.process.device_watch import DeviceWatch
 from workers.process.drain import WorkerDrain
 from workers.process.shared_memory import ChildCommand, LoadReport, SharedMemory
 from workers.process.step_grace import StepGrace
+from workers.process.worker_state import WorkerState
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Supervision(PeriodicThread):
         super().__init__("supervision")
         self._recovery = recovery
         self._presence = presence
+        self._state = WorkerState(presence, shared)
         self._shared = shared
         self._running_job = shared.running_job
         self._pool = pool
@@ -111,7 +113,8 @@ class Supervision(PeriodicThread):
             operations = report.operations if report and has_loaded else ()
             if resend:
                 self._recovery.check_layout()
-            self._say(self._state(ready=has_loaded, operations=operations))
+            advice = self._device.advice if self._is_resting else None
+            self._say(self._state.now(ready=has_loaded, operations=operations, advice=advice))
         self._look_after_child(running, alive)
         if storing := self._shared.storing_job.id():
             self._recovery.renew_lease(storing)
@@ -146,19 +149,6 @@ class Supervision(PeriodicThread):
         self._has_lost = False
         for job_id in self._recovery.reap():
             log.warning("%s requeued: its worker's lease ran out", job_id, extra={"job_id": job_id})
-
-    def _state(self, *, ready: bool, operations: tuple[str, ...]) -> WorkerPresence:
-        stage = self._shared.stages.current().name.lower() if ready else "resting" if self._is_resting else "loading"
-        last = self._shared.errors.read()
-        message = last.message if last else None
-        return replace(
-            self._presence,
-            ready=ready,
-            operations=operations,
-            stage=stage,
-            last_error=f"{self._device.advice} {message or ''}".rstrip() if self._is_resting else message,
-            last_error_at=last.at if last else None,
-        )
 
     def _look_after_device(self, without_model: set[int]) -> None:
         """Let the device rest, or take jobs again; ``without_model``: children that could not load the model."""

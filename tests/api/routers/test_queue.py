@@ -1,6 +1,7 @@
 """``images/queue``: what waits, and what the workers do."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from tests.security.owners import ADMIN, BODY, JOBS, KEYS, ONE, TWO, get, put, w
 from tests.support.redis_keys import keys
 from tests.support.redis_server import RunningRedis
 from tests.workers.jobs.jobs_support import GRAPH, Upkeep, claims_of, client
-from workers.jobs.observe.presence import WorkerPresence
+from workers.jobs.observe.presence import WorkerActivity, WorkerPresence
 
 QUEUE = "/v3/images/queue"
 
@@ -114,6 +115,32 @@ def test_administrators_see_how_much_of_each_owner_waits_and_nothing_of_it(keyed
     ]
     assert all(one["queued_bytes"] > 0 for one in found.json()["data"])
     assert BODY["prompt"] not in found.text
+
+
+def test_administrators_see_each_worker_with_its_machine_its_job_and_its_last_times(keyed: Api) -> None:
+    activity = WorkerActivity("imgjob_1", 1_795_312_800.5, {"denoise": 1.25, "encode": 0.01})
+    about: dict[str, Any] = {"ready": True, "operations": (), "seen_at": 0.0}
+    drawing = WorkerPresence("node/machine/1/a", GRAPH, "GPU.0", **about, stage="drawing", digest="1" * 16)
+    failed = WorkerPresence("node/machine/2/b", GRAPH, "GPU.1", **{**about, "ready": False}, error="It cannot load.")
+    upkeep = Upkeep(keyed.redis)
+    for presence in (replace(drawing, activity=activity), failed):
+        upkeep.heartbeat(presence)
+    one, other = keyed.http.get(f"{QUEUE}/workers", headers=ADMIN).json()["data"]
+    assert one.pop("seen_at") > 0
+    assert one == {
+        **{"name": "node/machine/1/a", "model": GRAPH, "digest": "1" * 16, "device": "GPU.0", "ready": True},
+        **{"stage": "drawing", "since": 1_795_312_800, "job": "imgjob_1", "last_error": None, "last_error_at": None},
+        "last_job_seconds": {"denoise": 1.25, "encode": 0.01},
+    }
+    assert (other["stage"], other["last_error"], other["last_error_at"]) == (
+        "failed",
+        "It cannot load.",
+        other["seen_at"],
+    )
+    assert (other["digest"], other["since"], other["job"], other["last_job_seconds"]) == (None, None, None, {})
+    assert error_of(keyed.http.get(f"{QUEUE}/workers", headers=ONE), 403)
+    shown = keyed.http.get(QUEUE, headers=ONE).text
+    assert "imgjob_1" not in shown and "machine" not in shown
 
 
 def _listed(keyed: Api, **params: str | int) -> dict[str, Any]:

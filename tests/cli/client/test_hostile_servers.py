@@ -52,6 +52,11 @@ WAITING = {
     "moved": False,
 }
 FAILED = {**{name: ATTACK for name in ("id", "owner", "model", "worker", "code", "message")}, "failed_at": 1}
+WORKER = {
+    **{name: ATTACK for name in ("name", "model", "device", "stage", "job", "last_error")},
+    "since": 1,
+    "last_job_seconds": {ATTACK: 1.5},
+}
 MODEL = {
     "id": ATTACK,
     "kind": "adapter",
@@ -77,6 +82,7 @@ COMMANDS = {
     "queue": ("jobs", "queue"),
     "front": ("jobs", "front", "x"),
     "errors": ("jobs", "errors"),
+    "workers": ("jobs", "workers"),
     "adapters": ("adapters", "list"),
     "adapter": ("adapters", "show", "x"),
     "refresh": ("adapters", "refresh"),
@@ -168,6 +174,7 @@ def page(*jobs: dict[str, Any]) -> dict[str, Any]:
         ("queue", 200, page(WAITING), 0),
         ("front", 200, WAITING, 0),
         ("errors", 200, page(FAILED), 0),
+        ("workers", 200, page(WORKER), 0),
         ("cancel", 200, {**JOB, "status": ATTACK}, 0),
         ("adapters", 200, {"data": [MODEL]}, 0),
         ("adapter", 200, MODEL, 0),
@@ -264,6 +271,7 @@ RIGHT: dict[str, tuple[int, Any]] = {
     "queue": (200, page(WAITING)),
     "front": (200, WAITING),
     "errors": (200, page(FAILED)),
+    "workers": (200, page(WORKER)),
     "adapters": (200, {"data": [MODEL]}),
     "adapter": (200, MODEL),
     "refresh": (200, REFRESHED),

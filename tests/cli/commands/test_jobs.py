@@ -1,18 +1,22 @@
 """`imagegen jobs` and `imagegen generate --async`, against the real API on a real Redis."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cli.client import queue_calls
+from cli.queues import calls
 from config.settings import RedisSettings
 from tests.api.api_support import PNG, Api, serving, settings_for
 from tests.cli.cli_support import imagegen_here
 from tests.support.redis_server import RunningRedis
+from tests.workers.jobs.jobs_support import Upkeep
 from workers.jobs.job import JobError
+from workers.jobs.observe.presence import WorkerActivity, WorkerPresence
 
 Output = pytest.CaptureFixture[str]
 
@@ -106,7 +110,7 @@ def test_jobs_are_listed_newest_first(api: Api, capsys: Output) -> None:
 def test_the_list_has_the_length_and_status_asked_for(
     api: Api, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue_calls, "_PAGE", 2)  # so that the list has several pages
+    monkeypatch.setattr(calls, "_PAGE", 2)  # so that the list has several pages
     ids = [api.submitted()["id"] for _ in range(5)]
     api.complete(ids[0])
     for words, expected in (
@@ -241,7 +245,7 @@ def test_queues_are_paused_and_resumed_by_administrators(keyed: Api, capsys: Out
 def test_administrators_list_what_waits_and_move_a_job_to_the_front(
     keyed: Api, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue_calls, "_PAGE", 2)  # so that the list has several pages
+    monkeypatch.setattr(calls, "_PAGE", 2)  # so that the list has several pages
     ids = [keyed.submitted(json={"prompt": "a secret", "n": 2, "size": "64x64"})["id"] for _ in range(3)]
     for job_id, more in ((ids[1], ()), (ids[2], ("--owner", "ops"))):
         assert _as_administrator(keyed, "front", job_id, *more) == 0
@@ -260,6 +264,17 @@ def test_administrators_list_what_waits_and_move_a_job_to_the_front(
     keyed.claim(ids[2])
     assert _as_administrator(keyed, "front", ids[2]) == 2
     assert "is in_progress and has no place in the queue any more" in capsys.readouterr().err
+
+
+def test_administrators_see_the_workers(keyed: Api, capsys: Output) -> None:
+    activity = WorkerActivity("imgjob_1", time.time() - 180, {"denoise": 1.25, "encode": 0.01})
+    presence = WorkerPresence("a/b/1/c", "demo", "GPU.0", ready=True, operations=(), seen_at=0.0, stage="drawing")
+    Upkeep(keyed.redis).heartbeat(replace(presence, activity=activity, last_error="Bad."))
+    assert _as_administrator(keyed, "workers") == 0
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split() == ["name", "model", "device", "stage", "for", "job", "last", "job", "last", "error"]
+    words = ("a/b/1/c", "demo", "GPU.0", "drawing", "3 min", "imgjob_1", "denoise 1.25 s, encode 0.01 s", "Bad.")
+    assert line.split() == " ".join(words).split()
 
 
 def test_administrators_see_the_last_errors(keyed: Api, capsys: Output) -> None:

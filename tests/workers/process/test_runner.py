@@ -1,6 +1,7 @@
 """The runner on a real Redis: the steps, previews and endings of one job."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class RecordingReporter:
 
     def __init__(self) -> None:
         self.reports: list[tuple[str, ...]] = []
+        self.seconds: Mapping[str, float] = {}
 
     def task_started(self) -> None:
         pass
@@ -51,6 +53,9 @@ class RecordingReporter:
 
     def job_drawn(self, job_id: str) -> None:
         self.reports.append(("drawn", job_id))
+
+    def stages_took(self, seconds: Mapping[str, float]) -> None:
+        self.seconds = seconds
 
     def device_checked(self) -> None:
         self.reports.append(("checked",))
@@ -108,6 +113,8 @@ def test_the_start_and_the_end_of_every_job_are_reported(redis_settings: RedisSe
         *(("started", first), ("drawn", first), ("ended",)),
         *(("started", second), ("drawn", second), ("ended",)),
     ]
+    assert {"prepare", "encode", "store"} <= reporter.seconds.keys()
+    assert all(value >= 0 for value in reporter.seconds.values())
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,22 @@ def test_the_lease_of_a_job_that_runs_or_is_stored_is_renewed(
     assert look(redis_settings, job).status == "in_progress"
 
 
+def test_a_heartbeat_has_the_job_and_the_stage_and_is_not_sent_for_another_job_alone(
+    redis_settings: RedisSettings, supervision: Supervision, pool: Pool, shared: SharedMemory
+) -> None:
+    pool.pids = {os.getpid()}
+    shared.load_reports.write(LoadReport(os.getpid(), ("generation",)))
+
+    def beat_after(job_id: str) -> tuple[str, str]:
+        shared.job_started(job_id)
+        supervision.cycle()
+        (worker,) = on_store(redis_settings, lambda store: store.workers())
+        return worker.stage, worker.activity.job_id
+
+    assert beat_after("imgjob_1") == ("drawing", "imgjob_1")
+    assert [beat_after("imgjob_2")[1], beat_after("imgjob_3")[1]] == ["imgjob_1", "imgjob_3"]
+
+
 def test_a_draining_worker_is_no_longer_listed(
     redis_settings: RedisSettings, supervision: Supervision, pool: Pool, shared: SharedMemory
 ) -> None:

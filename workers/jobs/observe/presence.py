@@ -3,7 +3,8 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 from graphs.families.family import Operation
 
@@ -13,6 +14,19 @@ _FAILURE_S = 4 * ALIVE_S
 # loading: no child has loaded the model; checking: the child draws the known picture after a trouble; resting: it
 # takes no jobs, because its device failed in fresh children one after the other.
 STAGES_OF_WORKERS = ("loading", "idle", "drawing", "checking", "storing", "resting")
+
+
+@dataclass(frozen=True)
+class WorkerActivity:
+    """What a worker does just now; other workers and API processes need not know it at once.
+
+    ``job_id``: of the job that runs, '' for none. ``since``: when the stage or the job began, unix seconds of its
+    machine's clock; 0 where that is unknown. ``seconds``: of the last drawn job, by stage.
+    """
+
+    job_id: str = ""
+    since: float = 0.0
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,8 @@ class WorkerPresence:
     last_error: str | None = None
     last_error_at: float | None = None
     digest: str = ""
+    # Not compared: a change of it alone neither causes a heartbeat nor is read by those who know the rest.
+    activity: WorkerActivity = field(default_factory=WorkerActivity, compare=False)
 
     def can(self, operation: Operation) -> bool:
         """Return whether this worker's model has a pipeline for the operation."""
@@ -89,5 +105,10 @@ def has_lately_failed(worker: WorkerPresence, now: float) -> bool:
 def presence_of(stored: bytes) -> WorkerPresence:
     """Return the heartbeat without unknown fields: workers of a newer release may publish more."""
     beat = json.loads(stored)
-    known = {field.name: beat[field.name] for field in fields(WorkerPresence) if field.name in beat}
-    return WorkerPresence(**{**known, "operations": tuple(beat["operations"])})
+    activity = WorkerActivity(**_known(WorkerActivity, beat.get("activity", {})))
+    known = _known(WorkerPresence, beat)
+    return WorkerPresence(**{**known, "operations": tuple(beat["operations"]), "activity": activity})
+
+
+def _known(kind: type[WorkerActivity | WorkerPresence], stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {one.name: stored[one.name] for one in fields(kind) if one.name in stored}

@@ -1,13 +1,17 @@
 """What an API process reads of the workers: all of them at first, then what changed."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+
+import redis
 
 from config.settings import RedisSettings
 from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import GRAPH, JOBS, Upkeep, client
-from workers.jobs.observe.presence import ALIVE_S, WorkerPresence
+from workers.jobs.job import new_job_id
+from workers.jobs.observe.presence import ALIVE_S, WorkerActivity, WorkerPresence, live_workers, presence_of
 from workers.jobs.store import JobStore
 
 _PRESENCE = WorkerPresence("w", GRAPH, "CPU", ready=True, operations=(), seen_at=0.0, stage="idle")
@@ -75,6 +79,46 @@ def test_a_redis_that_lost_its_data_is_read_as_a_whole(redis_settings: RedisSett
         assert await read() == {}
 
     _reading(redis_settings, follow)
+
+
+def test_what_a_worker_does_just_now_is_no_change_for_those_who_know_the_rest(redis_settings: RedisSettings) -> None:
+    upkeep = Upkeep(redis_settings)
+    drawing = replace(_PRESENCE, stage="drawing", last_error='It says "activity": {"a": 1}.')
+    with client(redis_settings) as raw:
+        for presence, changes in (
+            (drawing, 1),
+            (replace(drawing, activity=WorkerActivity("imgjob_1", 7.5, {"denoise": 1.25})), 0),
+            (replace(drawing, activity=WorkerActivity("imgjob_2", 8.0)), 0),
+            (replace(drawing, last_error='It says "activity": {"a": 2}.'), 1),
+            (replace(drawing, stage="storing", activity=WorkerActivity("imgjob_2", 9.0)), 1),
+        ):
+            raw.delete(keys.workers_changed)
+            upkeep.heartbeat(presence)
+            assert raw.zcard(keys.workers_changed) == changes, presence
+            (found,) = live_workers({b"w": _stored(raw)}, raw.time()[0])
+            assert (found.stage, found.last_error) == (presence.stage, presence.last_error)
+            assert found.activity == presence.activity
+
+
+def test_the_heartbeat_of_another_release_is_read(redis_settings: RedisSettings) -> None:
+    Upkeep(redis_settings).heartbeat(_PRESENCE)
+    with client(redis_settings) as raw:
+        beat = json.loads(_stored(raw))
+    former = {name: value for name, value in beat.items() if name not in ("activity", "digest")}
+    assert presence_of(json.dumps(former).encode()).activity == WorkerActivity()
+    newer = {**beat, "more": 1, "activity": {"job_id": "imgjob_1", "more": 1}}
+    assert presence_of(json.dumps(newer).encode()).activity == WorkerActivity("imgjob_1")
+
+
+def test_a_heartbeat_stays_small() -> None:
+    stages = ("prepare", "text_encode", "vae_encode", "denoise", "vae_decode", "generate", "encode")
+    activity = WorkerActivity(new_job_id(), 1_795_312_800.123, {stage: 123.456 for stage in stages})
+    assert len(activity_json := replace(_PRESENCE, activity=activity).to_json()) < 1000, activity_json
+
+
+def _stored(raw: "redis.Redis") -> bytes:
+    found = raw.hget(keys.workers, "w")
+    return str(found).encode()
 
 
 def test_workers_whose_state_stays_the_same_are_not_read_again(redis_settings: RedisSettings) -> None:

@@ -6,9 +6,12 @@ local REAPER_MS, FORGOTTEN_MS, FORGOTTEN_AT_ONCE, READY_TTL_S = 4500, 60000, 10,
 local now = now_ms()
 write_even_if_full()
 redis.call('ZADD', digests_key, now, digest == '' and ANY_DIGEST or digest)
--- What has changed but for the times in it is read again by those who know the rest (presences.lua).
-local function without_times(json) return (string.gsub(string.gsub(json, '^{"seen_at": [^,]*, ', ''), '"clock": [%d.]+', '')) end
-if without_times(redis.call('HGET', WORKERS_KEY, worker) or '') ~= without_times(presence) then
+-- What has changed but for the times in it, and what it does just now, is read again by those who know the rest (presences.lua).
+local function lasting(json)
+  for _, pattern in ipairs({'^{"seen_at": [^,]*, ', '"clock": [%d.]+', '"activity": %b{}'}) do json = string.gsub(json, pattern, '') end
+  return json
+end
+if lasting(redis.call('HGET', WORKERS_KEY, worker) or '') ~= lasting(presence) then
   redis.call('ZADD', WORKERS_CHANGED_KEY, now, worker)
 end
 redis.call('ZREMRANGEBYSCORE', WORKERS_CHANGED_KEY, '-inf', now - CHANGES_KEPT_MS)

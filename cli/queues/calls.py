@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cli.client.answers import (
-    AnswerForm,
+from cli.client.answers import AnswerForm, JobPageForm
+from cli.client.http_client import ServerClient, job_path
+from cli.queues.forms import (
     FailedJobsForm,
     JobMovedForm,
-    JobPageForm,
     JobsCancelledForm,
     QueueChangedForm,
     WaitingJobsForm,
     WaitingOwnersForm,
+    WorkersForm,
 )
-from cli.client.http_client import ServerClient, job_path
 
 _PAGE = 100
 
@@ -32,6 +32,12 @@ def failures(client: ServerClient, model: str | None, limit: int) -> list[dict[s
     """Return the last jobs of all owners that failed, the newest first: of a model, or of all."""
     params = {"limit": limit, **({"model": model} if model else {})}
     found: list[dict[str, Any]] = client.call("GET", "/queue/errors", FailedJobsForm, params=params)["data"]
+    return found
+
+
+def workers(client: ServerClient) -> list[dict[str, Any]]:
+    """Return the workers that are alive."""
+    found: list[dict[str, Any]] = client.call("GET", "/queue/workers", WorkersForm)["data"]
     return found
 
 
