@@ -12,23 +12,19 @@ from config.settings import RedisSettings
 # Raise it with every change of keys or fields that an older release cannot work with; lua/layout.lua then has to carry
 # older data over. Version 0 is that of releases that recorded none. Version 2 has ids of clients as names inside an
 # owner; before, they are the ids of the jobs themselves, as which store.py finds them still. Version 3 counts what each
-# owner keeps (lua/keeping.lua) and lists jobs by status; lua/adopt.lua counts those of older versions. Version 4
-# has sums of the work that waits (lua/work.lua); lua/reap.lua counts the jobs of older versions.
+# owner keeps and lists jobs by status (lua/adopt.lua), version 4 sums the work that waits (lua/reap.lua).
 LAYOUT_VERSION = 4
 OLDER_VERSIONS = ("1", "2", "3")
 # The Celery queue of webhooks. The queue of a graph never begins with a colon (queue_name).
 WEBHOOK_QUEUE = ":webhooks"
-# What Kombu puts in front of its own keys; no queue begins like this.
-_KOMBU = "_kombu"
-# What stands for the digest of a job that any worker draws (lua/digests.lua).
-NO_DIGEST = "-"
+NO_DIGEST = "-"  # stands for the digest of a job that any worker draws (lua/digests.lua)
 
 
 def queue_name(graph: str, digest: str = "") -> str:
     """Return the name of the Celery queue of a graph, or of its workers whose model has this digest."""
-    # Celery splits lists of queues at commas.
+    # Celery splits lists of queues at commas, and Kombu's own keys begin with _kombu.
     name = quote(graph)
-    name = f"%5F{name[1:]}" if name.startswith(_KOMBU) else name
+    name = f"%5F{name[1:]}" if name.startswith("_kombu") else name
     return f"{name}@{digest}" if digest else name
 
 
@@ -282,6 +278,10 @@ class Keys:
     def owner_ended(self, owner: str) -> str:
         """Sorted set: an owner's ended jobs by the time of their end in milliseconds."""
         return f"{self.owner_prefix}{owner}:ended"
+
+    def owner_events(self, owner: str) -> str:
+        """Stream: the events of all jobs of an owner who is followed (lua/follow.lua)."""
+        return f"{self.owner_prefix}{owner}:events"
 
     def idempotency(self, owner: str, digest: str) -> str:
         """String: the job that a request made, under the digest that identifies the request."""

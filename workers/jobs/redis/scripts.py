@@ -47,6 +47,8 @@ SWEEP = Script("sweep", arguments={"most": _NUMBER})
 OUTLOOK = GraphScript("outlook", keys=["times_key", "paused_key"], arguments={"job_ids": _LIST})
 WAITERS = GraphScript("waiters", arguments={"job_id": _TEXT, "owner": _TEXT, "change": _NUMBER})
 
+FOLLOW = Script("follow", keys=["owner_events_key"], arguments={"after": _TEXT, "most": _NUMBER})
+
 PAUSE = GraphScript("pause", keys=["paused_key", "messages_key"], arguments={"is_paused": _NUMBER, "message": _TEXT})
 
 # The worker's side (claims.py).
@@ -65,6 +67,7 @@ CLAIM = GraphScript(
 )
 PROGRESS = GraphScript(
     "progress",
+    keys=["owner_events_key"],
     arguments={
         "job_id": _TEXT,
         "token": _TEXT,

@@ -47,7 +47,7 @@ while true do
     enter_running(job, now + lease_ms)
     leave_queue(job)
     list_as(job, STATUS_IN_PROGRESS, STATUS_QUEUED)
-    announce(job, STATUS_IN_PROGRESS, 'attempt', attempts + 1)
+    announce(job, STATUS_IN_PROGRESS, {'attempt', attempts + 1})
     count_attempt(job)
     if message ~= '' and #first_of(digest) > 0 then wake(messages_key, message) end
     return claimed(job, token)
