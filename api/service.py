@@ -11,6 +11,7 @@ from api.live_workers import LiveWorkers
 from api.model_reload import ModelReload
 from api.queue_operator import QueueOperator
 from api.waiting.abandoned_jobs import AbandonedJobs
+from api.waiting.owner_feed import OwnerFeed, Passage
 from api.waiting.waiter import Client, JobWaiter, WaitingEnded, first_of
 from config.environment import typed_model_options
 from config.http_settings import ResponseFormat
@@ -70,6 +71,7 @@ class ImageService:
         self._rates = RequestRates(settings.redis)
         self._metrics = MetricsView(settings.redis)
         self._waiter = JobWaiter(self._store, settings.redis)
+        self._feed = OwnerFeed(self._waiter, settings.redis)
         self._abandoned = AbandonedJobs(self._store, drain, cancels=settings.http.cancel_on_disconnect)
         drain.on_end(self._waiter.end_waiting)
 
@@ -82,6 +84,7 @@ class ImageService:
     async def stop(self) -> None:
         """Close connections and stop threads."""
         await self._waiter.stop()
+        await self._feed.close()
         await self.reload.stop()
         await self._store.close()
         await self._queue.close()
@@ -177,6 +180,10 @@ class ImageService:
     def follow(self, job: Job, after: int = 0) -> AsyncIterator[JobEvent | None]:
         """Yield the job's events, and None for a heartbeat. Raises WaitingEnded where the process ends first."""
         return self._waiter.follow(job, after, self._settings.http.heartbeat_s)
+
+    def follow_owner(self, owner_id: str, after: str, timeout_s: float | None) -> AsyncIterator[Passage]:
+        """Yield what happens to the owner's jobs after an entry; see ``OwnerFeed.follow``. Raises WaitingEnded."""
+        return self._feed.follow(owner_id, after, self._settings.http.heartbeat_s, timeout_s)
 
     def abandon_later(self, job: Job, client: Client) -> None:
         """Note that this client no longer waits for the job; without any other client, the job is cancelled."""

@@ -8,7 +8,7 @@ browser's EventSource goes on where its connection broke (WHATWG HTML, 9.2).
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
 from fastapi.responses import StreamingResponse
@@ -20,6 +20,7 @@ from api.answer.signed_urls import signer_of_bodies
 from api.drain import ApiDrain
 from api.http.errors import error_body
 from api.service import ImageService
+from api.waiting.owner_feed import Passage
 from api.waiting.waiter import Client, WaitingEnded
 from graphs.errors import ImagegenError, ServiceUnavailable
 from graphs.families.family import Operation
@@ -30,7 +31,7 @@ _END_READINGS = 30
 _END_READING_PAUSE_S = 1.0
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _HEARTBEAT = b": still here\n\n"
-_CONTINUE_ELSEWHERE = b": the server is shutting down; go on with starting_after\n\n"
+_CONTINUE_ELSEWHERE = b": the server is shutting down; go on with starting_after or Last-Event-ID\n\n"
 
 
 def event_stream(events: AsyncIterator[bytes]) -> StreamingResponse:
@@ -100,6 +101,25 @@ async def stream_job(
             yield _CONTINUE_ELSEWHERE
 
 
+async def stream_owner(
+    service: ImageService, drain: ApiDrain, passages: AsyncIterator[Passage], is_known: Callable[[], bool]
+) -> AsyncIterator[bytes]:
+    """Yield the events of all jobs of an owner, while ``is_known`` says that the owner has a key."""
+    with drain.not_waited_for():
+        try:
+            async for passage in passages:
+                if not is_known():
+                    return
+                if passage.begins is not None:
+                    yield _sse(passage.begins, {"type": passage.begins}, passage.position)
+                for found in passage.events:
+                    yield _sse(found.event.kind, _event_data(found.job_name, found.event), found.entry_id)
+                if not passage.events and passage.begins is None:
+                    yield _HEARTBEAT
+        except WaitingEnded:
+            yield _CONTINUE_ELSEWHERE
+
+
 async def _end(service: ImageService, job: Job, family: str) -> AsyncIterator[bytes]:
     """Yield the last events of a stream. An absent Redis is waited for a while, as during the job."""
     for left in reversed(range(_END_READINGS)):
@@ -141,15 +161,21 @@ def _image(kind: str, job: Job, encoded: bytes, index: int, fields: dict[str, An
 
 
 async def _job_event(service: ImageService, job: Job, event: JobEvent, links: Links) -> bytes:
-    data: dict[str, Any] = {"type": event.kind, "sequence_number": event.number, "job_id": job.name}
-    data |= {"at_ms": event.at_ms, **event.values}
-    if event.kind == "progress":
-        data["progress"] = min(99, 100 * event.values["step"] // max(1, event.values["total_steps"]))
+    data = _event_data(job.name, event)
     if event.preview is not None:
         data |= {"b64_json": base64.b64encode(event.preview).decode(), "output_format": job.request.output_format}
     if event.is_final:
         data["job"] = await _final_job(service, job, links)
     return _sse(event.kind, data, str(event.number))
+
+
+def _event_data(job_name: str, event: JobEvent) -> dict[str, Any]:
+    """Return what the streams of a job and of its owner say of an event."""
+    data: dict[str, Any] = {"type": event.kind, "sequence_number": event.number, "job_id": job_name}
+    data |= {"at_ms": event.at_ms, **event.values}
+    if event.kind == "progress":
+        data["progress"] = min(99, 100 * event.values["step"] // max(1, event.values["total_steps"]))
+    return data
 
 
 async def _final_job(service: ImageService, job: Job, links: Links) -> dict[str, Any] | None:

@@ -10,9 +10,18 @@ from api.answer.answers import accepted
 from api.answer.responses import embedded, job_body, poll_headers, server_timing
 from api.answer.schemas import ImagesResponse, JobBody, JobDeleted, JobPage, JobsCancelled
 from api.answer.signed_urls import signer_of_bodies
-from api.answer.streaming import event_stream, stream_job
+from api.answer.streaming import event_stream, stream_job, stream_owner
 from api.answer.thumbnails import thumbnail
-from api.http.dependencies import AnswerLinks, CountedOwner, Drain, KeyOwner, PathJob, Service, named_owner
+from api.http.dependencies import (
+    AnswerLinks,
+    CountedOwner,
+    Drain,
+    KeyOwner,
+    PathJob,
+    Service,
+    current_keys,
+    named_owner,
+)
 from api.http.errors import documented
 from api.http.openapi import EVENT_STREAM, body_docs
 from api.request.submission import read_generation_or_edit
@@ -27,6 +36,7 @@ router = APIRouter(tags=["jobs"])
 
 # The paths beside those of single jobs.
 _NOT_IDS = ("cancel", "events")
+_ENTRY_ID = re.compile(r"[0-9]{1,15}-[0-9]{1,15}", re.ASCII)
 
 _DOCS = body_docs(
     {
@@ -47,6 +57,10 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {"description": "The events.", "content": EVENT_STREAM},
     204: {"description": "There are no further events."},
     **_LISTING,
+}
+_OWNER_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The events.", "content": EVENT_STREAM},
+    **documented(errors.InvalidRequest, errors.AuthenticationFailed, errors.ServiceUnavailable),
 }
 
 
@@ -100,6 +114,27 @@ async def cancel_many(
     whose = key_owner if owner is None else named_owner(request, key_owner, owner)
     cancelled, has_more = await service.operator.cancel(whose.id, status)
     return JobsCancelled(cancelled=cancelled, has_more=has_more)
+
+
+@router.get("/images/jobs/events", response_class=StreamingResponse, responses=_OWNER_EVENTS)
+async def owner_events(
+    request: Request,
+    owner: KeyOwner,
+    service: Service,
+    drain: Drain,
+    starting_after: Annotated[str | None, Query(pattern=r"^[0-9]{1,15}-[0-9]{1,15}$")] = None,
+    last_event_id: Annotated[str, Header(description="As starting_after, from a browser's EventSource.")] = "",
+    timeout_s: Annotated[float | None, Query(ge=0, le=86400, description="Ends the stream after so long.")] = None,
+) -> Response:
+    """Follow all of your jobs as server-sent events, from now on or from where a former stream ended.
+
+    The first event is ``start``, or ``gap`` where events after the former stream are gone: list your jobs then.
+    """
+    heard = last_event_id if _ENTRY_ID.fullmatch(last_event_id) else ""
+    passages = service.follow_owner(owner.id, heard if starting_after is None else starting_after, timeout_s)
+    return event_stream(
+        stream_owner(service, drain, passages, lambda: current_keys(request).has_owner(owner.id)),
+    )
 
 
 @router.get("/images/jobs/{job_id}", response_model=JobBody, responses=_LISTING)

@@ -19,7 +19,7 @@ from workers.jobs.job import Job
 from workers.jobs.status import Status
 from workers.jobs.store import JobStore
 
-_REREAD_S = 5.0
+REREAD_S = 5.0
 # Many more than end between the moment at which a job is stored or read and that at which its client waits.
 _ENDS_REMEMBERED = 4096
 
@@ -51,6 +51,8 @@ class JobWaiter:
         # By job: what to set when it has ended, and what to set at each of its events.
         self._for_the_end: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._for_all: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        # By owner: what to set at each event of each of its jobs.
+        self._for_owners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._over = False
 
     async def start(self) -> None:
@@ -66,7 +68,7 @@ class JobWaiter:
     def end_waiting(self) -> None:
         """End all waiting, also that which begins later, with WaitingEnded."""
         self._over = True
-        for registry in (self._for_the_end, self._for_all):
+        for registry in (self._for_the_end, self._for_all, self._for_owners):
             for changed in [event for events in registry.values() for event in events]:
                 changed.set()
 
@@ -84,11 +86,11 @@ class JobWaiter:
                 changed.clear()
                 if not is_known:
                     has_ended = await self._has_ended(job)
-                left = _REREAD_S if deadline is None else min(_REREAD_S, deadline - time.monotonic())
+                left = REREAD_S if deadline is None else min(REREAD_S, deadline - time.monotonic())
                 if has_ended or left <= 0:
                     return await self._store.ended(job)
-                self._check_not_over()
-                await _either(changed, left)
+                self.check_not_over()
+                await either(changed, left)
                 is_known = has_ended = job.id in self._ended
 
     async def _has_ended(self, job: Job) -> bool:
@@ -107,8 +109,7 @@ class JobWaiter:
         Raises WaitingEnded.
         """
         with _registered(self._for_all, job.id) as changed:
-            self._steps.start(lambda: bool(self._for_all))
-            await self._steps.begun()
+            await self._read_steps()
             last_sent = time.monotonic()
             while True:
                 changed.clear()
@@ -126,19 +127,31 @@ class JobWaiter:
                     last_sent = time.monotonic()
                     if event.is_final:
                         return
-                self._check_not_over()
+                self.check_not_over()
                 if not events and time.monotonic() - last_sent >= heartbeat_s:
                     yield None
                     last_sent = time.monotonic()
-                await _either(changed, min(_REREAD_S, heartbeat_s))
+                await either(changed, min(REREAD_S, heartbeat_s))
+
+    @contextlib.asynccontextmanager
+    async def changes_of(self, owner: str) -> AsyncIterator[asyncio.Event]:
+        """Set the event that is yielded whenever one of the owner's jobs has an event, and when all waiting ends."""
+        with _registered(self._for_owners, owner) as changed:
+            await self._read_steps()
+            yield changed
+
+    def check_not_over(self) -> None:
+        """Raise WaitingEnded where this process ends."""
+        if self._over:
+            raise WaitingEnded
+
+    async def _read_steps(self) -> None:
+        self._steps.start(lambda: bool(self._for_all or self._for_owners))
+        await self._steps.begun()
 
     async def _check_not_emptied(self, job: Job) -> None:
         if await self._store.was_emptied_since(job):
             raise ServiceUnavailable(f"The job store (Redis) has lost its data, and {job.name} with it; send it again.")
-
-    def _check_not_over(self) -> None:
-        if self._over:
-            raise WaitingEnded
 
     async def _end_without_event(self, job: Job, after: int) -> JobEvent | None:
         """Return the final event of a job whose stream has expired, or which was erased; None while it goes on."""
@@ -155,11 +168,12 @@ class JobWaiter:
         self._ended[change.job_id] = None
         if len(self._ended) > _ENDS_REMEMBERED:
             del self._ended[next(iter(self._ended))]
-        for changed in (*self._for_the_end.get(change.job_id, ()), *self._for_all.get(change.job_id, ())):
+        for changed in self._for_the_end.get(change.job_id, ()):
             changed.set()
+        self._note_step(change)
 
     def _note_step(self, change: Change) -> None:
-        for changed in self._for_all.get(change.job_id, ()):
+        for changed in (*self._for_all.get(change.job_id, ()), *self._for_owners.get(change.owner, ())):
             changed.set()
 
 
@@ -186,6 +200,7 @@ def _registered(registry: defaultdict[str, set[asyncio.Event]], job_id: str) -> 
             del registry[job_id]
 
 
-async def _either(changed: asyncio.Event, seconds: float) -> None:
+async def either(changed: asyncio.Event, seconds: float) -> None:
+    """Return when the event is set, or after so many seconds."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(changed.wait(), seconds)

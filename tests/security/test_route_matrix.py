@@ -73,6 +73,7 @@ TABLE: dict[tuple[str, str], Statuses] = {
     ("POST", "/images/jobs/cancel"): keyed(200),
     ("GET", "/me"): keyed(200),
     ("GET", "/images/jobs"): keyed(200),
+    ("GET", "/images/jobs/events"): keyed(200),
     ("GET", "/images/jobs/{job_id}"): owned(200),
     ("GET", "/images/jobs/{job_id}/result"): owned(200),
     ("GET", "/images/jobs/{job_id}/content"): owned(200),
@@ -95,6 +96,8 @@ TABLE: dict[tuple[str, str], Statuses] = {
     ("GET", "/v2/models/{name:path}"): keyed(200),
     ("GET", "/v2/models/{name:path}/ready"): keyed(503),  # no worker runs
 }
+# The stream of all jobs would not end.
+PARAMETERS = {"/images/jobs/events": {"timeout_s": 0}}
 # Pages of the documentation and their scripts, which FastAPI adds; they hold nothing of anyone.
 DOCUMENTATION = {"/", "/openapi.json", "/docs", "/swagger-ui"}
 
@@ -142,7 +145,7 @@ def _ask(api: Api, method: str, path: str, headers: dict[str, str]) -> int:
     for name, value in known.items():
         path = path.replace(name, value)
     prefix = "" if path.startswith("/v2") or path == "/metrics" else "/v1" if path.startswith("/config") else "/v3"
-    body: dict[str, Any] = {"json": job} if method in ("POST", "PUT") else {}
+    body: dict[str, Any] = {"json": job} if method in ("POST", "PUT") else {"params": PARAMETERS.get(path)}
     answered = api.http.request(method, f"{prefix}{path}", headers={**AT_ONCE, **headers}, **body)
     # What the request made is removed: the next one asks for the first job of the queue.
     for owner in (ONE, TWO, ADMIN):

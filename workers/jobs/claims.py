@@ -146,6 +146,7 @@ class Claims:
             self._keys,
             claim.job.request.graph,
             self._jobs,
+            owner_events_key=self._keys.owner_events(claim.job.options.owner),
             job_id=claim.job.id,
             token=claim.token,
             step=step,

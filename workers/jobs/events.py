@@ -1,4 +1,4 @@
-"""Events of jobs, as Redis streams: one of all ends, one of all other events, and each job's own.
+"""Events of jobs, as Redis streams: one of all ends, one of all other events, each job's own, and that of each owner.
 
 They are streams rather than pub/sub, because a reader whose connection was lost goes on after its last entry.
 """
@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from config.settings import RedisSettings
 from workers.jobs.redis.connection import connect_async, redis_errors
 from workers.jobs.redis.keys import Keys
+from workers.jobs.redis.scripts import FOLLOW
 from workers.jobs.status import FINAL_STATUSES
 
 _BLOCK_S = 5.0
 _CHANGES_READ = 1000
+_OWNER_EVENTS_READ = 200
 
 
 @dataclass(frozen=True)
 class Change:
-    """A job has an event, which is in its own stream."""
+    """A job of this owner has an event, which is in its own stream. ``owner`` is '' where release 0.1.0 wrote it."""
 
     job_id: str
+    owner: str
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,32 @@ class JobEvent:
     def is_final(self) -> bool:
         """Return whether no event follows."""
         return self.kind in FINAL_STATUSES
+
+
+@dataclass(frozen=True)
+class OwnerEvent:
+    """An entry of the stream of an owner's events: one of a job, without its picture.
+
+    ``job_name`` is the job's id as its owner sees it.
+    """
+
+    entry_id: str
+    job_name: str
+    event: JobEvent
+
+
+@dataclass(frozen=True)
+class OwnerEventsFound:
+    """What was read of an owner's stream.
+
+    ``last`` is the id of its last entry. ``has_gap``: entries before what remains are gone, or the whole stream is
+    another one; then nothing was read.
+    """
+
+    last: str
+    events: list[OwnerEvent]
+    has_more: bool
+    has_gap: bool
 
 
 class EventReader:
@@ -73,7 +102,7 @@ class EventReader:
         for _, entries in found or []:
             for entry_id, fields in entries:
                 self._last = entry_id.decode()
-                yield Change(fields[b"job_id"].decode())
+                yield Change(fields[b"job_id"].decode(), fields.get(b"owner", b"").decode())
 
     async def close(self) -> None:
         """Close the connection."""
@@ -96,6 +125,45 @@ class JobEvents:
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
+
+
+class OwnerEvents:
+    """Reads the streams of owners' events."""
+
+    def __init__(self, redis_settings: RedisSettings) -> None:
+        self._keys = Keys.of(redis_settings)
+        self._redis = connect_async(redis_settings)
+        self._follow = self._redis.register_script(FOLLOW.source(self._keys))
+
+    async def after(self, owner: str, entry_id: str) -> OwnerEventsFound:
+        """Return the owner's events after an entry, none where its id is ''. Raises ServiceUnavailable.
+
+        From the first call on, and for an hour after the last one, the owner's events are kept, the newest 2000.
+        """
+        call = FOLLOW.call(
+            self._keys, owner_events_key=self._keys.owner_events(owner), after=entry_id, most=_OWNER_EVENTS_READ
+        )
+        with redis_errors():
+            first, last, entries = await self._follow(**call)
+        if entry_id and not _numbers(first.decode()) <= _numbers(entry_id) <= _numbers(last.decode()):
+            return OwnerEventsFound(last.decode(), [], has_more=False, has_gap=True)
+        events = [_owner_event(found, dict(zip(fields[::2], fields[1::2], strict=True))) for found, fields in entries]
+        return OwnerEventsFound(last.decode(), events, has_more=len(events) == _OWNER_EVENTS_READ, has_gap=False)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+
+def _owner_event(entry_id: bytes, fields: dict[bytes, bytes]) -> OwnerEvent:
+    name = fields.pop(b"job_id").decode()
+    number = fields.pop(b"number")
+    return OwnerEvent(entry_id.decode(), name, _event(number, fields))
+
+
+def _numbers(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, place = entry_id.partition("-")
+    return int(milliseconds), int(place)
 
 
 def _event(entry_id: bytes, fields: dict[bytes, bytes]) -> JobEvent:

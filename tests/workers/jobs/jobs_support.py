@@ -12,7 +12,7 @@ from graphs.requests.request import ResolvedRequest
 from tests.support.redis_keys import keys
 from workers.jobs.claims import Claim, Claims
 from workers.jobs.control.queue_control import QueueControl
-from workers.jobs.events import JobEvent, JobEvents
+from workers.jobs.events import JobEvent, JobEvents, OwnerEvents, OwnerEventsFound
 from workers.jobs.job import Job, JobError
 from workers.jobs.job_options import JobOptions
 from workers.jobs.observe.measured_times import FEWEST
@@ -92,6 +92,19 @@ def follow(settings: RedisSettings, job: Job, after: int = 0) -> list[JobEvent]:
         events = JobEvents(settings)
         try:
             return await events.after(job.id, after)
+        finally:
+            await events.close()
+
+    return asyncio.run(read())
+
+
+def owner_events(settings: RedisSettings, owner: str, after: str = "") -> OwnerEventsFound:
+    """Return the present events of the owner's jobs after an entry, and follow the owner from now on."""
+
+    async def read() -> OwnerEventsFound:
+        events = OwnerEvents(settings)
+        try:
+            return await events.after(owner, after)
         finally:
             await events.close()
 

@@ -21,6 +21,7 @@ from tests.workers.jobs.jobs_support import (
     erase,
     look,
     on_store,
+    owner_events,
     put_in,
     submit,
 )
@@ -149,6 +150,7 @@ def test_every_key_has_a_time_to_live_or_is_a_known_one(own: RedisSettings) -> N
         wake_worker(celery, GRAPH)
     cancel(own, job_with_webhook(own, "http://127.0.0.1:1/"))
     upkeep.heartbeat(WorkerPresence("w", GRAPH, "CPU", ready=True, operations=(), seen_at=0.0))
+    owner_events(own, "anyone")
     on_store(own, lambda store: store.signing_key())
     on_store(own, lambda store: store.check_layout())
     asyncio.run(_count_requests(own))

@@ -12,19 +12,15 @@ from config.settings import RedisSettings
 # Raise it with every change that an older release cannot work with; lua/layout.lua then carries older data over.
 LAYOUT_VERSION = 4
 OLDER_VERSIONS = ("1", "2", "3")
-# The Celery queue of webhooks. The queue of a graph never begins with a colon (queue_name).
-WEBHOOK_QUEUE = ":webhooks"
-# What Kombu puts in front of its own keys; no queue begins like this.
-_KOMBU = "_kombu"
-# What stands for the digest of a job that any worker draws (lua/digests.lua).
-NO_DIGEST = "-"
+WEBHOOK_QUEUE = ":webhooks"  # Celery's; the queue of a graph never begins with a colon (queue_name)
+NO_DIGEST = "-"  # stands for the digest of a job that any worker draws (lua/digests.lua)
 
 
 def queue_name(graph: str, digest: str = "") -> str:
     """Return the name of the Celery queue of a graph, or of its workers whose model has this digest."""
-    # Celery splits lists of queues at commas.
+    # Celery splits lists of queues at commas, and Kombu's own keys begin with _kombu.
     name = quote(graph)
-    name = f"%5F{name[1:]}" if name.startswith(_KOMBU) else name
+    name = f"%5F{name[1:]}" if name.startswith("_kombu") else name
     return f"{name}@{digest}" if digest else name
 
 
@@ -282,6 +278,10 @@ class Keys:
     def owner_ended(self, owner: str) -> str:
         """Sorted set: an owner's ended jobs by the time of their end in milliseconds."""
         return f"{self.owner_prefix}{owner}:ended"
+
+    def owner_events(self, owner: str) -> str:
+        """Stream: the events of all jobs of an owner who is followed (lua/follow.lua)."""
+        return f"{self.owner_prefix}{owner}:events"
 
     def idempotency(self, owner: str, digest: str) -> str:
         """String: the job that a request made, under the digest that identifies the request."""

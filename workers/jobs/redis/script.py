@@ -30,6 +30,7 @@ _FINDS_KEYS = "--!df flags=allow-undeclared-keys"
 _KNOWS_KEYS = frozenset(
     {
         "begin",
+        "follow",
         "heartbeat",
         "layout",
         "leave",
@@ -48,6 +49,10 @@ _SHARED = ("basics", "counting", "keeping", "digests", "work", "shared")
 _DELIVERY_TTL_S = 72 * 3600
 # How much longer than a record its owner's lists last: no job waits or runs for a week.
 _LONGEST_LIFE_S = 7 * 86400
+# How many events of an owner are kept for clients that connect again, and for how long after the last client left.
+# They take 400 KiB at most (tests/workers/jobs/test_owner_events.py).
+OWNER_EVENTS_KEPT = 2000
+_OWNER_EVENTS_LIFE_S = 3600
 
 
 class ArgumentKind(StrEnum):
@@ -228,6 +233,8 @@ def _constants(keys: Keys) -> str:
         "JOB_OVERHEAD_BYTES": JOB_OVERHEAD_BYTES,
         "DELIVERY_OVERHEAD_BYTES": DELIVERY_OVERHEAD_BYTES,
         "STEP_BYTES": STEP_BYTES,
+        "OWNER_EVENTS_KEPT": OWNER_EVENTS_KEPT,
+        "OWNER_EVENTS_LIFE_S": _OWNER_EVENTS_LIFE_S,
         "ALLOCATED": ALLOCATED,
         "ROOM_SHARE": ROOM_SHARE,
         "ALIVE_MS": ALIVE_S * 1000,

@@ -47,6 +47,8 @@ SWEEP = Script("sweep", arguments={"most": _NUMBER})
 OUTLOOK = GraphScript("outlook", keys=["times_key", "paused_key"], arguments={"job_ids": _LIST})
 WAITERS = GraphScript("waiters", arguments={"job_id": _TEXT, "owner": _TEXT, "change": _NUMBER})
 
+FOLLOW = Script("follow", keys=["owner_events_key"], arguments={"after": _TEXT, "most": _NUMBER})
+
 # What administrators do (control/queue_control.py).
 WAITING_JOBS = GraphScript("waiting_jobs", arguments={"after": _TEXT, "most": _NUMBER})
 FRONT = GraphScript("front", keys=["fairness_key"], arguments={"job_id": _TEXT})
@@ -68,6 +70,7 @@ CLAIM = GraphScript(
 )
 PROGRESS = GraphScript(
     "progress",
+    keys=["owner_events_key"],
     arguments={
         "job_id": _TEXT,
         "token": _TEXT,

@@ -19,6 +19,7 @@ from tests.workers.jobs.jobs_support import (
     look,
     on_queue,
     on_store,
+    owner_events,
     put_in,
 )
 from workers.jobs.claims import Preview
@@ -76,6 +77,7 @@ def test_scripts_without_the_flag_use_declared_keys_only(redis_settings: RedisSe
     on_store(redis_settings, lambda store: store.add_waiter(job, 1))
     upkeep, claims = Upkeep(redis_settings), claims_of(redis_settings)
     claim = claimed(redis_settings, job)
+    owner_events(redis_settings, job.options.owner)
     upkeep.heartbeat(WorkerPresence("one", GRAPH, "CPU", ready=True, operations=(), seen_at=0.0))
     upkeep.leave("another")
     on_queue(redis_settings, lambda view: view.estimates([job], {}))

@@ -50,7 +50,7 @@ while true do
     enter_running(job, now + lease_ms)
     leave_queue(job)
     list_as(job, STATUS_IN_PROGRESS, STATUS_QUEUED)
-    announce(job, STATUS_IN_PROGRESS, 'attempt', attempts + 1)
+    announce(job, STATUS_IN_PROGRESS, {'attempt', attempts + 1})
     count_attempt(job)
     local claim = claimed(job, token)
     if claim[5] == 1 then wake(messages_key, message) end

@@ -7,7 +7,7 @@ write_even_if_full()
 local status = redis.call('HGET', job.hash, 'status')
 if if_alone == 1 and (redis.call('HINCRBY', job.hash, 'waiters', -1) > 0 or IS_FINAL[status]) then return 0 end
 count_erased(status)
-if status and not IS_FINAL[status] then announce(job, STATUS_CANCELLED) end
+if status and not IS_FINAL[status] then announce(job, STATUS_CANCELLED, {}) end
 if status == STATUS_FAILED then forget_failure(job) end
 leave_queue(job)
 leave_running(job)

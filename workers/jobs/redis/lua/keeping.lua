@@ -18,6 +18,10 @@ local function owner_ended(owner)
   return OWNER_PREFIX .. owner .. ':ended'
 end
 
+local function owner_events(owner)
+  return OWNER_PREFIX .. owner .. ':events'
+end
+
 local function estimate(bytes)
   return math.ceil(JOB_OVERHEAD_BYTES + bytes * ALLOCATED)
 end

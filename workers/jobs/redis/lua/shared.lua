@@ -59,17 +59,26 @@ local function write_delivery(job, kind, number)
   end
 end
 
--- Writes an event to two streams: the job's own, whose ids are the sequence numbers, and a common one, which wakes the API
--- processes: that of ends those with clients that wait, the other one only those with clients that follow a job.
-local function announce(job, kind, ...)
-  local number = redis.call('HINCRBY', job.hash, 'events', 1)
-  redis.call('XADD', job.events, number .. '-0', 'type', kind, 'at_ms', now_ms(), ...)
-  redis.call('XADD', IS_FINAL[kind] and EVENTS_KEY or STEPS_KEY, 'MAXLEN', '~', 10000, '*', 'job_id', job.id, 'type', kind)
+-- Writes an event to the job's own stream, whose ids are the sequence numbers; to that of its owner's events, if the owner
+-- is followed (follow.lua), without the picture; and to a common one, which wakes the API processes: that of ends those
+-- with clients that wait, the other one only those with clients that follow jobs. values: name, number, ...
+local function announce(job, kind, values, picture)
+  local number, now = redis.call('HINCRBY', job.hash, 'events', 1), now_ms()
+  local record = redis.call('HMGET', job.hash, 'owner', 'name')
+  local event = {'type', kind, 'at_ms', now, unpack(values)}
+  if record[1] then
+    redis.call('XADD', owner_events(record[1]), 'NOMKSTREAM', 'MAXLEN', '~', OWNER_EVENTS_KEPT, '*',
+      'job_id', record[2] or job.id, 'number', number, unpack(event))
+  end
+  if picture then event[#event + 1], event[#event + 2] = 'picture', picture end
+  redis.call('XADD', job.events, number .. '-0', unpack(event))
+  redis.call('XADD', IS_FINAL[kind] and EVENTS_KEY or STEPS_KEY, 'MAXLEN', '~', 10000, '*', 'job_id', job.id, 'type', kind,
+    'owner', record[1] or '')
   write_delivery(job, kind, number)
 end
 
 local function announce_queued(job)
-  announce(job, STATUS_QUEUED, 'queue_position', redis.call('ZRANK', queued_key, job.id))
+  announce(job, STATUS_QUEUED, {'queue_position', redis.call('ZRANK', queued_key, job.id)})
 end
 
 -- Notes a job that failed among the last ones of its graph, for administrators: ID {"owner", "worker", "code", "message"} by the time of
@@ -111,7 +120,7 @@ local function finish(job, status, fields, artifact_bytes)
   redis.call('DEL', job.image, job.mask)
   leave_running(job)
   leave_queue(job)
-  announce(job, status)
+  announce(job, status, {})
   redis.call('EXPIRE', job.hash, record_ttl_s)
   local named = redis.call('HMGET', job.hash, 'owner', 'name')
   if named[2] then redis.call('EXPIRE', NAME_PREFIX .. named[1] .. ':' .. named[2], record_ttl_s) end
