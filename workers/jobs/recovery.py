@@ -193,8 +193,10 @@ class Recovery:
         for _ in waiting:
             self._wake(self._queue)
 
-    def resend_lost(self) -> int:
+    def resend_lost(self, *, is_idle: bool = False) -> int:
         """Send messages when jobs have waited for some seconds while a worker was idle. Returns how many.
+
+        ``is_idle``: this worker is; of others only the numbers are known, and one that stores behind counts twice.
 
         Redis may give a message to a socket that is gone (kombu's BRPOP): then it is in no key at all. A surplus
         message does no harm: its worker finds no job to claim.
@@ -208,6 +210,7 @@ class Recovery:
             ready_any_key=self._keys.ready(self._graph, ""),
             paused_key=self._keys.paused(self._graph),
             digest=self._digest,
+            is_idle=int(is_idle),
             resend_after_ms=int(_RESEND_AFTER_S * 1000),
         )
         with redis_errors():

@@ -158,8 +158,7 @@ class Runner:
                 self._end_with(claim, lambda: self._draw(claim, stores_behind=stores_behind and claim.more_wait))
         finally:
             self._reporter.job_ended()
-            if self._memory is not None:
-                self._memory.job_ended(has_drawn=self._has_drawn)
+            self._measure_memory()
             if self._end is not None:
                 self._storing.wait()
                 self._reporter.end_child(self._end)
@@ -210,9 +209,21 @@ class Runner:
         status = self._claims.run_again(claim, failure.trouble, failure.failed_message)
         log.error("%s is %s now, and this process ends: %s", claim.job.id, status or "another worker's", failure)
 
+    def _measure_memory(self) -> None:
+        if self._memory is None:
+            return
+        self._memory.job_ended(has_drawn=self._has_drawn)
+        if self._memory.is_past_bound:  # perhaps only because of the images that are being stored
+            self._storing.wait()
+            self._memory.job_ended(has_drawn=self._has_drawn)
+
     def _draw(self, claim: Claim, *, stores_behind: bool) -> None:
         """Draw the job's images, then store them or let the thread do it. Raises what ``_end_with`` handles."""
         request = claim.job.request
+        # Where a job meets the death of its child a second time, no other job is in hand that could have caused it.
+        is_alone = claim.job.attempts - claim.job.device_faults > 1
+        if is_alone:
+            self._storing.wait()
         started = time.perf_counter()
         progress = Progress(
             self._claims,
@@ -232,6 +243,9 @@ class Runner:
         drawn = Drawn(claim, inputs, generated, warnings, prepare_s, self._switches, progress.last_step)
         self._reporter.job_drawn(claim.job.id)
         self._storing.wait()
+        self._reporter.task_started()  # the other job's storing is no time of this one's
+        # The memory after the first image is that without any other images.
+        stores_behind = stores_behind and not is_alone and not self._is_fresh
         self._switches = 0
         self._is_fresh = False
         if stores_behind:
@@ -252,6 +266,8 @@ class Runner:
             self._end_with(drawn.claim, lambda: self._store(drawn))
         except ServiceUnavailable as error:
             log.warning("%s: its images are not stored; it runs again: %s", drawn.claim.job.id, error)
+        except Exception:
+            log.exception("%s: its images are not stored; it runs again once its lease has ended", drawn.claim.job.id)
         finally:
             self._reporter.job_stored()
 

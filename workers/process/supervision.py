@@ -122,7 +122,7 @@ class Supervision(PeriodicThread):
         if self._has_lost or self._drain.is_on or (self._is_reaper and self._said_ago == 0):
             self._reap()
         if resend:
-            self._resend(is_idle=has_loaded and not running and not self._drain.is_on)
+            self._resend(is_idle=has_loaded and not self._shared.held_jobs() and not self._drain.is_on)
 
     def _check_load(self, report: LoadReport | None) -> None:
         """Raise ConfigurationError where the child cannot load its model: Celery would replace the child for ever.
@@ -178,7 +178,7 @@ class Supervision(PeriodicThread):
         if not alive:
             self._pool.replace_dead_child()
         elif self._shared.task_clock.has_run_s(alive) > self._recovery.last_resort_s:
-            self._end_hanging(running, alive)
+            self._end_hanging(alive)
         elif running:
             self._look_after_job(running, alive)
         elif not self._drain.is_on and not self._shared.storing_job.id():
@@ -207,21 +207,23 @@ class Supervision(PeriodicThread):
             *(job_id, grace_s, since),
             extra={"job_id": job_id},
         )
-        self._running_job.clear()
+        self._recovery.hand_back(self._shared.held_jobs())  # the one that is being stored is not at fault
+        self._shared.clear_held_jobs()
         self._replace_child(children, "step_grace")
 
-    def _end_hanging(self, running: str | None, children: set[int]) -> None:
+    def _end_hanging(self, children: set[int]) -> None:
         """End a child whose task takes longer than any may: it hangs where no other limit looks, as while it stores.
 
         A job that it ran is past its time limit, so it fails and does not run again.
         """
-        if running:
-            self._recovery.end_lease(running)
+        held = self._shared.held_jobs()
+        for job_id in held:
+            self._recovery.end_lease(job_id)
         log.error(
             "the process that draws ran one task for more than %g s (%s); it is ended, and the next loads the model",
-            *(self._recovery.last_resort_s, running or "it has claimed no job"),
+            *(self._recovery.last_resort_s, ", ".join(held) or "it has claimed no job"),
         )
-        self._running_job.clear()
+        self._shared.clear_held_jobs()
         self._replace_child(children, "hanging")
         # The message that the child took may be that of a job that waits.
         self.guarded(self._recovery.pass_on)
@@ -248,13 +250,13 @@ class Supervision(PeriodicThread):
 
     def _end_lost_leases(self) -> None:
         for job_id in list(self._lost_jobs):
-            if job_id != self._running_job.id():  # otherwise the next child has claimed it again, with a new lease
+            if job_id not in self._shared.held_jobs():  # otherwise the next child has claimed it, with a new lease
                 self._recovery.end_lease(job_id)
             self._lost_jobs.discard(job_id)
             self._has_lost = True
 
     def _resend(self, *, is_idle: bool) -> None:
-        count = self._recovery.resend_lost()
+        count = self._recovery.resend_lost(is_idle=is_idle)
         if count:
             log.warning("jobs waited while workers were idle: %d messages sent again", count)
         self._reconnect_if_deaf(expects_message=count > 0 and is_idle)

@@ -254,6 +254,15 @@ def test_no_message_is_sent_while_every_worker_is_busy(redis_settings: RedisSett
     assert _with_ready(redis_settings, "w2").resend_lost() == 1
 
 
+def test_an_idle_worker_is_woken_where_a_busy_one_holds_two_jobs(redis_settings: RedisSettings) -> None:
+    stored, drawn, _ = (_submit_a_while_ago(redis_settings) for _ in range(3))
+    claimed(redis_settings, stored)
+    claimed(redis_settings, drawn)
+    upkeep = _with_ready(redis_settings, "w1", "w2")
+    assert upkeep.resend_lost() == 0
+    assert upkeep.resend_lost(is_idle=True) == 1
+
+
 def test_no_message_is_sent_without_a_ready_worker(redis_settings: RedisSettings) -> None:
     _submit_a_while_ago(redis_settings)
     upkeep = Upkeep(redis_settings)

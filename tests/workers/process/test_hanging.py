@@ -13,6 +13,7 @@ from tests.support.redis_keys import keys
 from tests.workers.jobs.jobs_support import (
     GRAPH,
     Upkeep,
+    cancel,
     claimed,
     client,
     look,
@@ -95,6 +96,30 @@ def test_a_child_that_hangs_while_it_stores_is_ended_and_its_job_fails(
     supervision.cycle()
     assert "crashes" not in _counts(settled_redis)
     assert waiting(settled_redis) == []
+
+
+def test_the_job_that_is_stored_costs_no_attempt_where_another_one_ends_the_child(
+    settled_redis: RedisSettings, child: int
+) -> None:
+    shared = SharedMemory()
+    supervision = _supervision(settled_redis, shared, child)
+    stored, drawn = (submit(settled_redis) for _ in range(2))
+    for job in (stored, drawn):
+        claimed(settled_redis, job, jobs=JOBS)
+    shared.job_storing(stored.id)
+    shared.job_started(drawn.id)
+    cancel(settled_redis, drawn)
+
+    def has_ended() -> bool:
+        supervision.cycle()
+        return not is_running(child)
+
+    wait_until(has_ended)
+    found = look(settled_redis, stored)
+    assert (found.status, found.attempts) == (Status.QUEUED, 0)
+    assert look(settled_redis, drawn).status is Status.CANCELLED
+    supervision.child_lost()
+    assert "crashes" not in _counts(settled_redis)
 
 
 def test_a_child_that_hangs_while_it_claims_is_ended(

@@ -9,12 +9,15 @@ import pytest
 from config.settings import RedisSettings
 from graphs.errors import ServiceUnavailable, StoreFull
 from tests.support.polling import wait_until
-from tests.workers.jobs.jobs_support import JOBS, claims_of, look, submit
+from tests.support.redis_keys import keys
+from tests.workers.jobs.jobs_support import GRAPH, JOBS, claims_of, client, look, submit
 from tests.workers.process.runner_support import TinyEngine, make_runner
 from tests.workers.process.test_runner import RecordingReporter
 from workers.jobs.claims import Claim, Claims
 from workers.jobs.job import Job
 from workers.jobs.status import Status
+from workers.process.memory.child_memory import ChildMemory, MemoryReports
+from workers.process.runner import Runner
 from workers.process.shared_memory import ChildCommand, SharedMemory
 
 
@@ -36,12 +39,18 @@ def _run(settings: RedisSettings, before: Callable[[str], object]) -> RecordingR
     return reporter
 
 
+def _behind_the_first(settings: RedisSettings, count: int) -> list[Job]:
+    """Submit so many jobs behind another one: the first of a process is stored at once."""
+    submit(settings)
+    return [submit(settings) for _ in range(count)]
+
+
 def _states(settings: RedisSettings, *jobs: Job) -> list[Status]:
     return [look(settings, job).status for job in jobs]
 
 
 def test_images_are_stored_while_the_next_job_is_drawn(redis_settings: RedisSettings) -> None:
-    first, second = (submit(redis_settings) for _ in range(2))
+    first, second = _behind_the_first(redis_settings, 2)
     reporter = RecordingReporter()
 
     def wait_for_the_next(job_id: str) -> None:
@@ -50,10 +59,50 @@ def test_images_are_stored_while_the_next_job_is_drawn(redis_settings: RedisSett
 
     make_runner(WatchedClaims(redis_settings, wait_for_the_next), TinyEngine(), reporter).run_waiting()
     assert _states(redis_settings, first, second) == [Status.COMPLETED] * 2
-    assert reporter.reports == [
+    assert reporter.reports[3:] == [
         *(("started", first.id), ("drawn", first.id), ("storing", first.id), ("ended",)),
         *(("started", second.id), ("drawn", second.id), ("stored",), ("ended",)),
     ]
+
+
+def test_a_job_that_was_lost_before_is_drawn_with_no_other_in_hand(redis_settings: RedisSettings) -> None:
+    first, again, last = _behind_the_first(redis_settings, 3)
+    with client(redis_settings) as raw:
+        raw.hset(keys.job(again.id), "attempts", 1)
+    reporter = _run(redis_settings, lambda _: None)
+    assert _states(redis_settings, first, again, last) == [Status.COMPLETED] * 3
+    reports = reporter.reports
+    assert reports.index(("stored",)) < reports.index(("drawn", again.id))
+    assert ("storing", again.id) not in reports
+
+
+class CountingMemory(ChildMemory):
+    """Is past its bound where the images of a job are still being stored, and counts its measurements."""
+
+    def __init__(self, reporter: RecordingReporter) -> None:
+        super().__init__(1, 2**40, MemoryReports())
+        self._reporter = reporter
+        self.measured: list[bool] = []
+
+    def job_ended(self, *, has_drawn: bool) -> None:
+        kinds = [report[0] for report in self._reporter.reports]
+        self.is_past_bound = kinds.count("storing") > kinds.count("stored")
+        self.measured.append(self.is_past_bound)
+
+
+def test_images_that_are_being_stored_replace_no_child(redis_settings: RedisSettings) -> None:
+    jobs = [submit(redis_settings) for _ in range(3)]
+    reporter = RecordingReporter()
+    memory = CountingMemory(reporter)
+
+    def wait_until_measured(job_id: str) -> None:
+        if job_id == jobs[1].id:
+            wait_until(lambda: memory.measured[-1:] == [True], "the memory is measured meanwhile")
+
+    claims = WatchedClaims(redis_settings, wait_until_measured)
+    Runner(claims, TinyEngine(), GRAPH, reporter, time_limit_s=60, memory=memory, looks_for_messages_s=0).run_waiting()
+    assert _states(redis_settings, *jobs) == [Status.COMPLETED] * 3
+    assert memory.measured == [False, True, False, False], "the first image is stored at once"
 
 
 def test_no_more_than_the_images_of_one_job_wait_to_be_stored(redis_settings: RedisSettings) -> None:
@@ -94,7 +143,7 @@ def test_one_job_that_is_asked_for_is_stored_at_once(redis_settings: RedisSettin
 def test_a_job_whose_images_cannot_be_stored_harms_no_other(
     redis_settings: RedisSettings, raised: Exception, status: Status
 ) -> None:
-    first, second = (submit(redis_settings) for _ in range(2))
+    first, second = _behind_the_first(redis_settings, 2)
 
     def fail(job_id: str) -> None:
         if job_id == first.id:
@@ -106,15 +155,19 @@ def test_a_job_whose_images_cannot_be_stored_harms_no_other(
 
 
 def test_a_worker_that_stops_stores_what_is_drawn(redis_settings: RedisSettings) -> None:
-    first, second = (submit(redis_settings) for _ in range(2))
+    first, second = _behind_the_first(redis_settings, 2)
     shared = SharedMemory()
     held: list[list[str]] = []
 
     def look_at_held(_: str) -> None:
         held.append(shared.held_jobs())
 
-    engine = TinyEngine(lambda _: shared.commands.give(ChildCommand.TAKE_NO_JOBS))
+    def stop(_: int) -> None:
+        if shared.running_job.id() == first.id:
+            shared.commands.give(ChildCommand.TAKE_NO_JOBS)
+
+    engine = TinyEngine(stop)
     make_runner(WatchedClaims(redis_settings, look_at_held), engine, shared).run_waiting()
     assert _states(redis_settings, first, second) == [Status.COMPLETED, Status.QUEUED]
-    assert [first.id in ids for ids in held] == [True]
+    assert [first.id in ids for ids in held] == [False, True]
     assert shared.held_jobs() == []

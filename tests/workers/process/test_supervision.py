@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from config.settings import RedisSettings
+from graphs.errors import ServiceUnavailable
 from tests.support.polling import wait_until
 from tests.support.redis_keys import keys
-from tests.workers.jobs.jobs_support import GRAPH, Upkeep, claimed, client, look, on_store, submit, waiting
+from tests.workers.jobs.jobs_support import GRAPH, Upkeep, claimed, claims_of, client, look, on_store, submit, waiting
 from workers.jobs.observe.presence import WorkerPresence
 from workers.process.child_processes import PoolView, is_running
 from workers.process.drain import WorkerDrain
@@ -235,6 +236,32 @@ def test_the_jobs_of_a_lost_child_are_queued_again_at_once(
     wait_until(lambda: waiting(redis_settings) == [stored.id, drawn.id], deadline_s=3)
     assert [look(redis_settings, job).status for job in (stored, drawn)] == ["queued", "queued"]
     assert shared.held_jobs() == []
+
+
+def test_a_lost_job_that_the_next_child_has_drawn_again_keeps_its_lease(
+    settled_redis: RedisSettings,
+    supervision: Supervision,
+    pool: Pool,
+    shared: SharedMemory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = submit(settled_redis)
+    first = claimed(settled_redis, job)
+    shared.job_started(job.id)
+    with monkeypatch.context() as redis:
+        redis.setattr(Upkeep, "end_lease", _unavailable)
+        supervision.child_lost()
+    assert claims_of(settled_redis).hand_back(first)
+    second = claimed(settled_redis, job)
+    shared.job_storing(job.id)
+    pool.pids = {os.getpid()}
+    supervision.cycle()
+    assert look(settled_redis, job).status == "in_progress"
+    assert claims_of(settled_redis).complete(second, [b"image"], {})
+
+
+def _unavailable(*_: object) -> bool:
+    raise ServiceUnavailable("Redis is away.")
 
 
 def test_the_thread_continues_while_redis_is_away(pool: Pool, shared: SharedMemory) -> None:

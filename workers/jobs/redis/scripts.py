@@ -130,7 +130,7 @@ REAP = GraphScript(
 LOST = GraphScript(
     "lost",
     keys=["ready_key", "ready_own_key", "ready_any_key", "paused_key"],
-    arguments={"digest": _TEXT, "resend_after_ms": _NUMBER},
+    arguments={"digest": _TEXT, "is_idle": _NUMBER, "resend_after_ms": _NUMBER},
 )
 _OF_WORKER = ["ready_key", "ready_own_key", "reaper_key"]
 HEARTBEAT = Script(

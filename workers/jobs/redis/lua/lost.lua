@@ -1,5 +1,6 @@
--- Returns how many messages are to be sent again: jobs have waited for resend_after_ms while a ready worker was free. digest:
--- that of the asking worker's model, '' where it draws jobs of every digest. One message is enough for each free worker.
+-- Returns how many messages are to be sent again: jobs have waited for resend_after_ms while a ready worker was free.
+-- digest: that of the asking worker's model, '' where it draws jobs of every digest. is_idle: 1 where that worker is free
+-- itself; a busy one may hold two jobs, so that the numbers alone hide a free one. One message is enough for each of them.
 if redis.call('EXISTS', paused_key) == 1 then return 0 end
 local first = first_of(digest)
 local created_s = first[1] and redis.call('HGET', job_keys(first[1]).hash, 'created_at')
@@ -17,6 +18,6 @@ else
     ready = ready + redis.call('ZCOUNT', key, now - ALIVE_MS, '+inf')
   end
 end
-local free = ready - running
+local free = math.max(ready - running, is_idle)
 if free <= 0 then return 0 end
 return math.min(free, math.max(1, waiting))
