@@ -1,7 +1,7 @@
 """The end of a job: its drawn images are encoded and stored, where more jobs wait, by a thread behind the next drawing.
 
 No more than the images of one job are in hand beside those that are being drawn. A job becomes complete in the step in
-which its images are stored, so a process that dies loses no image of a complete job: its two jobs run again.
+which its images are stored, so a process that dies loses no image of a complete job; the two that it held run again.
 """
 
 import contextvars
