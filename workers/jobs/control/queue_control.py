@@ -9,6 +9,7 @@ from config.settings import JobSettings, RedisSettings
 from graphs.api_keys import Priority
 from graphs.errors import JobNotFound
 from workers.jobs.observe.measured_times import JobWork, read_work
+from workers.jobs.observe.presence import WorkerPresence, live_workers
 from workers.jobs.redis.connection import connect_async, redis_errors
 from workers.jobs.redis.keys import Keys, queue_name
 from workers.jobs.redis.scripts import FRONT, PAUSE, WAITING_JOBS
@@ -104,6 +105,19 @@ class QueueControl:
 
     async def failures(self, graph: str, limit: int) -> list[FailedJob]:
         """Return the last jobs of a graph that failed, the newest first, as long as their records are kept."""
+    async def workers(self) -> list[WorkerPresence]:
+        """Return the live workers of all graphs as of their last heartbeats, by name.
+
+        All heartbeats are read, since those who read only what changed (observe/worker_table.py) do not learn of a
+        worker's next job.
+        """
+        with redis_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.time()
+            pipeline.hgetall(self._keys.workers)
+            (seconds, microseconds), stored = await pipeline.execute()
+        return live_workers(stored, seconds + microseconds / 1e6)
+
         oldest_ms = (time.time() - self._jobs.record_ttl_s) * 1000
         with redis_errors():
             found = await self._redis.zrevrangebyscore(
