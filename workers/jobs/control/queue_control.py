@@ -91,20 +91,20 @@ class QueueControl:
     async def jobs(self, graph: str, after: str, limit: int) -> WaitingPage:
         """Return at most ``limit`` jobs of a graph's queue, those behind the job ``after`` ('': the first ones).
 
-        They are read in one command, and so is the place of a job that has begun since. Raises JobNotFound where there
-        is no job ``after``.
+        They are read in one command, and so is the place of a job that has begun since. Raises JobNotFound where the
+        graph has no job ``after``.
         """
         with redis_errors():
-            call = WAITING_JOBS.of(self._keys, graph, self._jobs, after=after, most=limit)
+            call = WAITING_JOBS.of(self._keys, graph, self._jobs, of_graph=graph, after=after, most=limit)
             found = await self._waiting_jobs(**call)
         if not found:
-            raise JobNotFound(f"There is no job {after[:100]!r} behind which others could wait.", param="after")
+            raise JobNotFound(
+                f"There is no job {after[:100]!r} of {graph!r} behind which others could wait.", param="after"
+            )
         before, queued, *records = found
         jobs = [_waiting_job(record, before + number) for number, record in enumerate(records)]
         return WaitingPage(jobs, has_more=before + len(jobs) < queued)
 
-    async def failures(self, graph: str, limit: int) -> list[FailedJob]:
-        """Return the last jobs of a graph that failed, the newest first, as long as their records are kept."""
     async def workers(self) -> list[WorkerPresence]:
         """Return the live workers of all graphs as of their last heartbeats, by name.
 
@@ -118,6 +118,8 @@ class QueueControl:
             (seconds, microseconds), stored = await pipeline.execute()
         return live_workers(stored, seconds + microseconds / 1e6)
 
+    async def failures(self, graph: str, limit: int) -> list[FailedJob]:
+        """Return the last jobs of a graph that failed, the newest first, as long as their records are kept."""
         oldest_ms = (time.time() - self._jobs.record_ttl_s) * 1000
         with redis_errors():
             found = await self._redis.zrevrangebyscore(
