@@ -9,6 +9,7 @@ from config.settings import Settings
 from graphs.errors import JobNotFound, JobNotWaiting
 from workers.jobs.control.queue_control import FailedJob, QueueControl, WaitingOwner, WaitingPage
 from workers.jobs.job import Job
+from workers.jobs.observe.presence import WorkerPresence
 from workers.jobs.observe.queue_view import QueueView
 from workers.jobs.status import Status
 from workers.jobs.store import ID, JobStore
@@ -68,6 +69,10 @@ class QueueOperator:
     async def waiting(self) -> dict[str, list[WaitingOwner]]:
         """Return what waits of each owner, by graph."""
         return {graph: await self._control.waiting(graph) for graph in await self._graphs(None)}
+
+    async def workers(self) -> list[WorkerPresence]:
+        """Return all live workers, with the jobs that their last heartbeats named."""
+        return await self._control.workers()
 
     async def jobs(self, model: str | None, after: str, limit: int) -> tuple[str, WaitingPage]:
         """Return a model's graph, and the jobs that wait in its queue behind the job ``after`` ('': from the first).

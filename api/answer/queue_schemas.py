@@ -16,7 +16,7 @@ class WorkerBody(BaseModel):
 
 
 class NamedWorkerBody(WorkerBody):
-    """A worker as administrators see it. Times are those of its machine's clock, and up to three seconds old."""
+    """A worker as its last heartbeat shows it to administrators. Times are those of its machine's clock."""
 
     name: str = Field(description="NODE/MACHINE/PID/RANDOM")
     model: str

@@ -74,7 +74,7 @@ async def owners(_: Administrator, keys: Keys, service: Service) -> WaitingOwner
 @router.get("/images/queue/workers", responses=documented(AuthenticationFailed, NotAllowed, ServiceUnavailable))
 async def workers(_: Administrator, service: Service) -> Workers:
     """Show, to administrators, each worker: its machine, model, job, and how long the stages of its last job took."""
-    return Workers(data=[_named_worker(worker) for worker in (await service.queue_figures()).workers])
+    return Workers(data=[_named_worker(worker) for worker in await service.operator.workers()])
 
 
 @router.get("/images/queue/jobs", responses=documented(*_OF_JOBS, ModelNotFound))

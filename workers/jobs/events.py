@@ -138,7 +138,7 @@ class OwnerEvents:
     async def after(self, owner: str, entry_id: str) -> OwnerEventsFound:
         """Return the owner's events after an entry, none where its id is ''. Raises ServiceUnavailable.
 
-        From the first call on, and for an hour after the last one, the owner's events are kept, the newest 2000.
+        From the first call on, and for an hour at least after the last one, the owner's newest 2000 events are kept.
         """
         call = FOLLOW.call(
             self._keys, owner_events_key=self._keys.owner_events(owner), after=entry_id, most=_OWNER_EVENTS_READ

@@ -141,6 +141,10 @@ def test_administrators_see_each_worker_with_its_machine_its_job_and_its_last_ti
     assert error_of(keyed.http.get(f"{QUEUE}/workers", headers=ONE), 403)
     shown = keyed.http.get(QUEUE, headers=ONE).text
     assert "imgjob_1" not in shown and "machine" not in shown
+    # The worker draws its next job before anyone saw another stage of it.
+    upkeep.heartbeat(replace(drawing, activity=WorkerActivity("imgjob_2", 1_795_312_805.0)))
+    one = keyed.http.get(f"{QUEUE}/workers", headers=ADMIN).json()["data"][0]
+    assert (one["job"], one["since"], one["last_job_seconds"]) == ("imgjob_2", 1_795_312_805, {})
 
 
 def _listed(keyed: Api, **params: str | int) -> dict[str, Any]:

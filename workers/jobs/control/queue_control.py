@@ -9,6 +9,7 @@ from config.settings import JobSettings, RedisSettings
 from graphs.api_keys import Priority
 from graphs.errors import JobNotFound
 from workers.jobs.observe.measured_times import JobWork, read_work
+from workers.jobs.observe.presence import WorkerPresence, live_workers
 from workers.jobs.redis.connection import connect_async, redis_errors
 from workers.jobs.redis.keys import Keys, queue_name
 from workers.jobs.redis.scripts import FRONT, PAUSE, WAITING_JOBS
@@ -90,17 +91,32 @@ class QueueControl:
     async def jobs(self, graph: str, after: str, limit: int) -> WaitingPage:
         """Return at most ``limit`` jobs of a graph's queue, those behind the job ``after`` ('': the first ones).
 
-        They are read in one command, and so is the place of a job that has begun since. Raises JobNotFound where there
-        is no job ``after``.
+        They are read in one command, and so is the place of a job that has begun since. Raises JobNotFound where the
+        graph has no job ``after``.
         """
         with redis_errors():
-            call = WAITING_JOBS.of(self._keys, graph, self._jobs, after=after, most=limit)
+            call = WAITING_JOBS.of(self._keys, graph, self._jobs, of_graph=graph, after=after, most=limit)
             found = await self._waiting_jobs(**call)
         if not found:
-            raise JobNotFound(f"There is no job {after[:100]!r} behind which others could wait.", param="after")
+            raise JobNotFound(
+                f"There is no job {after[:100]!r} of {graph!r} behind which others could wait.", param="after"
+            )
         before, queued, *records = found
         jobs = [_waiting_job(record, before + number) for number, record in enumerate(records)]
         return WaitingPage(jobs, has_more=before + len(jobs) < queued)
+
+    async def workers(self) -> list[WorkerPresence]:
+        """Return the live workers of all graphs as of their last heartbeats, by name.
+
+        All heartbeats are read, since those who read only what changed (observe/worker_table.py) do not learn of a
+        worker's next job.
+        """
+        with redis_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.time()
+            pipeline.hgetall(self._keys.workers)
+            (seconds, microseconds), stored = await pipeline.execute()
+        return live_workers(stored, seconds + microseconds / 1e6)
 
     async def failures(self, graph: str, limit: int) -> list[FailedJob]:
         """Return the last jobs of a graph that failed, the newest first, as long as their records are kept."""

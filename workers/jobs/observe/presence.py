@@ -56,7 +56,7 @@ class WorkerPresence:
     last_error: str | None = None
     last_error_at: float | None = None
     digest: str = ""
-    # Not compared: a change of it alone neither causes a heartbeat nor is read by those who know the rest.
+    # Not compared: a change of it alone causes no heartbeat, and observe/worker_table.py does not read it.
     activity: WorkerActivity = field(default_factory=WorkerActivity, compare=False)
 
     def can(self, operation: Operation) -> bool:

@@ -20,7 +20,7 @@ class WorkerTable:
     async def live(self) -> list[WorkerPresence]:
         """Return the workers with a recent heartbeat, by name. Raises ServiceUnavailable.
 
-        ``seen_at`` of a worker whose state stays the same is that of an earlier heartbeat.
+        ``seen_at`` and ``activity`` of a worker whose state stays the same are those of an earlier heartbeat.
         """
         silent, now_ms = await self._update()
         if silent is None:  # the table was changed otherwise, as by a Redis that lost its data

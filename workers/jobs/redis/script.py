@@ -49,10 +49,11 @@ _SHARED = ("basics", "counting", "keeping", "digests", "work", "shared")
 _DELIVERY_TTL_S = 72 * 3600
 # How much longer than a record its owner's lists last: no job waits or runs for a week.
 _LONGEST_LIFE_S = 7 * 86400
-# How many events of an owner are kept for clients that connect again, and for how long after the last client left.
+# How many events of an owner are kept for clients that connect again, and for how long at most after the last client
+# left; for half of that at least, because a life is lengthened only where less is left (lua/follow.lua).
 # They take 400 KiB at most (tests/workers/jobs/test_owner_events.py).
 OWNER_EVENTS_KEPT = 2000
-_OWNER_EVENTS_LIFE_S = 3600
+_OWNER_EVENTS_LIFE_S = 7200
 
 
 class ArgumentKind(StrEnum):

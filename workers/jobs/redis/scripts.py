@@ -50,7 +50,7 @@ WAITERS = GraphScript("waiters", arguments={"job_id": _TEXT, "owner": _TEXT, "ch
 FOLLOW = Script("follow", keys=["owner_events_key"], arguments={"after": _TEXT, "most": _NUMBER})
 
 # What administrators do (control/queue_control.py).
-WAITING_JOBS = GraphScript("waiting_jobs", arguments={"after": _TEXT, "most": _NUMBER})
+WAITING_JOBS = GraphScript("waiting_jobs", arguments={"of_graph": _TEXT, "after": _TEXT, "most": _NUMBER})
 FRONT = GraphScript("front", keys=["fairness_key"], arguments={"job_id": _TEXT})
 PAUSE = GraphScript("pause", keys=["paused_key", "messages_key"], arguments={"is_paused": _NUMBER, "message": _TEXT})
 

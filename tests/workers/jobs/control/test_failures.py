@@ -1,5 +1,7 @@
 """The last failed jobs of a graph, as the scripts that end them note them for administrators."""
 
+import math
+
 import pytest
 
 from config.settings import RedisSettings
@@ -91,6 +93,34 @@ def test_of_a_long_message_the_beginning_is_kept(redis_settings: RedisSettings, 
     (found,) = _failures(redis_settings)
     assert found.message.endswith("...") and message.startswith(found.message.removesuffix("..."))
     assert 490 < len(found.message.encode()) <= 503
+
+
+@pytest.mark.parametrize(
+    ("message", "noted"),
+    [
+        ("bad \ud800 name", "bad ? name"),
+        ("bad \udcff\udcfe name, good \U0001f7e5", "bad ?? name, good ??"),
+        ("good \\ud800 and \n\\, bad \udfff", "good \\ud800 and \n\\, bad ?"),
+    ],
+)
+def test_a_message_with_half_a_surrogate_pair_ends_its_job(
+    redis_settings: RedisSettings, message: str, noted: str
+) -> None:
+    job = _fail(redis_settings, message)
+    found = look(redis_settings, job)
+    assert (found.status, found.error) == (Status.FAILED, JobError("generation_failed", message))
+    (failed,) = _failures(redis_settings)
+    assert (failed.code, failed.message) == ("generation_failed", noted)
+    with client(redis_settings) as raw:
+        assert raw.hget(keys.metrics(GRAPH), "failed:generation_failed") == "1"
+
+
+def test_an_error_that_cannot_be_read_ends_its_job(redis_settings: RedisSettings) -> None:
+    job = put_in(redis_settings, a_submission())[0]
+    claim = claimed(redis_settings, job)
+    unreadable = JobError("generation_failed", math.nan)  # type: ignore[arg-type]
+    assert claims_of(redis_settings).fail(claim, unreadable)
+    assert look(redis_settings, job).status is Status.FAILED
 
 
 def test_an_erased_job_is_noted_no_longer(redis_settings: RedisSettings) -> None:

@@ -244,6 +244,20 @@ def test_the_list_goes_on_behind_a_job_that_has_begun_or_ended_since(redis_setti
         _page(redis_settings, after="imgjob_none")
 
 
+def test_the_list_does_not_go_on_behind_a_job_of_another_graph(redis_settings: RedisSettings) -> None:
+    for _ in range(3):
+        _submit(redis_settings)
+    prompt = f'"graph":"{GRAPH}"'
+    waits, runs = (put_in(redis_settings, Submission(a_request(graph="other", prompt=prompt)))[0] for _ in range(2))
+    for job in (waits, runs):
+        with pytest.raises(JobNotFound):
+            _page(redis_settings, after=job.id)
+    for job in (waits, runs):
+        assert claims_of(redis_settings).complete(claimed(redis_settings, job), [b"x"], {})
+        with pytest.raises(JobNotFound):
+            _page(redis_settings, after=job.id)
+
+
 ACTS = st.lists(st.tuples(st.sampled_from(["submit", "move", "claim", "give back", "cancel"]), st.integers(0, 9)))
 
 

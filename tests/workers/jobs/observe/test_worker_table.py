@@ -9,7 +9,8 @@ import redis
 
 from config.settings import RedisSettings
 from tests.support.redis_keys import keys
-from tests.workers.jobs.jobs_support import GRAPH, JOBS, Upkeep, client
+from tests.workers.jobs.jobs_support import GRAPH, JOBS, Upkeep, client, on_control
+from workers.jobs.control.queue_control import QueueControl
 from workers.jobs.job import new_job_id
 from workers.jobs.observe.presence import ALIVE_S, WorkerActivity, WorkerPresence, live_workers, presence_of
 from workers.jobs.store import JobStore
@@ -98,6 +99,26 @@ def test_what_a_worker_does_just_now_is_no_change_for_those_who_know_the_rest(re
             (found,) = live_workers({b"w": _stored(raw)}, raw.time()[0])
             assert (found.stage, found.last_error) == (presence.stage, presence.last_error)
             assert found.activity == presence.activity
+
+
+def test_administrators_see_the_next_job_of_a_worker_whose_stage_stays(redis_settings: RedisSettings) -> None:
+    upkeep, drawing = Upkeep(redis_settings), replace(_PRESENCE, stage="drawing")
+
+    async def look_twice(control: QueueControl) -> list[WorkerPresence]:
+        found = []
+        for activity in (WorkerActivity("imgjob_1", 7.5), WorkerActivity("imgjob_2", 8.5, {"denoise": 1.25})):
+            await asyncio.to_thread(upkeep.heartbeat, replace(drawing, activity=activity))
+            found += await control.workers()
+        return found
+
+    first, second = on_control(redis_settings, look_twice)
+    assert (first.activity.job_id, first.activity.since) == ("imgjob_1", 7.5)
+    assert second.activity == WorkerActivity("imgjob_2", 8.5, {"denoise": 1.25})
+    assert second.seen_at > first.seen_at
+    with client(redis_settings) as raw:
+        silent = {**json.loads(_stored(raw)), "seen_at": raw.time()[0] - ALIVE_S - 1}
+        raw.hset(keys.workers, "w", json.dumps(silent))
+    assert on_control(redis_settings, lambda control: control.workers()) == []
 
 
 def test_the_heartbeat_of_another_release_is_read(redis_settings: RedisSettings) -> None:

@@ -43,6 +43,18 @@ local function count_erased(status)
   if status and not IS_FINAL[status] then count('cancelled:erased') end
 end
 
+-- Returns the error of a job from its JSON; {} where it cannot be read, as that never stops a transition. The decoder
+-- refuses half of a surrogate pair, which Python's encoder writes: then question marks stand for all surrogates.
+local function read_error(text)
+  local is_read, found = pcall(cjson.decode, text)
+  if is_read then return found end
+  local readable = string.gsub(text, '\\(.)(%x?%x?%x?%x?)', function(sign, digits)
+    if sign == 'u' and string.find(digits, '^[dD][89a-fA-F]') then return '?' end
+  end)
+  is_read, found = pcall(cjson.decode, readable)
+  return is_read and found or {}
+end
+
 -- Counts the end of a job. Returns the fields that are stored with the job: all but 'measured', which holds what a
 -- worker measured and is only counted.
 local function count_end(job, status, fields)
@@ -54,7 +66,7 @@ local function count_end(job, status, fields)
       kept[#kept + 1] = fields[i]
       kept[#kept + 1] = fields[i + 1]
     end
-    if fields[i] == 'error' then code = string.match(cjson.decode(fields[i + 1]).code, '^[%w_]+$') end
+    if fields[i] == 'error' then code = string.match(read_error(fields[i + 1]).code or '', '^[%w_]+$') end
   end
   if status == STATUS_COMPLETED then
     count('completed')

@@ -6,8 +6,8 @@
 local ANY_DIGEST, REAPED = '*', ''
 
 -- Returns the entry of a waiting job in by_digest_key, and its digest if it has one. Entries are in the order of the
--- queue, as no place has more than 20 digits; those of jobs that were moved to the front are below 0 (work.lua) and begin with a
--- hyphen, which is before every digit.
+-- queue, as no place has more than 20 digits; those of jobs that were moved to the front are below 0 (work.lua) and
+-- begin with a hyphen, which is before every digit.
 local function entry_by_digest(job)
   local record = redis.call('HMGET', job.hash, 'model_digest', 'place')
   if not record[2] then return nil end
@@ -43,8 +43,8 @@ local function waiting_of_digest(digest, most)
   return ids
 end
 
--- Returns the id and the place of the first job that a worker of a digest may draw, or {}. The first of the queue is looked at by
--- itself, since a job of an older release has no entry by its digest.
+-- Returns the id and the place of the first job that a worker of a digest may draw, or {}. The first of the queue is
+-- looked at by itself, since a job of an older release has no entry by its digest.
 local function first_of(digest)
   local first = redis.call('ZRANGE', queued_key, 0, 0, 'WITHSCORES')
   if #first == 0 or digest == '' then return first end

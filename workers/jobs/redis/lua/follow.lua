@@ -1,5 +1,6 @@
 -- Returns what the stream of an owner's events has after an entry, at most so many entries, and keeps the stream for
--- another while. Only the streams of owners who are followed exist: announce (shared.lua) makes none.
+-- half of OWNER_EVENTS_LIFE_S at least. Only the streams of owners who are followed exist: announce (shared.lua) makes
+-- none.
 -- after: the id of an entry; '' for a client that begins at the end. Returns {first id, last id, entries}.
 write_even_if_full()
 if redis.call('EXISTS', owner_events_key) == 0 then redis.call('XADD', owner_events_key, '*', 'type', 'start') end

@@ -1,6 +1,6 @@
--- Moves a waiting job before all others of its graph, those of every priority, for an administrator. The one that was moved last is
--- first. Its owner's further jobs stay where they are, and its work counts in fair queueing as before. A job that returns to
--- the queue, because its worker died, returns to the place that it has from here.
+-- Moves a waiting job before all others of its graph, those of every priority, for an administrator. The one that was
+-- moved last is first. Its owner's further jobs stay where they are, and its work counts in fair queueing as before. A
+-- job that returns to the queue, because its worker died, returns to the place that it has from here.
 -- Returns the status of the job, '' where there is no such job. One that is moved and first already stays as it is.
 local FIRST_NUMBER = 4e9
 local job = job_keys(job_id)

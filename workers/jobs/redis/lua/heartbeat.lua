@@ -6,9 +6,11 @@ local REAPER_MS, FORGOTTEN_MS, FORGOTTEN_AT_ONCE, READY_TTL_S = 4500, 60000, 10,
 local now = now_ms()
 write_even_if_full()
 redis.call('ZADD', digests_key, now, digest == '' and ANY_DIGEST or digest)
--- What has changed but for the times in it, and what it does just now, is read again by those who know the rest (presences.lua).
+-- A change of anything but its times and what it does just now is read by those who know the rest (presences.lua).
 local function lasting(json)
-  for _, pattern in ipairs({'^{"seen_at": [^,]*, ', '"clock": [%d.]+', '"activity": %b{}'}) do json = string.gsub(json, pattern, '') end
+  for _, pattern in ipairs({'^{"seen_at": [^,]*, ', '"clock": [%d.]+', '"activity": %b{}'}) do
+    json = string.gsub(json, pattern, '')
+  end
   return json
 end
 if lasting(redis.call('HGET', WORKERS_KEY, worker) or '') ~= lasting(presence) then

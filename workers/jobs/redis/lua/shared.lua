@@ -81,13 +81,14 @@ local function announce_queued(job)
   announce(job, STATUS_QUEUED, {'queue_position', redis.call('ZRANK', queued_key, job.id)})
 end
 
--- Notes a job that failed among the last ones of its graph, for administrators: ID {"owner", "worker", "code", "message"} by the time of
--- its end. At most MOST_FAILURES are kept, with the beginning of their messages, and none for longer than a record.
+-- Notes a job that failed among the last ones of its graph, for administrators: ID {"owner", "worker", "code",
+-- "message"} by the time of its end. At most MOST_FAILURES are kept, with the beginning of their messages, and none for
+-- longer than a record.
 local MOST_FAILURES, LONGEST_MESSAGE_BYTES = 100, 500
 local function note_failure(job, fields, now)
   local record, found = redis.call('HMGET', job.hash, 'owner', 'worker'), {}
   for i = 1, #fields, 2 do
-    if fields[i] == 'error' then found = cjson.decode(fields[i + 1]) end
+    if fields[i] == 'error' then found = read_error(fields[i + 1]) end
   end
   local message = found.message or ''
   if #message > LONGEST_MESSAGE_BYTES then
@@ -113,7 +114,8 @@ local function finish(job, status, fields, artifact_bytes)
   fields = count_end(job, status, fields)
   local now = now_ms()
   keep_ended(job, status, fields, artifact_bytes or 0, now)
-  if status == STATUS_FAILED then note_failure(job, fields, now) end
+  -- A note never stops a transition.
+  if status == STATUS_FAILED then pcall(note_failure, job, fields, now) end
   redis.call('HSET', job.hash, 'status', status, 'completed_at', seconds(now),
     'expires_at', seconds(now + result_ttl_s * 1000), unpack(fields))
   redis.call('HDEL', job.hash, 'token', 'nonce')
