@@ -198,7 +198,9 @@ class Claims:
 
     def fail(self, claim: Claim, error: JobError) -> bool:
         """End the job with an error; False when the claim no longer holds."""
-        return bool(self._end(claim, Status.FAILED, {"error": json.dumps(error.__dict__)}))
+        # A file's name may have bytes that are no UTF-8, which Python keeps as lone surrogates: no JSON can have those.
+        message = error.message.encode(errors="replace").decode()
+        return bool(self._end(claim, Status.FAILED, {"error": json.dumps({"code": error.code, "message": message})}))
 
     def cancelled(self, claim: Claim) -> bool:
         """End the job as cancelled; False when the claim no longer holds."""

@@ -1,7 +1,5 @@
 """The last failed jobs of a graph, as the scripts that end them note them for administrators."""
 
-import math
-
 import pytest
 
 from config.settings import RedisSettings
@@ -96,31 +94,36 @@ def test_of_a_long_message_the_beginning_is_kept(redis_settings: RedisSettings, 
 
 
 @pytest.mark.parametrize(
-    ("message", "noted"),
+    ("message", "shown"),
     [
         ("bad \ud800 name", "bad ? name"),
-        ("bad \udcff\udcfe name, good \U0001f7e5", "bad ?? name, good ??"),
+        ("bad \udcff\udcfe name, good \U0001f7e5", "bad ?? name, good \U0001f7e5"),
         ("good \\ud800 and \n\\, bad \udfff", "good \\ud800 and \n\\, bad ?"),
     ],
 )
 def test_a_message_with_half_a_surrogate_pair_ends_its_job(
-    redis_settings: RedisSettings, message: str, noted: str
+    redis_settings: RedisSettings, message: str, shown: str
 ) -> None:
     job = _fail(redis_settings, message)
     found = look(redis_settings, job)
-    assert (found.status, found.error) == (Status.FAILED, JobError("generation_failed", message))
+    assert (found.status, found.error) == (Status.FAILED, JobError("generation_failed", shown))
     (failed,) = _failures(redis_settings)
-    assert (failed.code, failed.message) == ("generation_failed", noted)
+    assert (failed.code, failed.message) == ("generation_failed", shown)
     with client(redis_settings) as raw:
         assert raw.hget(keys.metrics(GRAPH), "failed:generation_failed") == "1"
 
 
-def test_an_error_that_cannot_be_read_ends_its_job(redis_settings: RedisSettings) -> None:
+def test_an_error_that_cannot_be_read_ends_its_job(
+    redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = put_in(redis_settings, a_submission())[0]
     claim = claimed(redis_settings, job)
-    unreadable = JobError("generation_failed", math.nan)  # type: ignore[arg-type]
-    assert claims_of(redis_settings).fail(claim, unreadable)
-    assert look(redis_settings, job).status is Status.FAILED
+    monkeypatch.setattr("workers.jobs.claims.json.dumps", lambda _: "no JSON")
+    assert claims_of(redis_settings).fail(claim, JobError("generation_failed", "x"))
+    monkeypatch.undo()
+    with client(redis_settings) as raw:
+        assert raw.hget(keys.job(job.id), "status") == Status.FAILED
+        assert raw.hget(keys.metrics(GRAPH), "failed:unknown") == "1"
 
 
 def test_an_erased_job_is_noted_no_longer(redis_settings: RedisSettings) -> None:

@@ -43,15 +43,9 @@ local function count_erased(status)
   if status and not IS_FINAL[status] then count('cancelled:erased') end
 end
 
--- Returns the error of a job from its JSON; {} where it cannot be read, as that never stops a transition. The decoder
--- refuses half of a surrogate pair, which Python's encoder writes: then question marks stand for all surrogates.
+-- Returns the error of a job from its JSON; {} where it cannot be read, as that never stops a transition.
 local function read_error(text)
   local is_read, found = pcall(cjson.decode, text)
-  if is_read then return found end
-  local readable = string.gsub(text, '\\(.)(%x?%x?%x?%x?)', function(sign, digits)
-    if sign == 'u' and string.find(digits, '^[dD][89a-fA-F]') then return '?' end
-  end)
-  is_read, found = pcall(cjson.decode, readable)
   return is_read and found or {}
 end
 
