@@ -112,8 +112,10 @@ def _converted(python: Path, plan: ExportPlan, written: Path, tell: Callable[[di
         # The kernel ends it with this process: what is left of it would write into the folder of the next attempt.
         [sys.executable, "-I", "-S", str(_SHIM), str(os.getpid()), str(python), "-m", "tools.exporter", str(written)],
         cwd=PROJECT_ROOT,
+        # Unbuffered: what the libraries of a conversion that is killed said last is part of the error.
         env=foreign_environment()
-        | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+        | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        | {"PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
