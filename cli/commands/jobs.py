@@ -119,7 +119,7 @@ def _row(job: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _flat(job: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Return a job's fields as text, inner ones as ``error.code``; fields without a value are left out.
+    """Return a job's fields as text, inner ones as ``error.code`` or ``files.0.url``, and none that has no value.
 
     So is ``usage``: it is there for OpenAI's clients, and its counts of tokens are always 0.
     """
@@ -127,6 +127,8 @@ def _flat(job: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     for name, value in job.items():
         if name == "usage" and not prefix:
             continue
+        if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
+            value = {str(index): entry for index, entry in enumerate(value)}
         if isinstance(value, dict):
             lines += _flat(value, f"{prefix}{name}.")
         elif value is not None and value != []:

@@ -71,8 +71,12 @@ def _ended(service: Service, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _followed(service: Service, job: dict[str, Any], after: int = 0) -> list[dict[str, Any]]:
+    """Return a job's events. A signed address, which is another one in each second, is opened and left out."""
     with service.http.stream("GET", job["urls"]["events"], params={"starting_after": after}) as answer:
-        return [event for _, event in _events(answer.read().decode(), with_ids=True)]
+        events = [event for _, event in _events(answer.read().decode(), with_ids=True)]
+    for file in [file for event in events[-1:] for file in event["job"]["files"]]:
+        assert service.http.get(file.pop("url")).headers["content-type"] == file["media_type"]
+    return events
 
 
 def _stored(service: Service, job: dict[str, Any]) -> list[bytes]:
