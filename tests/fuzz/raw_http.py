@@ -56,13 +56,15 @@ def ask(
                 connection.shutdown(socket.SHUT_WR)
         except (BrokenPipeError, ConnectionResetError):
             pass  # refused before all of it was sent; the answer may be there
-        return _answer(connection)
+        return _answer(connection, method)
 
 
-def _answer(connection: socket.socket) -> Answer | None:
+def _answer(connection: socket.socket, method: bytes) -> Answer | None:
+    """Of a stream that is followed with GET, which may never end, the answer has the beginning."""
     response = HTTPResponse(connection)
     try:
         response.begin()
-        return Answer(response.status, response.headers, response.read())
+        is_followed = method == b"GET" and response.headers.get_content_type() == "text/event-stream"
+        return Answer(response.status, response.headers, response.read1() if is_followed else response.read())
     except (HTTPException, ConnectionResetError):
         return None
