@@ -36,7 +36,7 @@ router = APIRouter(tags=["jobs"])
 
 # The paths beside those of single jobs.
 _NOT_IDS = ("cancel", "events")
-_ENTRY_ID = re.compile(r"[0-9]{1,15}-[0-9]{1,15}", re.ASCII)
+_ENTRY_ID = r"[0-9]{1,15}-[0-9]{1,15}"
 
 _DOCS = body_docs(
     {
@@ -122,7 +122,7 @@ async def owner_events(
     owner: KeyOwner,
     service: Service,
     drain: Drain,
-    starting_after: Annotated[str | None, Query(pattern=r"^[0-9]{1,15}-[0-9]{1,15}$")] = None,
+    starting_after: Annotated[str | None, Query(pattern=f"^{_ENTRY_ID}$")] = None,
     last_event_id: Annotated[str, Header(description="As starting_after, from a browser's EventSource.")] = "",
     timeout_s: Annotated[float | None, Query(ge=0, le=86400, description="Ends the stream after so long.")] = None,
 ) -> Response:
@@ -130,11 +130,9 @@ async def owner_events(
 
     The first event is ``start``, or ``gap`` where events after the former stream are gone: list your jobs then.
     """
-    heard = last_event_id if _ENTRY_ID.fullmatch(last_event_id) else ""
+    heard = last_event_id if re.fullmatch(_ENTRY_ID, last_event_id) else ""
     passages = service.follow_owner(owner.id, heard if starting_after is None else starting_after, timeout_s)
-    return event_stream(
-        stream_owner(service, drain, passages, lambda: current_keys(request).has_owner(owner.id)),
-    )
+    return event_stream(stream_owner(service, drain, passages, lambda: current_keys(request).has_owner(owner.id)))
 
 
 @router.get("/images/jobs/{job_id}", response_model=JobBody, responses=_LISTING)

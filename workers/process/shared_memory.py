@@ -70,63 +70,70 @@ class LoadReports(JsonPages):
         return LoadReport(values["pid"], tuple(values["operations"]), values["error"]) if values else None
 
 
+class _TextPage:
+    """A page with a short text that one process writes and the other reads."""
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, mmap.PAGESIZE)
+
+    def write(self, text: str) -> None:
+        self._page[:] = text.encode().ljust(mmap.PAGESIZE, b"\0")
+
+    def read(self) -> str:
+        return self._page[:].rstrip(b"\0").decode()
+
+
 class RunningJob:
     """The pages with the id of the job that the child runs, since when, and how many jobs the children have claimed."""
 
     def __init__(self) -> None:
-        self._page = mmap.mmap(-1, mmap.PAGESIZE)
+        self._page = _TextPage()
         self._claimed = mmap.mmap(-1, mmap.PAGESIZE)
 
     def set(self, job_id: str) -> None:
         """Write that the child has claimed this job and runs it (in the child)."""
         self._claimed[:8] = (self.claimed_count() + 1).to_bytes(8)
-        self._write(f"{job_id} {time.monotonic()!r}")
+        self._page.write(f"{job_id} {time.monotonic()!r}")
 
     def set_drawn(self, job_id: str) -> None:
         """Write that the job's images wait to be stored (in the child): its time limit no longer applies."""
-        self._write(f"{job_id} inf")
+        self._page.write(f"{job_id} inf")
 
     def clear(self) -> None:
         """Write that no job runs (in the child, or in the main process for a child that died)."""
-        self._write("")
+        self._page.write("")
 
     def id(self) -> str | None:
         """Return the id of the job that runs, or that ran when the child died; None when no job runs."""
-        return self._read()[0] or None
+        return self._page.read().partition(" ")[0] or None
 
     def running_s(self) -> float:
         """Return for how many seconds the child has been drawing that job; negative once its images are drawn."""
-        since = self._read()[2]  # the monotonic clock is the system's, so both processes read the same one
+        since = self._page.read().partition(" ")[2]  # the clock is the system's: both processes read the same one
         return time.monotonic() - float(since) if since else 0.0
 
     def claimed_count(self) -> int:
         """Return how many jobs this worker's children have claimed so far."""
         return int.from_bytes(self._claimed[:8])
 
-    def _write(self, text: str) -> None:
-        self._page[:] = text.encode().ljust(mmap.PAGESIZE, b"\0")
-
-    def _read(self) -> tuple[str, str, str]:
-        return self._page[:].rstrip(b"\0").decode().partition(" ")
-
 
 class StoringJob:
     """The page with the id of the job whose images the child stores while it draws the next job."""
 
     def __init__(self) -> None:
-        self._page = mmap.mmap(-1, mmap.PAGESIZE)
+        self._page = _TextPage()
 
     def set(self, job_id: str) -> None:
         """Write that the images of this job are being stored (in the child)."""
-        self._page[:] = job_id.encode().ljust(mmap.PAGESIZE, b"\0")
+        self._page.write(job_id)
 
     def clear(self) -> None:
         """Write that no images are being stored (in the child, or in the main process for a child that died)."""
-        self.set("")
+        self._page.write("")
 
     def id(self) -> str | None:
         """Return the id of that job; None when no images are being stored beside a drawing."""
-        return self._page[:].rstrip(b"\0").decode() or None
+        return self._page.read() or None
 
 
 class Reporter(Protocol):

@@ -72,8 +72,7 @@ class Storing:
         self._current: Future[None] | None = None
 
     def begin(self, act: Callable[[], None]) -> None:
-        """Let the thread act, after it has ended what it did before; its log lines have the fields of this context."""
-        self.wait()
+        """Let the thread act, which does nothing else (``wait``); its log lines have the fields of this context."""
         self._current = self._thread.submit(contextvars.copy_context().run, act)
 
     def wait(self) -> None:
